@@ -1,1 +1,9 @@
-//! The data plane of Mainstay.
+//! The data plane of Mainstay: every byte of traffic passes here, and nothing that is not per byte or per request.
+//!
+//! Rooms in one-way order, each importing only those above it: `bytes`, `message`, `plan`, `codec`, `tls`, `route`,
+//! `telemetry`, `filter`, `upstream`, `snapshot`, `stream`, `reactor`, `admin`, `py`. ARCHITECTURE.md has the map.
+
+pub mod bytes;
+pub mod codec;
+pub mod message;
+pub mod plan;

@@ -1,0 +1,10 @@
+//! Blocks of memory a worker lends to its connections: the pool, and the outbox of what a connection still has to write.
+//!
+//! In: bytes that codecs write. Out: slices for one `writev` per connection and turn. Invariant: an empty outbox
+//! owns no block, so that an idle connection costs nothing here. Called by codecs (append) and the reactor (drain).
+
+mod outbox;
+mod pool;
+
+pub use outbox::{Out, Outbox};
+pub use pool::{Block, LARGE_BLOCK, Pool, SMALL_BLOCK};

@@ -1,0 +1,88 @@
+//! A worker's stock of blocks in two sizes: the first block of an outbox is small, since most responses fit.
+
+/// Bytes in the first block of an outbox.
+pub const SMALL_BLOCK: usize = 2 * 1024;
+/// Bytes in every further block: one full TLS record.
+pub const LARGE_BLOCK: usize = 16 * 1024;
+/// Blocks of each size kept for re-use; what comes back beyond that is freed (bounds idle memory at ~1.1 MiB a worker).
+const KEPT_SMALL: usize = 64;
+const KEPT_LARGE: usize = 64;
+
+/// One block: `start..end` is filled and not yet taken.
+#[derive(Debug)]
+pub struct Block {
+    data: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Block {
+    fn new(size: usize) -> Self {
+        Self { data: vec![0; size].into_boxed_slice(), start: 0, end: 0 }
+    }
+
+    /// The bytes in the block that nobody has taken.
+    pub fn filled(&self) -> &[u8] {
+        self.data.get(self.start..self.end).unwrap_or(&[])
+    }
+
+    /// How many more bytes fit.
+    pub fn room(&self) -> usize {
+        self.data.len() - self.end
+    }
+
+    /// Appends as much of `bytes` as fits and says how much that was.
+    pub fn append(&mut self, bytes: &[u8]) -> usize {
+        let taken = bytes.len().min(self.room());
+        if let (Some(target), Some(source)) =
+            (self.data.get_mut(self.end..self.end + taken), bytes.get(..taken))
+        {
+            target.copy_from_slice(source);
+            self.end += taken;
+        }
+        taken
+    }
+
+    /// Takes `count` bytes off the front (all that is filled, if `count` is larger) and says how much that was.
+    pub fn consume(&mut self, count: usize) -> usize {
+        let taken = count.min(self.end - self.start);
+        self.start += taken;
+        taken
+    }
+}
+
+/// The worker's stock.
+#[derive(Debug, Default)]
+pub struct Pool {
+    small: Vec<Block>,
+    large: Vec<Block>,
+}
+
+impl Pool {
+    pub fn small(&mut self) -> Block {
+        self.small.pop().unwrap_or_else(|| Block::new(SMALL_BLOCK))
+    }
+
+    pub fn large(&mut self) -> Block {
+        self.large.pop().unwrap_or_else(|| Block::new(LARGE_BLOCK))
+    }
+
+    pub fn give_back(&mut self, mut block: Block) {
+        block.start = 0;
+        block.end = 0;
+        let (stock, kept) = if block.data.len() == SMALL_BLOCK {
+            (&mut self.small, KEPT_SMALL)
+        } else {
+            (&mut self.large, KEPT_LARGE)
+        };
+        if stock.len() < kept {
+            stock.push(block);
+        }
+    }
+
+    /// Frees every block in stock (memory pressure, quiet worker).
+    pub fn trim(&mut self) {
+        self.small = Vec::new();
+        self.large = Vec::new();
+    }
+}

@@ -1,0 +1,210 @@
+//! The one contract of all protocols, in a server and a client role.
+//!
+//! In: bytes of one connection and commands of the exchange. Out: events that borrow the bytes, and bytes in the
+//! connection's outbox. Invariant: an event is handled, its effects on other connections included, before the next is
+//! asked for; so nothing re-enters and events can borrow the worker's read buffer. A codec knows no socket, no clock,
+//! no route. A rule here that is awkward for TCP is wrong.
+//!
+//! Back-pressure is one idea, credit. `SendData` accepts min(stream window, connection window, room below the outbox's
+//! high mark); the exchange keeps the rest and grants the source no credit for it. Credit becomes WINDOW_UPDATE in
+//! HTTP/2 and "read again" in HTTP/1 and TCP (`wants_input`).
+
+use crate::bytes::Out;
+use crate::message::{HeaderBlock, RequestHead, ResetReason, ResponseHead, Tick};
+
+/// A codec's own number for a stream: always 0 for TCP, counts requests for HTTP/1, the frame's id for HTTP/2 and RPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u32);
+
+/// Bytes that have arrived, contiguous. What a codec leaves unconsumed is offered again, with more behind it.
+#[derive(Debug)]
+pub struct Input<'b> {
+    bytes: &'b mut [u8],
+    consumed: usize,
+    /// The peer has sent its last byte (FIN or close_notify); nothing follows.
+    pub ended: bool,
+}
+
+impl<'b> Input<'b> {
+    pub fn new(bytes: &'b mut [u8], ended: bool) -> Self {
+        Self { bytes, consumed: 0, ended }
+    }
+
+    /// What has not been consumed.
+    pub fn rest(&self) -> &[u8] {
+        self.bytes
+    }
+
+    pub fn rest_mut(&mut self) -> &mut [u8] {
+        self.bytes
+    }
+
+    /// Bytes taken so far: the reactor moves the others to the connection's carry.
+    pub fn consumed(&self) -> usize {
+        self.consumed
+    }
+
+    /// Consumes up to `count` bytes and hands them out; the slice lives as long as the loan of the read buffer.
+    pub fn take(&mut self, count: usize) -> &'b mut [u8] {
+        let bytes = std::mem::take(&mut self.bytes);
+        let count = count.min(bytes.len());
+        let (taken, rest) = bytes.split_at_mut(count);
+        self.bytes = rest;
+        self.consumed += count;
+        taken
+    }
+}
+
+/// What a codec reports, one at a time.
+#[derive(Debug)]
+pub enum Event<'b> {
+    /// Server role: a request's head; `end`: no body and no trailers follow.
+    RequestReceived {
+        stream: StreamId,
+        head: Box<RequestHead>,
+        end: bool,
+    },
+    /// Client role: a 1xx head other than 101.
+    InterimReceived {
+        stream: StreamId,
+        head: Box<ResponseHead>,
+    },
+    ResponseReceived {
+        stream: StreamId,
+        head: Box<ResponseHead>,
+        end: bool,
+    },
+    DataReceived {
+        stream: StreamId,
+        bytes: &'b [u8],
+        end: bool,
+    },
+    /// Trailers end the message.
+    TrailersReceived {
+        stream: StreamId,
+        trailers: Box<HeaderBlock>,
+    },
+    /// The stream is over before its time. `unprocessed`: the peer surely did not process it, so that a retry is safe.
+    StreamReset {
+        stream: StreamId,
+        reason: ResetReason,
+        unprocessed: bool,
+    },
+    /// `SendData` had accepted less than it was given; now there is room again.
+    StreamWritable {
+        stream: StreamId,
+    },
+    /// Client role: how many streams the peer allows at once.
+    CapacityChanged {
+        streams: u32,
+    },
+    /// The peer will take no new streams; those above `last` were not processed (they are reset by events of their own).
+    GoAwayReceived {
+        last: StreamId,
+        reason: ResetReason,
+    },
+    /// The peer has sent its last byte on this connection (only after all messages were complete or reset).
+    InputEnded,
+}
+
+/// What the exchange asks of a codec. Only bytes in the outbox result; writing belongs to the flush.
+#[derive(Debug)]
+pub enum Command<'a> {
+    /// Client role: the head of a request on the stream that `open_stream` gave.
+    SendRequest {
+        stream: StreamId,
+        head: &'a RequestHead,
+        end: bool,
+    },
+    SendInterim {
+        stream: StreamId,
+        head: &'a ResponseHead,
+    },
+    SendResponse {
+        stream: StreamId,
+        head: &'a ResponseHead,
+        end: bool,
+    },
+    SendData {
+        stream: StreamId,
+        bytes: &'a [u8],
+        end: bool,
+    },
+    SendTrailers {
+        stream: StreamId,
+        trailers: &'a HeaderBlock,
+    },
+    ResetStream {
+        stream: StreamId,
+        reason: ResetReason,
+    },
+    /// `bytes` of this stream's data have left our hands: the peer may send as many more.
+    GrantCredit {
+        stream: StreamId,
+        bytes: usize,
+    },
+    /// After 101 (HTTP/1) or 2xx to CONNECT: what follows on the stream is raw bytes both ways.
+    BecomeTunnel {
+        stream: StreamId,
+    },
+    /// No new streams from the peer. Gentle announces (HTTP/2: GOAWAY 2^31-1 and a ping; HTTP/1: `Connection: close` on the next response);
+    /// otherwise the last id is final and the connection ends when its streams have.
+    GoAway {
+        gentle: bool,
+    },
+}
+
+/// How a codec took a command. `bytes`: how much of a `SendData` was accepted (its `end` counts only if all was); 0 for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Accepted {
+    pub bytes: usize,
+}
+
+/// A command that cannot be carried out: its stream is gone, or it comes out of order. Harmless; the exchange drops the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused;
+
+/// The connection cannot go on. What the codec had to say (400, GOAWAY) already lies in the outbox: flush, then close.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionFault {
+    pub reason: ResetReason,
+    /// For the log: what was wrong, without bytes of the peer.
+    pub what: &'static str,
+}
+
+/// What a codec does, whatever the protocol.
+pub trait Codec {
+    /// The next event in `input`, or `None` when more bytes are needed.
+    ///
+    /// After `Err` the codec reports a `StreamReset` for each open stream through `next_reset`, and nothing else.
+    fn next_event<'b>(
+        &mut self,
+        input: &mut Input<'b>,
+        out: &mut Out<'_>,
+        now: Tick,
+    ) -> Result<Option<Event<'b>>, ConnectionFault>;
+
+    fn perform(&mut self, command: Command<'_>, out: &mut Out<'_>, now: Tick) -> Result<Accepted, Refused>;
+
+    /// Client role: a number for a new stream, `None` when the connection can take none now.
+    fn open_stream(&mut self) -> Option<StreamId>;
+
+    /// Streams now open.
+    fn open_streams(&self) -> usize;
+
+    /// Nothing more can ever happen: no open streams, and the protocol ends the connection (HTTP/1 close, GOAWAY sent or received).
+    fn is_finished(&self) -> bool;
+
+    /// False while the source must wait for credit: the reactor leaves the socket unread.
+    fn wants_input(&self) -> bool;
+
+    /// The connection has lost its socket: every stream still open, one a call, until `None`.
+    fn next_reset(&mut self) -> Option<StreamId>;
+
+    /// The codec's own next timer (pings, SETTINGS acknowledgement, head timeout).
+    fn deadline(&self) -> Option<Tick>;
+    fn on_deadline(&mut self, now: Tick, out: &mut Out<'_>) -> Result<(), ConnectionFault>;
+
+    /// The outbox has fallen below its high mark: streams that waited may write; each is then reported by `next_event` as `StreamWritable`.
+    fn on_room(&mut self);
+}

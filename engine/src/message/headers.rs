@@ -1,0 +1,222 @@
+//! The header block: one arena of bytes and small entries into it. To change is to append and mark the old entry removed.
+
+use super::names::{Name, NameId};
+
+/// A range of a block's arena.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    pub start: u32,
+    pub length: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    name: u32,
+    value: u32,
+    value_length: u32,
+    name_length: u16,
+    id: NameId,
+    removed: bool,
+}
+
+/// Header fields in order. Names are lower-case; values are bytes as received, without surrounding blanks.
+#[derive(Debug, Clone, Default)]
+pub struct HeaderBlock {
+    arena: Vec<u8>,
+    entries: Vec<Entry>,
+    removed: u32,
+}
+
+impl HeaderBlock {
+    pub fn with_capacity(bytes: usize, fields: usize) -> Self {
+        Self { arena: Vec::with_capacity(bytes), entries: Vec::with_capacity(fields), removed: 0 }
+    }
+
+    /// Forgets everything but keeps the memory, for pooled heads.
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.entries.clear();
+        self.removed = 0;
+    }
+
+    /// Bytes held, removed fields included: what limits on memory look at.
+    pub fn arena_len(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// Copies bytes into the arena that belong to no field (method, path, authority …).
+    pub fn stash(&mut self, bytes: &[u8]) -> Span {
+        let span = Span { start: self.arena.len() as u32, length: bytes.len() as u32 };
+        self.arena.extend_from_slice(bytes);
+        span
+    }
+
+    pub fn slice(&self, span: Span) -> &[u8] {
+        self.arena.get(span.start as usize..(span.start + span.length) as usize).unwrap_or(&[])
+    }
+
+    /// Mutable view of a stashed range: a codec lowers names in place.
+    pub fn slice_mut(&mut self, span: Span) -> &mut [u8] {
+        self.arena.get_mut(span.start as usize..(span.start + span.length) as usize).unwrap_or(&mut [])
+    }
+
+    /// Adds a field whose name and value already lie in the arena. The name must be lower-case already.
+    pub fn push_spans(&mut self, name: Span, value: Span) {
+        let id = NameId::of(self.slice(name));
+        self.entries.push(Entry {
+            name: name.start,
+            name_length: name.length as u16,
+            value: value.start,
+            value_length: value.length,
+            id,
+            removed: false,
+        });
+    }
+
+    /// Adds a field at the end. The name is lowered.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        let name = self.stash(name);
+        self.slice_mut(name).make_ascii_lowercase();
+        let value = self.stash(value);
+        self.push_spans(name, value);
+    }
+
+    pub fn push_id(&mut self, id: NameId, value: &[u8]) {
+        let name = self.stash(id.text().as_bytes());
+        let value = self.stash(value);
+        self.entries.push(Entry {
+            name: name.start,
+            name_length: name.length as u16,
+            value: value.start,
+            value_length: value.length,
+            id,
+            removed: false,
+        });
+    }
+
+    /// Fields in order: id, name, value.
+    pub fn iter(&self) -> impl Iterator<Item = (NameId, &[u8], &[u8])> {
+        self.entries
+            .iter()
+            .filter(|entry| !entry.removed)
+            .map(|entry| (entry.id, self.name_of(entry), self.value_of(entry)))
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len() - self.removed as usize
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// First value of a well-known field.
+    pub fn get_id(&self, id: NameId) -> Option<&[u8]> {
+        self.entries.iter().find(|entry| entry.id == id && !entry.removed).map(|entry| self.value_of(entry))
+    }
+
+    /// First value of a field.
+    pub fn get(&self, name: &Name) -> Option<&[u8]> {
+        self.entries.iter().find(|entry| self.is_named(entry, name)).map(|entry| self.value_of(entry))
+    }
+
+    /// All values of a field, in order.
+    pub fn all<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a [u8]> {
+        self.entries.iter().filter(move |entry| self.is_named(entry, name)).map(|entry| self.value_of(entry))
+    }
+
+    pub fn all_id(&self, id: NameId) -> impl Iterator<Item = &[u8]> {
+        self.entries
+            .iter()
+            .filter(move |entry| entry.id == id && !entry.removed)
+            .map(|entry| self.value_of(entry))
+    }
+
+    pub fn contains_id(&self, id: NameId) -> bool {
+        self.get_id(id).is_some()
+    }
+
+    pub fn remove_id(&mut self, id: NameId) -> bool {
+        self.remove_where(|entry_id, _, _| entry_id == id)
+    }
+
+    pub fn remove(&mut self, name: &Name) -> bool {
+        let (id, text) = (name.id, name.as_bytes());
+        if id != NameId::OTHER {
+            self.remove_id(id)
+        } else {
+            self.remove_where(|entry_id, found, _| entry_id == id && found == text)
+        }
+    }
+
+    /// Removes the fields for which `unwanted(id, name, value)` holds; true if there was one.
+    pub fn remove_where(&mut self, unwanted: impl Fn(NameId, &[u8], &[u8]) -> bool) -> bool {
+        let mut found = 0;
+        let arena = &self.arena;
+        for entry in self.entries.iter_mut().filter(|entry| !entry.removed) {
+            let name = arena
+                .get(entry.name as usize..entry.name as usize + entry.name_length as usize)
+                .unwrap_or(&[]);
+            let value =
+                arena.get(entry.value as usize..(entry.value + entry.value_length) as usize).unwrap_or(&[]);
+            if unwanted(entry.id, name, value) {
+                entry.removed = true;
+                found += 1;
+            }
+        }
+        self.removed += found;
+        found > 0
+    }
+
+    /// Replaces every occurrence by one field at the end.
+    pub fn set(&mut self, name: &Name, value: &[u8]) {
+        self.remove(name);
+        self.push(name.as_bytes(), value);
+    }
+
+    pub fn set_id(&mut self, id: NameId, value: &[u8]) {
+        self.remove_id(id);
+        self.push_id(id, value);
+    }
+
+    fn is_named(&self, entry: &Entry, name: &Name) -> bool {
+        entry.id == name.id
+            && !entry.removed
+            && (entry.id != NameId::OTHER || self.name_of(entry) == name.as_bytes())
+    }
+
+    fn name_of(&self, entry: &Entry) -> &[u8] {
+        self.arena.get(entry.name as usize..entry.name as usize + entry.name_length as usize).unwrap_or(&[])
+    }
+
+    fn value_of(&self, entry: &Entry) -> &[u8] {
+        self.arena.get(entry.value as usize..(entry.value + entry.value_length) as usize).unwrap_or(&[])
+    }
+}
+
+impl PartialEq for HeaderBlock {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter()
+            .map(|(_, name, value)| (name, value))
+            .eq(other.iter().map(|(_, name, value)| (name, value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_keep_their_order_and_changes_append() {
+        let mut block = HeaderBlock::default();
+        block.push(b"Accept", b"a");
+        block.push(b"X-Mine", b"1");
+        block.push(b"accept", b"b");
+        assert_eq!(block.all_id(NameId::ACCEPT).collect::<Vec<_>>(), [b"a", b"b"]);
+        block.set(&Name::new("Accept"), b"c");
+        let names: Vec<_> = block.iter().map(|(_, name, value)| (name.to_vec(), value.to_vec())).collect();
+        assert_eq!(names, [(b"x-mine".to_vec(), b"1".to_vec()), (b"accept".to_vec(), b"c".to_vec())]);
+        assert!(block.remove(&Name::new("x-mine")) && !block.remove(&Name::new("x-mine")));
+        assert_eq!(block.len(), 1);
+    }
+}

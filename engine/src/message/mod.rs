@@ -1,0 +1,21 @@
+//! The protocol-neutral request: what filters, routes, retries, limits, metrics and logs see, whatever carried it.
+//!
+//! Codecs fill heads, the exchange owns them until `finish`; nothing here knows a codec or a socket.
+
+mod headers;
+mod names;
+mod outcome;
+mod peer;
+mod request;
+mod response;
+mod slot;
+mod time;
+
+pub use headers::{HeaderBlock, Span};
+pub use names::{Name, NameId};
+pub use outcome::{Outcome, ResetReason, ResponseFlags};
+pub use peer::{Peer, PeerCertificate, SpiffeId};
+pub use request::{BodyLength, Protocol, RequestHead};
+pub use response::ResponseHead;
+pub use slot::{Key, Slab};
+pub use time::{MICROSECOND, MILLISECOND, SECOND, Tick};

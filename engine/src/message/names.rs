@@ -1,0 +1,122 @@
+//! Well-known header names as ids, so that routing and filters compare integers.
+
+/// Id of a well-known header name; `NameId::OTHER` for all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NameId(pub u8);
+
+impl NameId {
+    pub const OTHER: Self = Self(0);
+}
+
+macro_rules! well_known {
+    ($($constant:ident = $text:literal),+ $(,)?) => {
+        /// Constants for well-known names, in the order of their ids.
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
+        #[derive(Clone, Copy)]
+        #[repr(u8)]
+        enum Order { OTHER_NAME, $($constant),+ }
+        impl NameId { $(pub const $constant: Self = Self(Order::$constant as u8);)+ }
+        const TEXTS: &[&str] = &["", $($text),+];
+    };
+}
+
+well_known! {
+    ACCEPT = "accept", ACCEPT_ENCODING = "accept-encoding", ACCEPT_LANGUAGE = "accept-language", AUTHORIZATION = "authorization",
+    CACHE_CONTROL = "cache-control", CONNECTION = "connection", CONTENT_ENCODING = "content-encoding", CONTENT_LENGTH = "content-length",
+    CONTENT_TYPE = "content-type", COOKIE = "cookie", DATE = "date", ETAG = "etag", EXPECT = "expect", HOST = "host",
+    IF_MODIFIED_SINCE = "if-modified-since", IF_NONE_MATCH = "if-none-match", KEEP_ALIVE = "keep-alive", LAST_MODIFIED = "last-modified",
+    LOCATION = "location", ORIGIN = "origin", PROXY_AUTHENTICATE = "proxy-authenticate", PROXY_AUTHORIZATION = "proxy-authorization",
+    PROXY_CONNECTION = "proxy-connection", RANGE = "range", REFERER = "referer", RETRY_AFTER = "retry-after", SERVER = "server",
+    SET_COOKIE = "set-cookie", TE = "te", TRAILER = "trailer", TRANSFER_ENCODING = "transfer-encoding", UPGRADE = "upgrade",
+    USER_AGENT = "user-agent", VARY = "vary", VIA = "via", WWW_AUTHENTICATE = "www-authenticate", HTTP2_SETTINGS = "http2-settings",
+    GRPC_STATUS = "grpc-status", GRPC_MESSAGE = "grpc-message", GRPC_TIMEOUT = "grpc-timeout", GRPC_ENCODING = "grpc-encoding",
+    GRPC_ACCEPT_ENCODING = "grpc-accept-encoding", X_FORWARDED_FOR = "x-forwarded-for", X_FORWARDED_PROTO = "x-forwarded-proto",
+    X_FORWARDED_HOST = "x-forwarded-host", X_FORWARDED_PORT = "x-forwarded-port", X_FORWARDED_CLIENT_CERT = "x-forwarded-client-cert",
+    X_REQUEST_ID = "x-request-id", TRACEPARENT = "traceparent", TRACESTATE = "tracestate", BAGGAGE = "baggage",
+    X_B3_TRACEID = "x-b3-traceid", X_B3_SPANID = "x-b3-spanid", X_B3_PARENTSPANID = "x-b3-parentspanid", X_B3_SAMPLED = "x-b3-sampled",
+    X_ENVOY_ATTEMPT_COUNT = "x-envoy-attempt-count", X_ENVOY_DECORATOR_OPERATION = "x-envoy-decorator-operation",
+    X_ENVOY_EXPECTED_RQ_TIMEOUT_MS = "x-envoy-expected-rq-timeout-ms", X_ENVOY_EXTERNAL_ADDRESS = "x-envoy-external-address",
+    X_ENVOY_FORCE_TRACE = "x-envoy-force-trace", X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT = "x-envoy-hedge-on-per-try-timeout",
+    X_ENVOY_INTERNAL = "x-envoy-internal", X_ENVOY_IP_TAGS = "x-envoy-ip-tags", X_ENVOY_IS_TIMEOUT_RETRY = "x-envoy-is-timeout-retry",
+    X_ENVOY_LOCAL_OVERLOADED = "x-envoy-local-overloaded", X_ENVOY_MAX_RETRIES = "x-envoy-max-retries",
+    X_ENVOY_ORIGINAL_PATH = "x-envoy-original-path", X_ENVOY_OVERLOADED = "x-envoy-overloaded",
+    X_ENVOY_PEER_METADATA = "x-envoy-peer-metadata", X_ENVOY_PEER_METADATA_ID = "x-envoy-peer-metadata-id",
+    X_ENVOY_RATELIMITED = "x-envoy-ratelimited", X_ENVOY_RETRIABLE_HEADER_NAMES = "x-envoy-retriable-header-names",
+    X_ENVOY_RETRIABLE_STATUS_CODES = "x-envoy-retriable-status-codes", X_ENVOY_RETRY_GRPC_ON = "x-envoy-retry-grpc-on",
+    X_ENVOY_RETRY_ON = "x-envoy-retry-on", X_ENVOY_UPSTREAM_ALT_STAT_NAME = "x-envoy-upstream-alt-stat-name",
+    X_ENVOY_UPSTREAM_CANARY = "x-envoy-upstream-canary", X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS = "x-envoy-upstream-rq-per-try-timeout-ms",
+    X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE = "x-envoy-upstream-rq-timeout-alt-response",
+    X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS = "x-envoy-upstream-rq-timeout-ms", X_ENVOY_UPSTREAM_SERVICE_TIME = "x-envoy-upstream-service-time",
+    X_ENVOY_UPSTREAM_STREAM_DURATION_MS = "x-envoy-upstream-stream-duration-ms", MAINSTAY_ORIG_PROTO = "mainstay-orig-proto",
+    MAINSTAY_PEER = "mainstay-peer",
+}
+
+/// Ids by length, so that a look-up compares at most a few candidates.
+fn candidates(length: usize) -> &'static [u8] {
+    use std::sync::OnceLock;
+    static BY_LENGTH: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    let table = BY_LENGTH.get_or_init(|| {
+        let longest = TEXTS.iter().map(|text| text.len()).max().unwrap_or(0);
+        let mut by_length = vec![Vec::new(); longest + 1];
+        for (id, text) in TEXTS.iter().enumerate().skip(1) {
+            if let Some(bucket) = by_length.get_mut(text.len()) {
+                bucket.push(id as u8);
+            }
+        }
+        by_length
+    });
+    table.get(length).map_or(&[], Vec::as_slice)
+}
+
+impl NameId {
+    /// The id of a lower-case name.
+    pub fn of(name: &[u8]) -> Self {
+        candidates(name.len())
+            .iter()
+            .find(|&&id| TEXTS.get(id as usize).is_some_and(|text| text.as_bytes() == name))
+            .map_or(Self::OTHER, |&id| Self(id))
+    }
+
+    /// The text of a well-known name, empty for `OTHER`.
+    pub fn text(self) -> &'static str {
+        TEXTS.get(self.0 as usize).copied().unwrap_or("")
+    }
+}
+
+/// A lower-case header name prepared once (configuration) for comparison with many blocks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Name {
+    pub id: NameId,
+    text: Box<[u8]>,
+}
+
+impl Name {
+    pub fn new(text: &str) -> Self {
+        let lower = text.to_ascii_lowercase().into_bytes();
+        Self { id: NameId::of(&lower), text: lower.into_boxed_slice() }
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+impl From<NameId> for Name {
+    fn from(id: NameId) -> Self {
+        Self { id, text: id.text().as_bytes().into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_well_known_name_finds_its_id() {
+        for (id, text) in TEXTS.iter().enumerate().skip(1) {
+            assert_eq!(NameId::of(text.as_bytes()), NameId(id as u8), "{text}");
+        }
+        assert_eq!(NameId::of(b"x-mine"), NameId::OTHER);
+        assert_eq!(NameId::of(b""), NameId::OTHER);
+    }
+}

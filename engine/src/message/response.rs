@@ -1,0 +1,19 @@
+//! Head of a response, whatever protocol carried it.
+
+use super::headers::HeaderBlock;
+use super::request::{BodyLength, Protocol};
+
+#[derive(Debug, Clone, Default)]
+pub struct ResponseHead {
+    pub headers: HeaderBlock,
+    /// HTTP status; for RPC the HTTP status that corresponds to the outcome.
+    pub status: u16,
+    pub protocol: Protocol,
+    pub body: BodyLength,
+}
+
+impl ResponseHead {
+    pub fn with_status(status: u16) -> Self {
+        Self { status, ..Self::default() }
+    }
+}
