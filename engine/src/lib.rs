@@ -7,3 +7,4 @@ pub mod bytes;
 pub mod codec;
 pub mod message;
 pub mod plan;
+pub mod telemetry;

@@ -10,9 +10,8 @@ impl NameId {
 
 macro_rules! well_known {
     ($($constant:ident = $text:literal),+ $(,)?) => {
-        /// Constants for well-known names, in the order of their ids.
-        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
-        #[derive(Clone, Copy)]
+        /// Numbers the constants; id 0 is every name that is not well known.
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms, dead_code)]
         #[repr(u8)]
         enum Order { OTHER_NAME, $($constant),+ }
         impl NameId { $(pub const $constant: Self = Self(Order::$constant as u8);)+ }

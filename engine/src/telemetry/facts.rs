@@ -1,0 +1,106 @@
+//! What is known of an exchange or a layer-4 connection when it is over: plain values, borrowed from the exchange.
+//!
+//! In: the exchange fills it once, in `finish`. Out: metrics, access log, span. Nothing here decides anything.
+
+use std::net::SocketAddr;
+
+use crate::message::{Peer, Protocol, RequestHead, ResponseFlags, ResponseHead, Tick};
+
+/// Which side of a call reports (`reporter` label): the outbound listener of the source, the inbound one of the destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reporter {
+    Source,
+    Destination,
+    /// Listener without a direction: Envoy's counters only.
+    None,
+}
+
+/// Labels of the other side for Istio's metrics; empty text is reported as `unknown`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct PeerLabels {
+    pub workload: String,
+    pub namespace: String,
+    pub principal: String,
+    pub app: String,
+    pub version: String,
+    pub canonical_name: String,
+    pub canonical_revision: String,
+    pub cluster: String,
+}
+
+/// Moments in the life of an exchange; `None` if it never came to that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Moments {
+    pub started: Tick,
+    pub request_complete: Option<Tick>,
+    pub upstream_connected: Option<Tick>,
+    pub first_upstream_sent: Option<Tick>,
+    pub last_upstream_sent: Option<Tick>,
+    pub first_upstream_received: Option<Tick>,
+    pub last_upstream_received: Option<Tick>,
+    pub first_downstream_sent: Option<Tick>,
+    pub ended: Tick,
+    /// Wall clock at `started`, nanoseconds since the epoch.
+    pub started_wall: u64,
+}
+
+/// What finished. `request` is `None` for layer 4.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    pub reporter: Reporter,
+    /// Protocol of the downstream side, or what was carried inside it (`mainstay-orig-proto`).
+    pub protocol: Protocol,
+    pub peer: &'a Peer,
+    /// Client address as trusted hops forwarded it (`%DOWNSTREAM_REMOTE_ADDRESS%`).
+    pub client: Option<SocketAddr>,
+    pub request: Option<&'a RequestHead>,
+    pub response: Option<&'a ResponseHead>,
+    /// gRPC status from trailers or head, if the request was gRPC and one came.
+    pub grpc_status: Option<u32>,
+    /// Status sent down; 0 if none was (as Envoy prints it).
+    pub status: u16,
+    pub flags: ResponseFlags,
+    /// `%RESPONSE_CODE_DETAILS%`.
+    pub details: &'a str,
+    pub route: &'a str,
+    pub virtual_host: &'a str,
+    pub listener: &'a str,
+    /// Prefix of the connection manager's or TCP proxy's counters.
+    pub stat_prefix: &'a str,
+    pub filter_chain: &'a str,
+    /// Name of the chosen cluster, empty if none was.
+    pub cluster: &'a str,
+    /// Service host the cluster stands for (`destination_service`), name and namespace, from cluster labels; empty if unknown.
+    pub service_host: &'a str,
+    pub service_name: &'a str,
+    pub service_namespace: &'a str,
+    pub upstream: Option<SocketAddr>,
+    pub upstream_local: Option<SocketAddr>,
+    /// The connection to the endpoint was mutual TLS (Source), or the client's was (Destination).
+    pub mutual_tls: bool,
+    /// Upstream connection failure reason, for the log.
+    pub upstream_failure: &'a str,
+    /// Labels of the other side: the endpoint's (Source) or the client's (Destination).
+    pub other: &'a PeerLabels,
+    pub attempts: u32,
+    /// Body bytes.
+    pub received: u64,
+    pub sent: u64,
+    /// Header bytes as they were counted by the codec.
+    pub received_headers: u64,
+    pub sent_headers: u64,
+    /// gRPC messages, counted only for streams.
+    pub request_messages: u64,
+    pub response_messages: u64,
+    pub moments: Moments,
+    pub request_id: &'a str,
+    pub trace_id: &'a str,
+    pub connection_id: u64,
+}
+
+impl Facts<'_> {
+    /// From the first byte of the request to the last of the response, nanoseconds.
+    pub fn duration(&self) -> u64 {
+        self.moments.ended.since(self.moments.started)
+    }
+}
