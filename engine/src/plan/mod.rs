@@ -10,6 +10,7 @@ mod address;
 mod cluster;
 mod delta;
 mod endpoints;
+mod event;
 mod extension;
 mod listener;
 mod matching;
@@ -25,6 +26,7 @@ pub use cluster::{
 };
 pub use delta::{ApplyReport, Delta, Kind, RefusedResource, Removal, Upsert};
 pub use endpoints::{Endpoint, Endpoints, Health, Locality, LocalityEndpoints};
+pub use event::{Event, Held};
 pub use extension::{
     HttpFilter, HttpFilterConfig, NetworkFilter, NetworkFilterConfig, RbacPermission, RbacPolicy,
     RbacPrincipal, RbacRules, TokenBucket,
