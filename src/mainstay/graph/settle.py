@@ -9,7 +9,6 @@ ran out. Invariant: the published values equal those of a graph built from scrat
 from __future__ import annotations
 
 import heapq
-import logging
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
@@ -18,8 +17,9 @@ from mainstay.graph.derived import Compute, Derived, Readable, Reader
 from mainstay.graph.explain import Recompute, Ring
 from mainstay.graph.index import Index
 from mainstay.graph.input import Input
+from mainstay.telemetry.log import get_log
 
-log = logging.getLogger("graph")
+log = get_log("graph")
 
 LINGER_MS = 60_000
 """How long an on-demand key outlives its last user: a proxy that reconnects finds its resources made."""
@@ -210,7 +210,7 @@ class Graph:
             raise
         except Exception as error:  # the named boundary "graph key": one key fails alone
             self.exceptions += 1
-            log.exception("compute failed collection=%s key=%r", derived.name, key)
+            log.exception("compute failed", collection=derived.name, key=key)
             result = Refused((self._on_exception(derived.name, key, error),))
         for readable, lost_key in derived.replace_dependencies(key, read.seen):
             self._note_unused(readable, lost_key)

@@ -7,7 +7,6 @@ its savepoint. Readers never wait for the writer. A write returns when it is on 
 
 from __future__ import annotations
 
-import logging
 import queue
 import sqlite3
 import threading
@@ -34,8 +33,9 @@ from mainstay.store.contract import (
     check_transaction,
 )
 from mainstay.store.migrate import back_up, migrate
+from mainstay.telemetry.log import get_log
 
-log = logging.getLogger("store")
+log = get_log("store")
 
 GROUP_TRANSACTIONS = 256
 """Most transactions committed together: bounds how long the first of them waits."""
@@ -195,7 +195,7 @@ class SqliteStore:
                     self._commit(connection, [write])
                 return
             failure = _explain(error, self._path)
-            log.error("write failed transactions=%d reason=%s", len(group), error)
+            log.error("write failed", transactions=len(group), reason=error)
             for _, _, done in group:
                 done.set_exception(failure)
             return
