@@ -1,0 +1,129 @@
+//! The one recorder: when an exchange ends, its facts become counts here, once.
+//!
+//! A worker owns one `Recorder`; `Telemetry` is what all share, for those who read.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::counters::{ClusterCounter, Group, HttpCounter, ListenerCounter, TcpCounter};
+use super::facts::{Facts, Reporter};
+use super::series::{SeriesTable, SharedSeries, add};
+use crate::message::{MICROSECOND, Protocol, Tick};
+use crate::plan::LocalWorkload;
+
+type Groups<C> = Arc<Mutex<Vec<Arc<Group<C>>>>>;
+
+/// A worker's counts as readers see them.
+#[derive(Debug, Clone, Default)]
+pub struct Shard {
+    pub series: SharedSeries,
+    pub dropped: Arc<AtomicU64>,
+    pub clusters: Groups<ClusterCounter>,
+    pub listeners: Groups<ListenerCounter>,
+    pub http: Groups<HttpCounter>,
+    pub tcp: Groups<TcpCounter>,
+}
+
+/// All workers' counts, and who we are.
+#[derive(Debug)]
+pub struct Telemetry {
+    pub local: LocalWorkload,
+    shards: Mutex<Vec<Shard>>,
+}
+
+impl Telemetry {
+    pub fn new(local: LocalWorkload) -> Arc<Self> {
+        Arc::new(Self { local, shards: Mutex::default() })
+    }
+
+    /// A recorder for one more worker.
+    pub fn recorder(&self) -> Recorder {
+        let table = SeriesTable::default();
+        let shard = Shard { series: table.shared(), dropped: Arc::clone(&table.dropped), ..Shard::default() };
+        lock(&self.shards).push(shard.clone());
+        Recorder { table, shard }
+    }
+
+    pub fn shards(&self) -> Vec<Shard> {
+        lock(&self.shards).clone()
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A worker's hand on its own counts.
+#[derive(Debug)]
+pub struct Recorder {
+    table: SeriesTable,
+    shard: Shard,
+}
+
+impl Recorder {
+    /// Counters of a scope, made on first use; the worker keeps the handle.
+    pub fn cluster(&self, name: &str) -> Arc<Group<ClusterCounter>> {
+        group(&self.shard.clusters, name)
+    }
+
+    pub fn listener(&self, name: &str) -> Arc<Group<ListenerCounter>> {
+        group(&self.shard.listeners, name)
+    }
+
+    pub fn http(&self, stat_prefix: &str) -> Arc<Group<HttpCounter>> {
+        group(&self.shard.http, stat_prefix)
+    }
+
+    pub fn tcp(&self, stat_prefix: &str) -> Arc<Group<TcpCounter>> {
+        group(&self.shard.tcp, stat_prefix)
+    }
+
+    /// A layer-4 connection has reached its endpoint (`istio_tcp_connections_opened_total`).
+    pub fn opened(&mut self, facts: &Facts<'_>, now: Tick) {
+        if facts.reporter != Reporter::None {
+            add(&self.table.find(facts, now).opened, 1);
+        }
+    }
+
+    /// An exchange or a layer-4 connection is over.
+    pub fn record(&mut self, facts: &Facts<'_>) {
+        if facts.reporter == Reporter::None {
+            return;
+        }
+        let series = self.table.find(facts, facts.moments.ended);
+        if facts.protocol == Protocol::Tcp {
+            add(&series.closed, 1);
+            add(&series.received_bytes, facts.received);
+            add(&series.sent_bytes, facts.sent);
+            return;
+        }
+        add(&series.requests, 1);
+        add(&series.request_messages, facts.request_messages);
+        add(&series.response_messages, facts.response_messages);
+        let histograms = [
+            (&series.duration, facts.duration() / MICROSECOND),
+            (&series.request_bytes, facts.received + facts.received_headers),
+            (&series.response_bytes, facts.sent + facts.sent_headers),
+        ];
+        for (histogram, value) in histograms {
+            if let Some(histogram) = histogram {
+                histogram.add(value);
+            }
+        }
+    }
+
+    /// Forgets series without traffic; cheap enough for once a minute.
+    pub fn sweep(&mut self, now: Tick) {
+        self.table.sweep(now);
+    }
+}
+
+fn group<C: super::counters::Counter>(groups: &Groups<C>, name: &str) -> Arc<Group<C>> {
+    let mut groups = lock(groups);
+    if let Some(found) = groups.iter().find(|group| group.name == name) {
+        return Arc::clone(found);
+    }
+    let made = Arc::new(Group::new(name));
+    groups.push(Arc::clone(&made));
+    made
+}

@@ -1,0 +1,290 @@
+//! Istio's standard metrics: one series per combination of labels, per worker.
+//!
+//! In: facts. Out: readings that `prometheus` adds up over workers. Invariant: at most `SERIES_LIMIT` series a worker;
+//! what comes beyond is counted in one series whose labels say `overflow`, and in `dropped`. Labels come from
+//! configuration, endpoint metadata and verified identity, never from request data.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::facts::{Facts, PeerLabels, Reporter};
+use super::histogram::{DURATION_BOUNDS, Histogram, SIZE_BOUNDS};
+use crate::message::{Protocol, ResponseFlags, SECOND, Tick};
+
+/// Series a worker keeps at most.
+pub const SERIES_LIMIT: usize = 2_000;
+/// A series without traffic for so long is dropped (Prometheus sees it end), in nanoseconds.
+pub const QUIET_AFTER: u64 = 30 * 60 * SECOND;
+
+/// The label values of a series. Own side's labels are the same for all and are not repeated here.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Labels {
+    pub destination_is_local: bool,
+    pub other: [String; 8],
+    pub service_host: String,
+    pub service_name: String,
+    pub service_namespace: String,
+    pub protocol: &'static str,
+    pub status: u16,
+    pub grpc_status: Option<u32>,
+    pub flags: u32,
+    pub mutual_tls: MutualTls,
+}
+
+/// `connection_security_policy`: the client side cannot always know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MutualTls {
+    Yes,
+    No,
+    Unknown,
+}
+
+impl MutualTls {
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Yes => "mutual_tls",
+            Self::No => "none",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Counts of one series. One worker writes, anyone reads.
+#[derive(Debug)]
+pub struct Series {
+    pub labels: Labels,
+    pub requests: AtomicU64,
+    pub duration: Option<Histogram>,
+    pub request_bytes: Option<Histogram>,
+    pub response_bytes: Option<Histogram>,
+    pub request_messages: AtomicU64,
+    pub response_messages: AtomicU64,
+    pub opened: AtomicU64,
+    pub closed: AtomicU64,
+    pub received_bytes: AtomicU64,
+    pub sent_bytes: AtomicU64,
+    touched: AtomicU64,
+}
+
+impl Series {
+    fn new(labels: Labels) -> Self {
+        let http = labels.protocol != "tcp";
+        let histogram = |bounds| http.then(|| Histogram::new(bounds));
+        Self {
+            labels,
+            requests: AtomicU64::new(0),
+            duration: histogram(DURATION_BOUNDS),
+            request_bytes: histogram(SIZE_BOUNDS),
+            response_bytes: histogram(SIZE_BOUNDS),
+            request_messages: AtomicU64::new(0),
+            response_messages: AtomicU64::new(0),
+            opened: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            received_bytes: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
+            touched: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Adds to a cell that only this thread writes.
+pub(super) fn add(cell: &AtomicU64, amount: u64) {
+    cell.store(cell.load(Relaxed).wrapping_add(amount), Relaxed);
+}
+
+/// A worker's series as others see them.
+pub type SharedSeries = Arc<Mutex<Vec<Arc<Series>>>>;
+
+/// A worker's series as it finds them: by a hash of the labels, compared in place without building them.
+#[derive(Debug, Default)]
+pub struct SeriesTable {
+    by_hash: HashMap<u64, Vec<Arc<Series>>, PassThrough>,
+    count: usize,
+    shared: SharedSeries,
+    /// Times a new series was not made because of the limit.
+    pub dropped: Arc<AtomicU64>,
+}
+
+impl SeriesTable {
+    pub fn shared(&self) -> SharedSeries {
+        Arc::clone(&self.shared)
+    }
+
+    /// The series of these facts, made if it is new and the limit allows.
+    pub fn find(&mut self, facts: &Facts<'_>, now: Tick) -> Arc<Series> {
+        let hash = hash_of(facts);
+        if let Some(found) =
+            self.by_hash.get(&hash).and_then(|list| list.iter().find(|series| same(&series.labels, facts)))
+        {
+            found.touched.store(now.0, Relaxed);
+            return Arc::clone(found);
+        }
+        let (hash, labels) = if self.count < SERIES_LIMIT {
+            (hash, labels_of(facts))
+        } else {
+            add(&self.dropped, 1);
+            let labels = overflow_labels(facts);
+            if let Some(found) =
+                self.by_hash.get(&0).and_then(|list| list.iter().find(|series| series.labels == labels))
+            {
+                return Arc::clone(found);
+            }
+            (0, labels)
+        };
+        let series = Arc::new(Series::new(labels));
+        series.touched.store(now.0, Relaxed);
+        self.by_hash.entry(hash).or_default().push(Arc::clone(&series));
+        self.count += 1;
+        self.lock().push(Arc::clone(&series));
+        series
+    }
+
+    /// Drops the series that have been quiet; called now and then by the worker.
+    pub fn sweep(&mut self, now: Tick) {
+        let quiet = |series: &Arc<Series>| now.since(Tick(series.touched.load(Relaxed))) > QUIET_AFTER;
+        let mut count = 0;
+        self.by_hash.retain(|_, list| {
+            list.retain(|series| !quiet(series));
+            count += list.len();
+            !list.is_empty()
+        });
+        self.count = count;
+        self.lock().retain(|series| !quiet(series));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Series>>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn protocol_text(facts: &Facts<'_>) -> &'static str {
+    match (facts.protocol, facts.request) {
+        (Protocol::Tcp, _) => "tcp",
+        (_, Some(request)) if request.is_grpc() => "grpc",
+        (Protocol::Rpc, _) => "rpc",
+        _ => "http",
+    }
+}
+
+fn security(facts: &Facts<'_>) -> MutualTls {
+    match (facts.mutual_tls, facts.reporter) {
+        (true, _) => MutualTls::Yes,
+        (false, Reporter::Destination) => MutualTls::No,
+        (false, _) => MutualTls::Unknown,
+    }
+}
+
+fn fields(labels: &PeerLabels) -> [&str; 8] {
+    [
+        &labels.workload,
+        &labels.namespace,
+        &labels.principal,
+        &labels.app,
+        &labels.version,
+        &labels.canonical_name,
+        &labels.canonical_revision,
+        &labels.cluster,
+    ]
+}
+
+fn labels_of(facts: &Facts<'_>) -> Labels {
+    Labels {
+        destination_is_local: facts.reporter == Reporter::Destination,
+        other: fields(facts.other).map(str::to_owned),
+        service_host: facts.service_host.to_owned(),
+        service_name: facts.service_name.to_owned(),
+        service_namespace: facts.service_namespace.to_owned(),
+        protocol: protocol_text(facts),
+        status: facts.status,
+        grpc_status: facts.grpc_status,
+        flags: facts.flags.0,
+        mutual_tls: security(facts),
+    }
+}
+
+fn overflow_labels(facts: &Facts<'_>) -> Labels {
+    Labels {
+        destination_is_local: facts.reporter == Reporter::Destination,
+        other: std::array::from_fn(|_| "overflow".to_owned()),
+        service_host: "overflow".to_owned(),
+        service_name: "overflow".to_owned(),
+        service_namespace: "overflow".to_owned(),
+        protocol: protocol_text(facts),
+        status: 0,
+        grpc_status: None,
+        flags: ResponseFlags::default().0,
+        mutual_tls: MutualTls::Unknown,
+    }
+}
+
+fn same(labels: &Labels, facts: &Facts<'_>) -> bool {
+    labels.status == facts.status
+        && labels.flags == facts.flags.0
+        && labels.grpc_status == facts.grpc_status
+        && labels.destination_is_local == (facts.reporter == Reporter::Destination)
+        && labels.mutual_tls == security(facts)
+        && labels.service_host == facts.service_host
+        && labels.service_name == facts.service_name
+        && labels.service_namespace == facts.service_namespace
+        && labels.protocol == protocol_text(facts)
+        && labels.other.iter().zip(fields(facts.other)).all(|(known, given)| known == given)
+}
+
+fn hash_of(facts: &Facts<'_>) -> u64 {
+    let mut hash = Fold(u64::from(facts.status) << 32 | u64::from(facts.flags.0));
+    hash.write_u64(facts.grpc_status.map_or(u64::MAX, u64::from));
+    hash.write(facts.service_host.as_bytes());
+    for field in fields(facts.other) {
+        hash.write(field.as_bytes());
+    }
+    hash.finish() | 1
+}
+
+/// Multiply-and-rotate over eight bytes at a time: labels are not chosen by an attacker, and the table is bounded.
+struct Fold(u64);
+
+impl Hasher for Fold {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            if let Some(target) = word.get_mut(..chunk.len()) {
+                target.copy_from_slice(chunk);
+            }
+            self.write_u64(u64::from_le_bytes(word));
+        }
+        self.write_u64(bytes.len() as u64);
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x51_7c_c1_b7_27_22_0a_95);
+    }
+}
+
+/// The key is a hash already.
+#[derive(Debug, Default, Clone)]
+struct PassThrough;
+
+impl BuildHasher for PassThrough {
+    type Hasher = Identity;
+    fn build_hasher(&self) -> Identity {
+        Identity(0)
+    }
+}
+
+struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _: &[u8]) {}
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
+}
