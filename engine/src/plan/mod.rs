@@ -14,6 +14,7 @@ mod event;
 mod extension;
 mod listener;
 mod matching;
+mod problem;
 mod route;
 mod secret;
 mod settings;
@@ -37,6 +38,7 @@ pub use listener::{
     TcpProxy, TcpTarget, Terminal, TlsVersion, TrafficDirection, UpstreamTls,
 };
 pub use matching::{HeaderMatch, HeaderTest, QueryMatch, QueryTest, Regex, StringMatch, StringTest};
+pub use problem::PlanError;
 pub use route::{
     BackOff, DirectResponse, Fraction, HeaderChange, HeaderChangeKind, HostRewrite, InternalRedirect, Mirror,
     PathMatch, PathRewrite, Redirect, RetryPolicy, Route, RouteAction, RouteHeaders, RouteMatch, RouteTable,

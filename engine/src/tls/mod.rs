@@ -1,0 +1,17 @@
+//! TLS as a transport under the codec, over rustls' unbuffered interface: our buffers only.
+//!
+//! In: plan structs with the secrets they name, and bytes of one connection. Out: contexts shared by connections, plain
+//! bytes, bytes to send, and the peer's verified identity, known before the first event of a codec. No socket, no HTTP.
+
+mod certificate;
+mod context;
+mod inspect;
+mod keys;
+mod transport;
+mod verify;
+
+pub use certificate::describe;
+pub use context::{ClientContext, Secrets, ServerContext};
+pub use inspect::{ClientHello, Inspected, inspect};
+pub use keys::{Key, KeyError};
+pub use transport::{FaultKind, Opened, TlsFault, Transport};
