@@ -1,0 +1,88 @@
+"""`mainstay proxy-config NODE KIND`: the configuration the control plane last sent to a proxy. Secrets are
+redacted."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from mainstay.cli.client import Client
+from mainstay.cli.options import context_option, output_option
+from mainstay.cli.output import show_data, show_table
+
+KINDS = {
+    "listeners": "listeners",
+    "listener": "listeners",
+    "routes": "routes",
+    "route": "routes",
+    "clusters": "clusters",
+    "cluster": "clusters",
+    "endpoints": "endpoints",
+    "endpoint": "endpoints",
+    "secrets": "secrets",
+    "secret": "secrets",
+}
+
+
+@click.command(name="proxy-config")
+@click.argument("node")
+@click.argument(
+    "kind", type=click.Choice(list(KINDS)), metavar="[listeners|routes|clusters|endpoints|secrets]"
+)
+@click.argument("name", required=False)
+@output_option
+@context_option
+def proxy_config(node: str, kind: str, name: str | None, output: str, client: Client) -> int:
+    """Show listeners, routes, clusters, endpoints or secrets last sent to NODE; or only the one called
+    NAME."""
+    plural = KINDS[kind]
+    answer = client.call("GET", f"/v1/proxies/{quote(node, safe='')}/{plural}", query={"name": name or ""})
+    if output != "table":
+        show_data(answer, output)
+        return 0
+    rows = [
+        (entry["name"], entry["version"], entry["state"], SUMMARIES[plural](entry["resource"]))
+        for entry in answer["resources"]
+    ]
+    show_table(("NAME", "VERSION", "STATE", "SUMMARY"), rows, f"{node} has no {plural}")
+    return 0
+
+
+def _listener(resource: dict[str, Any]) -> str:
+    socket = resource.get("address", {}).get("socketAddress", {})
+    chains = len(resource.get("filterChains", ()))
+    return f"{socket.get('address', '')}:{socket.get('portValue', '')}, {chains} filter chains"
+
+
+def _route(resource: dict[str, Any]) -> str:
+    hosts = resource.get("virtualHosts", [])
+    return f"{len(hosts)} virtual hosts, {sum(len(host.get('routes', ())) for host in hosts)} routes"
+
+
+def _cluster(resource: dict[str, Any]) -> str:
+    return f"{resource.get('type', 'STATIC')}, {resource.get('lbPolicy', 'ROUND_ROBIN')}"
+
+
+def _endpoints(resource: dict[str, Any]) -> str:
+    found = []
+    for locality in resource.get("endpoints", ()):
+        for endpoint in locality.get("lbEndpoints", ()):
+            socket = endpoint.get("endpoint", {}).get("address", {}).get("socketAddress", {})
+            health = endpoint.get("healthStatus", "HEALTHY")
+            found.append(f"{socket.get('address')}:{socket.get('portValue')} {health}")
+    return ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+
+
+def _secret(resource: dict[str, Any]) -> str:
+    return "trusted roots" if "validationContext" in resource else "certificate and key (redacted)"
+
+
+SUMMARIES = {
+    "listeners": _listener,
+    "routes": _route,
+    "clusters": _cluster,
+    "endpoints": _endpoints,
+    "secrets": _secret,
+}

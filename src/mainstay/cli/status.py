@@ -1,0 +1,57 @@
+"""`mainstay status`: per proxy and resource type what is applied, pending or refused, and the proxy's own
+reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mainstay.cli.client import Client
+from mainstay.cli.options import context_option, output_option
+from mainstay.cli.output import count, show_data, show_table
+
+TYPES = ("clusters", "endpoints", "listeners", "routes", "secrets")
+
+
+@click.command()
+@click.argument("node", required=False)
+@output_option
+@context_option
+def status(node: str | None, output: str, client: Client) -> int:
+    """Show what each proxy has applied, awaits or refused, and why; or only NODE."""
+    answer = client.call("GET", "/v1/status", query={"node": node or ""})
+    if output != "table":
+        show_data(answer, output)
+        return 0
+    proxies = answer["proxies"]
+    rows = [(proxy["node"], *(_cell(proxy["types"].get(name)) for name in TYPES)) for proxy in proxies]
+    show_table(("PROXY", *(name.upper() for name in TYPES)), rows, "no proxy is connected")
+    for proxy in proxies:
+        for name, state in proxy["types"].items():
+            for refused in state.get("refused", ()):
+                click.echo(f"\n{proxy['node']} refused {name} {refused['name']}:\n  {refused['reason']}")
+    for source in answer["sources"]:
+        if source["state"] != "synced":
+            click.echo(
+                f"\nsource {source['name']} is {source['state']}: {source['reason'] or 'no answer yet'}"
+            )
+    problems = answer.get("problems", [])
+    for problem in problems:
+        click.echo(f"\n{problem['severity']} {problem['code']} {problem['object']}: {problem['reason']}")
+    if answer.get("waiting"):
+        click.echo(f"\nnothing is pushed yet: {answer['waiting']}")
+    refusals = sum(len(state.get("refused", ())) for proxy in proxies for state in proxy["types"].values())
+    if refusals or problems:
+        click.echo(f"\n{count(refusals, 'refusal')}, {count(len(problems), 'problem')}", err=True)
+    return 0
+
+
+def _cell(state: dict[str, Any] | None) -> str:
+    if state is None:
+        return ""
+    if state.get("refused"):
+        return f"refused {len(state['refused'])} of {state['sent']}"
+    if state["pending"]:
+        return f"pending ({state['sent']})"
+    return f"applied ({state['sent']})"

@@ -1,0 +1,14 @@
+"""`mainstay up`: a whole mesh on this machine; see `mainstay.up`."""
+
+from __future__ import annotations
+
+from mainstay.cli.program import ProgramCommand
+
+
+def _start(arguments: list[str]) -> int:
+    from mainstay.up.main import main
+
+    return main(arguments)
+
+
+up = ProgramCommand("up", "Run a whole mesh on this machine, from one file.", _start)

@@ -1,0 +1,96 @@
+"""The table of verbs, and how a verb's errors become text and an exit code.
+
+In: arguments without the program's name. Out: an exit code. Invariant: no traceback for anything a user can
+cause. Called by `mainstay.cli.main`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from mainstay.settings import OperatorError, nearest
+
+USAGE = 2
+INTERRUPTED = 130
+
+# verb: (module:attribute, one line of help), in the order they are listed.
+VERBS: dict[str, tuple[str, str]] = {
+    "up": ("mainstay.cli.up:up", "Run a whole mesh on this machine, from one file."),
+    "serve": ("mainstay.cli.serve:serve", "Run the control plane."),
+    "sidecar": ("mainstay.cli.sidecar:sidecar", "Run the proxy beside one application."),
+    "gateway": ("mainstay.cli.sidecar:gateway", "Run a proxy at the edge, in front of many services."),
+    "apply": ("mainstay.cli.apply:apply", "Create or change objects from files, all or nothing."),
+    "get": ("mainstay.cli.get:get", "Show objects."),
+    "delete": ("mainstay.cli.delete:delete", "Delete objects."),
+    "validate": ("mainstay.cli.validate:validate", "Check files without a control plane."),
+    "status": ("mainstay.cli.status:status", "Show what each proxy has applied, awaits or refused."),
+    "proxy-config": (
+        "mainstay.cli.proxy_config:proxy_config",
+        "Show the configuration last sent to a proxy.",
+    ),
+    "why": ("mainstay.cli.why:why", "Walk a proxy's resource back to the write that changed it."),
+    "join-token": ("mainstay.cli.join_token:join_token", "Create tokens with which workloads join the mesh."),
+    "version": ("mainstay.cli.version:version", "Show the versions of this program and the control plane."),
+    "completion": ("mainstay.cli.completion:completion", "Print a shell's completion script."),
+}
+
+
+class _Verbs(click.Group):
+    """Loads a verb's module when it is called or asked for help, not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        found = VERBS.get(cmd_name)
+        if found is None:
+            return None
+        module, _, attribute = found[0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            raise click.UsageError(f"unknown verb {args[0]!r}{nearest(args[0], VERBS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, help_line) for verb, (_, help_line) in VERBS.items()])
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def mainstay() -> None:
+    """Mainstay, a service mesh for mixed estates.
+
+    Try `mainstay up shop`, then `mainstay status`.
+    """
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one verb."""
+    try:
+        outcome: Any = mainstay.main(arguments, prog_name="mainstay", standalone_mode=False)
+    except OperatorError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.code
+    except click.ClickException as error:
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            click.echo(f"error: {error.format_message()}\nsee `{error.ctx.command_path} --help`", err=True)
+            return USAGE
+        error.show(sys.stderr)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone (`… | head`); Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return outcome if isinstance(outcome, int) else 0
