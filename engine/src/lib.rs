@@ -3,6 +3,7 @@
 //! Rooms in one-way order, each importing only those above it: `bytes`, `message`, `plan`, `codec`, `tls`, `route`,
 //! `telemetry`, `filter`, `upstream`, `snapshot`, `stream`, `reactor`, `admin`, `py`. ARCHITECTURE.md has the map.
 
+pub mod admin;
 pub mod bytes;
 pub mod codec;
 pub mod message;

@@ -1,0 +1,11 @@
+//! The admin listener: what an operator at three in the morning asks a proxy, answered by a thread of its own.
+//!
+//! In: HTTP/1.1 requests on loopback. Out: pages. Invariant: it answers while every worker is busy and while Python is
+//! stuck; what changes something is POST only; the Host header must name a loopback address (DNS rebinding); secrets are
+//! on no page. Nothing here knows a codec or a worker: `Pages` is all it asks.
+
+mod request;
+mod server;
+
+pub use request::{Method, Request};
+pub use server::{Admin, Answer, Audience, Pages};
