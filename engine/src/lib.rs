@@ -8,5 +8,6 @@ pub mod bytes;
 pub mod codec;
 pub mod message;
 pub mod plan;
+pub mod snapshot;
 pub mod telemetry;
 pub mod tls;
