@@ -251,7 +251,7 @@ pub enum TlsVersion {
 }
 
 /// `DownstreamTlsContext`. Secrets are named: `Secret` resources carry what they hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DownstreamTls {
     /// Secrets with certificate chains; the one whose names match the SNI serves, else the first.
@@ -266,7 +266,7 @@ pub struct DownstreamTls {
 }
 
 /// `UpstreamTlsContext`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamTls {
     pub certificates: Vec<String>,
@@ -284,7 +284,7 @@ pub struct UpstreamTls {
 }
 
 /// The peer's certificate must have a subject alternative name that one of `any_of` matches; empty = no check beyond the chain.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AlternativeNames {
     pub any_of: Vec<StringMatch>,

@@ -82,8 +82,8 @@ impl ClientCell {
 pub struct SecretStore {
     materials: HashMap<String, Arc<SecretMaterial>>,
     keys: Arc<KeyRing>,
-    servers: Vec<Weak<ServerCell>>,
-    clients: Vec<Weak<ClientCell>>,
+    servers: HashMap<DownstreamTls, Weak<ServerCell>>,
+    clients: HashMap<UpstreamTls, Weak<ClientCell>>,
 }
 
 impl Secrets for SecretStore {
@@ -103,25 +103,23 @@ impl SecretStore {
 
     /// The cell of a server context, shared by all chains with the same plan.
     pub fn server(&mut self, plan: &DownstreamTls) -> Result<Arc<ServerCell>, PlanError> {
-        self.servers.retain(|cell| cell.strong_count() > 0);
-        if let Some(found) = self.servers.iter().filter_map(Weak::upgrade).find(|cell| cell.plan == *plan) {
+        if let Some(found) = self.servers.get(plan).and_then(Weak::upgrade) {
             return Ok(found);
         }
         let context = ServerContext::compile(plan, self)?;
         let cell = Arc::new(ServerCell { plan: plan.clone(), current: ArcSwap::from_pointee(context) });
-        self.servers.push(Arc::downgrade(&cell));
+        self.servers.insert(plan.clone(), Arc::downgrade(&cell));
         Ok(cell)
     }
 
     /// The cell of a client context, shared by all clusters with the same plan.
     pub fn client(&mut self, plan: &UpstreamTls) -> Result<Arc<ClientCell>, PlanError> {
-        self.clients.retain(|cell| cell.strong_count() > 0);
-        if let Some(found) = self.clients.iter().filter_map(Weak::upgrade).find(|cell| cell.plan == *plan) {
+        if let Some(found) = self.clients.get(plan).and_then(Weak::upgrade) {
             return Ok(found);
         }
         let context = ClientContext::compile(plan, self)?;
         let cell = Arc::new(ClientCell { plan: plan.clone(), current: ArcSwap::from_pointee(context) });
-        self.clients.push(Arc::downgrade(&cell));
+        self.clients.insert(plan.clone(), Arc::downgrade(&cell));
         Ok(cell)
     }
 
@@ -140,6 +138,12 @@ impl SecretStore {
         }
     }
 
+    /// Drops the cells that nothing uses any more; called after each delta.
+    pub fn sweep(&mut self) {
+        self.servers.retain(|_, cell| cell.strong_count() > 0);
+        self.clients.retain(|_, cell| cell.strong_count() > 0);
+    }
+
     /// Forgets a secret. Contexts made of it go on until their chains and clusters go.
     pub fn remove(&mut self, name: &str) {
         self.materials.remove(name);
@@ -150,14 +154,14 @@ impl SecretStore {
             certificates.iter().any(|known| known == name) || validation.as_deref() == Some(name)
         };
         let mut servers = Vec::new();
-        for cell in self.servers.iter().filter_map(Weak::upgrade) {
+        for cell in self.servers.values().filter_map(Weak::upgrade) {
             if names(&cell.plan.certificates, &cell.plan.validation) {
                 let context = ServerContext::compile(&cell.plan, self)?;
                 servers.push((cell, context));
             }
         }
         let mut clients = Vec::new();
-        for cell in self.clients.iter().filter_map(Weak::upgrade) {
+        for cell in self.clients.values().filter_map(Weak::upgrade) {
             if names(&cell.plan.certificates, &cell.plan.validation) {
                 let context = ClientContext::compile(&cell.plan, self)?;
                 clients.push((cell, context));
