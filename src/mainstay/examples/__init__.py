@@ -1,0 +1,1 @@
+"""Meshes to look at, as package data: `mainstay up shop`."""

@@ -1,0 +1,184 @@
+"""Who called whom, how often, how well and how fast: read from the sidecars' own metrics.
+
+In: Prometheus text of each sidecar and gateway. Out: `Pair`s, summed over instances. Invariant: a pair is reported by its
+source where the source is in the mesh, else by its destination; so no request is counted twice. Pure; called each second.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+OUTSIDE = "outside"
+"""Name of callers that have no sidecar."""
+
+_LINE = re.compile(r"^(istio_[a-z_]+)\{(.*)\} (\S+)$")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+HTTP_FAILED = 500
+GRPC_OK = "0"
+# gRPC statuses that are the caller's doing: CANCELLED, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
+# FAILED_PRECONDITION, OUT_OF_RANGE, UNAUTHENTICATED.
+GRPC_CALLER = frozenset({"1", "3", "5", "6", "7", "9", "11", "16"})
+
+
+class Histogram(msgspec.Struct):
+    """Cumulative counts by upper bound in milliseconds."""
+
+    counts: dict[float, float] = {}
+
+    def add(self, bound: float, count: float) -> None:
+        self.counts[bound] = self.counts.get(bound, 0.0) + count
+
+    def since(self, earlier: Histogram) -> Histogram:
+        """What has come since an earlier reading of the same histogram."""
+        return Histogram(
+            {bound: count - earlier.counts.get(bound, 0.0) for bound, count in self.counts.items()}
+        )
+
+    def quantile(self, share: float) -> float | None:
+        """Milliseconds below which `share` (0 to 1) of the values lie, interpolated inside a bucket; `None` without values."""
+        bounds = sorted(self.counts)
+        total = self.counts[bounds[-1]] if bounds else 0.0
+        if total <= 0:
+            return None
+        wanted = share * total
+        below, lower = 0.0, 0.0
+        for bound in bounds:
+            count = self.counts[bound]
+            if count >= wanted:
+                if bound == float("inf") or count == below:
+                    return lower
+                return lower + (bound - lower) * (wanted - below) / (count - below)
+            below, lower = count, bound
+        return lower
+
+
+class Pair(msgspec.Struct):
+    """One source calling one destination over one protocol."""
+
+    source: str
+    destination: str
+    protocol: str
+    requests: int = 0
+    """Requests, or connections for TCP."""
+    failures: int = 0
+    mtls: bool | None = None
+    """`None` where one end is outside the mesh."""
+    versions: dict[str, int] = {}
+    """Requests by the destination's version."""
+    duration: Histogram = msgspec.field(default_factory=Histogram)
+
+
+class Sample(msgspec.Struct, frozen=True):
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+def read_samples(text: str) -> Iterator[Sample]:
+    """Istio's metrics in Prometheus text; other lines are passed over."""
+    for line in text.splitlines():
+        if found := _LINE.match(line):
+            labels = {name: _unescape(value) for name, value in _LABEL.findall(found[2])}
+            try:
+                yield Sample(found[1], labels, float(found[3]))
+            except ValueError:
+                continue
+
+
+def read_pairs(texts: Mapping[str, str]) -> list[Pair]:
+    """Pairs of all sidecars, sorted. `texts`: Prometheus text by the name of the workload or gateway."""
+    pairs: dict[tuple[str, str, str], Pair] = {}
+    for samples in (list(read_samples(text)) for text in texts.values()):
+        for sample in samples:
+            if key := _key_of(sample):
+                pair = pairs.setdefault(key, Pair(*key))
+                _take(pair, sample)
+    return [pairs[key] for key in sorted(pairs)]
+
+
+def _key_of(sample: Sample) -> tuple[str, str, str] | None:
+    labels = sample.labels
+    source, destination = _name(labels, "source"), _name(labels, "destination")
+    if labels.get("reporter") == "destination":
+        if source != OUTSIDE:
+            return None
+    elif destination == OUTSIDE:
+        destination = labels.get("destination_service_name", OUTSIDE)
+    return source, destination, labels.get("request_protocol", "")
+
+
+def _name(labels: Mapping[str, str], side: str) -> str:
+    for label in ("canonical_service", "app", "workload"):
+        value = labels.get(f"{side}_{label}", "unknown")
+        if value not in ("", "unknown"):
+            return value
+    return OUTSIDE
+
+
+def _take(pair: Pair, sample: Sample) -> None:
+    labels, count = sample.labels, round(sample.value)
+    match sample.name:
+        case "istio_requests_total":
+            pair.requests += count
+            pair.failures += count if _failed(labels) else 0
+            version = labels.get("destination_version", "unknown")
+            pair.versions[version] = pair.versions.get(version, 0) + count
+            _secure(pair, labels)
+        case "istio_tcp_connections_opened_total":
+            pair.requests += count
+            version = labels.get("destination_version", "unknown")
+            pair.versions[version] = pair.versions.get(version, 0) + count
+            _secure(pair, labels)
+        case "istio_tcp_connections_closed_total":
+            pair.failures += count if labels.get("response_flags", "-") not in ("-", "") else 0
+        case "istio_request_duration_milliseconds_bucket":
+            bound = labels.get("le", "+Inf")
+            pair.duration.add(float("inf") if bound == "+Inf" else float(bound), sample.value)
+
+
+def _secure(pair: Pair, labels: Mapping[str, str]) -> None:
+    if pair.source == OUTSIDE or pair.destination == OUTSIDE:
+        return
+    mutual = labels.get("connection_security_policy") == "mutual_tls"
+    pair.mtls = mutual if pair.mtls is None else pair.mtls and mutual
+
+
+def _failed(labels: Mapping[str, str]) -> bool:
+    status = labels.get("response_code", "0")
+    grpc = labels.get("grpc_response_status", "")
+    if labels.get("request_protocol") == "grpc":
+        return status != "200" or (grpc not in ("", GRPC_OK) and grpc not in GRPC_CALLER)
+    return not status.isdigit() or int(status) == 0 or int(status) >= HTTP_FAILED
+
+
+def _unescape(value: str) -> str:
+    return re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], value)
+
+
+def subtract(now: Iterable[Pair], earlier: Iterable[Pair]) -> list[Pair]:
+    """What happened between two readings: for rates, and for figures after warm-up."""
+    before = {(pair.source, pair.destination, pair.protocol): pair for pair in earlier}
+    result = []
+    for pair in now:
+        past = before.get((pair.source, pair.destination, pair.protocol))
+        if past is None:
+            result.append(pair)
+            continue
+        versions = {name: count - past.versions.get(name, 0) for name, count in pair.versions.items()}
+        result.append(
+            Pair(
+                pair.source,
+                pair.destination,
+                pair.protocol,
+                pair.requests - past.requests,
+                pair.failures - past.failures,
+                pair.mtls,
+                versions,
+                pair.duration.since(past.duration),
+            )
+        )
+    return result

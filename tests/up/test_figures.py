@@ -1,0 +1,117 @@
+"""Figures of a mesh, read from what its sidecars report."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mainstay.up.figures import OUTSIDE, Histogram, read_pairs, read_samples, subtract
+
+
+def line(name: str, value: float, **labels: str) -> str:
+    base = {
+        "reporter": "source",
+        "source_canonical_service": "front",
+        "destination_canonical_service": "cart",
+        "destination_version": "v1",
+        "request_protocol": "http",
+        "response_code": "200",
+        "response_flags": "-",
+        "grpc_response_status": "",
+        "connection_security_policy": "mutual_tls",
+    }
+    text = ",".join(f'{key}="{value}"' for key, value in {**base, **labels}.items())
+    return f"{name}{{{text}}} {value}"
+
+
+def test_each_request_is_counted_once_by_its_source() -> None:
+    front = line("istio_requests_total", 7)
+    cart = line("istio_requests_total", 7, reporter="destination")
+    (pair,) = read_pairs({"front": front, "cart": cart})
+    assert (pair.source, pair.destination, pair.requests, pair.failures, pair.mtls) == (
+        "front",
+        "cart",
+        7,
+        0,
+        True,
+    )
+
+
+def test_callers_without_a_sidecar_are_reported_by_the_destination() -> None:
+    text = line(
+        "istio_requests_total",
+        3,
+        reporter="destination",
+        source_canonical_service="unknown",
+        connection_security_policy="none",
+    )
+    (pair,) = read_pairs({"cart": text})
+    assert (pair.source, pair.requests, pair.mtls) == (OUTSIDE, 3, None)
+
+
+def test_one_plain_connection_makes_a_pair_not_mutual() -> None:
+    text = "\n".join(
+        [
+            line("istio_requests_total", 1),
+            line("istio_requests_total", 1, connection_security_policy="unknown", destination_version="v2"),
+        ]
+    )
+    (pair,) = read_pairs({"front": text})
+    assert pair.mtls is False
+    assert pair.versions == {"v1": 1, "v2": 1}
+
+
+def test_what_counts_as_a_failure() -> None:
+    cases = [
+        ({"response_code": "200"}, False),
+        ({"response_code": "404"}, False),
+        ({"response_code": "503"}, True),
+        ({"response_code": "0", "response_flags": "DC"}, True),
+        ({"request_protocol": "grpc", "grpc_response_status": "0"}, False),
+        ({"request_protocol": "grpc", "grpc_response_status": "5"}, False),
+        ({"request_protocol": "grpc", "grpc_response_status": "14"}, True),
+    ]
+    for labels, failed in cases:
+        (pair,) = read_pairs({"front": line("istio_requests_total", 1, **labels)})
+        assert pair.failures == int(failed), labels
+
+
+def test_tcp_counts_connections() -> None:
+    text = "\n".join(
+        [
+            line("istio_tcp_connections_opened_total", 4, request_protocol="tcp"),
+            line("istio_tcp_connections_closed_total", 1, request_protocol="tcp", response_flags="UF"),
+        ]
+    )
+    (pair,) = read_pairs({"front": text})
+    assert (pair.protocol, pair.requests, pair.failures) == ("tcp", 4, 1)
+
+
+def test_quantiles_are_interpolated() -> None:
+    histogram = Histogram({1.0: 0, 2.0: 50, 4.0: 100, float("inf"): 100})
+    assert histogram.quantile(0.5) == 2.0
+    assert histogram.quantile(0.75) == 3.0
+    assert Histogram().quantile(0.5) is None
+    assert Histogram({1.0: 0, float("inf"): 3}).quantile(0.99) == 1.0
+
+
+def test_subtracting_a_reading_leaves_what_came_since() -> None:
+    earlier = read_pairs({"front": line("istio_requests_total", 5)})
+    now = read_pairs({"front": line("istio_requests_total", 9)})
+    (pair,) = subtract(now, earlier)
+    assert (pair.requests, pair.versions) == (4, {"v1": 4})
+
+
+@given(st.text())
+def test_any_text_is_survived(text: str) -> None:
+    list(read_samples(text))
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b"]), st.text(alphabet='abc"\\\n', max_size=8), min_size=1))
+def test_labels_come_back_unescaped(labels: dict[str, str]) -> None:
+    def escape(value: str) -> str:
+        return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+    text = ",".join(f'{name}="{escape(value)}"' for name, value in labels.items())
+    (sample,) = read_samples(f"istio_x{{{text}}} 1")
+    assert sample.labels == labels
