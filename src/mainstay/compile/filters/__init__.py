@@ -1,0 +1,31 @@
+"""Filters as one ordered table: a folder each, facts and a place in, typed configuration out.
+
+In: ``FilterContext``. Out: the HTTP or network filters of a chain, in the order in which a request meets them. A new filter
+is a folder with ``http_filters`` (and ``network_filters`` where connections concern it) and one entry here.
+"""
+
+from collections.abc import Callable
+
+from mainstay.compile.facts import Facts
+from mainstay.compile.filters import local_ratelimit, rbac, router
+from mainstay.compile.filters.context import FilterContext
+from mainstay.compile.resource import Fields
+from mainstay.model.problem import Problem
+
+Build = Callable[[Facts, FilterContext, list[Problem]], list[Fields]]
+
+HTTP_FILTERS: tuple[Build, ...] = (rbac.http_filters, local_ratelimit.http_filters, router.http_filters)
+"""Who may call is settled before how often; the router ends the chain."""
+
+NETWORK_FILTERS: tuple[Build, ...] = (rbac.network_filters,)
+"""Filters before tcp_proxy."""
+
+
+def http_chain(facts: Facts, context: FilterContext, problems: list[Problem]) -> list[Fields]:
+    """Return the HTTP filters of a chain."""
+    return [entry for build in HTTP_FILTERS for entry in build(facts, context, problems)]
+
+
+def network_chain(facts: Facts, context: FilterContext, problems: list[Problem]) -> list[Fields]:
+    """Return the network filters before the last one of a chain."""
+    return [entry for build in NETWORK_FILTERS for entry in build(facts, context, problems)]

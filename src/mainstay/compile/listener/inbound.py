@@ -1,0 +1,192 @@
+"""Inbound listeners: virtualInbound for intercepted traffic, and bound ones for explicit mode.
+
+In: ``InboundTraits``; PeerAuthentication decides per port which chains there are (``SHAPES``, Istio's table), policies which
+filters. Out: a listener whose chains end mesh mTLS where it is offered, and send on to the application's cluster.
+Invariants: STRICT has no chain for plain bytes; a declared TCP port with mTLS off waits for no first bytes.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from mainstay.compile import names
+from mainstay.compile.facts import Facts
+from mainstay.compile.filters import http_chain, network_chain
+from mainstay.compile.filters.context import FilterContext
+from mainstay.compile.listener.chain import (
+    PLAIN_HTTP_ALPNS,
+    chain,
+    http_inspector,
+    inspection,
+    listener,
+    original_destination,
+    tls_inspector,
+)
+from mainstay.compile.listener.connection_manager import connection_manager
+from mainstay.compile.lookup import mtls_mode
+from mainstay.compile.resource import Fields, Ref, Resource
+from mainstay.compile.route.action import retry_policy
+from mainstay.compile.route.connection import tcp_proxy
+from mainstay.compile.tls import MESH_ALPNS, MESH_HTTP_ALPNS, MESH_SECRETS, mesh_downstream
+from mainstay.compile.traits import InboundPort, InboundTraits
+from mainstay.model.policy import MtlsMode
+from mainstay.model.problem import Problem
+from mainstay.model.protocol import PortProtocol
+from mainstay.model.route import Retry
+
+PortKind = Literal["auto", "http", "tcp"]
+
+INBOUND_RETRY = Retry(
+    attempts=2, retry_on=("reset-before-request",), statuses=(), ignore_previous_hosts=False
+)
+"""The application may close an idle connection just as a request is sent; nothing of it was read then (Istio's)."""
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """One chain: what it matches, whether it speaks HTTP, whether it ends mesh mTLS."""
+
+    transport: Literal["tls", "raw_buffer", ""]
+    alpns: tuple[str, ...]
+    http: bool
+    ends_tls: bool
+
+
+_PEER_HTTP = Shape("tls", MESH_HTTP_ALPNS, http=True, ends_tls=True)
+_PLAIN_HTTP = Shape("raw_buffer", PLAIN_HTTP_ALPNS, http=True, ends_tls=False)
+_PEER_STREAM = Shape("tls", ("istio-peer-exchange", "istio"), http=False, ends_tls=True)
+_PLAIN_STREAM = Shape("raw_buffer", (), http=False, ends_tls=False)
+_FOREIGN_TLS = Shape("tls", (), http=False, ends_tls=False)
+_ANY_PLAIN_HTTP = Shape("raw_buffer", (), http=True, ends_tls=False)
+
+SHAPES: dict[tuple[MtlsMode, PortKind], tuple[Shape, ...]] = {
+    ("PERMISSIVE", "auto"): (_PEER_HTTP, _PLAIN_HTTP, _PEER_STREAM, _PLAIN_STREAM, _FOREIGN_TLS),
+    ("PERMISSIVE", "http"): (Shape("tls", MESH_ALPNS, http=True, ends_tls=True), _ANY_PLAIN_HTTP),
+    ("PERMISSIVE", "tcp"): (Shape("tls", MESH_ALPNS, http=False, ends_tls=True), _FOREIGN_TLS, _PLAIN_STREAM),
+    ("STRICT", "auto"): (_PEER_HTTP, Shape("tls", (), http=False, ends_tls=True)),
+    ("STRICT", "http"): (Shape("tls", (), http=True, ends_tls=True),),
+    ("STRICT", "tcp"): (Shape("tls", (), http=False, ends_tls=True),),
+    ("DISABLE", "auto"): (_PLAIN_HTTP, _PLAIN_STREAM),
+    ("DISABLE", "http"): (_ANY_PLAIN_HTTP,),
+    ("DISABLE", "tcp"): (Shape("", (), http=False, ends_tls=False),),
+}
+"""(mode, kind of port) → chains. DISABLE takes foreign TLS on TCP ports as bytes."""
+
+
+def kind_of(protocol: PortProtocol) -> PortKind:
+    """Return which row of the table a port's protocol takes."""
+    if protocol is PortProtocol.AUTO:
+        return "auto"
+    return "http" if protocol.is_http else "tcp"
+
+
+def compile_inbound(facts: Facts, traits: InboundTraits) -> Resource:
+    """Compile an inbound listener."""
+    refs: list[Ref] = []
+    problems: list[Problem] = []
+    chains: list[Fields] = []
+    modes = {port: mtls_mode(facts, traits.namespace, traits.labels, port.number) for port in traits.ports}
+    intercepting = not traits.address
+    for port in traits.ports:
+        match: Fields = {"destination_port": {"value": port.number}} if intercepting else {}
+        cluster = names.inbound_cluster(port.number)
+        chains += _chains(facts, traits, port, modes[port], cluster, match, refs, problems)
+    if not intercepting:
+        (port,) = traits.ports
+        return listener(
+            names.listener_at(traits.address, port.number),
+            traits.address,
+            port.number,
+            "INBOUND",
+            chains,
+            refs,
+            problems,
+            **inspection(facts.mesh(), _inspectors(modes)),
+        )
+    return _virtual(facts, traits, chains, modes, refs, problems)
+
+
+def _virtual(
+    facts: Facts,
+    traits: InboundTraits,
+    chains: list[Fields],
+    modes: dict[InboundPort, MtlsMode],
+    refs: list[Ref],
+    problems: list[Problem],
+) -> Resource:
+    mesh = facts.mesh()
+    black_hole = chain(
+        f"{names.VIRTUAL_INBOUND}-blackhole",
+        [tcp_proxy(mesh, [(names.BLACK_HOLE, 1)], refs)],
+        {"destination_port": {"value": names.VIRTUAL_INBOUND_PORT}},
+    )
+    elsewhere = InboundPort(0, PortProtocol.AUTO)
+    mode = mtls_mode(facts, traits.namespace, traits.labels, 0)
+    passthrough = _chains(facts, traits, elsewhere, mode, names.INBOUND_PASSTHROUGH, {}, refs, problems)
+    plain = [
+        port.number for port in traits.ports if modes[port] == "DISABLE" and kind_of(port.protocol) != "auto"
+    ]
+    declared = [port.number for port in traits.ports if kind_of(port.protocol) != "auto"]
+    inspectors = [original_destination(), tls_inspector(plain), http_inspector(declared)]
+    return listener(
+        names.VIRTUAL_INBOUND,
+        "0.0.0.0",
+        names.VIRTUAL_INBOUND_PORT,
+        "INBOUND",
+        [black_hole, *passthrough, *chains],
+        refs,
+        problems,
+        **inspection(mesh, inspectors),
+    )
+
+
+def _inspectors(modes: dict[InboundPort, MtlsMode]) -> list[Fields]:
+    """A declared port without mTLS needs no look at the first bytes."""
+    found: list[Fields] = []
+    if any(mode != "DISABLE" or kind_of(port.protocol) == "auto" for port, mode in modes.items()):
+        found.append(tls_inspector())
+    if any(kind_of(port.protocol) == "auto" for port in modes):
+        found.append(http_inspector())
+    return found
+
+
+def _chains(
+    facts: Facts,
+    traits: InboundTraits,
+    port: InboundPort,
+    mode: MtlsMode,
+    cluster: str,
+    match: Fields,
+    refs: list[Ref],
+    problems: list[Problem],
+) -> list[Fields]:
+    mesh = facts.mesh()
+    context = FilterContext("inbound", traits.namespace, traits.labels, port.number)
+    refs.append(Ref("cluster", cluster))
+    label = f"{port.number}" if port.number else names.VIRTUAL_INBOUND
+    found: list[Fields] = []
+    bare = mode == "DISABLE" and kind_of(port.protocol) == "http" and not match
+    for index, shape in enumerate(SHAPES[mode, kind_of(port.protocol)]):
+        fields = dict(match)
+        if shape.transport and not bare:
+            fields["transport_protocol"] = shape.transport
+        if shape.alpns:
+            fields["application_protocols"] = list(shape.alpns)
+        if shape.http:
+            routes = {"route_config": _routes(cluster, port.number)}
+            filters = [
+                connection_manager(mesh, "inbound", cluster, routes, http_chain(facts, context, problems))
+            ]
+        else:
+            filters = [*network_chain(facts, context, problems), tcp_proxy(mesh, [(cluster, 1)], refs)]
+        transport = mesh_downstream(mesh.trust_domain, shape.http) if shape.ends_tls else None
+        if shape.ends_tls:
+            refs += MESH_SECRETS
+        found.append(chain(f"{label}-{index}", filters, fields, transport))
+    return found
+
+
+def _routes(cluster: str, port: int) -> Fields:
+    route: Fields = {"cluster": cluster, "timeout": {}, "retry_policy": retry_policy(INBOUND_RETRY)}
+    routes = [{"name": "default", "match": {"prefix": "/"}, "route": route}]
+    host = {"name": f"inbound|http|{port}", "domains": ["*"], "routes": routes}
+    return {"name": cluster, "virtual_hosts": [host], "validate_clusters": {"value": False}}

@@ -1,0 +1,1 @@
+"""Routes: rules of the model as RouteConfigurations (HTTP) and weighted clusters (TCP)."""

@@ -1,0 +1,178 @@
+"""What compile steps may know of a proxy: the whole proxy for the planner, a few traits for each step.
+
+In: the node of a connected proxy, made into ``Proxy`` by the control plane. Out: one struct per step; it is hashable and,
+with the facts, the only input of its step, so it is the step's cache key: equal traits share one resource.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from mainstay.compile.capability import Capability
+from mainstay.model.key import Labels, ObjectKey, ServiceKey
+from mainstay.model.protocol import PortProtocol
+from mainstay.model.traffic import ConnectionPool
+
+ProxyKind = Literal["sidecar", "gateway"]
+Interception = Literal["REDIRECT", "NONE"]
+CatchAll = Literal["passthrough", "refuse"]
+
+
+class Proxy(msgspec.Struct, frozen=True, gc=False):
+    """A proxy as the planner sees it.
+
+    ``node`` is its xDS node id; ``addresses`` its workload's IPs, the first one is where explicit inbound listeners bind
+    unless their Sidecar says otherwise. ``interception`` is ISTIO_META_INTERCEPTION_MODE.
+    """
+
+    node: str
+    namespace: str
+    kind: ProxyKind = "sidecar"
+    labels: Labels = ()
+    addresses: tuple[str, ...] = ()
+    interception: Interception = "REDIRECT"
+    capability: Capability = Capability()
+
+
+class ClusterTraits(msgspec.Struct, frozen=True, gc=False):
+    """An outbound cluster. ``labels``: those of the client that selectors of traffic rules speak of."""
+
+    name: str
+    namespace: str
+    labels: Labels = ()
+
+
+class FixedClusterTraits(msgspec.Struct, frozen=True, gc=False):
+    """A cluster that depends on no service: PassthroughCluster, InboundPassthroughCluster, BlackHoleCluster."""
+
+    name: str
+
+
+class InboundClusterTraits(msgspec.Struct, frozen=True, gc=False):
+    """The cluster towards the application. ``endpoint``: ``address:port`` or ``unix:///path``; empty: the original
+    destination."""
+
+    port: int
+    protocol: PortProtocol
+    endpoint: str = ""
+    pool: ConnectionPool | None = None
+
+
+class EndpointsTraits(msgspec.Struct, frozen=True, gc=False):
+    """Endpoints of a cluster: those of ``service`` and ``port`` that carry ``subset_labels``."""
+
+    name: str
+    service: ServiceKey
+    port: int
+    subset_labels: Labels = ()
+    h2_tunnel: bool = False
+
+
+class RouteTraits(msgspec.Struct, frozen=True, gc=False):
+    """Routes of a sidecar's outbound HTTP for one port.
+
+    ``services`` sorted. ``explicit``: a bound listener of one service, which takes any authority and rewrites it to the
+    service's host. ``catch_all``: where unknown authorities go, None to answer 404. ``hosts``: those of VirtualServices
+    that are no service. ``labels``: those of the client that matches speak of.
+    """
+
+    name: str
+    namespace: str
+    port: int
+    services: tuple[ServiceKey, ...]
+    explicit: bool = False
+    catch_all: CatchAll | None = None
+    hosts: tuple[str, ...] = ()
+    labels: Labels = ()
+
+
+class OutboundTraits(msgspec.Struct, frozen=True, gc=False):
+    """An outbound listener found by original destination: ``address`` ``0.0.0.0`` or a service's own."""
+
+    address: str
+    port: int
+    namespace: str
+    services: tuple[ServiceKey, ...]
+    http_route: str = ""
+    passthrough: bool = True
+    labels: Labels = ()
+
+
+class VirtualOutboundTraits(msgspec.Struct, frozen=True, gc=False):
+    """The listener interception redirects outbound connections to."""
+
+    passthrough: bool
+
+
+class BoundOutboundTraits(msgspec.Struct, frozen=True, gc=False):
+    """An explicit outbound listener on ``address:port`` for ``service_port`` of the services."""
+
+    address: str
+    port: int
+    service_port: int
+    protocol: PortProtocol
+    namespace: str
+    services: tuple[ServiceKey, ...]
+    http_route: str = ""
+    labels: Labels = ()
+
+
+class InboundPort(msgspec.Struct, frozen=True, gc=False, order=True):
+    """A port the workload serves, as its listener sees it."""
+
+    number: int
+    protocol: PortProtocol
+
+
+class InboundTraits(msgspec.Struct, frozen=True, gc=False):
+    """Inbound listener: bound to ``address:port`` (explicit), or virtualInbound with all ``ports`` (``address`` empty).
+
+    ``labels`` and ``namespace`` are the workload's: policies select by them.
+    """
+
+    namespace: str
+    labels: Labels
+    ports: tuple[InboundPort, ...]
+    address: str = ""
+
+
+class GatewayServer(msgspec.Struct, frozen=True, gc=False, order=True):
+    """A server of a gateway, by position."""
+
+    gateway: ObjectKey
+    index: int
+
+
+class GatewayListenerTraits(msgspec.Struct, frozen=True, gc=False):
+    """A gateway's listener: all servers of one address and port."""
+
+    address: str
+    port: int
+    namespace: str
+    labels: Labels
+    servers: tuple[GatewayServer, ...]
+
+
+class GatewayRouteTraits(msgspec.Struct, frozen=True, gc=False):
+    """Routes of a gateway: all plain HTTP servers of a port, or one TLS server."""
+
+    name: str
+    port: int
+    namespace: str
+    servers: tuple[GatewayServer, ...]
+
+
+Step = (
+    ClusterTraits
+    | FixedClusterTraits
+    | InboundClusterTraits
+    | EndpointsTraits
+    | RouteTraits
+    | OutboundTraits
+    | VirtualOutboundTraits
+    | BoundOutboundTraits
+    | InboundTraits
+    | GatewayListenerTraits
+    | GatewayRouteTraits
+)
+"""Any unit of compilation; ``view.run_step`` runs it."""
