@@ -1,0 +1,1 @@
+"""The process beside the application: Python decides, the engine carries the bytes. See `main`."""
