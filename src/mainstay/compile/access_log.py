@@ -3,7 +3,7 @@
 In: ``Mesh``. Out: access loggers; JSON with the fields of Istio's default format, or the proxy's default text.
 """
 
-from mainstay.compile.resource import Fields, extension
+from mainstay.compile.resource import Fields, extension, struct
 from mainstay.model.mesh import Mesh
 
 _LOG = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
@@ -36,6 +36,5 @@ def access_log(mesh: Mesh) -> list[Fields]:
         return []
     fields: Fields = {"path": "/dev/stdout"}
     if mesh.access_log == "JSON":
-        values = {name: {"string_value": operator} for name, operator in _LOG_FIELDS.items()}
-        fields["log_format"] = {"json_format": {"fields": values}}
+        fields["log_format"] = {"json_format": struct(_LOG_FIELDS)}
     return [extension("envoy.access_loggers.file", _LOG, fields)]

@@ -169,7 +169,7 @@ def _transport(
     return {
         "transport_socket_matches": [
             {"name": "tlsMode-istio", "match": struct({"tlsMode": "istio"}), "transport_socket": mesh_socket},
-            {"name": "tlsMode-disabled", "match": {}, "transport_socket": raw_buffer()},
+            {"name": "tlsMode-disabled", "match": struct({}), "transport_socket": raw_buffer()},
         ]
     }
 

@@ -5,6 +5,8 @@ In: ``EndpointsTraits``. Out: healthy endpoints grouped by locality, with the me
 HTTP/1 inside HTTP/2 (``mainstay.dev``). What rows share is worked out once per attribute entry, not per row.
 """
 
+from typing import Any
+
 from mainstay.compile.facts import Facts
 from mainstay.compile.lookup import mtls_mode
 from mainstay.compile.resource import Fields, Resource, make_resource, struct
@@ -66,7 +68,7 @@ def _locality(
 
 
 def _metadata(facts: Facts, traits: EndpointsTraits, attributes: EndpointAttributes, port: int) -> Fields:
-    values: dict[str, Fields] = {}
+    values: dict[str, Any] = {}
     namespace = attributes.namespace or traits.service.namespace
     if attributes.workload:
         labels = ";".join(

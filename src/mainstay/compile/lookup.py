@@ -162,4 +162,4 @@ def mtls_mode(facts: Facts, namespace: str, labels: Labels, port: int) -> MtlsMo
             mode = body.mode if mode == "UNSET" else mode
             if mode != "UNSET":
                 return mode
-    return "PERMISSIVE"
+    return facts.mesh().mtls

@@ -5,7 +5,7 @@ In: nested plain values that mirror the Protobuf JSON of a message (enums by nam
 Protobuf, always in the private pool of ``_proto``; a misspelt field raises at once, so goldens find it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -80,22 +80,31 @@ def duration(milliseconds: int) -> Fields:
     return {"seconds": milliseconds // 1000, "nanos": milliseconds % 1000 * 1_000_000}
 
 
-def struct(values: dict[str, Any]) -> Fields:
-    """Return a ``google.protobuf.Struct`` of text, numbers, booleans, lists and mappings."""
-    return {"fields": {name: _value(value) for name, value in values.items()}}
+def struct(values: Mapping[str, Any]) -> Any:
+    """Return a ``google.protobuf.Struct`` of text, numbers, booleans, lists and mappings.
+
+    A message, not fields: some releases of protobuf take a mapping given for a Struct as its content, others as its fields.
+    """
+    return pool.message_class("google.protobuf.Struct")(
+        fields={name: _value(value) for name, value in values.items()}
+    )
 
 
-def _value(value: Any) -> Fields:
+def _value(value: Any) -> Any:
+    make = pool.message_class("google.protobuf.Value")
     match value:
         case bool():
-            return {"bool_value": value}
+            return make(bool_value=value)
         case str():
-            return {"string_value": value}
+            return make(string_value=value)
         case int() | float():
-            return {"number_value": value}
+            return make(number_value=value)
         case dict():
-            return {"struct_value": struct(value)}
+            return make(struct_value=struct(value))
         case list() | tuple():
-            return {"list_value": {"values": [_value(entry) for entry in value]}}
+            entries = pool.message_class("google.protobuf.ListValue")(
+                values=[_value(entry) for entry in value]
+            )
+            return make(list_value=entries)
         case _:
             raise TypeError(f"no Struct value for {type(value).__name__}")

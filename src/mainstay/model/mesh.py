@@ -8,13 +8,14 @@ from typing import Literal
 import msgspec
 
 from mainstay.model.identity import DEFAULT_TRUST_DOMAIN
+from mainstay.model.policy import MtlsMode
 from mainstay.model.scope import OutboundMode
 
 
 class Mesh(msgspec.Struct, frozen=True, gc=False):
     """Settings every compile step may read.
 
-    ``root_namespace`` holds mesh-wide policies and DestinationRules. ``access_log`` JSON or TEXT goes to standard output.
+    ``root_namespace`` holds mesh-wide policies and DestinationRules. ``mtls`` holds where no PeerAuthentication speaks. ``access_log`` JSON or TEXT goes to standard output.
     ``detection_timeout`` (ms) is how long a port of unknown protocol waits for the client's first bytes before it is
     taken for TCP. ``connect_timeout`` ms.
     """
@@ -22,6 +23,7 @@ class Mesh(msgspec.Struct, frozen=True, gc=False):
     trust_domain: str = DEFAULT_TRUST_DOMAIN
     domain_suffix: str = "cluster.local"
     root_namespace: str = "istio-system"
+    mtls: MtlsMode = "PERMISSIVE"
     outbound: OutboundMode = "ALLOW_ANY"
     access_log: Literal["OFF", "JSON", "TEXT"] = "OFF"
     detection_timeout: int = 1_000

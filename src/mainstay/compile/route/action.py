@@ -94,10 +94,10 @@ def retry_policy(retry: Retry) -> Fields:
     fields: Fields = {
         "retry_on": ",".join(retry.retry_on),
         "num_retries": {"value": retry.attempts},
-        "host_selection_retry_max_attempts": HOST_ATTEMPTS,
     }
     if retry.ignore_previous_hosts:
         predicate = {"type_url": f"type.googleapis.com/{_PREVIOUS_HOSTS_TYPE}", "value": b""}
+        fields["host_selection_retry_max_attempts"] = HOST_ATTEMPTS
         fields["retry_host_predicate"] = [{"name": _PREVIOUS_HOSTS, "typed_config": predicate}]
     if retry.statuses:
         fields["retriable_status_codes"] = list(retry.statuses)
