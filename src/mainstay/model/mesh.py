@@ -15,9 +15,9 @@ from mainstay.model.scope import OutboundMode
 class Mesh(msgspec.Struct, frozen=True, gc=False):
     """Settings every compile step may read.
 
-    ``root_namespace`` holds mesh-wide policies and DestinationRules. ``mtls`` holds where no PeerAuthentication speaks. ``access_log`` JSON or TEXT goes to standard output.
-    ``detection_timeout`` (ms) is how long a port of unknown protocol waits for the client's first bytes before it is
-    taken for TCP. ``connect_timeout`` ms.
+    ``root_namespace`` holds mesh-wide policies and DestinationRules. ``mtls`` holds where no PeerAuthentication speaks.
+    ``access_log`` JSON or TEXT goes to standard output. ``detection_timeout`` (ms) is how long a port of unknown protocol
+    waits for the client's first bytes before it is taken for TCP. ``connect_timeout`` ms.
     """
 
     trust_domain: str = DEFAULT_TRUST_DOMAIN
