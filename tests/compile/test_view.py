@@ -13,6 +13,7 @@ from mainstay._proto import pool
 from mainstay.compile.capability import Capability
 from mainstay.compile.facts import Fact, Facts, StaticFacts
 from mainstay.compile.resource import Resource
+from mainstay.compile.tls import CLIENT_ALPNS
 from mainstay.compile.traits import EndpointsTraits, InboundTraits, Proxy, Step
 from mainstay.compile.view import View, compile_view, consistent, run_step
 from mainstay.model.endpoints import Endpoint, Health
@@ -240,3 +241,22 @@ def test_both_clusters_of_a_detected_port_offer_what_leads_to_their_chain() -> N
 
 
 DATABASE_SERVICE = service(DATABASE, (3306, PortProtocol.TCP))
+
+
+@pytest.mark.parametrize(
+    "protocol", [PortProtocol.HTTP, PortProtocol.GRPC, PortProtocol.AUTO, PortProtocol.TCP]
+)
+def test_mainstay_server_has_a_protocol_in_common_with_every_mesh_client(protocol: PortProtocol) -> None:
+    """Its TLS refuses clients it has none in common with."""
+    port = structs.replace(EXPLICIT.ingress[0], protocol=protocol)
+    facts = StaticFacts([structs.replace(EXPLICIT, ingress=(port,), egress=())])
+    resource = compile_view(facts, sidecar()).get("listener", "127.1.0.1_8080")
+    assert resource is not None
+    listener = pool.parse("envoy.config.listener.v3.Listener", resource.body)
+    ended = [chain for chain in listener.filter_chains if chain.HasField("transport_socket")]
+    assert ended
+    for chain in ended:
+        context = pool.unpack(chain.transport_socket.typed_config)
+        assert context is not None
+        listed = set(context.common_tls_context.alpn_protocols)
+        assert all(listed & set(offered) for offered in CLIENT_ALPNS.values())

@@ -65,7 +65,9 @@ def _bound_inbound(proxy: Proxy, scope: Scope | None) -> Iterable[Step]:
     for entry in scope.ingress if scope else ():
         address = entry.bind or (proxy.addresses[0] if proxy.addresses else "127.0.0.1")
         port = InboundPort(entry.port, entry.protocol)
-        yield InboundTraits(proxy.namespace, proxy.labels, (port,), address)
+        yield InboundTraits(
+            proxy.namespace, proxy.labels, (port,), address, proxy.capability.lists_mesh_alpns
+        )
         yield _application(entry, scope)
 
 
@@ -134,7 +136,12 @@ def _inbound(facts: Facts, proxy: Proxy, scope: Scope | None) -> Iterable[Step]:
         for inbound in sorted(ports.values()):
             pool = scope.inbound_pool if scope else None
             yield InboundClusterTraits(inbound.number, inbound.protocol, "", pool)
-    yield InboundTraits(proxy.namespace, proxy.labels, tuple(sorted(ports.values())))
+    yield InboundTraits(
+        proxy.namespace,
+        proxy.labels,
+        tuple(sorted(ports.values())),
+        mesh_alpns=proxy.capability.lists_mesh_alpns,
+    )
 
 
 def _outbound(facts: Facts, proxy: Proxy, scope: Scope | None) -> Iterable[Step]:
@@ -217,7 +224,9 @@ def _gateway(facts: Facts, proxy: Proxy) -> Iterable[Step]:
             if route := server_route(entry, server):
                 routes.setdefault(route, (server.port, []))[1].append(entry)
     for (address, port), servers in sorted(listeners.items()):
-        yield GatewayListenerTraits(address, port, proxy.namespace, proxy.labels, tuple(servers))
+        yield GatewayListenerTraits(
+            address, port, proxy.namespace, proxy.labels, tuple(servers), proxy.capability.lists_mesh_alpns
+        )
     for name, (port, servers) in sorted(routes.items()):
         yield GatewayRouteTraits(name, port, proxy.namespace, tuple(servers))
 

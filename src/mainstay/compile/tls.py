@@ -66,8 +66,14 @@ def mesh_upstream(identities: Iterable[str], sni: str, wire: Wire) -> Fields:
     )
 
 
-def mesh_downstream(trust_domain: str, http: bool) -> Fields:
-    """Return mesh mTLS for an inbound chain: a client certificate of the trust domain is required."""
+def mesh_downstream(trust_domain: str, http: bool, mesh_alpns: bool) -> Fields:
+    """Return mesh mTLS for an inbound chain: a client certificate of the trust domain is required.
+
+    ``mesh_alpns``: ``Capability.lists_mesh_alpns``; they stand last, so that a standard name is picked where one is offered.
+    """
+    alpns: tuple[str, ...] = SERVER_HTTP_ALPNS if http else SERVER_STREAM_ALPNS
+    if mesh_alpns:
+        alpns += tuple(name for name in MESH_ALPNS if name not in alpns)
     sans = [_uri_san({"prefix": f"spiffe://{trust_domain}/"})]
     return extension(
         _TLS,
@@ -78,7 +84,7 @@ def mesh_downstream(trust_domain: str, http: bool) -> Fields:
                     "tls_minimum_protocol_version": "TLSv1_2",
                     "tls_maximum_protocol_version": "TLSv1_3",
                 },
-                "alpn_protocols": list(SERVER_HTTP_ALPNS if http else SERVER_STREAM_ALPNS),
+                "alpn_protocols": list(alpns),
                 **_mesh_certificates(sans),
             },
             "require_client_certificate": {"value": True},
@@ -113,10 +119,10 @@ def client_tls(tls: ClientTls, host: str, accounts: Iterable[str], wire: Wire) -
     return extension(_TLS, _UPSTREAM, {"common_tls_context": common, "sni": sni}), refs
 
 
-def server_tls(tls: ServerTls, trust_domain: str, http: bool) -> tuple[Fields, list[Ref]]:
+def server_tls(tls: ServerTls, trust_domain: str, http: bool, mesh_alpns: bool) -> tuple[Fields, list[Ref]]:
     """Return a gateway server's TLS and the secrets it needs; PASSTHROUGH has none and must not come here."""
     if tls.mode == "ISTIO_MUTUAL":
-        return mesh_downstream(trust_domain, http), list(MESH_SECRETS)
+        return mesh_downstream(trust_domain, http, mesh_alpns), list(MESH_SECRETS)
     refs: list[Ref] = []
     params: Fields = {"tls_minimum_protocol_version": _VERSIONS.get(tls.min_version, "TLSv1_2")}
     if tls.max_version != "AUTO":

@@ -127,13 +127,14 @@ class InboundPort(msgspec.Struct, frozen=True, gc=False, order=True):
 class InboundTraits(msgspec.Struct, frozen=True, gc=False):
     """Inbound listener: bound to ``address:port`` (explicit), or virtualInbound with all ``ports`` (``address`` empty).
 
-    ``labels`` and ``namespace`` are the workload's: policies select by them.
+    ``labels`` and ``namespace`` are the workload's: policies select by them. ``mesh_alpns``: Capability.lists_mesh_alpns.
     """
 
     namespace: str
     labels: Labels
     ports: tuple[InboundPort, ...]
     address: str = ""
+    mesh_alpns: bool = False
 
 
 class GatewayServer(msgspec.Struct, frozen=True, gc=False, order=True):
@@ -151,6 +152,7 @@ class GatewayListenerTraits(msgspec.Struct, frozen=True, gc=False):
     namespace: str
     labels: Labels
     servers: tuple[GatewayServer, ...]
+    mesh_alpns: bool = False
 
 
 class GatewayRouteTraits(msgspec.Struct, frozen=True, gc=False):

@@ -99,7 +99,7 @@ def _ended(
     refs: list[Ref],
     problems: list[Problem],
 ) -> Fields:
-    transport, secrets = server_tls(tls, facts.mesh().trust_domain, http=bool(route))
+    transport, secrets = server_tls(tls, facts.mesh().trust_domain, bool(route), traits.mesh_alpns)
     refs += secrets
     filters = (
         [_http(facts, traits, route, refs, problems)]
