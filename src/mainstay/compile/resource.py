@@ -56,13 +56,37 @@ def make_resource(
     kind: Kind, name: str, fields: Fields, refers: Iterable[Ref] = (), problems: Iterable[Problem] = ()
 ) -> Resource:
     """Serialise a resource; raises ValueError or TypeError where ``fields`` do not fit the message (our bug)."""
-    body = serialise(MESSAGES[kind], fields)
+    return resource_of_bytes(kind, name, serialise(MESSAGES[kind], fields), refers, problems)
+
+
+def resource_of_bytes(
+    kind: Kind, name: str, body: bytes, refers: Iterable[Ref] = (), problems: Iterable[Problem] = ()
+) -> Resource:
+    """Make a resource of its serialised message."""
     return Resource(kind, name, digest_of_bytes(body), body, tuple(sorted(set(refers))), tuple(problems))
 
 
 def serialise(message: str, fields: Fields) -> bytes:
     """Return the deterministic bytes of a message given by full name and fields."""
     return bytes(pool.message_class(message)(**fields).SerializeToString(deterministic=True))
+
+
+def length_delimited(field: int, body: bytes) -> bytes:
+    """Return a submessage, text or bytes as one field (numbers below 16) of the message around it.
+
+    Serialised messages may be joined (Protobuf encoding, "length-delimited records"): large repeated fields are put
+    together from pieces that were serialised once.
+    """
+    tag = bytes((field << 3 | 2,))
+    length = len(body)
+    if length < 0x80:
+        return tag + bytes((length,)) + body
+    octets = bytearray(tag)
+    while length >= 0x80:
+        octets.append(length & 0x7F | 0x80)
+        length >>= 7
+    octets.append(length)
+    return bytes(octets) + body
 
 
 def pack(message: str, fields: Fields | None = None) -> Fields:

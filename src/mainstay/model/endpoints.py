@@ -11,6 +11,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
+from typing import cast
 
 import msgspec
 
@@ -75,8 +76,12 @@ class EndpointSet(msgspec.Struct, frozen=True, gc=False):
     def __len__(self) -> int:
         return len(self.rows) // ROW_BYTES
 
+    def raw_rows(self) -> Iterator[tuple[bytes, int, int, int, int, int, int, int]]:
+        """Yield rows as they are packed: address (16 bytes), port, weight, health, flags, attribute index, source, start."""
+        return cast("Iterator[tuple[bytes, int, int, int, int, int, int, int]]", _ROW.iter_unpack(self.rows))
+
     def __iter__(self) -> Iterator[Endpoint]:
-        for address, port, weight, health, _, index, source, start in _ROW.iter_unpack(self.rows):
+        for address, port, weight, health, _, index, source, start in self.raw_rows():
             yield Endpoint(
                 text_of_address(address), port, weight, Health(health), self.attributes[index], source, start
             )
