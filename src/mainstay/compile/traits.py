@@ -127,7 +127,8 @@ class InboundPort(msgspec.Struct, frozen=True, gc=False, order=True):
 class InboundTraits(msgspec.Struct, frozen=True, gc=False):
     """Inbound listener: bound to ``address:port`` (explicit), or virtualInbound with all ``ports`` (``address`` empty).
 
-    ``labels`` and ``namespace`` are the workload's: policies select by them. ``mesh_alpns``: Capability.lists_mesh_alpns.
+    ``labels`` and ``namespace`` are the workload's: policies select by them. ``mesh_alpns`` and
+    ``h2_tunnel`` are its Capability's.
     """
 
     namespace: str
@@ -135,6 +136,7 @@ class InboundTraits(msgspec.Struct, frozen=True, gc=False):
     ports: tuple[InboundPort, ...]
     address: str = ""
     mesh_alpns: bool = False
+    h2_tunnel: bool = False
 
 
 class GatewayServer(msgspec.Struct, frozen=True, gc=False, order=True):
