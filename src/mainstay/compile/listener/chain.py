@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from mainstay.compile.cluster import socket_address
-from mainstay.compile.resource import Fields, Ref, Resource, duration, extension, make_resource
+from mainstay.compile.resource import Fields, Ref, Resource, duration, extension, make_resource, struct
 from mainstay.model.mesh import Mesh
 from mainstay.model.problem import Problem
 
@@ -36,6 +36,15 @@ def listener(
         **further,
     }
     return make_resource("listener", name, fields, refs, problems)
+
+
+TUNNEL_METADATA = "mainstay.dev"
+"""Namespace of the marks about HTTP/1 inside HTTP/2: on endpoints able to take it, on listeners that shall."""
+
+
+def tunnel_mark() -> Fields:
+    """Return the mark of a listener that shall take HTTP/1 inside HTTP/2 from authenticated mesh peers."""
+    return {"metadata": {"filter_metadata": {TUNNEL_METADATA: struct({"h2_tunnel": True})}}}
 
 
 def chain(

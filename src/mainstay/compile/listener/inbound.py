@@ -21,6 +21,7 @@ from mainstay.compile.listener.chain import (
     listener,
     original_destination,
     tls_inspector,
+    tunnel_mark,
 )
 from mainstay.compile.listener.connection_manager import connection_manager
 from mainstay.compile.lookup import mtls_mode
@@ -101,6 +102,7 @@ def compile_inbound(facts: Facts, traits: InboundTraits) -> Resource:
             refs,
             problems,
             **inspection(facts.mesh(), _inspectors(modes)),
+            **(tunnel_mark() if traits.h2_tunnel else {}),
         )
     return _virtual(facts, traits, chains, modes, refs, problems)
 
@@ -136,6 +138,7 @@ def _virtual(
         refs,
         problems,
         **inspection(mesh, inspectors),
+        **(tunnel_mark() if traits.h2_tunnel else {}),
     )
 
 
