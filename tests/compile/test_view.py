@@ -87,6 +87,14 @@ def test_mark_of_http1_inside_http2_goes_to_mainstay_proxies_only() -> None:
     assert envoys is not None
     assert b"h2_tunnel" in ours.body
     assert b"h2_tunnel" not in envoys.body
+    inbound = compile_view(facts, sidecar()).get("listener", "127.1.0.1_8080")
+    envoy_inbound = compile_view(facts, sidecar(capability=Capability("envoy"))).get(
+        "listener", "127.1.0.1_8080"
+    )
+    assert inbound is not None
+    assert envoy_inbound is not None
+    assert b"h2_tunnel" in inbound.body
+    assert b"h2_tunnel" not in envoy_inbound.body
 
 
 def test_instance_in_two_sources_is_one_endpoint() -> None:

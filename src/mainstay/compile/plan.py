@@ -65,10 +65,13 @@ def _bound_inbound(proxy: Proxy, scope: Scope | None) -> Iterable[Step]:
     for entry in scope.ingress if scope else ():
         address = entry.bind or (proxy.addresses[0] if proxy.addresses else "127.0.0.1")
         port = InboundPort(entry.port, entry.protocol)
-        yield InboundTraits(
-            proxy.namespace, proxy.labels, (port,), address, proxy.capability.lists_mesh_alpns
-        )
+        yield InboundTraits(proxy.namespace, proxy.labels, (port,), address, *_marks(proxy))
         yield _application(entry, scope)
+
+
+def _marks(proxy: Proxy) -> tuple[bool, bool]:
+    """What inbound listeners owe to the proxy's software: ``mesh_alpns`` and ``h2_tunnel``."""
+    return proxy.capability.lists_mesh_alpns, proxy.capability.h2_tunnel
 
 
 def _application(entry: IngressListener, scope: Scope | None) -> InboundClusterTraits:
@@ -140,7 +143,8 @@ def _inbound(facts: Facts, proxy: Proxy, scope: Scope | None) -> Iterable[Step]:
         proxy.namespace,
         proxy.labels,
         tuple(sorted(ports.values())),
-        mesh_alpns=proxy.capability.lists_mesh_alpns,
+        "",
+        *_marks(proxy),
     )
 
 
