@@ -14,7 +14,7 @@ from mainstay.compile.capability import Capability
 from mainstay.compile.facts import Fact, Facts, StaticFacts
 from mainstay.compile.resource import Resource
 from mainstay.compile.tls import CLIENT_ALPNS
-from mainstay.compile.traits import EndpointsTraits, InboundTraits, Proxy, Step
+from mainstay.compile.traits import ClusterTraits, EndpointsTraits, InboundTraits, Proxy, Step
 from mainstay.compile.view import View, compile_view, consistent, run_step
 from mainstay.model.endpoints import Endpoint, Health
 from mainstay.model.key import MESH, ObjectKey, PolicyKey, RouteTableKey, labels_of
@@ -268,3 +268,13 @@ def test_mainstay_server_has_a_protocol_in_common_with_every_mesh_client(protoco
         assert context is not None
         listed = set(context.common_tls_context.alpn_protocols)
         assert all(listed & set(offered) for offered in CLIENT_ALPNS.values())
+
+
+def test_clients_of_other_namespaces_share_clusters_and_endpoints_unless_a_rule_tells_them_apart() -> None:
+    facts = StaticFacts(SHOP)
+    here = steps_of(facts, sidecar(interception="REDIRECT"))
+    there = steps_of(facts, sidecar(interception="REDIRECT", namespace="web"))
+    assert {step for step in here if isinstance(step, ClusterTraits | EndpointsTraits)} <= there
+    own = StaticFacts([*SHOP, TrafficRule(ObjectKey("web", "reviews"), REVIEWS.host)])
+    apart = here - steps_of(own, sidecar(interception="REDIRECT", namespace="web"))
+    assert REVIEWS_CLUSTER in {step.name for step in apart if isinstance(step, ClusterTraits)}

@@ -8,7 +8,6 @@ from typing import Any
 
 from mainstay.compile import names
 from mainstay.compile.facts import Facts
-from mainstay.compile.lookup import find_service, find_traffic_rule
 from mainstay.compile.names import ClusterName
 from mainstay.compile.resource import Fields, Ref, Resource, duration, make_resource, pack, struct
 from mainstay.compile.tls import MESH_SECRETS, Wire, client_tls, mesh_upstream, raw_buffer
@@ -17,7 +16,7 @@ from mainstay.model.endpoints import Endpoint, NamedTarget
 from mainstay.model.problem import Problem
 from mainstay.model.protocol import PortProtocol
 from mainstay.model.service import Service
-from mainstay.model.traffic import ConnectionPool, OutlierDetection, TrafficPolicy, resolve
+from mainstay.model.traffic import ConnectionPool, OutlierDetection, TrafficPolicy, TrafficRule, resolve
 
 UNLIMITED = 4_294_967_295
 """Istio sets every breaker it was not told about to the largest number: limits are the user's decision."""
@@ -34,9 +33,9 @@ def compile_cluster(facts: Facts, traits: ClusterTraits) -> Resource:
     name = names.parse_cluster_name(traits.name)
     if name is None:
         raise ValueError(f"{traits.name!r} is not the name of an outbound cluster")
-    service = find_service(facts, name.host, traits.namespace)
+    service = facts.service(traits.service) if traits.service else None
     port = service.port(name.port) if service else None
-    rule = find_traffic_rule(facts, service.key, traits.namespace, traits.labels) if service else None
+    rule = _rule(facts, traits)
     subset = rule.subset(name.subset) if rule else None
     if service is None or port is None or (name.subset and subset is None):
         return _empty(traits.name)
@@ -98,6 +97,13 @@ def compile_inbound_cluster(facts: Facts, traits: InboundClusterTraits) -> Resou
         fields["lb_policy"] = "CLUSTER_PROVIDED"
         fields["upstream_bind_config"] = _inbound_source()
     return make_resource("cluster", name, fields)
+
+
+def _rule(facts: Facts, traits: ClusterTraits) -> TrafficRule | None:
+    if traits.rule is None:
+        return None
+    host, key = traits.rule
+    return next((rule for rule in facts.traffic_rules(host) if rule.key == key), None)
 
 
 def wire_of(protocol: PortProtocol, pool: ConnectionPool) -> Wire:

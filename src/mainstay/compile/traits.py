@@ -35,11 +35,12 @@ class Proxy(msgspec.Struct, frozen=True, gc=False):
 
 
 class ClusterTraits(msgspec.Struct, frozen=True, gc=False):
-    """An outbound cluster. ``labels``: those of the client that selectors of traffic rules speak of."""
+    """An outbound cluster, as the planner has resolved it for a client: ``service`` None where there is none, ``rule`` the
+    host and key of the traffic rule that applies. So clients of all namespaces that the same rule holds for share it."""
 
     name: str
-    namespace: str
-    labels: Labels = ()
+    service: ServiceKey | None
+    rule: tuple[str, ObjectKey] | None = None
 
 
 class FixedClusterTraits(msgspec.Struct, frozen=True, gc=False):

@@ -160,8 +160,12 @@ def _step_for(facts: Facts, proxy: Proxy, ref: Ref) -> Step | None:
     """Return the step behind a reference; None for what the plan itself brings (routes, inbound clusters, secrets)."""
     labels = restrict(proxy.labels, facts.client_label_names())
     if ref.kind == "cluster":
-        if names.parse_cluster_name(ref.name) is not None:
-            return ClusterTraits(ref.name, proxy.namespace, labels)
+        if (name := names.parse_cluster_name(ref.name)) is not None:
+            service = find_service(facts, name.host, proxy.namespace)
+            rule = find_traffic_rule(facts, service.key, proxy.namespace, labels) if service else None
+            return ClusterTraits(
+                ref.name, service.key if service else None, (rule.host, rule.key) if rule else None
+            )
         return None if ref.name.startswith("inbound|") else FixedClusterTraits(ref.name)
     if ref.kind == "endpoint" and (name := names.parse_cluster_name(ref.name)) is not None:
         return _endpoints(facts, proxy, name)

@@ -49,9 +49,9 @@ def compile_gateway_listener(facts: Facts, traits: GatewayListenerTraits) -> Res
             kind = "http" if route else "tcp"
             if not plain:
                 chains.append(_plain(facts, traits, entry, route, refs, problems))
-            elif kind not in plain:
+            elif kind not in plain or kind == "tcp":
                 problems.append(
-                    _conflict(entry, server, "another server of this port speaks another protocol")
+                    _conflict(entry, server, "another server of this port already takes its connections")
                 )
             plain.add(kind)
             continue
@@ -131,7 +131,7 @@ def _streams(
     client = Client(traits.namespace, (), traits.port)
     before = network_chain(facts, context, problems)
     for _, server, table in gateway_tables(facts, (entry,)):
-        if hosts_in_common(server.hosts, table.key.host):
+        if hosts_in_common(server, table):
             for rule in applicable(table.tcp, client):
                 return [*before, rule_proxy(facts, rule, client, refs)]
     return [*before, tcp_proxy(facts.mesh(), [(names.BLACK_HOLE, 1)], refs)]
@@ -146,7 +146,7 @@ def _passed_through(
     done: set[str] = set()
     for _, _, table in gateway_tables(facts, (entry,)):
         rules = applicable(table.tcp, client)
-        hosts = [host for host in hosts_in_common(server.hosts, table.key.host) if host not in done]
+        hosts = [host for host in hosts_in_common(server, table) if host not in done]
         if rules and hosts:
             done.update(hosts)
             filters = [rule_proxy(facts, rules[0], client, refs)]

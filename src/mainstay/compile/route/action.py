@@ -13,6 +13,7 @@ from mainstay.compile.lookup import find_cluster
 from mainstay.compile.resource import Fields, Ref, duration
 from mainstay.model.key import Labels
 from mainstay.model.route import (
+    DEFAULT_RETRY,
     Destination,
     DirectResponse,
     Forward,
@@ -68,10 +69,10 @@ def route_action(
     return fields
 
 
-def default_action(cluster: str, client: Client, refs: list[Ref], retry: Retry | None = None) -> Fields:
+def default_action(cluster: str, client: Client, refs: list[Ref]) -> Fields:
     """Return the action for a service without rules: its cluster, no time limit, Istio's two retries."""
     refs.append(Ref("cluster", cluster))
-    route: Fields = {"cluster": cluster, "timeout": {}, "retry_policy": retry_policy(retry or Retry())}
+    route: Fields = {"cluster": cluster, "timeout": {}, "retry_policy": retry_policy(DEFAULT_RETRY)}
     if client.authority:
         route["host_rewrite_literal"] = client.authority
     return {"route": route}

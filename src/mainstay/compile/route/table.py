@@ -18,7 +18,6 @@ from mainstay.model.gateway import Server
 from mainstay.model.key import ObjectKey, ServiceKey, is_visible
 from mainstay.model.mesh import Mesh
 from mainstay.model.route import HttpRule, RouteTable
-from mainstay.model.scope import HostPattern
 from mainstay.model.service import Service
 
 
@@ -53,9 +52,9 @@ def compile_gateway_route(facts: Facts, traits: GatewayRouteTraits) -> Resource:
     rules: dict[str, list[HttpRule]] = {}
     redirected: set[str] = set()
     for _, server, table in gateway_tables(facts, traits.servers):
-        if not table.http or not _server_shows(server, table):
+        if not table.http:
             continue
-        for host in hosts_in_common(server.hosts, table.key.host):
+        for host in hosts_in_common(server, table):
             if server.https_redirect:
                 redirected.add(host)
             rules.setdefault(host, []).extend(table.http)
@@ -97,21 +96,21 @@ def gateway_tables(
                 yield entry.gateway, server, table
 
 
-def hosts_in_common(patterns: Iterable[HostPattern], host: str) -> list[str]:
-    """Return the hosts that both a server's patterns and a table's host cover, sorted: the narrower of each pair."""
+def hosts_in_common(server: Server, table: RouteTable) -> list[str]:
+    """Return the hosts that both a server and a table cover, sorted: the narrower of each pair.
+
+    A server's ``namespace/host`` takes routes of that namespace only.
+    """
+    host = table.key.host
     found: set[str] = set()
-    for pattern in patterns:
+    for pattern in server.hosts:
+        if pattern.namespace not in ("*", table.key.owner.namespace):
+            continue
         if host_matches(pattern.host, host):
             found.add(host)
         elif host_matches(host, pattern.host):
             found.add(pattern.host)
     return sorted(found)
-
-
-def _server_shows(server: Server, table: RouteTable) -> bool:
-    """A server's ``namespace/host`` takes routes of that namespace only."""
-    owner = table.key.owner.namespace
-    return any(pattern.namespace in ("*", owner) for pattern in server.hosts)
 
 
 def _merged(rules: list[HttpRule]) -> tuple[HttpRule, ...]:
