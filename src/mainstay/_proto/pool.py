@@ -1,0 +1,72 @@
+"""The private pool: message classes by full name, and JSON with it.
+
+Message classes are made by protobuf at run time, hence `Any` in the types here: a misspelt field raises AttributeError or
+ValueError, which tests find.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+TYPE_URL = "type.googleapis.com/"
+
+
+@cache
+def pool() -> descriptor_pool.DescriptorPool:
+    """The pool, filled on first use (some milliseconds)."""
+    made = descriptor_pool.DescriptorPool()
+    described = descriptor_pb2.FileDescriptorSet.FromString(files(__package__).joinpath("types.fds").read_bytes())
+    for file in described.file:
+        made.AddSerializedFile(file.SerializeToString())
+    return made
+
+
+@cache
+def message_class(name: str) -> Any:
+    """The class of a message by its full name; raises KeyError for a type that is not in the subset."""
+    return message_factory.GetMessageClass(pool().FindMessageTypeByName(name))
+
+
+def knows(name: str) -> bool:
+    """Whether the subset has a message of that full name."""
+    try:
+        pool().FindMessageTypeByName(name)
+    except KeyError:
+        return False
+    return True
+
+
+def parse(name: str, body: bytes) -> Any:
+    """A message from its bytes; raises ValueError if they are not one."""
+    try:
+        return message_class(name).FromString(body)
+    except Exception as error:  # protobuf's DecodeError has no stable home across its implementations
+        raise ValueError(f"not a {name}: {error}") from None
+
+
+def unpack(any_message: Any) -> Any | None:
+    """The message inside a `google.protobuf.Any`, or `None` if its type is not in the subset; ValueError if it is malformed."""
+    name = any_message.type_url.rpartition("/")[2]
+    return parse(name, any_message.value) if knows(name) else None
+
+
+def to_json(message: Any) -> dict[str, Any]:
+    """Protobuf JSON with the field names of the .proto files; enums by name."""
+    # Only the control plane and tests pay for it.
+    from google.protobuf import json_format
+
+    return json_format.MessageToDict(message, preserving_proto_field_name=True, descriptor_pool=pool())
+
+
+def from_json(name: str, value: dict[str, Any]) -> Any:
+    """A message from Protobuf JSON; raises ValueError with the path of what does not fit."""
+    from google.protobuf import json_format
+
+    try:
+        return json_format.ParseDict(value, message_class(name)(), descriptor_pool=pool())
+    except json_format.ParseError as error:
+        raise ValueError(str(error)) from None
