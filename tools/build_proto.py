@@ -68,7 +68,13 @@ ROOTS = (
 PACKAGES = ("envoy", "google.protobuf", "google.rpc", "udpa", "xds", "validate")
 
 LEFT_OUT = {
-    "envoy.config.bootstrap.v3.Bootstrap": {"overload_manager", "stats_sinks", "watchdog", "watchdogs", "hds_config"},
+    "envoy.config.bootstrap.v3.Bootstrap": {
+        "overload_manager",
+        "stats_sinks",
+        "watchdog",
+        "watchdogs",
+        "hds_config",
+    },
     "envoy.config.core.v3.Extension": {"type_descriptor"},
 }
 """Fields not worth what they drag in: a document that sets one is refused as having an unknown field."""
@@ -177,7 +183,9 @@ def find_file(name: str, files: dict[str, FileDescriptor]) -> FileDescriptor:
     for file in files.values():
         package = f"{file.package}." if file.package else ""
         short = name.removeprefix(package)
-        if name.startswith(package) and (short in file.message_types_by_name or short in file.enum_types_by_name):
+        if name.startswith(package) and (
+            short in file.message_types_by_name or short in file.enum_types_by_name
+        ):
             return file
     return find(name).file
 
@@ -189,7 +197,15 @@ def prune(proto: descriptor_pb2.FileDescriptorProto, wanted: set[str]) -> None:
         strip(message, f"{proto.package}.{message.name}")
     for enum in enums:
         strip_enum(enum)
-    for field in ("message_type", "enum_type", "service", "extension", "source_code_info", "options", "public_dependency"):
+    for field in (
+        "message_type",
+        "enum_type",
+        "service",
+        "extension",
+        "source_code_info",
+        "options",
+        "public_dependency",
+    ):
         proto.ClearField(field)
     proto.ClearField("weak_dependency")
     proto.message_type.extend(messages)

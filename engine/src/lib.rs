@@ -8,6 +8,8 @@ pub mod bytes;
 pub mod codec;
 pub mod message;
 pub mod plan;
+#[cfg(feature = "python")]
+mod py;
 pub mod snapshot;
 pub mod telemetry;
 pub mod tls;

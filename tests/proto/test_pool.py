@@ -13,7 +13,7 @@ from mainstay._proto import pool
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
-import build_proto
+import build_proto  # noqa: E402
 
 
 def test_the_file_is_what_the_script_writes() -> None:

@@ -113,7 +113,8 @@ fn render_istio(telemetry: &Telemetry, text: &mut String) {
     counter(text, "istio_tcp_connections_closed_total", true, |sum| sum.closed);
     counter(text, "istio_tcp_received_bytes_total", true, |sum| sum.received);
     counter(text, "istio_tcp_sent_bytes_total", true, |sum| sum.sent);
-    let histograms: [(&str, fn(&Sum) -> &Option<Reading>, f64); 3] = [
+    type Pick = fn(&Sum) -> &Option<Reading>;
+    let histograms: [(&str, Pick, f64); 3] = [
         ("istio_request_duration_milliseconds", |sum| &sum.duration, 1_000.0),
         ("istio_request_bytes", |sum| &sum.request_bytes, 1.0),
         ("istio_response_bytes", |sum| &sum.response_bytes, 1.0),

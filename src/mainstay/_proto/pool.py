@@ -19,7 +19,9 @@ TYPE_URL = "type.googleapis.com/"
 def pool() -> descriptor_pool.DescriptorPool:
     """The pool, filled on first use (some milliseconds)."""
     made = descriptor_pool.DescriptorPool()
-    described = descriptor_pb2.FileDescriptorSet.FromString(files(__package__).joinpath("types.fds").read_bytes())
+    described = descriptor_pb2.FileDescriptorSet.FromString(
+        files(__package__).joinpath("types.fds").read_bytes()
+    )
     for file in described.file:
         made.AddSerializedFile(file.SerializeToString())
     return made

@@ -27,6 +27,7 @@ from mainstay.model.service import Service
 from mainstay.model.traffic import TrafficRule
 from mainstay.model.workload import Workload, WorkloadGroup
 
+
 class Keyed(Protocol):
     """A fact: it knows its key."""
 

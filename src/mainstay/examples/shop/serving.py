@@ -62,7 +62,7 @@ def serve(answer: Callable[[str], Any]) -> None:
         wbufsize = -1
         disable_nagle_algorithm = True
 
-        def do_GET(self) -> None:  # noqa: N802 (named by the standard library)
+        def do_GET(self) -> None:
             try:
                 status, value = 200, answer(self.path)
             except (OSError, http.client.HTTPException) as error:

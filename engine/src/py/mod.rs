@@ -1,0 +1,12 @@
+//! The border: what `mainstay._engine` offers to Python. No logic; structures cross as MessagePack.
+
+use pyo3::create_exception;
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+
+create_exception!(_engine, EngineError, PyException);
+
+#[pymodule]
+fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("EngineError", module.py().get_type::<EngineError>())
+}
