@@ -29,7 +29,8 @@ ALLOWED = {
     "Zlib",
 }
 
-CLASSIFIERS = {
+NAMES = {
+    "3-Clause BSD License": "BSD-3-Clause",
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD-3-Clause",
     "ISC License (ISCL)": "ISC",
@@ -65,8 +66,9 @@ def licence_of(distribution: metadata.Distribution) -> str:
     for classifier in fields.get_all("Classifier") or []:
         if classifier.startswith("License ::"):
             name = classifier.rsplit(" :: ", 1)[-1]
-            return CLASSIFIERS.get(name, name)
-    return str(fields.get("License") or "none").splitlines()[0]
+            return NAMES.get(name, name)
+    text = str(fields.get("License") or "none").splitlines()[0]
+    return NAMES.get(text, text)
 
 
 def packages() -> list[tuple[str, str]]:
