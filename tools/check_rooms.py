@@ -15,6 +15,7 @@ ROOMS = (
     "bytes",
     "message",
     "plan",
+    "matching",
     "codec",
     "tls",
     "route",

@@ -1,11 +1,12 @@
 //! The data plane of Mainstay: every byte of traffic passes here, and nothing that is not per byte or per request.
 //!
-//! Rooms in one-way order, each importing only those above it: `bytes`, `message`, `plan`, `codec`, `tls`, `route`,
+//! Rooms in one-way order, each importing only those above it: `bytes`, `message`, `plan`, `matching`, `codec`, `tls`, `route`,
 //! `telemetry`, `filter`, `upstream`, `snapshot`, `stream`, `reactor`, `admin`, `py`. ARCHITECTURE.md has the map.
 
 pub mod admin;
 pub mod bytes;
 pub mod codec;
+pub mod matching;
 pub mod message;
 pub mod plan;
 #[cfg(feature = "python")]

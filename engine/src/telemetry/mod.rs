@@ -3,6 +3,7 @@
 pub mod counters;
 pub mod facts;
 pub mod histogram;
+pub mod log_format;
 pub mod prometheus;
 mod record;
 pub mod series;

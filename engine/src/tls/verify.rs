@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use regex::bytes::Regex;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -18,8 +17,9 @@ use rustls::{
 };
 
 use super::certificate::describe;
+use crate::matching::TextMatcher;
 use crate::message::{PeerCertificate, SpiffeId};
-use crate::plan::{AlternativeNames, PlanError, StringMatch, StringTest, ValidationContext};
+use crate::plan::{AlternativeNames, PlanError, StringMatch, ValidationContext};
 
 /// Trust roots, compiled.
 pub struct Trust {
@@ -99,42 +99,15 @@ fn roots(pem: &[u8], provider: &Arc<CryptoProvider>) -> Result<Roots, String> {
 
 /// Alternative-name rules, compiled: any URI or DNS name that one of them matches is enough; none at all means no rule.
 #[derive(Debug)]
-pub struct NameRules(Vec<Rule>);
-
-#[derive(Debug)]
-struct Rule {
-    test: Test,
-    ignore_case: bool,
-}
-
-#[derive(Debug)]
-enum Test {
-    Exact(String),
-    Prefix(String),
-    Suffix(String),
-    Contains(String),
-    Regex(Regex),
-}
+pub struct NameRules(Vec<TextMatcher>);
 
 impl NameRules {
     pub fn compile(plan: &AlternativeNames) -> Result<Self, PlanError> {
-        let rule = |(index, matches): (usize, &StringMatch)| {
-            let fold =
-                |text: &String| if matches.ignore_case { text.to_ascii_lowercase() } else { text.clone() };
-            let test = match &matches.test {
-                StringTest::Exact { text } => Test::Exact(fold(text)),
-                StringTest::Prefix { text } => Test::Prefix(fold(text)),
-                StringTest::Suffix { text } => Test::Suffix(fold(text)),
-                StringTest::Contains { text } => Test::Contains(fold(text)),
-                StringTest::Regex { text } => {
-                    Test::Regex(Regex::new(&format!("^(?:{text})$")).map_err(|error| {
-                        PlanError::new(format!("alternative_names.any_of[{index}].test"), error.to_string())
-                    })?)
-                }
-            };
-            Ok(Rule { test, ignore_case: matches.ignore_case })
+        let compile = |(index, matches): (usize, &StringMatch)| {
+            TextMatcher::compile(matches)
+                .map_err(|problem| problem.within(&format!("alternative_names.any_of[{index}]")))
         };
-        Ok(Self(plan.any_of.iter().enumerate().map(rule).collect::<Result<_, _>>()?))
+        Ok(Self(plan.any_of.iter().enumerate().map(compile).collect::<Result<_, _>>()?))
     }
 
     pub fn accept(&self, peer: &PeerCertificate) -> bool {
@@ -143,26 +116,7 @@ impl NameRules {
                 .uris
                 .iter()
                 .chain(&peer.dns_names)
-                .any(|name| self.0.iter().any(|rule| rule.accepts(name)))
-    }
-}
-
-impl Rule {
-    fn accepts(&self, name: &str) -> bool {
-        let folded;
-        let name = if self.ignore_case {
-            folded = name.to_ascii_lowercase();
-            &folded
-        } else {
-            name
-        };
-        match &self.test {
-            Test::Exact(text) => name == text,
-            Test::Prefix(text) => name.starts_with(text.as_str()),
-            Test::Suffix(text) => name.ends_with(text.as_str()),
-            Test::Contains(text) => name.contains(text.as_str()),
-            Test::Regex(pattern) => pattern.is_match(name.as_bytes()),
-        }
+                .any(|name| self.0.iter().any(|rule| rule.matches(name.as_bytes())))
     }
 }
 

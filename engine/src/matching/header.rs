@@ -1,0 +1,203 @@
+//! `envoy.config.route.v3.HeaderMatcher`, compiled. Several fields of one name are tested as one value joined by commas.
+
+use std::borrow::Cow;
+
+use super::text::TextMatcher;
+use crate::message::{HeaderBlock, Name, RequestHead, ResponseHead};
+use crate::plan::{HeaderMatch, HeaderTest, PlanError};
+
+/// What a header name of the configuration refers to: a field, or what HTTP/2 calls a pseudo-header.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Field {
+    Method,
+    Scheme,
+    Authority,
+    Path,
+    Status,
+    Header(Name),
+}
+
+impl Field {
+    /// `host` is the authority; unknown pseudo-headers are never found.
+    pub fn new(name: &str) -> Self {
+        match name.to_ascii_lowercase().as_str() {
+            ":method" => Self::Method,
+            ":scheme" => Self::Scheme,
+            ":authority" | "host" => Self::Authority,
+            ":path" => Self::Path,
+            ":status" => Self::Status,
+            lower => Self::Header(Name::new(lower)),
+        }
+    }
+
+    /// The field's value in a request; several are joined by commas.
+    pub fn of_request<'h>(&self, head: &'h RequestHead) -> Option<Cow<'h, [u8]>> {
+        let filled = |value: &'h [u8]| (!value.is_empty()).then_some(Cow::Borrowed(value));
+        match self {
+            Self::Method => filled(head.method()),
+            Self::Scheme => filled(head.scheme()),
+            Self::Authority => filled(head.authority()),
+            Self::Path => filled(head.path()),
+            Self::Status => None,
+            Self::Header(name) => joined(&head.headers, name),
+        }
+    }
+
+    pub fn of_response<'h>(&self, head: &'h ResponseHead) -> Option<Cow<'h, [u8]>> {
+        match self {
+            Self::Status => Some(Cow::Owned(head.status.to_string().into_bytes())),
+            Self::Header(name) => joined(&head.headers, name),
+            _ => None,
+        }
+    }
+
+    pub fn of_trailers<'h>(&self, trailers: &'h HeaderBlock) -> Option<Cow<'h, [u8]>> {
+        match self {
+            Self::Header(name) => joined(trailers, name),
+            _ => None,
+        }
+    }
+}
+
+fn joined<'h>(block: &'h HeaderBlock, name: &Name) -> Option<Cow<'h, [u8]>> {
+    let first = block.get(name)?;
+    let mut values = block.all(name).skip(1).peekable();
+    if values.peek().is_none() {
+        return Some(Cow::Borrowed(first));
+    }
+    let mut all = first.to_vec();
+    for value in values {
+        all.push(b',');
+        all.extend_from_slice(value);
+    }
+    Some(Cow::Owned(all))
+}
+
+#[derive(Debug, Clone)]
+pub struct HeaderMatcher {
+    pub field: Field,
+    test: Test,
+    invert: bool,
+    absent_as_empty: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Test {
+    Present(bool),
+    Text(TextMatcher),
+    Range { start: i64, end: i64 },
+}
+
+impl HeaderMatcher {
+    pub fn compile(plan: &HeaderMatch) -> Result<Self, PlanError> {
+        if plan.name.is_empty() {
+            return Err(PlanError::new("name", "a header match needs a header name"));
+        }
+        let test = match &plan.test {
+            HeaderTest::Present { present } => Test::Present(*present),
+            HeaderTest::Text { matches } => {
+                Test::Text(TextMatcher::compile(matches).map_err(|problem| problem.within("test.matches"))?)
+            }
+            HeaderTest::Range { start, end } => Test::Range { start: *start, end: *end },
+        };
+        let field = Field::new(&plan.name);
+        Ok(Self { field, test, invert: plan.invert, absent_as_empty: plan.absent_as_empty })
+    }
+
+    /// Every one of a list, with its index in the path of a refusal.
+    pub fn compile_all(plans: &[HeaderMatch], path: &str) -> Result<Box<[Self]>, PlanError> {
+        let compile = |(index, plan)| {
+            Self::compile(plan).map_err(|problem| problem.within(&format!("{path}[{index}]")))
+        };
+        plans.iter().enumerate().map(compile).collect()
+    }
+
+    pub fn matches(&self, head: &RequestHead) -> bool {
+        self.accepts(self.field.of_request(head).as_deref())
+    }
+
+    pub fn matches_response(&self, head: &ResponseHead) -> bool {
+        self.accepts(self.field.of_response(head).as_deref())
+    }
+
+    /// `value`: all values joined by commas, `None` if the header is absent.
+    pub fn accepts(&self, value: Option<&[u8]>) -> bool {
+        let value = value.or(if self.absent_as_empty { Some(b"".as_slice()) } else { None });
+        if let Test::Present(wanted) = self.test {
+            return (value.is_some() == wanted) != self.invert;
+        }
+        // Envoy: an absent header fails inverted tests too.
+        let Some(value) = value else { return false };
+        let passed = match &self.test {
+            Test::Present(_) => true,
+            Test::Text(matcher) => matcher.matches(value),
+            Test::Range { start, end } => std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.parse::<i64>().ok())
+                .is_some_and(|number| (*start..*end).contains(&number)),
+        };
+        passed != self.invert
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{StringMatch, StringTest};
+
+    fn matcher(test: HeaderTest, invert: bool, absent_as_empty: bool) -> HeaderMatcher {
+        HeaderMatcher::compile(&HeaderMatch { name: "X-Mine".into(), test, invert, absent_as_empty }).unwrap()
+    }
+
+    #[test]
+    fn tests_invert_and_absence_follow_envoy() {
+        let exact = || HeaderTest::Text {
+            matches: StringMatch { test: StringTest::Exact { text: "1".into() }, ignore_case: false },
+        };
+        let empty = || HeaderTest::Text {
+            matches: StringMatch { test: StringTest::Exact { text: String::new() }, ignore_case: false },
+        };
+        let range = || HeaderTest::Range { start: -5, end: 10 };
+        let present = |present| HeaderTest::Present { present };
+        for (test, invert, absent_as_empty, value, expected) in [
+            (exact(), false, false, Some("1"), true),
+            (exact(), false, false, Some("2"), false),
+            (exact(), true, false, Some("2"), true),
+            (exact(), true, false, None, false),
+            (exact(), true, true, None, true),
+            (empty(), false, true, None, true),
+            (empty(), false, false, None, false),
+            (range(), false, false, Some("-5"), true),
+            (range(), false, false, Some("10"), false),
+            (range(), false, false, Some("9x"), false),
+            (range(), true, false, Some("10"), true),
+            (present(true), false, false, Some(""), true),
+            (present(true), false, false, None, false),
+            (present(true), true, false, None, true),
+            (present(false), false, false, None, true),
+            (present(false), false, true, None, false),
+        ] {
+            let made = matcher(test.clone(), invert, absent_as_empty);
+            assert_eq!(
+                made.accepts(value.map(str::as_bytes)),
+                expected,
+                "{test:?} {invert} {absent_as_empty} {value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn values_of_one_name_are_joined_and_pseudo_headers_are_parts_of_the_head() {
+        let mut head = RequestHead::default();
+        head.set_authority(b"cart");
+        head.headers.push(b"x-mine", b"a");
+        head.headers.push(b"x-mine", b"b");
+        assert_eq!(Field::new("X-Mine").of_request(&head).as_deref(), Some(&b"a,b"[..]));
+        assert_eq!(Field::new("Host").of_request(&head).as_deref(), Some(&b"cart"[..]));
+        assert_eq!(Field::new(":path").of_request(&head), None);
+        assert_eq!(
+            Field::new(":status").of_response(&ResponseHead::with_status(503)).as_deref(),
+            Some(&b"503"[..])
+        );
+    }
+}
