@@ -103,7 +103,8 @@ pub enum Event<'b> {
         last: StreamId,
         reason: ResetReason,
     },
-    /// The peer has sent its last byte on this connection (only after all messages were complete or reset).
+    /// The peer has sent its last byte on this connection (only after all messages were complete or reset). TCP and
+    /// tunnels say it by `end` of their stream instead.
     InputEnded,
 }
 
@@ -143,7 +144,9 @@ pub enum Command<'a> {
         stream: StreamId,
         bytes: usize,
     },
-    /// After 101 (HTTP/1) or 2xx to CONNECT: what follows on the stream is raw bytes both ways.
+    /// After 101 (HTTP/1) or 2xx to CONNECT: what follows on the stream is raw bytes both ways. A request that asks for
+    /// an upgrade ends as any other (`end` after its head or body); this opens both directions again. Until the command
+    /// comes, HTTP/1 leaves the bytes behind a 101 unread.
     BecomeTunnel {
         stream: StreamId,
     },
@@ -164,13 +167,36 @@ pub struct Accepted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused;
 
-/// The connection cannot go on. What the codec had to say (400, GOAWAY) already lies in the outbox: flush, then close.
+/// The connection cannot go on. What the codec had to say (400, GOAWAY) already lies in the outbox: flush, then do as `ending` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionFault {
     pub reason: ResetReason,
+    /// The status that was answered for a request nobody will see (400, 408, 431 …), for log and counters.
+    pub answered: Option<u16>,
     /// For the log: what was wrong, without bytes of the peer.
     pub what: &'static str,
 }
+
+/// What shall become of the connection once its outbox is flushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ending {
+    /// It goes on.
+    #[default]
+    Open,
+    /// FIN (TLS: close_notify first): we have said our last byte, the peer may still send. TCP and tunnels.
+    HalfClosed,
+    /// Close.
+    Closed,
+    /// FIN, then read and discard until the peer's end, at most 1 s, then close: closing with input unread would send
+    /// a RST that overtakes the response (RFC 9112 §9.6).
+    Lingering,
+    /// RST at once; the outbox is dropped, since the peer must see that the message is not whole.
+    Aborted,
+}
+
+/// Data of one stream that HTTP/1 and TCP hand over without credit before `wants_input` turns false, in bytes. One
+/// more read may be handed over on top.
+pub const READ_WINDOW: usize = 64 * 1024;
 
 /// What a codec does, whatever the protocol.
 pub trait Codec {
@@ -192,10 +218,16 @@ pub trait Codec {
     /// Streams now open.
     fn open_streams(&self) -> usize;
 
-    /// Nothing more can ever happen: no open streams, and the protocol ends the connection (HTTP/1 close, GOAWAY sent or received).
-    fn is_finished(&self) -> bool;
+    /// How the connection ends, asked for after each step and after a `ConnectionFault`.
+    fn ending(&self) -> Ending;
 
-    /// False while the source must wait for credit: the reactor leaves the socket unread.
+    /// Nothing more can ever happen: no open streams, and the protocol ends the connection (HTTP/1 close, GOAWAY sent or received).
+    fn is_finished(&self) -> bool {
+        matches!(self.ending(), Ending::Closed | Ending::Lingering | Ending::Aborted)
+    }
+
+    /// False while the source must wait (for credit, or for the answer to an earlier request): the reactor leaves the
+    /// socket unread. When it turns true again, what lies in the carry is offered first.
     fn wants_input(&self) -> bool;
 
     /// The connection has lost its socket: every stream still open, one a call, until `None`.
@@ -205,6 +237,7 @@ pub trait Codec {
     fn deadline(&self) -> Option<Tick>;
     fn on_deadline(&mut self, now: Tick, out: &mut Out<'_>) -> Result<(), ConnectionFault>;
 
-    /// The outbox has fallen below its high mark: streams that waited may write; each is then reported by `next_event` as `StreamWritable`.
+    /// The outbox has fallen below its high mark: streams that waited may write; each is then reported by `next_event`
+    /// as `StreamWritable`, so ask for events afterwards even without new input (pipelined heads also wait for room).
     fn on_room(&mut self);
 }

@@ -1,3 +1,15 @@
 //! Protocols without I/O: bytes to events, commands to bytes. See `contract`.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
+mod any;
 pub mod contract;
+pub mod h1;
+mod syntax;
+pub mod tcp;
+#[cfg(test)]
+mod testing;
+
+pub use any::AnyCodec;

@@ -62,7 +62,11 @@ impl HeaderBlock {
 
     /// Adds a field whose name and value already lie in the arena. The name must be lower-case already.
     pub fn push_spans(&mut self, name: Span, value: Span) {
-        let id = NameId::of(self.slice(name));
+        self.push_known(NameId::of(self.slice(name)), name, value);
+    }
+
+    /// As `push_spans`, for a codec that has looked the name up already.
+    pub fn push_known(&mut self, id: NameId, name: Span, value: Span) {
         self.entries.push(Entry {
             name: name.start,
             name_length: name.length as u16,
@@ -84,14 +88,7 @@ impl HeaderBlock {
     pub fn push_id(&mut self, id: NameId, value: &[u8]) {
         let name = self.stash(id.text().as_bytes());
         let value = self.stash(value);
-        self.entries.push(Entry {
-            name: name.start,
-            name_length: name.length as u16,
-            value: value.start,
-            value_length: value.length,
-            id,
-            removed: false,
-        });
+        self.push_known(id, name, value);
     }
 
     /// Fields in order: id, name, value.
