@@ -1,0 +1,395 @@
+"""Clusters (`envoy.config.cluster.v3.Cluster`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mainstay.sidecar import plan
+from mainstay.sidecar.convert import tls, values
+from mainstay.sidecar.convert.endpoints import ISTIO, localities
+from mainstay.sidecar.convert.filters.table import open_config
+from mainstay.sidecar.convert.refuse import Refused, at, check, unsupported
+
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_KNOWN = {
+    "name",
+    "alt_stat_name",
+    "type",
+    "eds_cluster_config",
+    "load_assignment",
+    "connect_timeout",
+    "lb_policy",
+    "least_request_lb_config",
+    "original_dst_lb_config",
+    "common_lb_config",
+    "circuit_breakers",
+    "outlier_detection",
+    "typed_extension_protocol_options",
+    "http2_protocol_options",
+    "http_protocol_options",
+    "common_http_protocol_options",
+    "max_requests_per_connection",
+    "upstream_connection_options",
+    "upstream_bind_config",
+    "transport_socket",
+    "transport_socket_matches",
+    "metadata",
+    "dns_refresh_rate",
+    "respect_dns_ttl",
+    "dns_lookup_family",
+    "dns_failure_refresh_rate",
+    "health_checks",
+    "close_connections_on_host_health_failure",
+    "cleanup_interval",
+    "per_connection_buffer_limit_bytes",
+    "dns_resolvers",
+    "typed_dns_resolver_config",
+}
+_TYPES = ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS", "ORIGINAL_DST")
+_POLICIES = ("ROUND_ROBIN", "LEAST_REQUEST", "RING_HASH", "RANDOM", "", "MAGLEV", "CLUSTER_PROVIDED")
+
+
+def cluster(message: Any, inline: tls.Inline) -> plan.Cluster:
+    check(message, _KNOWN)
+    if not message.name:
+        raise Refused("name", "is required")
+    matches = []
+    for index, match in enumerate(message.transport_socket_matches):
+        with at(f"transport_socket_matches[{index}]"):
+            labels = {name: value.string_value for name, value in match.match.fields.items()}
+            with at("transport_socket"):
+                socket = tls.upstream(match.transport_socket, inline)
+            matches.append(plan.SocketMatch(match.name, tuple(sorted(labels.items())), socket))
+    socket = None
+    if message.HasField("transport_socket"):
+        with at("transport_socket"):
+            socket = tls.upstream(message.transport_socket, inline)
+    keepalive = None
+    if message.upstream_connection_options.HasField("tcp_keepalive"):
+        keepalive = values.tcp_keepalive(message.upstream_connection_options.tcp_keepalive)
+    source: plan.Address | None = None
+    if message.HasField("upstream_bind_config"):
+        with at("upstream_bind_config"):
+            bind = message.upstream_bind_config
+            check(bind, {"source_address", "extra_source_addresses"})
+            source = plan.Socket(bind.source_address.address, bind.source_address.port_value)
+    common = message.common_lb_config
+    with at("common_lb_config"):
+        check(
+            common,
+            {
+                "healthy_panic_threshold",
+                "locality_weighted_lb_config",
+                "update_merge_window",
+                "ignore_new_hosts_until_first_hc",
+            },
+        )
+    return plan.Cluster(
+        name=message.name,
+        discovery=_discovery(message),
+        stat_name=message.alt_stat_name,
+        load_balancer=_balancer(message),
+        locality="weighted" if common.HasField("locality_weighted_lb_config") else "ignore",
+        panic_threshold=int(common.healthy_panic_threshold.value)
+        if common.HasField("healthy_panic_threshold")
+        else 50,
+        connect_timeout=values.milliseconds(message, "connect_timeout", 5_000) or 5_000,
+        http=_http(message),
+        breakers=_breakers(message),
+        outlier=_outlier(message),
+        tcp_keepalive=keepalive,
+        source_address=source,
+        socket_matches=tuple(matches),
+        tls=socket,
+        health_checks=_health_checks(message),
+        labels=_labels(message),
+        close_on_health_failure=message.close_connections_on_host_health_failure,
+    )
+
+
+def _discovery(message: Any) -> plan.Discovery:
+    kind = message.WhichOneof("cluster_discovery_type")
+    if kind == "cluster_type":
+        raise Refused("cluster_type", f"{message.cluster_type.name!r} is not supported")
+    name = _TYPES[message.type]
+    if name == "EDS":
+        with at("eds_cluster_config"):
+            check(message.eds_cluster_config, {"eds_config", "service_name"})
+        return plan.EdsDiscovery(message.eds_cluster_config.service_name or message.name)
+    if name == "ORIGINAL_DST":
+        header = message.HasField("original_dst_lb_config") and message.original_dst_lb_config.use_http_header
+        return plan.OriginalDestinationDiscovery(
+            header, values.milliseconds(message, "cleanup_interval", 5_000) or 5_000
+        )
+    if name == "LOGICAL_DNS":
+        raise Refused("type", "LOGICAL_DNS is not supported yet; use STRICT_DNS")
+    with at("load_assignment"):
+        members = localities(message.load_assignment.endpoints)
+    if name == "STRICT_DNS":
+        refresh = values.milliseconds(message, "dns_refresh_rate", 5_000) or 5_000
+        return plan.StrictDnsDiscovery(members, refresh, message.respect_dns_ttl)
+    for locality in members:
+        for endpoint in locality.endpoints:
+            if isinstance(endpoint.address, plan.NamedAddress):
+                raise Refused(
+                    "load_assignment",
+                    f"{endpoint.address.host!r} is a name; a STATIC cluster takes addresses",
+                )
+    return plan.StaticDiscovery(members)
+
+
+def _balancer(message: Any) -> plan.LoadBalancer:
+    match _POLICIES[message.lb_policy] if message.lb_policy < len(_POLICIES) else "":
+        case "ROUND_ROBIN":
+            return plan.RoundRobin()
+        case "LEAST_REQUEST":
+            with at("least_request_lb_config"):
+                check(message.least_request_lb_config, {"choice_count"})
+            choices = values.wrapped(message.least_request_lb_config, "choice_count", 2)
+            return plan.LeastRequest(max(2, choices))
+        case "RANDOM":
+            return plan.RandomChoice()
+        case "CLUSTER_PROVIDED":
+            return plan.ClusterProvided()
+        case other:
+            raise Refused("lb_policy", f"{other or message.lb_policy} is not supported")
+
+
+def _http(message: Any) -> plan.UpstreamHttp:
+    options = message.typed_extension_protocol_options
+    for name in options:
+        if name != HTTP_OPTIONS:
+            unsupported(f"typed_extension_protocol_options[{name!r}]")
+    if HTTP_OPTIONS not in options:
+        # The deprecated fields of the cluster itself.
+        if message.HasField("http2_protocol_options"):
+            return plan.UpstreamHttp(protocol="http2", http2=http2_options(message.http2_protocol_options))
+        return plan.UpstreamHttp()
+    with at(f"typed_extension_protocol_options[{HTTP_OPTIONS!r}]"):
+        _, found = open_config(options[HTTP_OPTIONS], "")
+        check(
+            found,
+            {
+                "common_http_protocol_options",
+                "explicit_http_config",
+                "use_downstream_protocol_config",
+                "auto_config",
+                "upstream_http_protocol_options",
+            },
+        )
+        protocol: Any = "http1"
+        http2 = plan.Http2Options()
+        match found.WhichOneof("upstream_protocol_options"):
+            case "explicit_http_config":
+                if found.explicit_http_config.HasField("http2_protocol_options"):
+                    protocol, http2 = (
+                        "http2",
+                        http2_options(found.explicit_http_config.http2_protocol_options),
+                    )
+                elif found.explicit_http_config.HasField("http3_protocol_options"):
+                    raise Refused("explicit_http_config.http3_protocol_options", "HTTP/3 is not supported")
+            case "use_downstream_protocol_config":
+                protocol = "downstream"
+                http2 = http2_options(found.use_downstream_protocol_config.http2_protocol_options)
+            case "auto_config":
+                protocol, http2 = "auto", http2_options(found.auto_config.http2_protocol_options)
+        common = found.common_http_protocol_options
+        with at("common_http_protocol_options"):
+            check(
+                common,
+                {
+                    "idle_timeout",
+                    "max_connection_duration",
+                    "max_stream_duration",
+                    "max_requests_per_connection",
+                    "max_headers_count",
+                },
+            )
+        return plan.UpstreamHttp(
+            protocol=protocol,
+            http2=http2,
+            idle_timeout=values.limit(common, "idle_timeout", 3_600_000),
+            max_connection_duration=values.limit(common, "max_connection_duration", None),
+            max_stream_duration=values.limit(common, "max_stream_duration", None),
+            max_requests_per_connection=values.wrapped(common, "max_requests_per_connection") or None,
+            max_response_headers=values.wrapped(common, "max_headers_count", 100),
+        )
+
+
+def http2_options(message: Any) -> plan.Http2Options:
+    """`envoy.config.core.v3.Http2ProtocolOptions`; windows are capped at 16 MiB so that a peer cannot make us hold more."""
+    most = 16 * 1024 * 1024
+    keepalive = message.connection_keepalive if message.HasField("connection_keepalive") else None
+    return plan.Http2Options(
+        values.wrapped(message, "max_concurrent_streams", 256),
+        min(most, values.wrapped(message, "initial_stream_window_size", 262_144)),
+        min(most, values.wrapped(message, "initial_connection_window_size", 1_048_576)),
+        values.limit(keepalive, "interval", None) if keepalive is not None else None,
+        values.limit(keepalive, "timeout", None) if keepalive is not None else None,
+    )
+
+
+def _breakers(message: Any) -> plan.CircuitBreakers:
+    default, high = plan.Thresholds(), plan.Thresholds()
+    with at("circuit_breakers"):
+        check(message.circuit_breakers, {"thresholds"})
+        for index, threshold in enumerate(message.circuit_breakers.thresholds):
+            with at(f"thresholds[{index}]"):
+                if threshold.priority == 1:
+                    high = _threshold(threshold)
+                else:
+                    default = _threshold(threshold)
+    return plan.CircuitBreakers(default, high)
+
+
+_NO_LIMIT = 1 << 31
+"""Istio writes 2^32-1 for "no limit"; whatever is beyond any machine counts as that."""
+
+
+def _threshold(message: Any) -> plan.Thresholds:
+    known = {
+        "priority",
+        "max_connections",
+        "max_pending_requests",
+        "max_requests",
+        "max_retries",
+        "retry_budget",
+        "track_remaining",
+    }
+    check(message, known)
+
+    def of(field: str, default: int) -> int | None:
+        value = values.wrapped(message, field, default)
+        return None if value >= _NO_LIMIT else int(value)
+
+    budget = message.retry_budget if message.HasField("retry_budget") else None
+    percent = None
+    if budget is not None:
+        percent = budget.budget_percent.value if budget.HasField("budget_percent") else 20.0
+    return plan.Thresholds(
+        of("max_connections", 1_024),
+        of("max_pending_requests", 1_024),
+        of("max_requests", 1_024),
+        of("max_retries", 3),
+        percent,
+        values.wrapped(budget, "min_retry_concurrency", 3) if budget is not None else 3,
+    )
+
+
+def _outlier(message: Any) -> plan.OutlierDetection | None:
+    if not message.HasField("outlier_detection"):
+        return None
+    found = message.outlier_detection
+    with at("outlier_detection"):
+        check(
+            found,
+            {
+                "consecutive_5xx",
+                "interval",
+                "base_ejection_time",
+                "max_ejection_time",
+                "max_ejection_percent",
+                "enforcing_consecutive_5xx",
+                "enforcing_success_rate",
+                "consecutive_gateway_failure",
+                "enforcing_consecutive_gateway_failure",
+                "split_external_local_origin_errors",
+                "consecutive_local_origin_failure",
+                "enforcing_consecutive_local_origin_failure",
+                "enforcing_local_origin_success_rate",
+                "enforcing_failure_percentage",
+            },
+        )
+        for field in (
+            "enforcing_success_rate",
+            "enforcing_local_origin_success_rate",
+            "enforcing_failure_percentage",
+        ):
+            # Istio writes 0 to switch it off; Envoy's default of 100 needs more hosts than our first users have.
+            if values.wrapped(found, field, 0) > 0:
+                unsupported(field, "success-rate outlier detection is not supported yet; set it to 0")
+    base = values.milliseconds(found, "base_ejection_time", 30_000) or 30_000
+    return plan.OutlierDetection(
+        values.wrapped(found, "consecutive_5xx", 5) or None,
+        values.wrapped(found, "consecutive_gateway_failure", 5) or None,
+        values.wrapped(found, "consecutive_local_origin_failure", 5) or None,
+        found.split_external_local_origin_errors,
+        values.milliseconds(found, "interval", 10_000) or 10_000,
+        base,
+        max(base, values.milliseconds(found, "max_ejection_time", 300_000) or 300_000),
+        values.wrapped(found, "max_ejection_percent", 10),
+        values.wrapped(found, "enforcing_consecutive_5xx", 100),
+        values.wrapped(found, "enforcing_consecutive_gateway_failure", 0),
+        values.wrapped(found, "enforcing_consecutive_local_origin_failure", 100),
+    )
+
+
+def _health_checks(message: Any) -> tuple[plan.HealthCheck, ...]:
+    found = []
+    for index, check_message in enumerate(message.health_checks):
+        with at(f"health_checks[{index}]"):
+            found.append(health_check(check_message))
+    return tuple(found)
+
+
+def health_check(message: Any) -> plan.HealthCheck:
+    """`envoy.config.core.v3.HealthCheck`: HTTP, TCP connect and gRPC."""
+    check(
+        message,
+        {
+            "timeout",
+            "interval",
+            "initial_jitter",
+            "interval_jitter",
+            "unhealthy_threshold",
+            "healthy_threshold",
+            "http_health_check",
+            "tcp_health_check",
+            "grpc_health_check",
+            "no_traffic_interval",
+            "reuse_connection",
+        },
+    )
+    kind: plan.HealthCheckKind
+    match message.WhichOneof("health_checker"):
+        case "http_health_check":
+            http = message.http_health_check
+            with at("http_health_check"):
+                check(
+                    http, {"host", "path", "request_headers_to_add", "expected_statuses", "codec_client_type"}
+                )
+            headers = tuple(
+                (each.header.key.lower(), each.header.value) for each in http.request_headers_to_add
+            )
+            statuses = tuple((each.start, each.end) for each in http.expected_statuses)
+            kind = plan.HttpHealthCheck(http.host, http.path, headers, statuses, http.codec_client_type == 1)
+        case "tcp_health_check":
+            with at("tcp_health_check"):
+                check(message.tcp_health_check, ())
+            kind = plan.TcpHealthCheck()
+        case "grpc_health_check":
+            kind = plan.GrpcHealthCheck(
+                message.grpc_health_check.service_name, message.grpc_health_check.authority
+            )
+        case other:
+            raise Refused(other or "health_checker", "is not supported" if other else "is required")
+    return plan.HealthCheck(
+        kind,
+        values.milliseconds(message, "timeout", 1_000) or 1_000,
+        values.milliseconds(message, "interval", 10_000) or 10_000,
+        values.milliseconds(message, "initial_jitter", 0) or 0,
+        max(1, values.wrapped(message, "healthy_threshold", 1)),
+        max(1, values.wrapped(message, "unhealthy_threshold", 1)),
+        plan.Fraction(100, 100),
+    )
+
+
+def _labels(message: Any) -> plan.Labels:
+    """Service host, name and namespace from Istio's cluster metadata (`services`: the first)."""
+    if ISTIO not in message.metadata.filter_metadata:
+        return ()
+    services = message.metadata.filter_metadata[ISTIO].fields.get("services")
+    if services is None or not services.list_value.values:
+        return ()
+    first = services.list_value.values[0].struct_value.fields
+    return tuple((name, first[name].string_value) for name in ("host", "name", "namespace") if name in first)

@@ -1,0 +1,1 @@
+"""HTTP and network filters, a file each; `table` knows them all."""

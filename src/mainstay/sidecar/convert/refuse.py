@@ -1,0 +1,64 @@
+"""Refusals by path, and the guard that finds fields nobody reads.
+
+In: messages. Out: `Refused`. Invariant: `path` is the field path inside the resource, as in `filter_chains[0].filters[1]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+
+class Refused(Exception):  # noqa: N818 (an outcome, not an error of ours)
+    """A resource that cannot be taken. `path` is empty for the whole of it."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}" if path else reason)
+        self.path = path
+        self.reason = reason
+
+    def within(self, prefix: str) -> Refused:
+        """The same refusal, seen from one level up."""
+        joined = prefix + (self.path if self.path.startswith("[") or not self.path else f".{self.path}")
+        return Refused(joined, self.reason)
+
+
+_ignored: ContextVar[list[str] | None] = ContextVar("ignored", default=None)
+
+
+@contextmanager
+def lenient() -> Iterator[list[str]]:
+    """Within it, unsupported fields are listed instead of refused (`--lenient`)."""
+    found: list[str] = []
+    token = _ignored.set(found)
+    try:
+        yield found
+    finally:
+        _ignored.reset(token)
+
+
+@contextmanager
+def at(path: str) -> Iterator[None]:
+    """Refusals inside get `path` in front."""
+    try:
+        yield
+    except Refused as refused:
+        raise refused.within(path) from None
+
+
+def check(message: Any, known: Iterable[str], reason: str = "is not supported") -> None:
+    """Refuses the first field that is set and not in `known`. Fields at their default count as not set."""
+    names = known if isinstance(known, (set, frozenset)) else frozenset(known)
+    for field, _ in message.ListFields():
+        if field.name not in names:
+            unsupported(field.name, reason)
+
+
+def unsupported(path: str, reason: str = "is not supported") -> None:
+    """Refuses, or notes under `lenient`."""
+    ignored = _ignored.get()
+    if ignored is None:
+        raise Refused(path, reason)
+    ignored.append(f"{path}: {reason}")

@@ -1,0 +1,236 @@
+"""TLS contexts and secrets of both sides.
+
+Secrets are named, never inlined: what a context holds inline becomes a secret resource of its own beside it (`Inline`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mainstay.sidecar import plan
+from mainstay.sidecar.convert import values
+from mainstay.sidecar.convert.filters.table import open_config
+from mainstay.sidecar.convert.refuse import Refused, at, check, unsupported
+
+_TLS = "envoy.extensions.transport_sockets.tls.v3"
+DOWNSTREAM = f"{_TLS}.DownstreamTlsContext"
+UPSTREAM = f"{_TLS}.UpstreamTlsContext"
+RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+_SPIFFE = f"{_TLS}.SPIFFECertValidatorConfig"
+_COMMON = {
+    "tls_params",
+    "tls_certificate_sds_secret_configs",
+    "tls_certificates",
+    "validation_context",
+    "validation_context_sds_secret_config",
+    "combined_validation_context",
+    "alpn_protocols",
+}
+_VERSIONS: dict[int, plan.TlsVersion] = {3: "1.2", 4: "1.3"}
+
+
+class Inline:
+    """Collects secrets that a resource holds inline, under names of their own."""
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        self.secrets: list[plan.Secret] = []
+
+    def add(self, material: plan.CertificateMaterial | plan.ValidationMaterial) -> str:
+        """The name under which the secret stands from now on."""
+        name = f"inline:{self._owner}:{len(self.secrets)}"
+        self.secrets.append(plan.Secret(name, material))
+        return name
+
+
+def downstream(socket: Any, inline: Inline) -> plan.DownstreamTls | None:
+    """A listener's transport socket; `None` for clear text."""
+    kind, context = _open(socket)
+    if kind == RAW_BUFFER:
+        return None
+    if kind != DOWNSTREAM:
+        raise Refused("typed_config", f"{kind} is not supported")
+    check(context, {"common_tls_context", "require_client_certificate", "require_sni", "session_timeout"})
+    if values.wrapped(context, "require_sni", False):
+        unsupported("require_sni")
+    with at("common_tls_context"):
+        common = context.common_tls_context
+        certificates = _certificates(common, inline)
+        validation, names = _validation(common, inline)
+        low, high = _versions(common, "1.3")
+    return plan.DownstreamTls(
+        certificates,
+        validation,
+        names,
+        values.wrapped(context, "require_client_certificate", False),
+        tuple(common.alpn_protocols),
+        low,
+        high,
+    )
+
+
+def upstream(socket: Any, inline: Inline) -> plan.UpstreamTls | None:
+    """A cluster's transport socket; `None` for clear text."""
+    kind, context = _open(socket)
+    if kind == RAW_BUFFER:
+        return None
+    if kind != UPSTREAM:
+        raise Refused("typed_config", f"{kind} is not supported")
+    check(
+        context,
+        {
+            "common_tls_context",
+            "sni",
+            "auto_host_sni",
+            "auto_sni_san_validation",
+            "max_session_keys",
+            "allow_renegotiation",
+        },
+    )
+    if context.allow_renegotiation:
+        unsupported("allow_renegotiation")
+    with at("common_tls_context"):
+        common = context.common_tls_context
+        certificates = _certificates(common, inline)
+        validation, names = _validation(common, inline)
+        low, high = _versions(common, "1.3")
+    return plan.UpstreamTls(
+        certificates,
+        validation,
+        names,
+        context.sni,
+        context.auto_host_sni,
+        context.auto_sni_san_validation,
+        tuple(common.alpn_protocols),
+        low,
+        high,
+    )
+
+
+def _open(socket: Any) -> tuple[str, Any]:
+    if not socket.HasField("typed_config"):
+        if socket.name == "envoy.transport_sockets.raw_buffer":
+            return RAW_BUFFER, None
+        raise Refused("typed_config", "is required")
+    return open_config(socket.typed_config)
+
+
+def _certificates(common: Any, inline: Inline) -> tuple[str, ...]:
+    check(common, _COMMON)
+    names = [config.name for config in common.tls_certificate_sds_secret_configs]
+    for index, certificate in enumerate(common.tls_certificates):
+        with at(f"tls_certificates[{index}]"):
+            names.append(inline.add(certificate_material(certificate)))
+    return tuple(names)
+
+
+def _validation(common: Any, inline: Inline) -> tuple[str | None, plan.AlternativeNames]:
+    match common.WhichOneof("validation_context_type"):
+        case None:
+            return None, plan.AlternativeNames()
+        case "validation_context_sds_secret_config":
+            return common.validation_context_sds_secret_config.name, plan.AlternativeNames()
+        case "validation_context":
+            with at("validation_context"):
+                context = common.validation_context
+                return inline.add(validation_material(context)), _names(context)
+        case "combined_validation_context":
+            with at("combined_validation_context"):
+                combined = common.combined_validation_context
+                check(combined, {"default_validation_context", "validation_context_sds_secret_config"})
+                with at("default_validation_context"):
+                    default = combined.default_validation_context
+                    check(default, {"match_typed_subject_alt_names", "match_subject_alt_names"})
+                    return combined.validation_context_sds_secret_config.name, _names(default)
+        case other:
+            raise Refused(other, "is not supported")
+
+
+def _names(context: Any) -> plan.AlternativeNames:
+    matches = []
+    for index, matcher in enumerate(context.match_subject_alt_names):
+        with at(f"match_subject_alt_names[{index}]"):
+            matches.append(values.string_match(matcher))
+    for index, matcher in enumerate(context.match_typed_subject_alt_names):
+        with at(f"match_typed_subject_alt_names[{index}]"):
+            if matcher.san_type not in (2, 3):
+                raise Refused("san_type", "only DNS and URI names are supported")
+            matches.append(values.string_match(matcher.matcher))
+    return plan.AlternativeNames(tuple(matches))
+
+
+def _versions(common: Any, default: plan.TlsVersion) -> tuple[plan.TlsVersion, plan.TlsVersion]:
+    parameters = common.tls_params
+    known = {
+        "tls_minimum_protocol_version",
+        "tls_maximum_protocol_version",
+        "ecdh_curves",
+        "signature_algorithms",
+    }
+    with at("tls_params"):
+        # Cipher suites of TLS 1.2 are rustls' own, all of them forward secret.
+        check(parameters, known | {"cipher_suites"})
+        for field in ("tls_minimum_protocol_version", "tls_maximum_protocol_version"):
+            if getattr(parameters, field) in (1, 2):
+                raise Refused(field, "TLS 1.0 and 1.1 are not supported")
+    low = _VERSIONS.get(parameters.tls_minimum_protocol_version, "1.2")
+    return low, _VERSIONS.get(parameters.tls_maximum_protocol_version, default)
+
+
+def secret(message: Any) -> plan.Secret:
+    """`envoy.extensions.transport_sockets.tls.v3.Secret`."""
+    match message.WhichOneof("type"):
+        case "tls_certificate":
+            with at("tls_certificate"):
+                return plan.Secret(message.name, certificate_material(message.tls_certificate))
+        case "validation_context":
+            with at("validation_context"):
+                return plan.Secret(message.name, validation_material(message.validation_context))
+        case other:
+            raise Refused(other or "type", "is not supported" if other else "is required")
+
+
+def certificate_material(message: Any) -> plan.CertificateMaterial:
+    check(message, {"certificate_chain", "private_key"})
+    chain = data_source(message.certificate_chain, "certificate_chain")
+    return plan.CertificateMaterial(
+        plan.CertificateChain(chain, data_source(message.private_key, "private_key"))
+    )
+
+
+def validation_material(message: Any) -> plan.ValidationMaterial:
+    check(
+        message,
+        {
+            "trusted_ca",
+            "match_subject_alt_names",
+            "match_typed_subject_alt_names",
+            "custom_validator_config",
+        },
+    )
+    domains: list[plan.TrustDomainBundle] = []
+    if message.HasField("custom_validator_config"):
+        with at("custom_validator_config"):
+            kind, config = open_config(message.custom_validator_config.typed_config)
+            if kind != _SPIFFE:
+                raise Refused("typed_config", f"{kind} is not supported")
+            for index, domain in enumerate(config.trust_domains):
+                bundle = data_source(domain.trust_bundle, f"trust_domains[{index}].trust_bundle")
+                domains.append(plan.TrustDomainBundle(domain.name, bundle))
+    roots = data_source(message.trusted_ca, "trusted_ca") if message.HasField("trusted_ca") else b""
+    return plan.ValidationMaterial(plan.ValidationContext(roots, tuple(domains)))
+
+
+def data_source(message: Any, path: str) -> bytes:
+    """`DataSource` with inline data. Files are read by the bootstrap reader before they come here."""
+    match message.WhichOneof("specifier"):
+        case "inline_bytes":
+            return bytes(message.inline_bytes)
+        case "inline_string":
+            return str(message.inline_string).encode()
+        case "filename":
+            raise Refused(f"{path}.filename", "files are read only from a bootstrap; give the data inline")
+        case other:
+            raise Refused(
+                f"{path}.{other}" if other else path, "is not supported" if other else "is required"
+            )
