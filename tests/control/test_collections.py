@@ -24,7 +24,7 @@ from mainstay.model.key import (
     ServiceKey,
     WorkloadKey,
 )
-from mainstay.model.mesh import DEFAULT_MESH
+from mainstay.model.mesh import DEFAULT_MESH, Mesh
 from mainstay.model.policy import PeerAuthentication, Policy
 from mainstay.model.protocol import PortProtocol
 from mainstay.model.route import DirectResponse, HttpMatch, HttpRule, RouteTable
@@ -141,13 +141,14 @@ class Built:
         self.graph = Graph(time.perf_counter, lambda *_: "bug")
         self.first: Input[int, tuple[Any, ...]] = self.graph.input("first")
         self.second: Input[int, tuple[Any, ...]] = self.graph.input("second")
-        self.collections = Collections(self.graph, [self.first, self.second])
+        self.mesh: Input[str, Mesh] = self.graph.input("mesh")
+        self.collections = Collections(self.graph, [self.first, self.second], self.mesh)
         self.asked: Derived[str, Any] = self.graph.derived(
             "asked",
             lambda _key, read: ask_everything(GraphFacts(self.collections, read)),
             reads=self.collections.readable,
         )
-        self.collections.mesh.set("", DEFAULT_MESH)
+        self.mesh.set("", DEFAULT_MESH)
         self.graph.want(self.asked, "")
 
     def answers(self) -> Any:

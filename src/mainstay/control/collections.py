@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from mainstay.compile.facts import ANY_NAMESPACE, Instance, label_names
-from mainstay.graph import Collection, Derived, Graph, Index, Input, Reader
+from mainstay.graph import Collection, Derived, Graph, Index, Reader
 from mainstay.model.endpoints import EndpointSet, NamedTarget, pack_endpoints
 from mainstay.model.gateway import Gateway
 from mainstay.model.identity import Identity
@@ -45,6 +45,9 @@ Members = tuple[tuple[EndpointSet, ...], tuple[NamedTarget, ...]]
 ALL = "*"
 """The one bucket of an index that stands for everything: only what really needs all may read it."""
 
+THE_MESH = ""
+"""The one key of the collection of mesh-wide settings."""
+
 LabelBucket = tuple[str, str, str]
 """Namespace, label name, label value; name and value empty: all of the namespace."""
 
@@ -52,10 +55,10 @@ LabelBucket = tuple[str, str, str]
 class Collections:
     """See the module. Attributes are the collections and indexes, named for what they hold."""
 
-    def __init__(self, graph: Graph, brought: Sequence[Brought]) -> None:
+    def __init__(self, graph: Graph, brought: Sequence[Brought], mesh: Collection[str, Mesh]) -> None:
         self._graph = graph
         self._brought = tuple(brought)
-        self.mesh: Input[str, Mesh] = graph.input("mesh")
+        self.mesh = mesh
         self.services: Derived[ServiceKey, Service] = self._gather("services", Service)
         self.sets: Derived[Any, EndpointSet] = self._gather("endpoint sets", EndpointSet, _unite)
         self.targets: Derived[Any, NamedTarget] = self._gather("named targets", NamedTarget)
@@ -108,7 +111,7 @@ class Collections:
         self.all_label_names = self._join_label_names()
 
     def mesh_of(self, read: Reader) -> Mesh:
-        return read.get(self.mesh, "") or DEFAULT_MESH
+        return read.get(self.mesh, THE_MESH) or DEFAULT_MESH
 
     @property
     def readable(self) -> tuple[Collection[Any, Any] | Index[Any, Any], ...]:

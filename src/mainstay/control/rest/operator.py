@@ -1,0 +1,116 @@
+"""`/v1/status`, `/v1/proxies/…`, `/v1/why`, `/v1/version`: what the control plane knows of itself and its
+proxies.
+
+In: the publisher's records of what each proxy was sent, applied or refused; sources' health; the graph's
+ring. Out: JSON. Invariant: key bytes never leave; secrets are shown without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from mainstay.control.proxies import Proxies
+from mainstay.control.rest.answers import RestError, answer
+from mainstay.graph import Graph
+from mainstay.model.problem import Problem
+from mainstay.settings import nearest
+from mainstay.sources import Intake
+
+PLURALS = {
+    "listeners": "listener",
+    "routes": "route",
+    "clusters": "cluster",
+    "endpoints": "endpoint",
+    "secrets": "secret",
+}
+
+
+def operator_routes(
+    proxies: Proxies,
+    graph: Graph,
+    intake: Intake,
+    problems: Callable[[], list[Problem]],
+    waiting: Callable[[], str],
+    version: str,
+) -> list[Route]:
+    """The routes of this module. `waiting()` says why nothing is pushed yet, empty once pushes are on."""
+
+    async def status(request: Request) -> Response:
+        node = request.query_params.get("node", "")
+        if node:
+            _must_be_known(proxies, node)
+        return answer(
+            {
+                "proxies": [_show_proxy(proxies, each) for each in proxies.nodes() if node in ("", each)],
+                "sources": [
+                    {"name": health.source, "state": health.state, "reason": health.reason}
+                    for health in intake.health()
+                ],
+                "problems": problems(),
+                "waiting": waiting(),
+            }
+        )
+
+    async def resources(request: Request) -> Response:
+        node, plural = request.path_params["node"], request.path_params["kind"]
+        kind = PLURALS.get(plural)
+        if kind is None:
+            raise RestError(404, f"there is no {plural!r}{nearest(plural, PLURALS)}")
+        _must_be_known(proxies, node)
+        name = request.query_params.get("name", "")
+        found = proxies.show_resources(node, kind)
+        if name:
+            found = [each for each in found if each["name"] == name]
+            if not found:
+                raise RestError(404, f"{node} was sent no {kind} called {name!r}")
+        return answer({"node": node, "resources": found})
+
+    async def why(request: Request) -> Response:
+        node, resource = request.query_params.get("node", ""), request.query_params.get("resource", "")
+        _must_be_known(proxies, node)
+        keys = proxies.find_keys(node, resource)
+        if not keys:
+            known = nearest(resource, proxies.resource_names(node))
+            raise RestError(404, f"{node} has no resource called {resource!r}{known}")
+        steps: list[dict[str, Any]] = []
+        for collection, key in keys:
+            for step in graph.ring.find_chain(collection, key):
+                steps.append(
+                    {
+                        "collection": step.collection,
+                        "key": _show_key(step.key),
+                        "round": step.round,
+                        "seconds": step.seconds,
+                        "write": step.write,
+                    }
+                )
+        return answer({"node": node, "resource": resource, "steps": steps})
+
+    async def tell_version(_request: Request) -> Response:
+        return answer({"version": version})
+
+    return [
+        Route("/v1/status", status, methods=["GET"]),
+        Route("/v1/proxies/{node}/{kind}", resources, methods=["GET"]),
+        Route("/v1/why", why, methods=["GET"]),
+        Route("/v1/version", tell_version, methods=["GET"]),
+    ]
+
+
+def _must_be_known(proxies: Proxies, node: str) -> None:
+    if node not in proxies.nodes():
+        raise RestError(404, f"no proxy {node!r} is connected{nearest(node, proxies.nodes())}")
+
+
+def _show_proxy(proxies: Proxies, node: str) -> dict[str, Any]:
+    return proxies.show_status(node)
+
+
+def _show_key(key: Any) -> str:
+    named = getattr(key, "name", None)
+    return named if isinstance(named, str) and type(key).__name__.endswith("Traits") else str(key)
