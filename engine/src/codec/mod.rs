@@ -6,6 +6,7 @@
 
 mod any;
 pub mod contract;
+pub mod detect;
 pub mod h1;
 mod syntax;
 pub mod tcp;
