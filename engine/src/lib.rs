@@ -12,5 +12,6 @@ pub mod plan;
 #[cfg(feature = "python")]
 mod py;
 pub mod snapshot;
+pub mod stream;
 pub mod telemetry;
 pub mod tls;
