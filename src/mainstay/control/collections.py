@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
+import msgspec
+
 from mainstay.compile.facts import ANY_NAMESPACE, Instance, label_names
 from mainstay.graph import Collection, Derived, Graph, Index, Reader
-from mainstay.model.endpoints import EndpointSet, NamedTarget, pack_endpoints
+from mainstay.model.endpoints import EndpointSet, Health, NamedTarget, pack_endpoints
 from mainstay.model.gateway import Gateway
 from mainstay.model.identity import Identity
 from mainstay.model.key import MESH, Labels, ObjectKey, PolicyKey, ServiceKey, WorkloadKey, selects
@@ -25,7 +27,7 @@ from mainstay.model.route import RouteTable
 from mainstay.model.scope import Scope
 from mainstay.model.service import Service
 from mainstay.model.traffic import TrafficRule
-from mainstay.model.workload import Workload, WorkloadGroup
+from mainstay.model.workload import Registration, Workload, WorkloadGroup, workload_of_registration
 
 
 class Keyed(Protocol):
@@ -55,15 +57,25 @@ LabelBucket = tuple[str, str, str]
 class Collections:
     """See the module. Attributes are the collections and indexes, named for what they hold."""
 
-    def __init__(self, graph: Graph, brought: Sequence[Brought], mesh: Collection[str, Mesh]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        brought: Sequence[Brought],
+        mesh: Collection[str, Mesh],
+        registrations: Collection[WorkloadKey, Registration] | None = None,
+    ) -> None:
         self._graph = graph
         self._brought = tuple(brought)
         self.mesh = mesh
+        self.registrations: Collection[WorkloadKey, Registration] = (
+            registrations if registrations is not None else graph.input("registrations")
+        )
         self.services: Derived[ServiceKey, Service] = self._gather("services", Service)
         self.sets: Derived[Any, EndpointSet] = self._gather("endpoint sets", EndpointSet, _unite)
         self.targets: Derived[Any, NamedTarget] = self._gather("named targets", NamedTarget)
-        self.workloads: Derived[WorkloadKey, Workload] = self._gather("workloads", Workload)
         self.groups: Derived[ObjectKey, WorkloadGroup] = self._gather("workload groups", WorkloadGroup)
+        self.written: Derived[WorkloadKey, Workload] = self._gather("written workloads", Workload)
+        self.workloads: Derived[WorkloadKey, Workload] = self._join_workloads()
         self.tables: Derived[Any, RouteTable] = self._gather("route tables", RouteTable)
         self.rules: Derived[ObjectKey, TrafficRule] = self._gather("traffic rules", TrafficRule)
         self.policies: Derived[PolicyKey, Policy] = self._gather("policies", Policy)
@@ -146,6 +158,28 @@ class Collections:
 
         reads = [readable for pair in indexes for readable in pair]
         return self._graph.derived(name, compute, reads=reads, each=[index for _, index in indexes])
+
+    def _join_workloads(self) -> Derived[WorkloadKey, Workload]:
+        """Workloads somebody wrote, with the health that their own sidecars report, and those that registered."""
+
+        def compute(key: WorkloadKey, read: Reader) -> Workload | None:
+            written = read.get(self.written, key)
+            registration = read.get(self.registrations, key)
+            if written is not None:
+                if registration is None or registration.health is Health.UNKNOWN:
+                    return written
+                return msgspec.structs.replace(written, health=registration.health)
+            if registration is None or registration.group is None:
+                return None
+            group = read.get(self.groups, registration.group)
+            return None if group is None else workload_of_registration(registration, group)
+
+        return self._graph.derived(
+            "workloads",
+            compute,
+            reads=[self.written, self.registrations, self.groups],
+            each=[self.written, self.registrations],
+        )
 
     def _join_members(self) -> Derived[ServiceKey, Members]:
         """Service → endpoints and named targets of the workloads its selector picks."""

@@ -100,6 +100,48 @@ class WorkloadGroup(msgspec.Struct, frozen=True, gc=False):
     probe: Probe | None = None
 
 
+class Registration(msgspec.Struct, frozen=True, gc=False):
+    """A workload whose sidecar is or was connected, as it says of itself; whether it may was checked before.
+
+    ``group``: the WorkloadGroup it registers into; None: somebody wrote it as a WorkloadEntry of the same key, and this
+    only tells its health. ``health`` UNKNOWN: nothing was reported yet.
+    """
+
+    key: WorkloadKey
+    group: ObjectKey | None
+    addresses: tuple[str, ...]
+    labels: Labels = ()
+    network: str = ""
+    health: Health = Health.UNKNOWN
+    h2_tunnel: bool = False
+    owner: str = ""
+
+
+def workload_of_registration(registration: Registration, group: WorkloadGroup) -> Workload:
+    """Return the workload a member of ``group`` is: what the group says, and the member's own addresses and labels.
+
+    Until its first report, a member counts as unhealthy if the group has a probe, else as healthy.
+    """
+    health = registration.health
+    if health is Health.UNKNOWN:
+        health = Health.UNHEALTHY if group.probe is not None else Health.HEALTHY
+    return Workload(
+        key=registration.key,
+        addresses=registration.addresses,
+        labels=tuple(sorted({**dict(group.labels), **dict(registration.labels)}.items())),
+        ports=group.ports,
+        account=group.account,
+        locality=group.locality,
+        network=group.network or registration.network,
+        weight=group.weight,
+        health=health,
+        meshed=True,
+        h2_tunnel=registration.h2_tunnel,
+        group=group.key,
+        owner=registration.owner,
+    )
+
+
 def canonical_name(labels: Labels, default: str) -> str:
     """Return Istio's canonical service name: the first of its labels, else ``default`` (the workload's name)."""
     return _first(labels, CANONICAL_NAME_LABELS, default)
