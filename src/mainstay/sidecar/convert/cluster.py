@@ -115,6 +115,7 @@ def _discovery(message: Any) -> plan.Discovery:
     if name == "EDS":
         with at("eds_cluster_config"):
             check(message.eds_cluster_config, {"eds_config", "service_name"})
+            values.discovery_source(message.eds_cluster_config.eds_config, "eds_config")
         return plan.EdsDiscovery(message.eds_cluster_config.service_name or message.name)
     if name == "ORIGINAL_DST":
         header = message.HasField("original_dst_lb_config") and message.original_dst_lb_config.use_http_header

@@ -39,13 +39,20 @@ def lenient() -> Iterator[list[str]]:
         _ignored.reset(token)
 
 
-@contextmanager
-def at(path: str) -> Iterator[None]:
-    """Refusals inside get `path` in front."""
-    try:
-        yield
-    except Refused as refused:
-        raise refused.within(path) from None
+class at:  # noqa: N801 (reads as a preposition)
+    """Refusals inside get `path` in front. A class, for conversions enter it hundreds of times a resource."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, Refused):
+            raise error.within(self._path) from None
 
 
 def check(message: Any, known: Iterable[str], reason: str = "is not supported") -> None:

@@ -5,6 +5,7 @@ Secrets are named, never inlined: what a context holds inline becomes a secret r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from mainstay.sidecar import plan
@@ -29,11 +30,20 @@ _COMMON = {
 _VERSIONS: dict[int, plan.TlsVersion] = {3: "1.2", 4: "1.3"}
 
 
-class Inline:
-    """Collects secrets that a resource holds inline, under names of their own."""
+ReadFile = Callable[[str], bytes]
+"""Reads a file that a resource names; raises OSError, or ValueError for one that cannot be taken."""
 
-    def __init__(self, owner: str) -> None:
+
+def no_files(path: str) -> bytes:
+    raise ValueError(f"{path}: files are not read here; give the data inline")
+
+
+class Inline:
+    """Collects secrets that a resource holds inline (or as files beside the proxy), under names of their own."""
+
+    def __init__(self, owner: str, read_file: ReadFile = no_files) -> None:
         self._owner = owner
+        self.read_file = read_file
         self.secrets: list[plan.Secret] = []
 
     def add(self, material: plan.CertificateMaterial | plan.ValidationMaterial) -> str:
@@ -120,7 +130,7 @@ def _certificates(common: Any, inline: Inline) -> tuple[str, ...]:
     names = [config.name for config in common.tls_certificate_sds_secret_configs]
     for index, certificate in enumerate(common.tls_certificates):
         with at(f"tls_certificates[{index}]"):
-            names.append(inline.add(certificate_material(certificate)))
+            names.append(inline.add(certificate_material(certificate, inline.read_file)))
     return tuple(names)
 
 
@@ -133,7 +143,7 @@ def _validation(common: Any, inline: Inline) -> tuple[str | None, plan.Alternati
         case "validation_context":
             with at("validation_context"):
                 context = common.validation_context
-                return inline.add(validation_material(context)), _names(context)
+                return inline.add(validation_material(context, inline.read_file)), _names(context)
         case "combined_validation_context":
             with at("combined_validation_context"):
                 combined = common.combined_validation_context
@@ -177,28 +187,27 @@ def _versions(common: Any, default: plan.TlsVersion) -> tuple[plan.TlsVersion, p
     return low, _VERSIONS.get(parameters.tls_maximum_protocol_version, default)
 
 
-def secret(message: Any) -> plan.Secret:
+def secret(message: Any, read_file: ReadFile = no_files) -> plan.Secret:
     """`envoy.extensions.transport_sockets.tls.v3.Secret`."""
     match message.WhichOneof("type"):
         case "tls_certificate":
             with at("tls_certificate"):
-                return plan.Secret(message.name, certificate_material(message.tls_certificate))
+                return plan.Secret(message.name, certificate_material(message.tls_certificate, read_file))
         case "validation_context":
             with at("validation_context"):
-                return plan.Secret(message.name, validation_material(message.validation_context))
+                return plan.Secret(message.name, validation_material(message.validation_context, read_file))
         case other:
             raise Refused(other or "type", "is not supported" if other else "is required")
 
 
-def certificate_material(message: Any) -> plan.CertificateMaterial:
+def certificate_material(message: Any, read_file: ReadFile) -> plan.CertificateMaterial:
     check(message, {"certificate_chain", "private_key"})
-    chain = data_source(message.certificate_chain, "certificate_chain")
-    return plan.CertificateMaterial(
-        plan.CertificateChain(chain, data_source(message.private_key, "private_key"))
-    )
+    chain = data_source(message.certificate_chain, "certificate_chain", read_file)
+    key = data_source(message.private_key, "private_key", read_file)
+    return plan.CertificateMaterial(plan.CertificateChain(chain, key))
 
 
-def validation_material(message: Any) -> plan.ValidationMaterial:
+def validation_material(message: Any, read_file: ReadFile) -> plan.ValidationMaterial:
     check(
         message,
         {
@@ -215,21 +224,28 @@ def validation_material(message: Any) -> plan.ValidationMaterial:
             if kind != _SPIFFE:
                 raise Refused("typed_config", f"{kind} is not supported")
             for index, domain in enumerate(config.trust_domains):
-                bundle = data_source(domain.trust_bundle, f"trust_domains[{index}].trust_bundle")
+                bundle = data_source(domain.trust_bundle, f"trust_domains[{index}].trust_bundle", read_file)
                 domains.append(plan.TrustDomainBundle(domain.name, bundle))
-    roots = data_source(message.trusted_ca, "trusted_ca") if message.HasField("trusted_ca") else b""
+    roots = b""
+    if message.HasField("trusted_ca"):
+        roots = data_source(message.trusted_ca, "trusted_ca", read_file)
     return plan.ValidationMaterial(plan.ValidationContext(roots, tuple(domains)))
 
 
-def data_source(message: Any, path: str) -> bytes:
-    """`DataSource` with inline data. Files are read by the bootstrap reader before they come here."""
+def data_source(message: Any, path: str, read_file: ReadFile) -> bytes:
+    """`DataSource` with inline data, or a file beside the proxy. The reason never quotes what the file holds."""
     match message.WhichOneof("specifier"):
         case "inline_bytes":
             return bytes(message.inline_bytes)
         case "inline_string":
             return str(message.inline_string).encode()
         case "filename":
-            raise Refused(f"{path}.filename", "files are read only from a bootstrap; give the data inline")
+            try:
+                return read_file(message.filename)
+            except OSError as error:
+                raise Refused(f"{path}.filename", f"{message.filename}: {error.strerror}") from None
+            except ValueError as error:
+                raise Refused(f"{path}.filename", str(error)) from None
         case other:
             raise Refused(
                 f"{path}.{other}" if other else path, "is not supported" if other else "is required"

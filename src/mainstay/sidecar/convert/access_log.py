@@ -1,0 +1,105 @@
+"""Access logs (`envoy.config.accesslog.v3.AccessLog`) to files and standard streams, as text or JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mainstay.sidecar import plan
+from mainstay.sidecar.convert.filters.table import open_config
+from mainstay.sidecar.convert.refuse import Refused, at, check, unsupported
+
+_FILE = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
+_STREAMS: dict[str, plan.StdoutSink | plan.StderrSink] = {
+    "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": plan.StdoutSink(),
+    "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": plan.StderrSink(),
+}
+_DEVICES: dict[str, plan.StdoutSink | plan.StderrSink] = {
+    "/dev/stdout": plan.StdoutSink(),
+    "/dev/stderr": plan.StderrSink(),
+}
+DEFAULT_FORMAT = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% '
+    "%RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "
+    '"%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" '
+    '"%UPSTREAM_HOST%"\n'
+)
+"""What Envoy writes where no format is given."""
+
+MAX_DEPTH = 8
+"""Nesting of JSON objects."""
+
+
+def access_logs(messages: Any, field: str = "access_log") -> tuple[plan.AccessLog, ...]:
+    found = []
+    for index, message in enumerate(messages):
+        with at(f"{field}[{index}]"):
+            found.append(_access_log(message))
+    return tuple(found)
+
+
+def _access_log(message: Any) -> plan.AccessLog:
+    check(message, {"name", "typed_config"})
+    kind, config = open_config(message.typed_config)
+    with at("typed_config"):
+        if kind in _STREAMS:
+            check(config, {"log_format"})
+            return plan.AccessLog(_STREAMS[kind], _format(config))
+        if kind != _FILE:
+            raise Refused("", f"{kind} is not supported")
+        check(config, {"path", "log_format", "format", "json_format"})
+        if not config.path:
+            raise Refused("path", "is required")
+        return plan.AccessLog(_DEVICES.get(config.path, plan.FileSink(config.path)), _format(config))
+
+
+def _format(config: Any) -> plan.TextFormat | plan.JsonFormat:
+    match config.WhichOneof("access_log_format"):
+        case None:
+            return plan.TextFormat(DEFAULT_FORMAT)
+        case "format":
+            return plan.TextFormat(config.format)
+        case "json_format":
+            with at("json_format"):
+                return plan.JsonFormat(_fields(config.json_format, 0), omit_empty=False)
+        case "log_format":
+            with at("log_format"):
+                return _substitution(config.log_format)
+        case other:
+            raise Refused(other, "is not supported; use log_format")
+
+
+def _substitution(message: Any) -> plan.TextFormat | plan.JsonFormat:
+    check(
+        message,
+        {"text_format", "text_format_source", "json_format", "omit_empty_values", "json_format_options"},
+    )
+    match message.WhichOneof("format"):
+        case "text_format":
+            return plan.TextFormat(message.text_format)
+        case "text_format_source":
+            if message.text_format_source.WhichOneof("specifier") != "inline_string":
+                unsupported("text_format_source", "only inline_string is supported")
+            return plan.TextFormat(message.text_format_source.inline_string)
+        case "json_format":
+            with at("json_format"):
+                return plan.JsonFormat(_fields(message.json_format, 0), message.omit_empty_values)
+        case other:
+            raise Refused(other or "format", "is not supported" if other else "is required")
+
+
+def _fields(struct: Any, depth: int) -> tuple[plan.JsonField, ...]:
+    """In the order of names: a protobuf map has no other."""
+    if depth >= MAX_DEPTH:
+        raise Refused("", f"is nested deeper than {MAX_DEPTH}")
+    found = []
+    for name in sorted(struct.fields):
+        value = struct.fields[name]
+        match value.WhichOneof("kind"):
+            case "string_value":
+                found.append(plan.JsonField(name, value.string_value))
+            case "struct_value":
+                with at(name):
+                    found.append(plan.JsonField(name, "", _fields(value.struct_value, depth + 1)))
+            case other:
+                unsupported(name, f"{other or 'nothing'} is not supported; use text or an object")
+    return tuple(found)

@@ -1,0 +1,224 @@
+"""The HTTP connection manager (`…http_connection_manager.v3.HttpConnectionManager`).
+
+Unset fields get Envoy's defaults: the same file must behave alike in both.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from mainstay.sidecar import plan
+from mainstay.sidecar.convert import values
+from mainstay.sidecar.convert.access_log import access_logs
+from mainstay.sidecar.convert.cluster import http2_options
+from mainstay.sidecar.convert.filters.table import HTTP, ROUTER, open_config, type_of
+from mainstay.sidecar.convert.refuse import Refused, at, check, unsupported
+from mainstay.sidecar.convert.route import route_table
+
+TYPE = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_KNOWN = {
+    "codec_type",
+    "stat_prefix",
+    "rds",
+    "route_config",
+    "http_filters",
+    "add_user_agent",
+    "tracing",
+    "common_http_protocol_options",
+    "http_protocol_options",
+    "http2_protocol_options",
+    "server_name",
+    "server_header_transformation",
+    "max_request_headers_kb",
+    "stream_idle_timeout",
+    "request_timeout",
+    "request_headers_timeout",
+    "drain_timeout",
+    "access_log",
+    "use_remote_address",
+    "xff_num_trusted_hops",
+    "skip_xff_append",
+    "via",
+    "generate_request_id",
+    "preserve_external_request_id",
+    "always_set_request_id_in_response",
+    "forward_client_cert_details",
+    "set_current_client_cert_details",
+    "proxy_100_continue",
+    "upgrade_configs",
+    "normalize_path",
+    "merge_slashes",
+    "path_with_escaped_slashes_action",
+    "strip_matching_host_port",
+    "strip_any_host_port",
+    "stream_error_on_invalid_http_message",
+}
+_CODECS: tuple[Literal["auto", "http1", "http2"], ...] = ("auto", "http1", "http2")
+_SLASHES: tuple[Literal["keep", "reject", "unescape_and_forward", "unescape_and_redirect"], ...] = (
+    "keep",
+    "keep",
+    "reject",
+    "unescape_and_redirect",
+    "unescape_and_forward",
+)
+_CLIENT_CERTIFICATE: tuple[
+    Literal["sanitize", "forward_only", "append_forward", "sanitize_set", "always_forward_only"], ...
+] = ("sanitize", "forward_only", "append_forward", "sanitize_set", "always_forward_only")
+_PASS_THROUGH, _IF_ABSENT = 2, 1
+MAX_HEADER_KB = 8_192
+
+
+def http_manager(message: Any) -> plan.HttpConnectionManager:
+    check(message, _KNOWN)
+    if message.codec_type >= len(_CODECS):
+        raise Refused("codec_type", "HTTP/3 is not supported")
+    common = message.common_http_protocol_options
+    with at("common_http_protocol_options"):
+        check(
+            common,
+            {
+                "idle_timeout",
+                "max_connection_duration",
+                "max_headers_count",
+                "max_stream_duration",
+                "max_requests_per_connection",
+            },
+        )
+    most_kb = values.wrapped(message, "max_request_headers_kb", 60)
+    if not 1 <= most_kb <= MAX_HEADER_KB:
+        raise Refused("max_request_headers_kb", f"must be from 1 to {MAX_HEADER_KB}")
+    server = message.server_header_transformation
+    most_headers = values.wrapped(common, "max_headers_count", 100)
+    with at("http2_protocol_options"):
+        http2 = http2_options(message.http2_protocol_options)
+    return plan.HttpConnectionManager(
+        stat_prefix=message.stat_prefix,
+        routes=_routes(message),
+        protocol=_CODECS[message.codec_type],
+        filters=_filters(message.http_filters),
+        access_logs=access_logs(message.access_log),
+        use_remote_address=values.wrapped(message, "use_remote_address", False),
+        xff_trusted_hops=message.xff_num_trusted_hops,
+        skip_xff_append=message.skip_xff_append,
+        via=message.via,
+        server_name=None if server == _PASS_THROUGH else message.server_name or "envoy",
+        server_name_if_absent=server == _IF_ABSENT,
+        normalize_path=values.wrapped(message, "normalize_path", False),
+        merge_slashes=message.merge_slashes,
+        escaped_slashes=_SLASHES[message.path_with_escaped_slashes_action],
+        strip_any_host_port=message.strip_any_host_port,
+        strip_matching_host_port=message.strip_matching_host_port,
+        forward_client_certificate=_CLIENT_CERTIFICATE[message.forward_client_cert_details],
+        client_certificate_details=_client_certificate(message),
+        request_timeout=values.limit(message, "request_timeout", None),
+        request_headers_timeout=values.limit(message, "request_headers_timeout", None),
+        stream_idle_timeout=values.limit(message, "stream_idle_timeout", 300_000),
+        idle_timeout=values.limit(common, "idle_timeout", 3_600_000),
+        max_connection_duration=values.limit(common, "max_connection_duration", None),
+        max_stream_duration=values.limit(common, "max_stream_duration", None),
+        drain_timeout=values.milliseconds(message, "drain_timeout", 5_000) or 0,
+        max_requests_per_connection=values.wrapped(common, "max_requests_per_connection") or None,
+        max_request_headers_bytes=most_kb * 1_024,
+        max_request_headers=most_headers,
+        http1=_http1(message, most_headers),
+        http2=http2,
+        upgrades=_upgrades(message.upgrade_configs),
+        generate_request_id=values.wrapped(message, "generate_request_id", True),
+        preserve_external_request_id=message.preserve_external_request_id,
+        always_set_request_id_in_response=message.always_set_request_id_in_response,
+        add_user_agent=values.wrapped(message, "add_user_agent", False),
+        proxy_100_continue=message.proxy_100_continue,
+        tracing=_tracing(message),
+        stream_error_on_invalid_http=values.wrapped(message, "stream_error_on_invalid_http_message", False),
+    )
+
+
+def _routes(message: Any) -> plan.NamedRoutes | plan.InlineRoutes:
+    match message.WhichOneof("route_specifier"):
+        case "rds":
+            with at("rds"):
+                check(message.rds, {"config_source", "route_config_name"})
+                values.discovery_source(message.rds.config_source, "config_source")
+                if not message.rds.route_config_name:
+                    raise Refused("route_config_name", "is required")
+                return plan.NamedRoutes(message.rds.route_config_name)
+        case "route_config":
+            with at("route_config"):
+                return plan.InlineRoutes(route_table(message.route_config))
+        case other:
+            raise Refused(other or "route_specifier", "is not supported" if other else "is required")
+
+
+def _filters(messages: Any) -> tuple[plan.HttpFilter, ...]:
+    """In order, without the router, which must end them."""
+    found: list[plan.HttpFilter] = []
+    routed = False
+    for index, message in enumerate(messages):
+        with at(f"http_filters[{index}]"):
+            if routed:
+                raise Refused("", "stands behind the router, which ends the chain")
+            check(message, {"name", "typed_config", "is_optional", "disabled"})
+            kind = type_of(message.typed_config)
+            if kind == ROUTER:
+                _, config = open_config(message.typed_config)
+                with at("typed_config"):
+                    # Statistics by virtual cluster are not made, switched on or off.
+                    check(config, {"dynamic_stats"})
+                routed = True
+                continue
+            if kind not in HTTP:
+                if not message.is_optional:
+                    unsupported("typed_config", f"{kind} is not supported" if kind else "is required")
+                continue
+            _, config = open_config(message.typed_config)
+            with at("typed_config"):
+                found.append(plan.HttpFilter(message.name, HTTP[kind](config), message.disabled))
+    if not routed:
+        raise Refused("http_filters", "the last one must be the router")
+    return tuple(found)
+
+
+def _http1(message: Any, most_headers: int) -> plan.Http1Options:
+    options = message.http_protocol_options
+    with at("http_protocol_options"):
+        # Which parser Envoy uses is its own affair.
+        check(options, {"allow_absolute_url", "accept_http_10", "enable_trailers", "use_balsa_parser"})
+    return plan.Http1Options(
+        options.accept_http_10,
+        values.wrapped(options, "allow_absolute_url", True),
+        options.enable_trailers,
+        most_headers,
+    )
+
+
+def _client_certificate(message: Any) -> plan.ClientCertificate:
+    details = message.set_current_client_cert_details
+    subject = values.wrapped(details, "subject", False)
+    return plan.ClientCertificate(subject, details.cert, details.chain, details.dns, details.uri)
+
+
+def _upgrades(messages: Any) -> tuple[str, ...]:
+    found = []
+    for index, message in enumerate(messages):
+        with at(f"upgrade_configs[{index}]"):
+            check(message, {"upgrade_type", "enabled"})
+            name = message.upgrade_type.lower()
+            if name in ("connect", "connect-udp"):
+                unsupported("upgrade_type", f"{message.upgrade_type} is not supported yet")
+                continue
+            if values.wrapped(message, "enabled", True):
+                found.append(name)
+    return tuple(found)
+
+
+def _tracing(message: Any) -> float | None:
+    """The share (0 to 1) of traces that begin here and are sampled."""
+    if not message.HasField("tracing"):
+        return None
+    with at("tracing"):
+        check(message.tracing, {"random_sampling", "overall_sampling"})
+        share = 100.0
+        for field in ("random_sampling", "overall_sampling"):
+            if message.tracing.HasField(field):
+                share = min(share, getattr(message.tracing, field).value)
+        return max(0.0, min(100.0, share)) / 100
