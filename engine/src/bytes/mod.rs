@@ -6,5 +6,5 @@
 mod outbox;
 mod pool;
 
-pub use outbox::{Out, Outbox};
+pub use outbox::{Out, Outbox, WriteThrough};
 pub use pool::{Block, LARGE_BLOCK, Pool, SMALL_BLOCK};

@@ -83,20 +83,66 @@ impl Outbox {
     }
 }
 
+/// Slices of this size and more are offered to the socket from where they lie, bytes.
+const LARGE_SLICE: usize = 16 * 1024;
+/// As long as no more than this waits in front of it (its own head, say), bytes.
+const SMALL_BACKLOG: usize = 2 * 1024;
+
+/// A way past the outbox: bulk moves without a copy. The reactor gives it, if the connection's socket took all that came before.
+pub trait WriteThrough: std::fmt::Debug {
+    /// Writes what `queued` holds and then `bytes`, as one write, and says how much of both together left.
+    fn write(&mut self, queued: &Outbox, bytes: &[u8]) -> usize;
+}
+
 /// Where a codec writes: an outbox with the pool that feeds it. Writing marks the connection dirty; the flush is the reactor's.
 #[derive(Debug)]
 pub struct Out<'a> {
     pub outbox: &'a mut Outbox,
     pub pool: &'a mut Pool,
+    through: Option<&'a mut dyn WriteThrough>,
 }
 
-impl Out<'_> {
-    pub fn put(&mut self, bytes: &[u8]) {
-        self.outbox.put(self.pool, bytes);
+impl<'a> Out<'a> {
+    pub fn new(outbox: &'a mut Outbox, pool: &'a mut Pool) -> Self {
+        Self { outbox, pool, through: None }
     }
 
+    pub fn with_write_through(
+        outbox: &'a mut Outbox,
+        pool: &'a mut Pool,
+        through: &'a mut dyn WriteThrough,
+    ) -> Self {
+        Self { outbox, pool, through: Some(through) }
+    }
+
+    pub fn put(&mut self, bytes: &[u8]) {
+        if bytes.len() >= LARGE_SLICE && self.outbox.len() <= SMALL_BACKLOG {
+            self.put_through(bytes);
+        } else {
+            self.outbox.put(self.pool, bytes);
+        }
+    }
+
+    /// A socket that did not take everything is not tried again.
+    fn put_through(&mut self, bytes: &[u8]) {
+        let Some(through) = self.through.take() else { return self.outbox.put(self.pool, bytes) };
+        let queued = self.outbox.len();
+        let sent = through.write(self.outbox, bytes).min(queued + bytes.len());
+        self.outbox.consume(self.pool, sent.min(queued));
+        let rest = bytes.get(sent.saturating_sub(queued)..).unwrap_or(&[]);
+        if rest.is_empty() {
+            self.through = Some(through);
+        } else {
+            self.outbox.put(self.pool, rest);
+        }
+    }
+
+    /// How much data a codec may accept now. What may be written through needs no room: a read of any size is taken whole.
     pub fn room(&self) -> usize {
-        self.outbox.room()
+        match self.through {
+            Some(_) if self.outbox.len() <= SMALL_BACKLOG => usize::MAX,
+            _ => self.outbox.room(),
+        }
     }
 }
 
@@ -105,7 +151,43 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// A socket that takes `room` bytes.
+    #[derive(Debug)]
+    struct Socket {
+        room: usize,
+        sent: Vec<u8>,
+    }
+
+    impl WriteThrough for Socket {
+        fn write(&mut self, queued: &Outbox, bytes: &[u8]) -> usize {
+            let whole: Vec<u8> = queued.pieces().flatten().chain(bytes).copied().collect();
+            let taken = whole.len().min(self.room);
+            self.sent.extend_from_slice(&whole[..taken]);
+            self.room -= taken;
+            taken
+        }
+    }
+
     proptest! {
+        #[test]
+        fn writing_through_keeps_the_order(
+            room in 0usize..100_000,
+            pieces in proptest::collection::vec(0usize..60_000, 0..5),
+        ) {
+            let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+            let mut socket = Socket { room, sent: Vec::new() };
+            let mut out = Out::with_write_through(&mut outbox, &mut pool, &mut socket);
+            let mut expected = Vec::new();
+            for (number, &size) in pieces.iter().enumerate() {
+                let piece: Vec<u8> = (0..size).map(|index| (index * 7 + number) as u8).collect();
+                out.put(&piece);
+                expected.extend_from_slice(&piece);
+            }
+            let mut seen = socket.sent;
+            seen.extend(outbox.pieces().flatten());
+            prop_assert_eq!(seen, expected);
+        }
+
         #[test]
         fn what_goes_in_comes_out_in_order(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40_000), 0..8), step in 1usize..50_000) {
             let (mut pool, mut outbox) = (Pool::default(), Outbox::default());

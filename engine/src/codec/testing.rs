@@ -150,7 +150,7 @@ impl<C: Codec> Bench<C> {
         let mut copy = buffer.clone();
         let mut input = Input::new(&mut copy, self.ended);
         loop {
-            let mut out = Out { outbox: &mut self.outbox, pool: &mut self.pool };
+            let mut out = Out::new(&mut self.outbox, &mut self.pool);
             let event = match self.codec.next_event(&mut input, &mut out, self.now) {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
@@ -171,13 +171,13 @@ impl<C: Codec> Bench<C> {
     }
 
     pub fn send(&mut self, command: Command<'_>) -> Result<Accepted, Refused> {
-        let mut out = Out { outbox: &mut self.outbox, pool: &mut self.pool };
+        let mut out = Out::new(&mut self.outbox, &mut self.pool);
         self.codec.perform(command, &mut out, self.now)
     }
 
     pub fn pass_deadline(&mut self) -> Result<(), ConnectionFault> {
         self.now = self.codec.deadline().expect("a deadline");
-        let mut out = Out { outbox: &mut self.outbox, pool: &mut self.pool };
+        let mut out = Out::new(&mut self.outbox, &mut self.pool);
         self.codec.on_deadline(self.now, &mut out)
     }
 

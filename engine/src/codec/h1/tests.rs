@@ -630,7 +630,7 @@ fn body_length_is_known_from_the_head() {
     bench.carry = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n".to_vec();
     let mut bytes = bench.carry.clone();
     let mut input = crate::codec::contract::Input::new(&mut bytes, false);
-    let mut out = crate::bytes::Out { outbox: &mut bench.outbox, pool: &mut bench.pool };
+    let mut out = crate::bytes::Out::new(&mut bench.outbox, &mut bench.pool);
     match bench.codec.next_event(&mut input, &mut out, bench.now) {
         Ok(Some(crate::codec::contract::Event::RequestReceived { head, end: false, .. })) => {
             assert_eq!(head.body, BodyLength::Known(3));
