@@ -56,12 +56,14 @@ def unpack(any_message: Any) -> Any | None:
     return parse(name, any_message.value) if knows(name) else None
 
 
-def to_json(message: Any) -> dict[str, Any]:
-    """Protobuf JSON with the field names of the .proto files; enums by name."""
+def to_json(message: Any, *, lower_camel: bool = False) -> dict[str, Any]:
+    """Protobuf JSON with the field names of the .proto files, or in lowerCamelCase as istioctl shows them; enums by name."""
     # Only the control plane and tests pay for it.
     from google.protobuf import json_format
 
-    return json_format.MessageToDict(message, preserving_proto_field_name=True, descriptor_pool=pool())
+    return json_format.MessageToDict(
+        message, preserving_proto_field_name=not lower_camel, descriptor_pool=pool()
+    )
 
 
 def from_json(name: str, value: dict[str, Any]) -> Any:
