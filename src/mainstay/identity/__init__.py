@@ -1,0 +1,5 @@
+"""Who is who: SPIFFE identities, trust bundles, the certificate authority, join tokens, and who may do what.
+
+`spiffe`, `bundle`, `renewal` and `join_wire` are loaded by sidecars (no cryptography package there); `signer`, `authority`, `tokens`, `join`,
+`authorise`, `gateway_secrets` and `audit` by the control plane. Knows neither routes nor xDS.
+"""

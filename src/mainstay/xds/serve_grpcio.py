@@ -1,0 +1,292 @@
+"""The server's streams over grpc.aio, with raw bytes: the only file of this room that does I/O.
+
+In: an `Owner`, who knows which proxy gets which view. Out: gRPC handlers for ADS and the single services, both variants.
+Invariants: messages are composed when a stream's turn comes and written one at a time, so that a slow client holds no queue;
+an exception ends its stream, not the others. `control/main` builds one `XdsServer` and adds its `handler` to its gRPC servers;
+the identity of a peer is found by `identify`, since only the way in tells whether a header may be believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from typing import Any, Protocol
+
+import grpc
+
+from mainstay.telemetry.log import get_log
+from mainstay.xds.messages import Node
+from mainstay.xds.server.schedule import Ring
+from mainstay.xds.server.stream import ServerStream
+from mainstay.xds.server.types import (
+    Answered,
+    Close,
+    Command,
+    Demanded,
+    Event,
+    HealthReported,
+    KindStatus,
+    Opened,
+    Peer,
+    RequestReceived,
+    Resource,
+    SetTimer,
+    Tick,
+    UnknownType,
+    View,
+    ViewChanged,
+    Work,
+    WriteFinished,
+)
+from mainstay.xds.types import PATHS, Kind, Variant
+
+log = get_log("xds")
+
+TICK_S = 5.0
+"""How often every stream looks at its deadlines."""
+MAX_STREAMS = 50_000
+RETRY_WORDS = "too many streams here; try another address, or again in a few seconds"
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class RefusedStream(Exception):  # noqa: N818  it reports the peer's fault
+    """Raised by `Owner.opened`: end the stream with this gRPC status (7: PERMISSION_DENIED)."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Owner(Protocol):
+    """Who knows the proxies. All calls come from the event loop, between the awaits of others; none may block."""
+
+    def opened(self, stream: Stream) -> None:
+        """The stream has told its node: judge it, and from now on give it views. May raise `RefusedStream`."""
+
+    def demanded(self, stream: Stream, demand: Demanded) -> None:
+        """Names were asked for explicitly, or no longer: `View.get` should know them."""
+
+    def answered(self, stream: Stream, answer: Answered) -> None:
+        """The proxy's verdict on a response."""
+
+    def health_reported(self, stream: Stream, report: HealthReported) -> None:
+        """The proxy reports on its workload."""
+
+    def closed(self, stream: Stream) -> None:
+        """An opened stream has ended; nothing of it follows."""
+
+
+class Stream:
+    """One open stream, as its owner sees it."""
+
+    __slots__ = (
+        "_server",
+        "end",
+        "id",
+        "kinds",
+        "machine",
+        "message",
+        "node",
+        "opened",
+        "peer",
+        "timer",
+        "variant",
+        "wake",
+    )
+
+    def __init__(
+        self, server: XdsServer, number: int, peer: Peer, variant: Variant, kinds: tuple[Kind, ...]
+    ) -> None:
+        self._server = server
+        self.id = number
+        self.peer = peer
+        self.variant: Variant = variant
+        self.kinds = kinds
+        self.node = Node("")
+        self.opened = False
+        self.machine = ServerStream(variant, kinds)
+        self.message: bytes | None = None
+        self.end: Close | None = None
+        self.wake = asyncio.Event()
+        self.timer: asyncio.TimerHandle | None = None
+
+    def show(self, view: View, names: Mapping[Kind, Collection[str]] | None = None) -> None:
+        """Gives the stream its view, or a changed one; `names` says what may differ (None: anything)."""
+        self._server.tell(self, ViewChanged(view, names))
+
+    def close(self, status: int, reason: str) -> None:
+        """Ends the stream (14 UNAVAILABLE moves the proxy elsewhere)."""
+        self._server.finish(self, Close(status, reason))
+
+    def status(self) -> dict[Kind, KindStatus]:
+        """What is applied, pending, refused, for each kind asked for."""
+        return self.machine.status()
+
+    def applied(self, kind: Kind) -> Mapping[str, Resource]:
+        """What the proxy has taken, by name."""
+        return self.machine.applied(kind)
+
+
+class XdsServer:
+    """All streams of this process. `now` is monotonic ms."""
+
+    def __init__(self, owner: Owner, now: Callable[[], int], *, max_streams: int = MAX_STREAMS) -> None:
+        self._owner = owner
+        self._now = now
+        self._max_streams = max_streams
+        self._numbers = itertools.count(1)
+        self._ring: Ring[Stream] = Ring()
+        self._work = asyncio.Event()
+        self.streams: set[Stream] = set()
+        self.refused_streams = 0
+
+    def handler(self, identify: Callable[[Any], Peer]) -> grpc.GenericRpcHandler:
+        """Handlers for a grpc.aio server; `identify` makes the peer of a call's `grpc.aio.ServicerContext`."""
+        return _Handler(self, identify)
+
+    async def run(self) -> None:
+        """Gives streams their turns and looks at deadlines, until cancelled."""
+        ticker = asyncio.get_running_loop().create_task(self._tick(), name="xds ticks")
+        try:
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                while (stream := self._ring.pop()) is not None:
+                    self._compose(stream)
+                    if self._ring and self._ring.turns % 32 == 0:
+                        await asyncio.sleep(0)  # acknowledgements and REST go on during a storm
+        finally:
+            ticker.cancel()
+
+    def tell(self, stream: Stream, event: Event) -> None:
+        """An event for a stream's machine; its commands are carried out at once."""
+        self._carry_out(stream, stream.machine.handle(event, self._now()))
+
+    def finish(self, stream: Stream, close: Close) -> None:
+        """Ends a stream; its own task does it."""
+        if stream.end is None:
+            stream.end = close
+            self._ring.discard(stream)
+            stream.wake.set()
+
+    # --- a stream's life ------------------------------------------------------------------------------------------
+
+    async def serve(
+        self, stream: Stream, requests: AsyncIterator[bytes], write: Callable[[bytes], Any]
+    ) -> Close | None:
+        """Runs one stream until either end closes it; None if the client did."""
+        if len(self.streams) >= self._max_streams:
+            self.refused_streams += 1
+            return Close(14, RETRY_WORDS)
+        self.streams.add(stream)
+        reader = asyncio.get_running_loop().create_task(self._read(stream, requests), name="xds reader")
+        try:
+            while True:
+                await stream.wake.wait()
+                stream.wake.clear()
+                if stream.end is not None:
+                    return stream.end if stream.end.status else None
+                if (message := stream.message) is not None:
+                    stream.message = None
+                    await write(message)
+                    self.tell(stream, WriteFinished())
+        finally:
+            reader.cancel()
+            self._ring.discard(stream)
+            self.streams.discard(stream)
+            if stream.timer is not None:
+                stream.timer.cancel()
+            if stream.opened:
+                stream.opened = False
+                self._owner.closed(stream)
+
+    async def _read(self, stream: Stream, requests: AsyncIterator[bytes]) -> None:
+        try:
+            async for message in requests:
+                self.tell(stream, RequestReceived(message))
+                if stream.end is not None:
+                    return
+        except Exception:  # the named boundary "stream task": one stream's bug must not end others
+            log.exception("stream failed", node=stream.node.id, peer=stream.peer.identity)
+            self.finish(stream, Close(13, "internal error of the control plane; its log says more"))
+            return
+        self.finish(stream, Close(0, ""))
+
+    def _carry_out(self, stream: Stream, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case Opened():
+                    self._open(stream, command.node)
+                case Work():
+                    if stream.end is None:
+                        self._ring.push(stream, command.urgency)
+                        self._work.set()
+                case Demanded():
+                    if stream.opened:
+                        self._owner.demanded(stream, command)
+                case Answered():
+                    self._owner.answered(stream, command)
+                case HealthReported():
+                    if stream.opened:
+                        self._owner.health_reported(stream, command)
+                case UnknownType():
+                    log.info("type is not served", node=stream.node.id, type=command.url)
+                case SetTimer():
+                    self._set_timer(stream, command.at)
+                case Close():
+                    log.warning(
+                        "stream ended", node=stream.node.id, status=command.status, reason=command.reason
+                    )
+                    self.finish(stream, command)
+
+    def _open(self, stream: Stream, node: Node) -> None:
+        stream.node = node
+        try:
+            self._owner.opened(stream)
+            stream.opened = True
+        except RefusedStream as refusal:
+            self.finish(stream, Close(refusal.status, refusal.reason))
+
+    def _compose(self, stream: Stream) -> None:
+        if stream.end is None and stream.message is None:
+            stream.message = stream.machine.next_message(self._now())
+            if stream.message is not None:
+                stream.wake.set()
+
+    def _set_timer(self, stream: Stream, at: int) -> None:
+        if stream.timer is not None:
+            stream.timer.cancel()
+        delay = max(0, at - self._now()) / 1_000
+        stream.timer = asyncio.get_running_loop().call_later(delay, self.tell, stream, Tick())
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            for stream in list(self.streams):
+                self.tell(stream, Tick())
+
+
+class _Handler(grpc.GenericRpcHandler):
+    """Finds the method by its path; requests and responses stay bytes."""
+
+    def __init__(self, server: XdsServer, identify: Callable[[Any], Peer]) -> None:
+        self._server = server
+        self._identify = identify
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        found = PATHS.get(details.method)
+        if found is None:
+            return None
+        variant, kinds = found
+
+        async def serve(requests: AsyncIterator[bytes], context: Any) -> None:
+            server = self._server
+            stream = Stream(server, next(server._numbers), self._identify(context), variant, kinds)
+            end = await server.serve(stream, requests, context.write)
+            if end is not None:
+                await context.abort(_CODES[end.status], end.reason)
+
+        return grpc.stream_stream_rpc_method_handler(serve)
