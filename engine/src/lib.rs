@@ -11,6 +11,7 @@ pub mod message;
 pub mod plan;
 #[cfg(feature = "python")]
 mod py;
+pub mod route;
 pub mod snapshot;
 pub mod stream;
 pub mod telemetry;

@@ -52,7 +52,7 @@ pub struct Route {
     pub operation: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteMatch {
     pub path: PathMatch,
@@ -66,7 +66,7 @@ pub struct RouteMatch {
 }
 
 /// What the path without its query must look like.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum PathMatch {
     Prefix {
@@ -85,7 +85,7 @@ pub enum PathMatch {
 }
 
 /// `numerator` of `denominator` (100, 10,000 or 1,000,000).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fraction {
     pub numerator: u32,
