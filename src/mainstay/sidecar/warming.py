@@ -1,0 +1,270 @@
+"""Which resources may go to the engine now: names needed against names there.
+
+In: `Offer`ed resources, what became of those handed to the engine (`Applied`), and the question for the next delta (`take`).
+Out: `Change`s for the engine, and `Demand`: the names that something needs. Invariants: a resource goes to the engine only when
+all that it needs is in force there, so clusters follow endpoints and secrets, routes clusters, listeners routes and secrets;
+the old version serves meanwhile. What nobody needs any more is removed after those that needed it. A cluster is not taken
+away from a route that has a successor waiting. What waits `PATIENCE_MS` is reported once, never forced. No I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from mainstay.sidecar.convert.references import Kind, Reference
+from mainstay.sidecar.convert.table import Encoded
+
+PATIENCE_MS = 15_000
+ORDER: tuple[Kind, ...] = ("secret", "endpoints", "cluster", "route", "listener")
+"""A delta is applied in this order, removals in reverse."""
+
+BY_REFERENCE: frozenset[Kind] = frozenset({"secret", "endpoints", "route"})
+"""Kinds that live only as long as something refers to them; clusters and listeners live until removed."""
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """Resources to bring in force, and names to remove. `local`: the proxy's own, so nobody is asked for them and they stay
+    without being needed."""
+
+    upserts: tuple[Encoded, ...] = ()
+    removals: tuple[Reference, ...] = ()
+    local: bool = False
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One delta for the engine, in the order of kinds."""
+
+    upserts: tuple[Encoded, ...]
+    removals: tuple[Reference, ...]
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """Names of a kind that are needed and not local; sorted."""
+
+    kind: Kind
+    names: tuple[str, ...]
+
+
+class Stuck(msgspec.Struct, frozen=True):
+    """A resource that has waited too long, and for what."""
+
+    reference: Reference
+    missing: tuple[Reference, ...]
+    since: int
+
+
+class _Held(msgspec.Struct, frozen=True, gc=False):
+    digest: str
+    needs: frozenset[Reference]
+
+
+class _Waiting(msgspec.Struct):
+    offered: Encoded
+    since: int
+    missing: set[Reference]
+    reported: bool = False
+
+
+class Warming:
+    """The machine. Times are milliseconds of a monotonic clock."""
+
+    def __init__(self) -> None:
+        self._held: dict[Reference, _Held] = {}
+        self._waiting: dict[Reference, _Waiting] = {}
+        self._ready: dict[Reference, Encoded] = {}
+        self._applying: dict[Reference, Encoded] = {}
+        self._removing: dict[Reference, None] = {}
+        self._users: dict[Reference, dict[Reference, int]] = {}
+        """What is needed → who needs it, in force or on the way (counted: both versions may)."""
+        self._local: set[Reference] = set()
+        self._changed: set[Kind] = set()
+        """Kinds whose demand may have changed."""
+        self._orphans: set[Reference] = set()
+        """What may have lost its last user; looked at when the next change is made."""
+
+    def offer(self, offer: Offer, now: int) -> None:
+        """Takes in resources; nothing goes out before `take`."""
+        for encoded in offer.upserts:
+            reference = (encoded.kind, encoded.name)
+            if offer.local:
+                self._local.add(reference)
+            self._removing.pop(reference, None)
+            self._forget_coming(reference)
+            held = self._held.get(reference)
+            if held is not None and held.digest == encoded.digest:
+                continue
+            self._use(reference, encoded.needs)
+            missing = {need for need in encoded.needs if need not in self._held}
+            if missing:
+                self._waiting[reference] = _Waiting(encoded, now, missing)
+            else:
+                self._ready[reference] = encoded
+        for reference in offer.removals:
+            self._local.discard(reference)
+            self._forget_coming(reference)
+            if reference in self._held:
+                self._removing[reference] = None
+
+    def take(self, now: int) -> Change | None:
+        """The next delta, if there is one. Its outcome must be told by `applied` before the next `take`."""
+        assert not self._applying, "the last change's outcome is not known yet"
+        self._drop_orphans()
+        removals = tuple(
+            sorted(
+                (reference for reference in self._removing if not self._is_wanted_a_while(reference)),
+                key=lambda reference: (-ORDER.index(reference[0]), reference[1]),
+            )
+        )
+        for reference in removals:
+            del self._removing[reference]
+            self._lose(reference, now)
+        upserts = tuple(
+            sorted(self._ready.values(), key=lambda encoded: (ORDER.index(encoded.kind), encoded.name))
+        )
+        self._applying = {(encoded.kind, encoded.name): encoded for encoded in upserts}
+        self._ready = {}
+        return Change(upserts, removals) if upserts or removals else None
+
+    def applied(self, refused: Iterable[Reference] = ()) -> None:
+        """Tells what became of the last change: all its upserts are in force but those `refused`."""
+        lost = set(refused)
+        applying, self._applying = self._applying, {}
+        for reference, encoded in applying.items():
+            if reference in lost:
+                self._unuse(reference, encoded.needs)
+                continue
+            before = self._held.get(reference)
+            self._held[reference] = _Held(encoded.digest, encoded.needs)
+            if before is not None:
+                self._unuse(reference, before.needs)
+            else:
+                self._arrived(reference)
+            if reference not in self._users:
+                self._orphan(reference)
+
+    def demand(self) -> tuple[Demand, ...]:
+        """Names that are needed, for each kind for which they may have changed since the last call."""
+        kinds, self._changed = self._changed, set()
+        return tuple(Demand(kind, self.needed(kind)) for kind in ORDER if kind in kinds)
+
+    def needed(self, kind: Kind) -> tuple[str, ...]:
+        """Names of a kind that something needs and that are not local."""
+        return tuple(
+            sorted(
+                reference[1]
+                for reference in self._users
+                if reference[0] == kind and reference not in self._local
+            )
+        )
+
+    def holds(self, reference: Reference) -> bool:
+        return reference in self._held
+
+    def held(self) -> Mapping[Reference, str]:
+        """Digests of what is in force."""
+        return {reference: held.digest for reference, held in self._held.items()}
+
+    def knows(self, reference: Reference) -> bool:
+        """Whether it is in force or on its way: what else the engine holds is a leftover."""
+        return reference in self._held or reference in self._waiting or reference in self._ready
+
+    def waiting(self) -> tuple[Stuck, ...]:
+        """All that waits, for pages and logs."""
+        return tuple(
+            Stuck(reference, tuple(sorted(waiting.missing)), waiting.since)
+            for reference, waiting in sorted(self._waiting.items())
+        )
+
+    def stuck(self, now: int) -> tuple[Stuck, ...]:
+        """What has just waited too long; each is told once."""
+        found = []
+        for reference, waiting in sorted(self._waiting.items()):
+            if not waiting.reported and now - waiting.since >= PATIENCE_MS:
+                waiting.reported = True
+                found.append(Stuck(reference, tuple(sorted(waiting.missing)), waiting.since))
+        return tuple(found)
+
+    def next_deadline(self) -> int | None:
+        """When `stuck` has something to say at the earliest."""
+        times = [waiting.since for waiting in self._waiting.values() if not waiting.reported]
+        return min(times) + PATIENCE_MS if times else None
+
+    def _forget_coming(self, reference: Reference) -> None:
+        """A newer version, or a removal, takes the place of one that has not gone out."""
+        ready = self._ready.pop(reference, None)
+        if ready is not None:
+            self._unuse(reference, ready.needs)
+        waiting = self._waiting.pop(reference, None)
+        if waiting is not None:
+            self._unuse(reference, waiting.offered.needs)
+
+    def _arrived(self, reference: Reference) -> None:
+        for user in tuple(self._users.get(reference, ())):
+            waiting = self._waiting.get(user)
+            if waiting is None:
+                continue
+            waiting.missing.discard(reference)
+            if not waiting.missing:
+                del self._waiting[user]
+                self._ready[user] = waiting.offered
+
+    def _lose(self, reference: Reference, now: int) -> None:
+        held = self._held.pop(reference, None)
+        if held is None:
+            return
+        self._unuse(reference, held.needs)
+        for user in tuple(self._users.get(reference, ())):
+            ready = self._ready.get(user)
+            if user in self._waiting and reference in self._waiting[user].offered.needs:
+                self._waiting[user].missing.add(reference)
+            elif ready is not None and reference in ready.needs:
+                del self._ready[user]
+                self._waiting[user] = _Waiting(ready, now, {reference})
+
+    def _is_wanted_a_while(self, reference: Reference) -> bool:
+        """Whether one in force needs it whose successor, on its way, does not."""
+        for user in self._users.get(reference, ()):
+            held = self._held.get(user)
+            if held is None or reference not in held.needs:
+                continue
+            waiting = self._waiting.get(user)
+            coming = waiting.offered if waiting is not None else self._ready.get(user)
+            if coming is not None and reference not in coming.needs:
+                return True
+        return False
+
+    def _drop_orphans(self) -> None:
+        for reference in self._orphans:
+            if (
+                reference in self._held
+                and reference not in self._users
+                and reference not in self._local
+                and reference not in self._ready
+            ):
+                self._removing[reference] = None
+        self._orphans.clear()
+
+    def _use(self, user: Reference, needs: frozenset[Reference]) -> None:
+        for need in needs:
+            users = self._users.get(need)
+            if users is None:
+                users = self._users[need] = {}
+                self._changed.add(need[0])
+            users[user] = users.get(user, 0) + 1
+
+    def _unuse(self, user: Reference, needs: frozenset[Reference]) -> None:
+        for need in needs:
+            users = self._users[need]
+            users[user] -= 1
+            if not users[user]:
+                del users[user]
+                if not users:
+                    del self._users[need]
+                    self._changed.add(need[0])
+                    self._orphan(need)
+
+    def _orphan(self, reference: Reference) -> None:
+        if reference[0] in BY_REFERENCE:
+            self._orphans.add(reference)

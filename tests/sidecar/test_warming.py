@@ -1,0 +1,234 @@
+"""Warming: nothing serves before what it needs, and the old version serves meanwhile."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mainstay.sidecar.convert.references import Kind, Reference
+from mainstay.sidecar.convert.table import Encoded
+from mainstay.sidecar.warming import ORDER, PATIENCE_MS, Change, Demand, Offer, Warming
+
+NEEDS: dict[Kind, tuple[Kind, ...]] = {
+    "secret": (),
+    "endpoints": (),
+    "cluster": ("secret", "endpoints"),
+    "route": ("cluster",),
+    "listener": ("secret", "cluster", "route"),
+}
+
+
+def resource(kind: Kind, name: str, *needs: Reference, version: str = "1") -> Encoded:
+    return Encoded(kind, name, f"{version}:{sorted(needs)}", b"", frozenset(needs))
+
+
+CLUSTER = resource("cluster", "c", ("endpoints", "c"))
+ENDPOINTS = resource("endpoints", "c")
+ROUTE = resource("route", "r", ("cluster", "c"))
+LISTENER = resource("listener", "l", ("route", "r"))
+
+
+def names(change: Change | None) -> list[str]:
+    return [] if change is None else [encoded.name for encoded in change.upserts]
+
+
+def run(warming: Warming, now: int = 0) -> list[Change]:
+    """Takes changes and has them all applied, until there are no more."""
+    found = []
+    while (change := warming.take(now)) is not None:
+        warming.applied()
+        found.append(change)
+    return found
+
+
+def load(warming: Warming, *resources: Encoded) -> None:
+    warming.offer(Offer(resources), 0)
+    run(warming)
+
+
+def test_a_cluster_waits_for_its_endpoints() -> None:
+    warming = Warming()
+    warming.offer(Offer((CLUSTER,)), 0)
+    assert warming.take(0) is None
+    assert warming.demand() == (Demand("endpoints", ("c",)),)
+    warming.offer(Offer((ENDPOINTS,)), 0)
+    assert [names(change) for change in run(warming)] == [["c"], ["c"]]
+
+
+def test_everything_at_once_goes_out_level_by_level() -> None:
+    warming = Warming()
+    warming.offer(Offer((LISTENER, ROUTE, CLUSTER, ENDPOINTS)), 0)
+    kinds = [[encoded.kind for encoded in change.upserts] for change in run(warming)]
+    assert kinds == [["endpoints"], ["cluster"], ["route"], ["listener"]]
+
+
+def test_the_old_route_serves_while_the_new_one_waits() -> None:
+    warming = Warming()
+    load(warming, LISTENER, ROUTE, CLUSTER, ENDPOINTS)
+    moved = resource("route", "r", ("cluster", "new"))
+    warming.offer(Offer((moved,)), 0)
+    assert run(warming) == []
+    assert warming.held()["route", "r"] == ROUTE.digest
+    load(warming, resource("cluster", "new"))
+    assert warming.held()["route", "r"] == moved.digest
+
+
+def test_a_refused_version_leaves_the_old_one_and_its_needs() -> None:
+    warming = Warming()
+    load(warming, CLUSTER, ENDPOINTS)
+    warming.offer(Offer((resource("cluster", "c", version="2"),)), 0)
+    assert names(warming.take(0)) == ["c"]
+    warming.applied([("cluster", "c")])
+    assert warming.held()["cluster", "c"] == CLUSTER.digest
+    assert warming.needed("endpoints") == ("c",)
+
+
+def test_a_refused_cluster_keeps_routes_waiting() -> None:
+    warming = Warming()
+    warming.offer(Offer((resource("cluster", "c"), ROUTE)), 0)
+    warming.take(0)
+    warming.applied([("cluster", "c")])
+    assert warming.take(0) is None
+    assert [stuck.reference for stuck in warming.waiting()] == [("route", "r")]
+
+
+def test_endpoints_go_when_their_cluster_goes() -> None:
+    warming = Warming()
+    load(warming, CLUSTER, ENDPOINTS)
+    warming.demand()
+    warming.offer(Offer(removals=(("cluster", "c"),)), 0)
+    assert [change.removals for change in run(warming)] == [(("cluster", "c"),), (("endpoints", "c"),)]
+    assert warming.demand() == (Demand("endpoints", ()),)
+
+
+def test_a_cluster_stays_while_a_route_without_it_waits() -> None:
+    warming = Warming()
+    load(warming, LISTENER, ROUTE, CLUSTER, ENDPOINTS)
+    warming.offer(Offer((resource("route", "r", ("cluster", "new")),)), 0)
+    warming.offer(Offer(removals=(("cluster", "c"),)), 0)
+    assert run(warming) == []
+    warming.offer(Offer((resource("cluster", "new"),)), 0)
+    removed = [reference for change in run(warming) for reference in change.removals]
+    assert removed == [("cluster", "c"), ("endpoints", "c")]
+
+
+def test_a_cluster_taken_from_under_a_route_goes_at_once_where_no_successor_comes() -> None:
+    warming = Warming()
+    load(warming, LISTENER, ROUTE, CLUSTER, ENDPOINTS)
+    warming.offer(Offer(removals=(("cluster", "c"),)), 0)
+    assert ("cluster", "c") in run(warming)[0].removals
+
+
+def test_a_removed_name_that_comes_back_is_kept() -> None:
+    warming = Warming()
+    load(warming, CLUSTER, ENDPOINTS)
+    warming.offer(Offer(removals=(("cluster", "c"),)), 0)
+    warming.offer(Offer((CLUSTER,)), 0)
+    assert run(warming) == []
+
+
+def test_an_unchanged_resource_is_not_sent_again() -> None:
+    warming = Warming()
+    load(warming, CLUSTER, ENDPOINTS)
+    warming.offer(Offer((CLUSTER, ENDPOINTS)), 0)
+    assert run(warming) == []
+
+
+def test_local_names_are_not_asked_for_and_stay() -> None:
+    warming = Warming()
+    warming.offer(Offer((resource("secret", "default"),), local=True), 0)
+    load(warming, resource("listener", "l", ("secret", "default")))
+    assert warming.demand() == (Demand("secret", ()),)
+    warming.offer(Offer(removals=(("listener", "l"),)), 0)
+    run(warming)
+    assert warming.holds(("secret", "default"))
+
+
+def test_long_waits_are_told_once() -> None:
+    warming = Warming()
+    warming.offer(Offer((CLUSTER,)), 5)
+    assert warming.next_deadline() == 5 + PATIENCE_MS
+    assert warming.stuck(PATIENCE_MS) == ()
+    (stuck,) = warming.stuck(5 + PATIENCE_MS)
+    assert stuck.missing == (("endpoints", "c"),)
+    assert warming.stuck(10 * PATIENCE_MS) == ()
+    assert warming.next_deadline() is None
+
+
+REFERENCES = st.builds(lambda kind, name: (kind, name), st.sampled_from(ORDER), st.sampled_from("abc"))
+
+
+@st.composite
+def resources(draw: st.DrawFn) -> Encoded:
+    kind = draw(st.sampled_from(ORDER))
+    needs: tuple[Reference, ...] = ()
+    if NEEDS[kind]:
+        choice = st.tuples(st.sampled_from(NEEDS[kind]), st.sampled_from("abc"))
+        needs = tuple(draw(st.sets(choice, max_size=3)))
+    return resource(kind, draw(st.sampled_from("abc")), *needs, version=draw(st.sampled_from("12")))
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.lists(resources(), min_size=1, max_size=4).map(lambda found: ("offer", found)),
+        REFERENCES.map(lambda reference: ("remove", reference)),
+        st.booleans().map(lambda refuse: ("turn", refuse)),
+    ),
+    max_size=40,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(STEPS)
+def test_whatever_comes_nothing_goes_out_before_its_needs(steps: list[tuple[str, object]]) -> None:
+    """A model of the engine watches: needs of every upsert are there, removals are of what is there."""
+    warming = Warming()
+    engine: dict[Reference, Encoded] = {}
+    newest: dict[Reference, Encoded | None] = {}
+    refused_some = False
+
+    def turn(refuse: bool) -> bool:
+        nonlocal refused_some
+        change = warming.take(0)
+        if change is None:
+            return False
+        for reference in change.removals:
+            assert reference in engine
+            del engine[reference]
+        refused = []
+        for index, encoded in enumerate(change.upserts):
+            assert all(need in engine for need in encoded.needs)
+            if refuse and index == 0:
+                refused_some = True
+                refused.append((encoded.kind, encoded.name))
+        for encoded in change.upserts:
+            if (encoded.kind, encoded.name) not in refused:
+                engine[encoded.kind, encoded.name] = encoded
+        warming.applied(refused)
+        assert warming.held() == {reference: encoded.digest for reference, encoded in engine.items()}
+        return True
+
+    for what, value in steps:
+        if what == "offer":
+            assert isinstance(value, list)
+            unique = {(encoded.kind, encoded.name): encoded for encoded in value}
+            warming.offer(Offer(tuple(unique.values())), 0)
+            newest.update(unique)
+        elif what == "remove":
+            assert isinstance(value, tuple)
+            warming.offer(Offer(removals=(value,)), 0)
+            newest[value] = None
+        else:
+            turn(bool(value))
+    turns = 0
+    while turn(refuse=False):
+        turns += 1
+        assert turns < 100, "it must come to rest"
+    for reference, encoded in engine.items():
+        wanted = newest[reference]
+        if not refused_some and wanted is not None and all(need in engine for need in wanted.needs):
+            assert encoded.digest == wanted.digest
+    waiting = {stuck.reference: stuck.missing for stuck in warming.waiting()}
+    for missing in waiting.values():
+        assert missing
+        assert all(need not in engine for need in missing)
