@@ -3,5 +3,7 @@
 mod secrets;
 mod shards;
 
-pub use secrets::{ClientCell, KeyRing, SecretStore, ServerCell};
+pub use secrets::{KeyRing, SecretStore};
 pub use shards::Shards;
+
+pub use crate::tls::{ClientCell, ServerCell};

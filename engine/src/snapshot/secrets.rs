@@ -7,10 +7,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use arc_swap::ArcSwap;
-
 use crate::plan::{DownstreamTls, PlanError, SecretMaterial, UpstreamTls};
-use crate::tls::{ClientContext, Key, Secrets, ServerContext};
+use crate::tls::{ClientCell, ClientParts, Key, Material, Secrets, ServerCell, ServerContext};
 
 /// Generated and imported private keys, by number. Shared with the border.
 #[derive(Debug, Default)]
@@ -36,63 +34,18 @@ impl KeyRing {
     }
 }
 
-/// A server context that follows its secrets.
-#[derive(Debug)]
-pub struct ServerCell {
-    plan: DownstreamTls,
-    current: ArcSwap<ServerContext>,
-}
-
-impl ServerCell {
-    /// The context for a new handshake.
-    pub fn load(&self) -> Arc<ServerContext> {
-        self.current.load_full()
-    }
-
-    /// Clients are verified: an identity shown by the handshake counts.
-    pub fn verifies(&self) -> bool {
-        self.plan.validation.is_some()
-    }
-}
-
-/// A client context that follows its secrets.
-#[derive(Debug)]
-pub struct ClientCell {
-    plan: UpstreamTls,
-    current: ArcSwap<ClientContext>,
-}
-
-impl ClientCell {
-    pub fn load(&self) -> Arc<ClientContext> {
-        self.current.load_full()
-    }
-
-    pub fn plan(&self) -> &UpstreamTls {
-        &self.plan
-    }
-
-    /// A certificate of ours is shown and the server is verified: mutual TLS.
-    pub fn is_mutual(&self) -> bool {
-        !self.plan.certificates.is_empty() && self.plan.validation.is_some()
-    }
-}
-
 /// All secrets, and the cells that hang on them. Owned by the builder.
 #[derive(Debug, Default)]
 pub struct SecretStore {
-    materials: HashMap<String, Arc<SecretMaterial>>,
+    materials: HashMap<String, Arc<Material>>,
     keys: Arc<KeyRing>,
-    servers: HashMap<DownstreamTls, Weak<ServerCell>>,
-    clients: HashMap<UpstreamTls, Weak<ClientCell>>,
+    servers: HashMap<Arc<DownstreamTls>, Weak<ServerCell>>,
+    clients: HashMap<Arc<UpstreamTls>, Weak<ClientCell>>,
 }
 
 impl Secrets for SecretStore {
-    fn secret(&self, name: &str) -> Option<Arc<SecretMaterial>> {
+    fn material(&self, name: &str) -> Option<Arc<Material>> {
         self.materials.get(name).cloned()
-    }
-
-    fn key(&self, id: u64) -> Option<Arc<Key>> {
-        self.keys.get(id)
     }
 }
 
@@ -106,9 +59,9 @@ impl SecretStore {
         if let Some(found) = self.servers.get(plan).and_then(Weak::upgrade) {
             return Ok(found);
         }
-        let context = ServerContext::compile(plan, self)?;
-        let cell = Arc::new(ServerCell { plan: plan.clone(), current: ArcSwap::from_pointee(context) });
-        self.servers.insert(plan.clone(), Arc::downgrade(&cell));
+        let plan = Arc::new(plan.clone());
+        let cell = Arc::new(ServerCell::compile(Arc::clone(&plan), self)?);
+        self.servers.insert(plan, Arc::downgrade(&cell));
         Ok(cell)
     }
 
@@ -117,25 +70,22 @@ impl SecretStore {
         if let Some(found) = self.clients.get(plan).and_then(Weak::upgrade) {
             return Ok(found);
         }
-        let context = ClientContext::compile(plan, self)?;
-        let cell = Arc::new(ClientCell { plan: plan.clone(), current: ArcSwap::from_pointee(context) });
-        self.clients.insert(plan.clone(), Arc::downgrade(&cell));
+        let plan = Arc::new(plan.clone());
+        let cell = Arc::new(ClientCell::compile(Arc::clone(&plan), self)?);
+        self.clients.insert(plan, Arc::downgrade(&cell));
         Ok(cell)
     }
 
     /// Puts a secret in force: every cell that names it is made anew first; if one cannot be, nothing changes.
-    pub fn upsert(&mut self, name: &str, material: SecretMaterial) -> Result<(), PlanError> {
-        let former = self.materials.insert(name.to_owned(), Arc::new(material));
-        match self.refill(name) {
-            Ok(()) => Ok(()),
-            Err(problem) => {
-                match former {
-                    Some(former) => self.materials.insert(name.to_owned(), former),
-                    None => self.materials.remove(name),
-                };
-                Err(problem)
-            }
-        }
+    pub fn upsert(&mut self, name: &str, material: &SecretMaterial) -> Result<(), PlanError> {
+        let compiled = Material::compile(material, &|id| self.keys.get(id))?;
+        let former = self.materials.insert(name.to_owned(), Arc::new(compiled));
+        self.refill(name).inspect_err(|_| {
+            match former {
+                Some(former) => self.materials.insert(name.to_owned(), former),
+                None => self.materials.remove(name),
+            };
+        })
     }
 
     /// Drops the cells that nothing uses any more; called after each delta.
@@ -150,28 +100,21 @@ impl SecretStore {
     }
 
     fn refill(&self, name: &str) -> Result<(), PlanError> {
-        let names = |certificates: &[String], validation: &Option<String>| {
-            certificates.iter().any(|known| known == name) || validation.as_deref() == Some(name)
-        };
         let mut servers = Vec::new();
-        for cell in self.servers.values().filter_map(Weak::upgrade) {
-            if names(&cell.plan.certificates, &cell.plan.validation) {
-                let context = ServerContext::compile(&cell.plan, self)?;
-                servers.push((cell, context));
-            }
+        for cell in self.servers.values().filter_map(Weak::upgrade).filter(|cell| cell.names(name)) {
+            let context = ServerContext::compile(cell.plan(), self)?;
+            servers.push((cell, context));
         }
         let mut clients = Vec::new();
-        for cell in self.clients.values().filter_map(Weak::upgrade) {
-            if names(&cell.plan.certificates, &cell.plan.validation) {
-                let context = ClientContext::compile(&cell.plan, self)?;
-                clients.push((cell, context));
-            }
+        for cell in self.clients.values().filter_map(Weak::upgrade).filter(|cell| cell.names(name)) {
+            let parts = ClientParts::find(cell.plan(), self)?;
+            clients.push((cell, parts));
         }
         for (cell, context) in servers {
-            cell.current.store(Arc::new(context));
+            cell.store(context);
         }
-        for (cell, context) in clients {
-            cell.current.store(Arc::new(context));
+        for (cell, parts) in clients {
+            cell.store(parts);
         }
         Ok(())
     }

@@ -6,31 +6,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, ConfigBuilder, ServerConfig, SupportedProtocolVersion, WantsVerifier};
 
 use super::certificate::describe;
-use super::keys::Key;
+use super::material::{Secrets, find_certificate, find_trust, provider};
 use super::verify::{Clients, NameRules, Servers, Trust};
-use crate::plan::{CertificateChain, DownstreamTls, PlanError, SecretMaterial, TlsVersion, UpstreamTls};
+use crate::plan::{DownstreamTls, PlanError, TlsVersion, UpstreamTls};
 
-/// Looks secrets and generated keys up while a context is compiled.
-pub trait Secrets {
-    fn secret(&self, name: &str) -> Option<Arc<SecretMaterial>>;
-    fn key(&self, id: u64) -> Option<Arc<Key>>;
-}
-
-/// Sessions kept for resumption, per context.
+/// Sessions kept for resumption, per server context.
 const SESSIONS: usize = 1_024;
-
-fn provider() -> Arc<CryptoProvider> {
-    use std::sync::OnceLock;
-    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
-    Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())))
-}
+/// Of a client context, which talks to one service; rustls keeps up to eight tickets for each server name.
+const CLIENT_SESSIONS: usize = 64;
 
 fn versions(min: TlsVersion, max: TlsVersion) -> Result<Vec<&'static SupportedProtocolVersion>, PlanError> {
     let known = [(TlsVersion::V1_2, &rustls::version::TLS12), (TlsVersion::V1_3, &rustls::version::TLS13)];
@@ -40,54 +28,6 @@ fn versions(min: TlsVersion, max: TlsVersion) -> Result<Vec<&'static SupportedPr
         .map(|(_, version)| version)
         .collect();
     if chosen.is_empty() { Err(PlanError::new("min_version", "is above max_version")) } else { Ok(chosen) }
-}
-
-fn certified(
-    name: &str,
-    path: &str,
-    secrets: &dyn Secrets,
-    provider: &CryptoProvider,
-) -> Result<CertifiedKey, PlanError> {
-    let refuse = |reason: String| PlanError::new(path, reason);
-    let material = secrets.secret(name).ok_or_else(|| refuse(format!("secret \"{name}\" is not there")))?;
-    let SecretMaterial::Certificate { chain } = &*material else {
-        return Err(refuse(format!("secret \"{name}\" holds trust roots, not a certificate")));
-    };
-    let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain.certificates)
-        .collect::<Result<_, _>>()
-        .map_err(|error| refuse(format!("the certificate chain of secret \"{name}\" is not PEM: {error}")))?;
-    if certificates.is_empty() {
-        return Err(refuse(format!("secret \"{name}\" holds no certificate")));
-    }
-    let key = private_key(chain, secrets).map_err(|reason| refuse(format!("secret \"{name}\": {reason}")))?;
-    let signing = provider
-        .key_provider
-        .load_private_key(key)
-        .map_err(|error| refuse(format!("the key of secret \"{name}\" cannot be used: {error}")))?;
-    let certified = CertifiedKey::new(certificates, signing);
-    match certified.keys_match() {
-        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(certified),
-        Err(_) => Err(refuse(format!("key and certificate of secret \"{name}\" do not belong together"))),
-    }
-}
-
-fn private_key(chain: &CertificateChain, secrets: &dyn Secrets) -> Result<PrivateKeyDer<'static>, String> {
-    match chain.key_id {
-        Some(id) => {
-            let key = secrets.key(id).ok_or_else(|| format!("generated key {id} is not there"))?;
-            Ok(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec()).into())
-        }
-        None => PrivateKeyDer::from_pem_slice(&chain.key).map_err(|_| "the key is not PEM".to_owned()),
-    }
-}
-
-fn trust(name: &str, secrets: &dyn Secrets, provider: &Arc<CryptoProvider>) -> Result<Trust, PlanError> {
-    let refuse = |reason: String| PlanError::new("validation", reason);
-    let material = secrets.secret(name).ok_or_else(|| refuse(format!("secret \"{name}\" is not there")))?;
-    let SecretMaterial::Validation { context } = &*material else {
-        return Err(refuse(format!("secret \"{name}\" holds a certificate, not trust roots")));
-    };
-    Trust::compile(context, provider).map_err(|problem| refuse(format!("secret \"{name}\": {problem}")))
 }
 
 fn protocols(names: &[String]) -> Vec<Vec<u8>> {
@@ -136,9 +76,9 @@ impl ServerContext {
         let provider = provider();
         let mut keys = Vec::new();
         for (index, name) in plan.certificates.iter().enumerate() {
-            let key = certified(name, &format!("certificates[{index}]"), secrets, &provider)?;
+            let key = find_certificate(name, &format!("certificates[{index}]"), secrets)?;
             let names = key.cert.first().map(|leaf| describe(leaf).dns_names).unwrap_or_default();
-            keys.push((Arc::new(key), names));
+            keys.push((key, names));
         }
         if keys.is_empty() {
             return Err(PlanError::new("certificates", "a TLS server needs at least one certificate"));
@@ -148,7 +88,7 @@ impl ServerContext {
             .map_err(|error| PlanError::new("min_version", error.to_string()))?;
         let builder = match &plan.validation {
             Some(name) => builder.with_client_cert_verifier(Arc::new(Clients {
-                trust: trust(name, secrets, &provider)?,
+                trust: find_trust(name, secrets)?,
                 names: NameRules::compile(&plan.alternative_names)?,
                 mandatory: plan.require_client_certificate,
             })),
@@ -183,35 +123,64 @@ impl fmt::Debug for ClientContext {
     }
 }
 
-impl ClientContext {
-    pub fn compile(plan: &UpstreamTls, secrets: &dyn Secrets) -> Result<Self, PlanError> {
-        let provider = provider();
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+/// What a client context is made of, found and checked; building from it cannot fail.
+#[derive(Clone)]
+pub struct ClientParts {
+    builder: ConfigBuilder<ClientConfig, WantsVerifier>,
+    trust: Option<Arc<Trust>>,
+    names: Arc<NameRules>,
+    key: Option<Arc<CertifiedKey>>,
+}
+
+impl fmt::Debug for ClientParts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ClientParts(…)")
+    }
+}
+
+impl ClientParts {
+    /// Refuses with the path inside `UpstreamTls`.
+    pub fn find(plan: &UpstreamTls, secrets: &dyn Secrets) -> Result<Self, PlanError> {
+        let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&versions(plan.min_version, plan.max_version)?)
             .map_err(|error| PlanError::new("min_version", error.to_string()))?;
-        let names = NameRules::compile(&plan.alternative_names)?;
+        let certificate = |name: &String| find_certificate(name, "certificates[0]", secrets);
+        Ok(Self {
+            builder,
+            trust: plan.validation.as_deref().map(|name| find_trust(name, secrets)).transpose()?,
+            names: Arc::new(NameRules::compile(&plan.alternative_names)?),
+            key: plan.certificates.first().map(certificate).transpose()?,
+        })
+    }
+
+    pub fn build(&self, plan: &UpstreamTls) -> ClientContext {
         let verifier = Servers {
-            trust: plan.validation.as_deref().map(|name| trust(name, secrets, &provider)).transpose()?,
+            trust: self.trust.clone(),
             check_host: plan.auto_san_validation,
-            names,
-            provider: Arc::clone(&provider),
+            names: Arc::clone(&self.names),
+            provider: provider(),
         };
-        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match plan.certificates.first() {
-            Some(name) => {
-                let key = certified(name, "certificates[0]", secrets, &provider)?;
-                builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)))
-            }
+        let builder =
+            self.builder.clone().dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match &self.key {
+            Some(key) => builder
+                .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(Arc::clone(key)))),
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = protocols(&plan.application_protocols);
-        config.resumption = rustls::client::Resumption::in_memory_sessions(SESSIONS);
+        config.resumption = rustls::client::Resumption::in_memory_sessions(CLIENT_SESSIONS);
         config.enable_sni = plan.auto_server_name || !plan.server_name.is_empty();
         config.enable_secret_extraction = true;
-        Ok(Self {
+        ClientContext {
             config: Arc::new(config),
             server_name: plan.server_name.clone(),
             auto_server_name: plan.auto_server_name,
-        })
+        }
+    }
+}
+
+impl ClientContext {
+    pub fn compile(plan: &UpstreamTls, secrets: &dyn Secrets) -> Result<Self, PlanError> {
+        Ok(ClientParts::find(plan, secrets)?.build(plan))
     }
 }

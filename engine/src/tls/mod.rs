@@ -3,15 +3,19 @@
 //! In: plan structs with the secrets they name, and bytes of one connection. Out: contexts shared by connections, plain
 //! bytes, bytes to send, and the peer's verified identity, known before the first event of a codec. No socket, no HTTP.
 
+mod cell;
 mod certificate;
 mod context;
 mod inspect;
 mod keys;
+mod material;
 mod transport;
 mod verify;
 
+pub use cell::{ClientCell, ServerCell};
 pub use certificate::describe;
-pub use context::{ClientContext, Secrets, ServerContext};
+pub use context::{ClientContext, ClientParts, ServerContext};
 pub use inspect::{ClientHello, Inspected, inspect};
 pub use keys::{Key, KeyError};
+pub use material::{Material, Secrets};
 pub use transport::{FaultKind, Opened, TlsFault, Transport};

@@ -398,18 +398,15 @@ mod tests {
         AlternativeNames, CertificateChain, DownstreamTls, SecretMaterial, StringMatch, StringTest,
         TlsVersion, TrustDomainBundle, UpstreamTls, ValidationContext,
     };
-    use crate::tls::{Key, Secrets};
+    use crate::tls::{Material, Secrets};
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
     use std::collections::HashMap;
 
     struct Held(HashMap<String, Arc<SecretMaterial>>);
 
     impl Secrets for Held {
-        fn secret(&self, name: &str) -> Option<Arc<SecretMaterial>> {
-            self.0.get(name).cloned()
-        }
-        fn key(&self, _: u64) -> Option<Arc<Key>> {
-            None
+        fn material(&self, name: &str) -> Option<Arc<Material>> {
+            Some(Arc::new(Material::compile(self.0.get(name)?, &|_| None).unwrap()))
         }
     }
 

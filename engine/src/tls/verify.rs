@@ -127,7 +127,7 @@ fn name_refused() -> Error {
 /// Verifies clients; `mandatory`: a client without a certificate is turned away.
 #[derive(Debug)]
 pub struct Clients {
-    pub trust: Trust,
+    pub trust: Arc<Trust>,
     pub names: NameRules,
     pub mandatory: bool,
 }
@@ -182,8 +182,8 @@ impl ClientCertVerifier for Clients {
 #[derive(Debug)]
 pub struct Servers {
     /// `None`: the plan asked for no verification at all.
-    pub trust: Option<Trust>,
-    pub names: NameRules,
+    pub trust: Option<Arc<Trust>>,
+    pub names: Arc<NameRules>,
     pub check_host: bool,
     pub provider: Arc<CryptoProvider>,
 }
