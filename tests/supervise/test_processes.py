@@ -93,7 +93,7 @@ def test_program_that_does_not_exist_is_told_by_name() -> None:
     play(scenario)
 
 
-def test_killed_parent_leaves_no_process(tmp_path: Path) -> None:
+def test_killed_parent_leaves_no_process() -> None:
     """A parent that never gets to stop anything: its children, stubborn ones too, end all the same."""
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
     code = f"""
@@ -109,7 +109,7 @@ async def main():
 
 asyncio.run(main())
 """
-    parent = subprocess.Popen(python(code), stdout=subprocess.PIPE, cwd=tmp_path, text=True)
+    parent = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     reaper = next(each for each in children_of(parent.pid) if each != child)
