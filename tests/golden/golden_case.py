@@ -9,11 +9,17 @@ from pathlib import Path
 
 import yaml
 from golden_bootstrap import view_json
-from golden_facts import facts_of_text
 
-from mainstay.compile.facts import StaticFacts
+from mainstay.api.decode import decode
+from mainstay.api.document import read
+from mainstay.api.kind import Defaults, Kind
+from mainstay.api.kinds import kind_of
+from mainstay.api.object import Object
+from mainstay.compile.facts import Fact, StaticFacts
 from mainstay.compile.node import proxy_of_node
 from mainstay.compile.view import View, compile_view
+from mainstay.model.problem import Problem
+from mainstay.model.secret import SecretRef
 
 ROOT = Path(__file__).parent
 CASES = sorted(path.parent.name for path in ROOT.glob("*/objects.yaml"))
@@ -23,7 +29,23 @@ def compile_case(name: str) -> View:
     """Return the view of a case."""
     node = yaml.safe_load((ROOT / name / "node.yaml").read_text())
     proxy = proxy_of_node(node["id"], node["metadata"], node["user_agent_name"])
-    return compile_view(StaticFacts(facts_of_text((ROOT / name / "objects.yaml").read_text())), proxy)
+    return compile_view(StaticFacts(facts_of(ROOT / name / "objects.yaml")), proxy)
+
+
+def facts_of(file: Path) -> list[Fact]:
+    """Return the facts of a file's objects; a case whose objects have problems is a broken case."""
+    documents, problems = read(file.read_text(), str(file))
+    assert not problems, problems
+    facts: list[Fact] = []
+    for document in documents:
+        kind = kind_of(document)
+        assert isinstance(kind, Kind), kind
+        decoded = decode(document, kind)
+        assert isinstance(decoded, Object), decoded
+        translated = kind.translate(decoded, Defaults())
+        assert not any(isinstance(each, Problem) for each in translated), translated
+        facts += [each for each in translated if not isinstance(each, Problem | SecretRef)]
+    return facts
 
 
 def texts_of(view: View) -> dict[str, str]:

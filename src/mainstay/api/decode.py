@@ -62,10 +62,8 @@ def decode(document: Document, kind: Kind, namespace: str = "default") -> Object
         if isinstance(node, Scalar) and node.is_null:
             node = empty
         spec = decoder.part(node, kind.struct, ("spec",))
-    if kind.namespaced:
-        chosen = getattr(metadata, "namespace", None) or namespace
-    else:
-        chosen = ""
+    named = getattr(metadata, "namespace", None)
+    chosen = (named or namespace) if kind.namespaced else ""
     if decoder.problems or not document.whole or not isinstance(metadata, Metadata):
         return decoder.problems
     return Object(kind, chosen, metadata, spec, document)

@@ -7,6 +7,7 @@ memory or stack is spent on what exceeds it. Called by ``load``, the REST API an
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -84,7 +85,7 @@ def read(text: str, file: str, notation: Notation | None = None) -> tuple[list[D
 def _split(text: str) -> Iterator[tuple[str, int]]:
     starts = [0, *(match.start() for match in _MARKER.finditer(text) if match.start() > 0), len(text)]
     line = 0
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in itertools.pairwise(starts):
         piece = text[start:end]
         yield piece, line
         line += piece.count("\n")
@@ -228,7 +229,7 @@ class _YamlBuilder:
 
     def _take_scalar(self, event: Any) -> None:
         line, column = self._place(event)
-        style: Style = "plain" if event.style is None else "quoted"
+        style: Style = "quoted" if event.style else "plain"  # the C parser says "" for plain
         if event.tag == _TEXT_TAG:
             style = "quoted"
         else:

@@ -31,7 +31,7 @@ NAMESPACE = Pattern(
 )
 
 
-class Metadata(Part):
+class Metadata(Part, frozen=True):
     """What every object has. Fields that only a server writes are taken and not interpreted, so that what one reads can be
     written back."""
 

@@ -14,7 +14,7 @@ _TOKENS = NotYet("JSON Web Tokens (RequestAuthentication)")
 Texts = Annotated[tuple[Annotated[str, Length(1, 1024)], ...], Length(0, 512)]
 
 
-class Source(Part):
+class Source(Part, frozen=True):
     """Who calls; within a field any value suffices, all given fields must hold. Values may be `prefix*`, `*suffix`, `*`."""
 
     principals: Annotated[
@@ -35,13 +35,13 @@ class Source(Part):
     not_remote_ip_blocks: Annotated[Texts, "Other original clients than these."] = ()
 
 
-class From(Part):
+class From(Part, frozen=True):
     """One possible source."""
 
     source: Annotated[Source, "Who calls."]
 
 
-class Operation(Part):
+class Operation(Part, frozen=True):
     """What is called; within a field any value suffices, all given fields must hold."""
 
     hosts: Annotated[Texts, "Authorities, compared without case."] = ()
@@ -54,13 +54,13 @@ class Operation(Part):
     not_paths: Annotated[Texts, "Other paths than these."] = ()
 
 
-class To(Part):
+class To(Part, frozen=True):
     """One possible operation."""
 
     operation: Annotated[Operation, "What is called."]
 
 
-class Condition(Part):
+class Condition(Part, frozen=True):
     """A further condition."""
 
     key: Annotated[str, "Attribute, e.g. `request.headers[x-version]`.", Length(1, 256)]
@@ -68,7 +68,7 @@ class Condition(Part):
     not_values: Annotated[Texts, "Values none of which is allowed."] = ()
 
 
-class Rule(Part):
+class Rule(Part, frozen=True):
     """Fits when any source, any operation and every condition fit; an absent part fits all."""
 
     from_: Annotated[tuple[From, ...], "Sources.", Length(0, 512)] = ()
@@ -76,7 +76,7 @@ class Rule(Part):
     when: Annotated[tuple[Condition, ...], "Conditions.", Length(0, 512)] = ()
 
 
-class AuthorizationPolicy(Part):
+class AuthorizationPolicy(Part, frozen=True):
     """Who may call workloads. Any fitting DENY refuses; with ALLOW policies one of them must fit; without any, all is
     allowed. An empty spec allows nothing."""
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
+import msgspec
+
 from mainstay.api.define import (
     Anything,
     Count,
@@ -26,7 +28,7 @@ from mainstay.api.istio.virtual_service import PortSelector
 Percent = Annotated[int, Range(0, 100), Unit("percent")]
 
 
-class LoadBalancerSettings(Part):
+class LoadBalancerSettings(Part, frozen=True):
     """How endpoints are chosen."""
 
     exclusive: ClassVar = (OneOf(("simple", "consistentHash"), optional=True),)
@@ -44,7 +46,7 @@ class LoadBalancerSettings(Part):
     warmup: Annotated[Anything, "Slow start of new endpoints.", NotYet("slow start of endpoints")] = None
 
 
-class TcpKeepalive(Part):
+class TcpKeepalive(Part, frozen=True):
     """TCP keep-alive; what is absent is left to the operating system."""
 
     probes: Annotated[Count | None, "Unanswered probes before the connection is dropped."] = None
@@ -52,7 +54,7 @@ class TcpKeepalive(Part):
     interval: Annotated[Duration | None, "Time between probes, whole seconds."] = None
 
 
-class TCPSettings(Part):
+class TCPSettings(Part, frozen=True):
     """Limits of connections."""
 
     max_connections: Annotated[Count | None, "Connections to all endpoints together; 0 means no limit."] = (
@@ -66,7 +68,7 @@ class TCPSettings(Part):
     idle_timeout: Annotated[Duration | None, "Longest silence of a TCP connection; 1 hour if absent."] = None
 
 
-class HTTPSettings(Part):
+class HTTPSettings(Part, frozen=True):
     """Limits of requests."""
 
     http1_max_pending_requests: Annotated[
@@ -92,14 +94,14 @@ class HTTPSettings(Part):
     http2_keep_alive: Annotated[Anything, "HTTP/2 pings.", NotYet("HTTP/2 keep-alive")] = None
 
 
-class ConnectionPoolSettings(Part):
+class ConnectionPoolSettings(Part, frozen=True):
     """Limits towards a service."""
 
     tcp: Annotated[TCPSettings | None, "Limits of connections."] = None
     http: Annotated[HTTPSettings | None, "Limits of requests."] = None
 
 
-class OutlierDetection(Part):
+class OutlierDetection(Part, frozen=True):
     """Endpoints that fail are left out for a while."""
 
     consecutive_errors: Annotated[
@@ -114,7 +116,9 @@ class OutlierDetection(Part):
     consecutive_gateway_errors: Annotated[
         Count | None, "Answers 502, 503, 504 in a row; off if absent or 0."
     ] = None
-    consecutive_5xx_errors: Annotated[Count | None, "Answers 5xx in a row; 5 if absent, 0 off."] = None
+    consecutive_5xx_errors: Annotated[Count | None, "Answers 5xx in a row; 5 if absent, 0 off."] = (
+        msgspec.field(default=None, name="consecutive5xxErrors")
+    )
     interval: Annotated[Duration | None, "Time between sweeps; 10 s if absent."] = None
     base_ejection_time: Annotated[
         Duration | None, "Time out, times the number of ejections; 30 s if absent."
@@ -129,7 +133,7 @@ class OutlierDetection(Part):
     ] = None
 
 
-class ClientTLSSettings(Part):
+class ClientTLSSettings(Part, frozen=True):
     """TLS towards a service."""
 
     mode: Annotated[
@@ -152,7 +156,7 @@ class ClientTLSSettings(Part):
     insecure_skip_verify: Annotated[bool, "Do not verify the server."] = False
 
 
-class RetryBudget(Part):
+class RetryBudget(Part, frozen=True):
     """Limit of retries relative to the requests in flight."""
 
     percent: Annotated[float, "Retries per hundred active requests.", Range(0, 100)] = 20.0
@@ -162,7 +166,7 @@ class RetryBudget(Part):
     ] = None
 
 
-class PortTrafficPolicy(Part):
+class PortTrafficPolicy(Part, frozen=True):
     """Settings of one port; they replace those of the object, group by group."""
 
     port: Annotated[PortSelector, "Port of the service."]
@@ -172,7 +176,7 @@ class PortTrafficPolicy(Part):
     tls: Annotated[ClientTLSSettings | None, "TLS towards the service."] = None
 
 
-class TrafficPolicy(Part):
+class TrafficPolicy(Part, frozen=True):
     """Settings towards a service or a subset; what is absent comes from the level above."""
 
     load_balancer: Annotated[LoadBalancerSettings | None, "How endpoints are chosen."] = None
@@ -189,7 +193,7 @@ class TrafficPolicy(Part):
     retry_budget: Annotated[RetryBudget | None, "Limit of retries."] = None
 
 
-class Subset(Part):
+class Subset(Part, frozen=True):
     """A named part of the service's endpoints."""
 
     name: Annotated[str, "Name that routes use.", Length(1, 63)]
@@ -197,7 +201,7 @@ class Subset(Part):
     traffic_policy: Annotated[TrafficPolicy | None, "Settings that differ from the object's."] = None
 
 
-class DestinationRule(Part):
+class DestinationRule(Part, frozen=True):
     """What clients do towards a service once a route has chosen it: balancing, limits, health, TLS, subsets."""
 
     host: Annotated[

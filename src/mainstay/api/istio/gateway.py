@@ -13,7 +13,7 @@ TlsProtocol = Literal["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"]
 _OLD_TLS = NotYetValue(("TLSV1_0", "TLSV1_1"), "TLS before 1.2 is broken and will not come")
 
 
-class GatewayPort(Part):
+class GatewayPort(Part, frozen=True):
     """The port a server listens on."""
 
     number: Annotated[Port, "Port number."]
@@ -26,7 +26,7 @@ class GatewayPort(Part):
     target_port: Annotated[int | None, "Old field.", NotYet("removed from Istio's API")] = None
 
 
-class ServerTLSSettings(Part):
+class ServerTLSSettings(Part, frozen=True):
     """TLS of a server."""
 
     https_redirect: Annotated[bool, "Answer plain HTTP with a redirect (301) to https."] = False
@@ -71,7 +71,7 @@ class ServerTLSSettings(Part):
     ] = None
 
 
-class Server(Part, kw_only=True):
+class Server(Part, frozen=True, kw_only=True):
     """One port of the gateway and the hosts it takes there."""
 
     port: Annotated[GatewayPort, "Where it listens."]
@@ -82,7 +82,7 @@ class Server(Part, kw_only=True):
     name: Annotated[str | None, "Name of the server."] = None
 
 
-class Gateway(Part, kw_only=True):
+class Gateway(Part, frozen=True, kw_only=True):
     """Servers at the edge of the mesh; VirtualServices that name the gateway give them routes."""
 
     selector: Annotated[Labels, "Labels of the gateway proxies that apply it, in any namespace."] = {}

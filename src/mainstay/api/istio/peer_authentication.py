@@ -11,7 +11,7 @@ from mainstay.api.define import Length, Part
 from mainstay.api.istio.selector import LabelSelector
 
 
-class MutualTLS(Part):
+class MutualTLS(Part, frozen=True):
     """Whether peers must use mutual TLS."""
 
     mode: Annotated[
@@ -20,7 +20,7 @@ class MutualTLS(Part):
     ] = "UNSET"
 
 
-class PeerAuthentication(Part):
+class PeerAuthentication(Part, frozen=True):
     """Mutual TLS demanded from those who connect to workloads: of the mesh (in the root namespace), of a namespace, or
     of selected workloads; the mesh's default is PERMISSIVE."""
 

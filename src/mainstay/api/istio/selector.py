@@ -10,13 +10,13 @@ from typing import Annotated
 from mainstay.api.define import Labels, Length, Part
 
 
-class WorkloadSelector(Part):
+class WorkloadSelector(Part, frozen=True):
     """Workloads of the object's namespace that carry all these labels (networking.istio.io)."""
 
     labels: Annotated[Labels, "Labels; none selects every workload.", Length(0, 256)] = {}
 
 
-class LabelSelector(Part):
+class LabelSelector(Part, frozen=True):
     """Workloads of the object's namespace that carry all these labels (security.istio.io)."""
 
     match_labels: Annotated[Labels, "Labels; none selects every workload.", Length(0, 256)] = {}

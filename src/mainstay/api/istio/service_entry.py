@@ -12,7 +12,7 @@ from mainstay.api.define import Labels, Length, NotYetValue, Part, Port, Range
 from mainstay.api.istio.selector import WorkloadSelector
 
 
-class WorkloadEntry(Part):
+class WorkloadEntry(Part, frozen=True):
     """One instance of a workload outside Kubernetes: an address with labels and an identity."""
 
     address: Annotated[
@@ -28,7 +28,7 @@ class WorkloadEntry(Part):
     service_account: Annotated[str | None, "Account of its identity, in the object's namespace."] = None
 
 
-class ServicePort(Part, kw_only=True):
+class ServicePort(Part, frozen=True, kw_only=True):
     """A port of a service."""
 
     number: Annotated[Port, "Number that clients use."]
@@ -45,7 +45,7 @@ class ServicePort(Part, kw_only=True):
     target_port: Annotated[Port | None, "Number where endpoints listen; `number` if absent."] = None
 
 
-class ServiceEntry(Part):
+class ServiceEntry(Part, frozen=True):
     """A service the mesh cannot find by itself: hosts, ports, and where their endpoints are."""
 
     hosts: Annotated[

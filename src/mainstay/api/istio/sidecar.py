@@ -14,7 +14,7 @@ from mainstay.api.istio.selector import WorkloadSelector
 CaptureMode = Literal["DEFAULT", "IPTABLES", "NONE"]
 
 
-class SidecarPort(Part):
+class SidecarPort(Part, frozen=True):
     """The port of a listener."""
 
     number: Annotated[Port, "Port number."]
@@ -27,7 +27,7 @@ class SidecarPort(Part):
     target_port: Annotated[int | None, "Old field.", NotYet("removed from Istio's API")] = None
 
 
-class IstioIngressListener(Part):
+class IstioIngressListener(Part, frozen=True):
     """An inbound listener and the application behind it."""
 
     port: Annotated[SidecarPort, "Where it listens."]
@@ -42,7 +42,7 @@ class IstioIngressListener(Part):
     connection_pool: Annotated[ConnectionPoolSettings | None, "Limits of connections that come in."] = None
 
 
-class IstioEgressListener(Part, kw_only=True):
+class IstioEgressListener(Part, frozen=True, kw_only=True):
     """An outbound listener and the hosts that are reached through it."""
 
     port: Annotated[SidecarPort | None, "Port to listen on; all ports of the hosts if absent."] = None
@@ -57,7 +57,7 @@ class IstioEgressListener(Part, kw_only=True):
     ]
 
 
-class OutboundTrafficPolicy(Part):
+class OutboundTrafficPolicy(Part, frozen=True):
     """What happens to traffic for unknown hosts."""
 
     mode: Annotated[Literal["REGISTRY_ONLY", "ALLOW_ANY"], "Refuse it, or let it through as it is."] = (
@@ -68,7 +68,7 @@ class OutboundTrafficPolicy(Part):
     )
 
 
-class Sidecar(Part):
+class Sidecar(Part, frozen=True):
     """What a group of proxies sees and where it listens."""
 
     workload_selector: Annotated[

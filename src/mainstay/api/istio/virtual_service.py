@@ -26,7 +26,7 @@ from mainstay.api.define import (
 Percentage = Annotated[float, Range(0, 100), Unit("percent")]
 
 
-class StringMatch(Part):
+class StringMatch(Part, frozen=True):
     """How a text must look. In headers and query parameters, no field at all means that the name must be present."""
 
     exclusive: ClassVar = (OneOf(("exact", "prefix", "regex"), optional=True),)
@@ -35,13 +35,13 @@ class StringMatch(Part):
     regex: Annotated[str | None, "RE2 expression that matches the whole text."] = None
 
 
-class PortSelector(Part):
+class PortSelector(Part, frozen=True):
     """A port of a service."""
 
     number: Annotated[Port, "Port number as clients use it."]
 
 
-class Destination(Part):
+class Destination(Part, frozen=True):
     """A service, or a subset of one."""
 
     host: Annotated[
@@ -53,7 +53,7 @@ class Destination(Part):
     ] = None
 
 
-class HeaderOperations(Part):
+class HeaderOperations(Part, frozen=True):
     """Changes to headers. Values may use Envoy's command operators, e.g. `%REQ(x-id)%`."""
 
     set: Annotated[Labels, "Replace or create."] = {}
@@ -61,14 +61,14 @@ class HeaderOperations(Part):
     remove: Annotated[tuple[str, ...], "Delete."] = ()
 
 
-class Headers(Part):
+class Headers(Part, frozen=True):
     """Header changes of both directions."""
 
     request: Annotated[HeaderOperations | None, "Changes before forwarding."] = None
     response: Annotated[HeaderOperations | None, "Changes before answering."] = None
 
 
-class HTTPRouteDestination(Part):
+class HTTPRouteDestination(Part, frozen=True):
     """A destination with its share of the requests."""
 
     destination: Annotated[Destination, "Where to send requests."]
@@ -76,7 +76,7 @@ class HTTPRouteDestination(Part):
     headers: Annotated[Headers | None, "Header changes for this destination only."] = None
 
 
-class HTTPMatchRequest(Part):
+class HTTPMatchRequest(Part, frozen=True):
     """Conditions on one request, all of which must hold."""
 
     name: Annotated[str | None, "Name, shown in logs."] = None
@@ -97,7 +97,7 @@ class HTTPMatchRequest(Part):
     stat_prefix: Annotated[str | None, "Prefix of statistics.", NotYet("statistics per route")] = None
 
 
-class HTTPRedirect(Part):
+class HTTPRedirect(Part, frozen=True):
     """Answer with a redirect."""
 
     exclusive: ClassVar = (
@@ -115,7 +115,7 @@ class HTTPRedirect(Part):
     redirect_code: Annotated[int, "301, 302, 303, 307 or 308.", Range(301, 308)] = 301
 
 
-class HTTPBody(Part):
+class HTTPBody(Part, frozen=True):
     """Content of a direct response."""
 
     exclusive: ClassVar = (OneOf(("string", "bytes")),)
@@ -127,21 +127,21 @@ class HTTPBody(Part):
     ] = None
 
 
-class HTTPDirectResponse(Part):
+class HTTPDirectResponse(Part, frozen=True):
     """Answer without any destination."""
 
     status: Annotated[int, "HTTP status.", Range(200, 599)]
     body: Annotated[HTTPBody | None, "Content, at most 1 MiB; none if absent."] = None
 
 
-class RegexRewrite(Part):
+class RegexRewrite(Part, frozen=True):
     """Rewrite of the path by a regular expression."""
 
     match: Annotated[str, "RE2 expression; every occurrence is replaced.", Length(1, 1024)]
     rewrite: Annotated[str, "Replacement, with `\\1` for the first group."] = ""
 
 
-class HTTPRewrite(Part):
+class HTTPRewrite(Part, frozen=True):
     """Changes of path and authority before forwarding."""
 
     exclusive: ClassVar = (OneOf(("uri", "uriRegexRewrite"), optional=True),)
@@ -150,7 +150,7 @@ class HTTPRewrite(Part):
     uri_regex_rewrite: Annotated[RegexRewrite | None, "Replaces parts of the path."] = None
 
 
-class HTTPRetry(Part):
+class HTTPRetry(Part, frozen=True):
     """Retries of failed requests."""
 
     attempts: Annotated[Count, "Retries beside the first attempt; 0 switches retries off."]
@@ -163,20 +163,20 @@ class HTTPRetry(Part):
     backoff: Annotated[Duration | None, "Base of the exponential back-off."] = None
 
 
-class Percent(Part):
+class Percent(Part, frozen=True):
     """A share of requests."""
 
     value: Annotated[Percentage, "0 to 100, in steps of 0.0001."] = 0.0
 
 
-class HTTPMirrorPolicy(Part):
+class HTTPMirrorPolicy(Part, frozen=True):
     """A copy of the requests."""
 
     destination: Annotated[Destination, "Where the copies go; their answers are dropped."]
     percentage: Annotated[Percent | None, "Share that is copied; all if absent."] = None
 
 
-class HTTPRoute(Part):
+class HTTPRoute(Part, frozen=True):
     """One rule: any of its matches (none: every request), then one action."""
 
     exclusive: ClassVar = (
@@ -203,7 +203,7 @@ class HTTPRoute(Part):
     headers: Annotated[Headers | None, "Header changes."] = None
 
 
-class L4MatchAttributes(Part):
+class L4MatchAttributes(Part, frozen=True):
     """Conditions on one connection, all of which must hold."""
 
     destination_subnets: Annotated[tuple[str, ...], "IP addresses or CIDR blocks of the destination."] = ()
@@ -214,21 +214,21 @@ class L4MatchAttributes(Part):
     source_namespace: Annotated[str | None, "Namespace of the client's workload."] = None
 
 
-class RouteDestination(Part):
+class RouteDestination(Part, frozen=True):
     """A destination with its share of the connections."""
 
     destination: Annotated[Destination, "Where to send connections."]
     weight: Annotated[Count, "Share relative to the other destinations."] = 0
 
 
-class TCPRoute(Part, kw_only=True):
+class TCPRoute(Part, frozen=True, kw_only=True):
     """One rule for connections."""
 
     match: Annotated[tuple[L4MatchAttributes, ...], "Conditions, any of which suffices."] = ()
     route: Annotated[tuple[RouteDestination, ...], "Destinations by weight.", Length(1, 100)]
 
 
-class VirtualService(Part):
+class VirtualService(Part, frozen=True):
     """How requests and connections for hosts are routed: ordered rules, of which the first fitting one wins."""
 
     hosts: Annotated[

@@ -15,14 +15,14 @@ Seconds = Annotated[int, Range(0, 86_400)]
 PositiveSeconds = Annotated[int, Range(1, 86_400)]
 
 
-class HTTPHeader(Part):
+class HTTPHeader(Part, frozen=True):
     """A header of a probe."""
 
     name: Annotated[str, "Name.", Length(1, 256)]
     value: Annotated[str, "Value."] = ""
 
 
-class HTTPHealthCheck(Part, kw_only=True):
+class HTTPHealthCheck(Part, frozen=True, kw_only=True):
     """GET; 200 to 399 is success."""
 
     path: Annotated[str, "Path."] = "/"
@@ -32,27 +32,27 @@ class HTTPHealthCheck(Part, kw_only=True):
     http_headers: Annotated[tuple[HTTPHeader, ...], "Headers to send.", Length(0, 32)] = ()
 
 
-class TCPHealthCheck(Part, kw_only=True):
+class TCPHealthCheck(Part, frozen=True, kw_only=True):
     """Connecting is success."""
 
     host: Annotated[str | None, "Address to connect to; the application's if absent."] = None
     port: Annotated[Port, "Port of the application."]
 
 
-class ExecHealthCheck(Part):
+class ExecHealthCheck(Part, frozen=True):
     """Running a command with exit status 0 is success."""
 
     command: Annotated[tuple[str, ...], "Program and arguments.", Length(1, 64)]
 
 
-class GrpcHealthCheck(Part):
+class GrpcHealthCheck(Part, frozen=True):
     """`grpc.health.v1` answering SERVING is success."""
 
     port: Annotated[Port, "Port of the application."]
     service: Annotated[str, "Service name to ask for; the whole server if empty."] = ""
 
 
-class ReadinessProbe(Part):
+class ReadinessProbe(Part, frozen=True):
     """How the sidecar finds out whether the application can serve."""
 
     exclusive: ClassVar = (OneOf(("httpGet", "tcpSocket", "exec", "grpc")),)
@@ -67,14 +67,14 @@ class ReadinessProbe(Part):
     grpc: Annotated[GrpcHealthCheck | None, "Probe by gRPC."] = None
 
 
-class GroupMetadata(Part):
+class GroupMetadata(Part, frozen=True):
     """What each registered workload is given."""
 
     labels: Annotated[Labels, "Labels.", Length(0, 256)] = {}
     annotations: Annotated[Labels, "Annotations.", Length(0, 256)] = {}
 
 
-class WorkloadGroup(Part, kw_only=True):
+class WorkloadGroup(Part, frozen=True, kw_only=True):
     """What workloads that register themselves have in common, as a Deployment has for pods."""
 
     metadata: Annotated[GroupMetadata | None, "Labels and annotations of each workload."] = None

@@ -18,7 +18,7 @@ BASE64 = Pattern(r"([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", 
 CERTIFICATE, KEY, AUTHORITIES = "tls.crt", "tls.key", "ca.crt"
 
 
-class GatewaySecret(Part):
+class GatewaySecret(Part, frozen=True):
     """Certificate and key of a gateway. Kept encrypted, shown by no command, and sent only to gateways that use it."""
 
     type: Annotated[

@@ -31,7 +31,7 @@ NAME = Pattern(
 Name = Annotated[str, NAME]
 
 
-class MeshPort(Part, kw_only=True):
+class MeshPort(Part, frozen=True, kw_only=True):
     """A port of a service."""
 
     name: Annotated[str, "Name; a prefix such as `http-` tells the protocol.", Length(0, 63)] = ""
@@ -41,14 +41,14 @@ class MeshPort(Part, kw_only=True):
     ] = None
 
 
-class MeshService(Part):
+class MeshService(Part, frozen=True):
     """A service; its workloads name it."""
 
     name: Annotated[Name, "Name; clients find its address in `<NAME>_ADDR`."]
     ports: Annotated[tuple[MeshPort, ...], "Ports.", Length(1, 16)]
 
 
-class MeshProbe(Part):
+class MeshProbe(Part, frozen=True):
     """How an application shows that it serves."""
 
     path: Annotated[str | None, "HTTP path to GET; a mere TCP connection if absent."] = None
@@ -57,7 +57,7 @@ class MeshProbe(Part):
     failures: Annotated[Count, "Failures in a row that take it out.", Range(1, 100)] = 3
 
 
-class MeshWorkload(Part):
+class MeshWorkload(Part, frozen=True):
     """One application: `instances` processes of `command`, each with an address and a proxy."""
 
     name: Annotated[Name, "Name, unique among workloads and gateways."]
@@ -84,14 +84,14 @@ class MeshWorkload(Part):
     ] = "mainstay"
 
 
-class MeshGateway(Part):
+class MeshGateway(Part, frozen=True):
     """A proxy at the edge, with the label `istio: <name>`."""
 
     name: Annotated[Name, "Name, unique among workloads and gateways."]
     port: Annotated[int, "Port to listen on, 0 any free one.", Range(0, 65_535)] = 0
 
 
-class MeshLoad(Part):
+class MeshLoad(Part, frozen=True):
     """Requests made while the mesh runs, from outside of it."""
 
     to: Annotated[Name, "Gateway."]
@@ -100,7 +100,7 @@ class MeshLoad(Part):
     connections: Annotated[Count, "Connections they share.", Range(1, 1_024)] = 16
 
 
-class MeshStep(Part):
+class MeshStep(Part, frozen=True):
     """A change made while the mesh runs."""
 
     after: Annotated[Duration, "When, counted from the moment that load begins."]
@@ -108,7 +108,7 @@ class MeshStep(Part):
     note: Annotated[str, "Line shown when it happens.", Length(0, 200)] = ""
 
 
-class Mesh(Part, kw_only=True):
+class Mesh(Part, frozen=True, kw_only=True):
     """A mesh on one machine: services, workloads with their commands, gateways, configuration, load and steps. `mainstay
     up` starts all of it and ends all of it."""
 

@@ -15,7 +15,7 @@ TRUST_DOMAIN = Pattern(
 )
 
 
-class MeshSettings(Part):
+class MeshSettings(Part, frozen=True):
     """What holds for the whole mesh. One object, named `default`; without it, the defaults below hold."""
 
     trust_domain: Annotated[

@@ -13,7 +13,7 @@ from mainstay.api.define import Labels, Length, NotYetValue, Part, Port
 Transport = Literal["TCP", "UDP"]
 
 
-class ServicePort(Part):
+class ServicePort(Part, frozen=True):
     """A port of the service."""
 
     name: Annotated[
@@ -30,7 +30,7 @@ class ServicePort(Part):
     protocol: Annotated[Transport, "Transport.", NotYetValue(("UDP",), "UDP")] = "TCP"
 
 
-class Service(Part):
+class Service(Part, frozen=True):
     """A service whose endpoints are workloads of its namespace that carry the selector's labels: connected sidecars and
     WorkloadEntries."""
 

@@ -1,0 +1,1 @@
+"""What Istio's objects refer to, and how they conflict. Pure; a file per kind."""

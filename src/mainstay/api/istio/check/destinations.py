@@ -1,0 +1,101 @@
+"""Whether what routes point at is there: host, port, subset, as seen from a namespace.
+
+In: a host or destination, the namespace of the object that names it, a ``Lookup``. Out: problems, or what was found. Used by the
+checks of VirtualService, DestinationRule and Sidecar.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from mainstay.api.findings import Findings
+from mainstay.api.hosts import complete_host
+from mainstay.api.istio.destination_rule import DestinationRule
+from mainstay.api.istio.virtual_service import Destination
+from mainstay.api.kind import Lookup
+from mainstay.api.node import Path
+from mainstay.model.key import is_visible
+from mainstay.model.service import Service
+
+
+def full_host(text: str, namespace: str, lookup: Lookup) -> str:
+    """Return the full name of a host that was checked when its object was translated."""
+    return complete_host(text.lower().removesuffix("."), namespace, lookup.defaults)
+
+
+def host_covers(pattern: str, host: str) -> bool:
+    """Tell whether a host pattern (``*``, ``*.suffix`` or a name) covers a host, which may be a pattern itself."""
+    return pattern in ("*", host) or (pattern.startswith("*.") and host.endswith(pattern[1:]))
+
+
+def visible_services(host: str, namespace: str, lookup: Lookup) -> list[Service]:
+    """Return services of this very host, or of a wildcard that covers it, which the namespace may use."""
+    found = [each for each in lookup.services(host) if is_visible(each.visible_to, namespace)]
+    rest = host
+    while not found and "." in rest:
+        rest = rest.partition(".")[2]
+        found = [each for each in lookup.services(f"*.{rest}") if is_visible(each.visible_to, namespace)]
+    return found
+
+
+def check_destination(
+    to: Destination, found: Findings, path: Path, lookup: Lookup, *, connections: bool = False
+) -> None:
+    """Report what of a destination is missing; ``connections``: a rule of bytes, which cannot guess a port."""
+    host = full_host(to.host, found.namespace, lookup)
+    services = visible_services(host, found.namespace, lookup)
+    if not services:
+        reason, remedy = _missing(host, found.namespace, lookup)
+        found.add("IST0101", (*path, "host"), reason, remedy)
+        return
+    ports = {port.number for service in services for port in service.ports}
+    if to.port is not None and to.port.number not in ports:
+        known = ", ".join(str(number) for number in sorted(ports))
+        reason = f"{host} has no port {to.port.number}"
+        remedy = f"Use one of {known}" if known else f"Add the port to {services[0].origin}"
+        found.add("MS2003", (*path, "port", "number"), reason, remedy)
+    elif to.port is None and connections and len(ports) > 1:
+        reason = f"{host} has several ports: {', '.join(str(number) for number in sorted(ports))}"
+        found.add("IST0112", path, reason, "Add port.number")
+    if to.subset:
+        _check_subset(to.subset, host, found, (*path, "subset"), lookup)
+
+
+def _check_subset(subset: str, host: str, found: Findings, path: Path, lookup: Lookup) -> None:
+    names = list(subsets_of(host, found.namespace, lookup))
+    if subset in names:
+        return
+    if not names:
+        reason = f"no DestinationRule gives {host} subsets"
+        found.add("IST0101", path, reason, f"Add a DestinationRule with a subset {subset}")
+        return
+    reason = f"{host} has no subset {subset}"
+    found.add(
+        "IST0101", path, reason, f"Use one of {', '.join(sorted(names))}, or add it to the DestinationRule"
+    )
+
+
+def subsets_of(host: str, namespace: str, lookup: Lookup) -> Iterable[str]:
+    """Yield the names of a host's subsets that clients somewhere may see."""
+    for rule in lookup.objects("DestinationRule"):
+        spec: DestinationRule = rule.spec
+        if not spec.subsets or not host_covers(full_host(spec.host, rule.namespace, lookup), host):
+            continue
+        if rule.namespace == namespace or not spec.export_to or set(spec.export_to) & {"*", namespace}:
+            yield from (entry.name for entry in spec.subsets)
+
+
+def _missing(host: str, namespace: str, lookup: Lookup) -> tuple[str, str]:
+    hidden = list(lookup.services(host))
+    if hidden:
+        reason = f"{host} is not visible in namespace {namespace}"
+        return reason, f"Add {namespace} to exportTo of {hidden[0].origin}"
+    known = {
+        service.key.host for service in lookup.all_services() if is_visible(service.visible_to, namespace)
+    }
+    near = difflib.get_close_matches(host, sorted(known), n=1, cutoff=0.7)
+    remedy = (
+        f"Did you mean {near[0]}?" if near else "Add a ServiceEntry or Service for it, or correct the name"
+    )
+    return f"there is no service {host}", remedy

@@ -1,0 +1,1 @@
+"""Mainstay's own objects → facts. Pure; a file per kind."""
