@@ -12,6 +12,7 @@ pub mod plan;
 #[cfg(feature = "python")]
 mod py;
 pub mod route;
+pub mod reactor;
 pub mod snapshot;
 pub mod stream;
 pub mod telemetry;
