@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from mainstay.compile.capability import Capability
@@ -18,6 +17,7 @@ from mainstay.model.key import EndpointSetKey, ObjectKey, ServiceKey, labels_of
 from mainstay.model.protocol import PortProtocol
 from mainstay.model.scope import EgressListener, HostPattern, Scope
 from mainstay.model.service import Service, ServicePort
+from mainstay.xds.server.types import KindStatus, Refused
 
 CART = ServiceKey("shop", "cart.shop.svc.cluster.local")
 PRICES = ServiceKey("shop", "prices.shop.svc.cluster.local")
@@ -32,8 +32,12 @@ class Listener:
     def view_changed(self, view: ProxyView, changed: Names) -> None:
         self.told.append((view, changed))
 
-    def states(self) -> Iterable[tuple[Kind, str, str, str]]:
-        return [("cluster", "c", "refused", "bad")]
+    def status(self) -> dict[Kind, KindStatus]:
+        refused = (Refused("c", b"", "bad"),)
+        return {"cluster": KindStatus(applied=2, pending=1, refused=refused, wildcard=True, names=())}
+
+    def applied(self, kind: Kind) -> dict[str, Resource]:  # noqa: ARG002
+        return {}
 
 
 class NoSecrets:
@@ -155,8 +159,11 @@ def test_status_shows_the_proxys_reason_and_resources_their_state() -> None:
     mesh.connect("front")
     (node,) = mesh.proxies.nodes()
     status = mesh.proxies.show_status(node)
-    assert status["types"]["clusters"]["refused"] == [{"name": "c", "reason": "bad"}]
+    assert status["types"] == {
+        "clusters": {"sent": 3, "pending": 1, "refused": [{"name": "c", "reason": "bad"}]}
+    }
     shown = mesh.proxies.show_resources(node, "cluster")
-    assert shown[0]["state"] == "not asked for"
+    assert {each["state"] for each in shown} == {"pending"}
+    assert mesh.proxies.show_resources(node, "route")[0]["state"] == "not asked for"
     assert shown[0]["resource"]["name"] == shown[0]["name"]
     assert mesh.proxies.find_keys(node, f"outbound|80||{CART.host}")

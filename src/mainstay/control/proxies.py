@@ -8,7 +8,7 @@ only what its identity may have. Built by `main`; everything runs on the loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from mainstay._proto import pool
@@ -17,9 +17,7 @@ from mainstay.compile.traits import Proxy, Step
 from mainstay.control.views import SHAPES, STEPS, Shape, Views
 from mainstay.graph import Graph, Settled
 from mainstay.model.problem import Problem
-from mainstay.telemetry.log import get_log
-
-log = get_log("proxies")
+from mainstay.xds.server.types import KindStatus
 
 Names = Mapping[Kind, frozenset[str]]
 """Names of resources by kind."""
@@ -55,11 +53,11 @@ class ProxyView:
         step = self._step_of.get((kind, name))
         return None if step is None else self._steps(step)
 
-    def names(self, kind: Kind) -> Iterator[str]:
+    def names(self, kind: Kind) -> tuple[str, ...]:
         """All names of a kind, in order."""
         if kind == "secret":
-            return iter(sorted(self._secrets))
-        return (name for each, name in self._step_of if each == kind)
+            return tuple(sorted(self._secrets))
+        return tuple(name for each, name in self._step_of if each == kind)
 
     def find_step(self, kind: Kind, name: str) -> Step | None:
         """The compile step behind a resource."""
@@ -72,8 +70,11 @@ class Subscriber(Protocol):
     def view_changed(self, view: ProxyView, changed: Names) -> None:
         """The view as it is now, and which names differ from the one told before (all, the first time)."""
 
-    def states(self) -> Iterable[tuple[Kind, str, str, str]]:
-        """Of each resource that was sent: kind, name, `applied`, `pending` or `refused`, and the proxy's reason."""
+    def status(self) -> Mapping[Kind, KindStatus]:
+        """What is applied, pending, refused, for each kind that the proxy asked for."""
+
+    def applied(self, kind: Kind) -> Mapping[str, Any]:
+        """What the proxy has taken, by name."""
 
 
 class Secrets(Protocol):
@@ -268,38 +269,38 @@ class Proxies:
         """Kind, state, how many, over all proxies."""
         counts: dict[tuple[str, str], int] = {}
         for node in self._nodes.values():
-            for subscriber in node.streams.values():
-                for kind, _, state, _ in subscriber.states():
-                    counts[(kind, state)] = counts.get((kind, state), 0) + 1
+            for kind, found in _statuses(node):
+                for state, count in (
+                    ("applied", found.applied),
+                    ("pending", found.pending),
+                    ("refused", len(found.refused)),
+                ):
+                    counts[(kind, state)] = counts.get((kind, state), 0) + count
         return [(kind, state, float(count)) for (kind, state), count in sorted(counts.items())]
 
     def show_status(self, node: str) -> dict[str, Any]:
         """Per type how many resources were sent, are pending, and which were refused and why."""
         types: dict[str, dict[str, Any]] = {}
-        for kind, name, state, reason in self._states(self._nodes[node]):
+        for kind, found in _statuses(self._nodes[node]):
             shown = types.setdefault(PLURALS[kind], {"sent": 0, "pending": 0, "refused": []})
-            shown["sent"] += 1
-            if state == "pending":
-                shown["pending"] += 1
-            elif state == "refused":
-                shown["refused"].append({"name": name, "reason": reason})
+            shown["sent"] += found.applied + found.pending
+            shown["pending"] += found.pending
+            shown["refused"] += [{"name": each.name, "reason": each.words} for each in found.refused]
         return {"node": node, "namespace": self._nodes[node].proxy.namespace, "types": types}
 
     def show_resources(self, node: str, kind: Kind) -> list[dict[str, Any]]:
         """What the proxy should have of a kind, with the state of each; secrets without what they hold."""
         known = self._nodes[node]
         view = ProxyView(known.step_of or {}, self._views.steps.get, known.secrets)
-        states = {name: state for each, name, state, _ in self._states(known) if each == kind}
         shown = []
         for name in view.names(kind):
             resource = view.get(kind, name)
             if resource is not None:
-                state = states.get(name, "not asked for")
                 shown.append(
                     {
                         "name": name,
                         "version": resource.version.hex(),
-                        "state": state,
+                        "state": _state_of(known, resource),
                         "resource": show_resource(resource),
                     }
                 )
@@ -317,8 +318,26 @@ class Proxies:
         """Proxies that use a step of some kind."""
         return {name for step, users in self._users.items() if wanted(step) for name in users}
 
-    def _states(self, node: _Node) -> list[tuple[Kind, str, str, str]]:
-        return [each for subscriber in node.streams.values() for each in subscriber.states()]
+
+def _statuses(node: _Node) -> Iterator[tuple[Kind, KindStatus]]:
+    for subscriber in node.streams.values():
+        yield from subscriber.status().items()
+
+
+def _state_of(node: _Node, resource: Resource) -> str:
+    """`applied`, `refused`, `pending`, or `not asked for`."""
+    asked = False
+    for subscriber in node.streams.values():
+        found = subscriber.status().get(resource.kind)
+        if found is None:
+            continue
+        if any(each.name == resource.name and each.version == resource.version for each in found.refused):
+            return "refused"
+        held = subscriber.applied(resource.kind).get(resource.name)
+        if held is not None and held.version == resource.version:
+            return "applied"
+        asked = asked or found.wildcard or resource.name in found.names
+    return "pending" if asked else "not asked for"
 
 
 def show_resource(resource: Resource) -> dict[str, Any]:

@@ -26,6 +26,10 @@ HEALTH_URL = URL_PREFIX + "istio.v1.HealthInformation"
 """A proxy's report on its workload, sent as a request of this type: `error_detail` is set if it is unhealthy (Istio's way)."""
 
 
+DRAINING = "draining"
+"""Words of a report of a workload that is about to stop: it needs no grace when its stream ends."""
+
+
 class Type(msgspec.Struct, frozen=True):
     """`wildcard`: asking for no name means all. `full_state`: in SotW, what a response lacks is gone. `order`: place in which
     changes are sent (make before break); `service` and `method` name the single service."""
