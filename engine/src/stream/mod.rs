@@ -14,7 +14,12 @@
 )]
 
 mod binding;
+mod direction;
+mod head;
 pub mod port;
+#[cfg(test)]
+mod testing;
+mod timeouts;
 
 pub use binding::Binding;
 pub use port::{

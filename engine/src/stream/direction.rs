@@ -1,0 +1,218 @@
+//! One direction of a message: what has come from its source, what has left, what waits in between.
+//!
+//! In: body bytes and trailers as they pass the filters. Out: what can be sent now, and how much credit the source has
+//! earned. Invariant: a source gets credit for a byte once, when it has first left our hands; so what is held here is bounded by
+//! the source's window, plus what a replay may keep.
+
+use crate::message::HeaderBlock;
+
+/// Body bytes kept so that a request can be sent again; a longer one is not retried. Bytes.
+pub const REPLAY_LIMIT: usize = 64 * 1024;
+
+/// How far the source has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stage {
+    /// No head yet.
+    #[default]
+    Head,
+    Body,
+    /// Complete, trailers included.
+    Ended,
+    /// Cut short.
+    Reset,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+pub struct Direction {
+    pub stage: Stage,
+    /// The filter that paused the head, and that the body waits for.
+    pub paused_at: Option<usize>,
+    /// The end has been sent on.
+    pub end_sent: bool,
+    /// Bytes that came, for the record.
+    pub received: u64,
+    trailers: Option<Box<HeaderBlock>>,
+    buffer: Vec<u8>,
+    /// Offset in `buffer` of the first byte not sent.
+    sent: usize,
+    /// Offset in the message of the first byte of `buffer`.
+    base: u64,
+    /// Bytes of the message for which credit was given.
+    granted: u64,
+    keeps: bool,
+}
+
+impl Direction {
+    /// Keeps what is sent, so that `rewind` can send it again.
+    pub fn keep_for_replay(&mut self) {
+        self.keeps = self.base == 0;
+    }
+
+    /// No second sending any more: frees what was kept.
+    pub fn stop_keeping(&mut self) {
+        self.keeps = false;
+        self.discard_sent();
+    }
+
+    /// All that was sent is still here.
+    pub fn can_rewind(&self) -> bool {
+        self.base == 0 && (self.keeps || self.sent == 0)
+    }
+
+    /// To be sent from the beginning.
+    pub fn rewind(&mut self) {
+        self.sent = 0;
+        self.end_sent = false;
+    }
+
+    /// Bytes that wait.
+    pub fn waiting(&self) -> &[u8] {
+        self.buffer.get(self.sent..).unwrap_or(&[])
+    }
+
+    pub fn trailers(&self) -> Option<&HeaderBlock> {
+        self.trailers.as_deref()
+    }
+
+    pub fn set_trailers(&mut self, trailers: Box<HeaderBlock>) {
+        self.trailers = Some(trailers);
+    }
+
+    pub fn trailers_mut(&mut self) -> Option<&mut HeaderBlock> {
+        self.trailers.as_deref_mut()
+    }
+
+    /// Everything is here, and only waits to be sent.
+    pub fn is_complete(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+
+    /// Bytes held.
+    pub fn held(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Bytes that arrived behind others that wait, or before anything can be sent.
+    pub fn hold(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+        self.limit();
+    }
+
+    /// The bytes were offered first of all, and `accepted` of them left at once; the rest waits. Returns the credit earned.
+    pub fn pass(&mut self, bytes: &[u8], accepted: usize) -> usize {
+        let accepted = accepted.min(bytes.len());
+        if self.keeps {
+            self.buffer.extend_from_slice(bytes);
+            return self.advance(accepted);
+        }
+        self.discard_sent();
+        self.base += accepted as u64;
+        self.buffer.extend_from_slice(bytes.get(accepted..).unwrap_or(&[]));
+        self.credit()
+    }
+
+    /// `count` of the waiting bytes have left. Returns the credit earned.
+    pub fn advance(&mut self, count: usize) -> usize {
+        self.sent = (self.sent + count).min(self.buffer.len());
+        let credit = self.credit();
+        if self.keeps {
+            self.limit();
+        } else if self.sent == self.buffer.len() || self.sent > REPLAY_LIMIT / 2 {
+            self.discard_sent();
+        }
+        credit
+    }
+
+    /// The body as a filter has it: what waits, replaced.
+    pub fn replace_waiting(&mut self, bytes: &[u8]) {
+        self.buffer.truncate(self.sent);
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    fn credit(&mut self) -> usize {
+        let left = self.base + self.sent as u64;
+        let credit = left.saturating_sub(self.granted);
+        self.granted = self.granted.max(left);
+        usize::try_from(credit).unwrap_or(usize::MAX)
+    }
+
+    fn limit(&mut self) {
+        if self.keeps && self.buffer.len() > REPLAY_LIMIT {
+            self.stop_keeping();
+        }
+    }
+
+    fn discard_sent(&mut self) {
+        if self.sent == self.buffer.len() {
+            // Freed, not only cleared: an exchange that streams must not hold what it once had to.
+            self.buffer = Vec::new();
+        } else {
+            self.buffer.drain(..self.sent);
+        }
+        self.base += self.sent as u64;
+        self.sent = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_was_kept_is_sent_again_without_new_credit() {
+        let mut direction = Direction::default();
+        direction.keep_for_replay();
+        assert_eq!(direction.pass(b"hello ", 6), 6);
+        direction.hold(b"world");
+        assert_eq!(direction.advance(2), 2);
+        assert!(direction.can_rewind());
+        direction.rewind();
+        assert_eq!(direction.waiting(), b"hello world");
+        assert_eq!((direction.advance(8), direction.advance(3)), (0, 3));
+    }
+
+    #[test]
+    fn long_bodies_give_up_the_replay() {
+        let mut direction = Direction::default();
+        direction.keep_for_replay();
+        direction.pass(&vec![1; REPLAY_LIMIT], REPLAY_LIMIT);
+        assert!(direction.can_rewind());
+        direction.pass(b"x", 1);
+        assert!(!direction.can_rewind());
+        assert_eq!(direction.held(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn credit_in_is_credit_out(
+            keeps in any::<bool>(),
+            steps in proptest::collection::vec((0usize..40_000, 0usize..50_000, 0u8..8), 1..40),
+        ) {
+            let mut direction = Direction::default();
+            if keeps {
+                direction.keep_for_replay();
+            }
+            let (mut given, mut came) = (0, 0);
+            for (size, room, choice) in steps {
+                let bytes = vec![0; size];
+                came += size;
+                if direction.waiting().is_empty() {
+                    given += direction.pass(&bytes, room);
+                } else {
+                    direction.hold(&bytes);
+                    given += direction.advance(room.min(direction.waiting().len()));
+                }
+                if choice == 0 && direction.can_rewind() {
+                    direction.rewind();
+                }
+                prop_assert!(given <= came);
+                prop_assert!(direction.held() <= (came - given) + REPLAY_LIMIT);
+            }
+            let rest = direction.waiting().len();
+            given += direction.advance(rest);
+            prop_assert_eq!(given, came);
+        }
+    }
+}

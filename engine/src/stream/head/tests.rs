@@ -1,0 +1,201 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::message::{PeerCertificate, SpiffeId};
+use crate::plan::ForwardClientCertificate;
+use crate::stream::testing::manager;
+
+fn request(authority: &str, path: &str, fields: &[(&str, &str)]) -> RequestHead {
+    let mut head = RequestHead::default();
+    head.set_method(b"GET");
+    head.set_scheme(b"http");
+    head.set_authority(authority.as_bytes());
+    head.set_path(path.as_bytes());
+    for (name, value) in fields {
+        head.headers.push(name.as_bytes(), value.as_bytes());
+    }
+    head
+}
+
+fn peer(address: &str) -> Peer {
+    Peer {
+        remote: Some(address.parse().unwrap()),
+        local: Some("10.0.0.1:8080".parse().unwrap()),
+        ..Peer::default()
+    }
+}
+
+fn arrive(manager: &plan::HttpConnectionManager, peer: &Peer, head: &mut RequestHead) -> Received {
+    let entrance = Entrance { manager, peer, takes_http1_in_http2: true, own: "spiffe://own" };
+    receive(entrance, head, [u64::MAX, u64::MAX])
+}
+
+fn field<'a>(head: &'a RequestHead, name: &str) -> Option<&'a str> {
+    head.headers.get(&crate::message::Name::new(name)).map(|value| std::str::from_utf8(value).unwrap())
+}
+
+#[test]
+fn edge_believes_its_own_socket_and_strips_what_strangers_say() {
+    let mut manager = manager();
+    manager.use_remote_address = true;
+    let mut head = request(
+        "shop",
+        "/",
+        &[
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-proto", "https"),
+            ("x-envoy-retry-on", "5xx"),
+            ("x-envoy-internal", "true"),
+            ("x-request-id", "theirs"),
+            ("x-envoy-attempt-count", "3"),
+        ],
+    );
+    let received = arrive(&manager, &peer("8.8.4.4:999"), &mut head);
+    let Received::GoOn { client, .. } = received else { panic!("{received:?}") };
+    assert_eq!((client.address, client.is_internal), (Some("8.8.4.4:999".parse().unwrap()), false));
+    for (name, wanted) in [
+        ("x-forwarded-for", Some("6.6.6.6,8.8.4.4")),
+        ("x-forwarded-proto", Some("http")),
+        ("x-envoy-retry-on", None),
+        ("x-envoy-internal", None),
+        ("x-envoy-external-address", Some("8.8.4.4")),
+        ("x-request-id", Some("ffffffff-ffff-4fff-bfff-ffffffffffff")),
+        ("x-envoy-attempt-count", Some("3")),
+    ] {
+        assert_eq!(field(&head, name), wanted, "{name}");
+    }
+}
+
+#[test]
+fn forwarded_addresses_count_from_the_trusted_end() {
+    for (use_remote, hops, forwarded, wanted) in [
+        (false, 0, "1.1.1.1, 2.2.2.2", "2.2.2.2:0"),
+        (false, 1, "1.1.1.1, 2.2.2.2", "1.1.1.1:0"),
+        (false, 0, "nonsense", "8.8.8.8:1"),
+        (true, 1, "1.1.1.1, 2.2.2.2", "2.2.2.2:0"),
+        (true, 2, "1.1.1.1, 2.2.2.2", "1.1.1.1:0"),
+        (true, 3, "1.1.1.1, 2.2.2.2", "8.8.8.8:1"),
+        (true, 0, "1.1.1.1", "8.8.8.8:1"),
+    ] {
+        let mut manager = manager();
+        (manager.use_remote_address, manager.xff_trusted_hops) = (use_remote, hops);
+        let mut head = request("shop", "/", &[("x-forwarded-for", forwarded)]);
+        let Received::GoOn { client, .. } = arrive(&manager, &peer("8.8.8.8:1"), &mut head) else { panic!() };
+        assert_eq!(client.address, Some(wanted.parse().unwrap()), "{use_remote} {hops} {forwarded}");
+    }
+}
+
+#[test]
+fn one_private_forwarded_address_is_inside_and_may_steer() {
+    let mut head = request("shop", "/", &[("x-forwarded-for", "10.1.2.3"), ("x-envoy-retry-on", "5xx")]);
+    let Received::GoOn { client, .. } = arrive(&manager(), &peer("10.0.0.9:1"), &mut head) else { panic!() };
+    assert!(client.is_internal);
+    assert_eq!(
+        (field(&head, "x-envoy-internal"), field(&head, "x-envoy-retry-on")),
+        (Some("true"), Some("5xx"))
+    );
+}
+
+#[test]
+fn original_protocol_is_believed_from_the_mesh_only() {
+    let identity = SpiffeId::parse("spiffe://cluster.local/ns/a/sa/b");
+    for (identity, protocol, value, wanted) in [
+        (identity.clone(), Protocol::Http2, "HTTP/1.1", Some(Protocol::Http11)),
+        (None, Protocol::Http2, "HTTP/1.1", None),
+        (identity.clone(), Protocol::Http11, "HTTP/1.1", None),
+        (identity, Protocol::Http2, "HTTP/1.0", None),
+    ] {
+        let mut head = request("shop", "/", &[("mainstay-orig-proto", value)]);
+        head.protocol = protocol;
+        let peer = Peer { identity, ..peer("10.0.0.9:1") };
+        let Received::GoOn { carried, .. } = arrive(&manager(), &peer, &mut head) else { panic!() };
+        assert_eq!((carried, field(&head, "mainstay-orig-proto")), (wanted, None));
+    }
+}
+
+#[test]
+fn client_certificate_field_follows_its_mode() {
+    use ForwardClientCertificate as Mode;
+    let certificate = PeerCertificate {
+        uris: vec!["spiffe://c/x".into()],
+        digest: "d1".into(),
+        ..PeerCertificate::default()
+    };
+    let ours = "By=spiffe://own;Hash=d1;URI=spiffe://c/x";
+    let appended = format!("By=them,{ours}");
+    for (mode, is_mutual, wanted) in [
+        (Mode::Sanitize, true, None),
+        (Mode::ForwardOnly, true, Some("By=them")),
+        (Mode::ForwardOnly, false, None),
+        (Mode::AppendForward, true, Some(appended.as_str())),
+        (Mode::AppendForward, false, None),
+        (Mode::SanitizeSet, true, Some(ours)),
+        (Mode::AlwaysForwardOnly, false, Some("By=them")),
+    ] {
+        let mut manager = manager();
+        manager.forward_client_certificate = mode;
+        manager.client_certificate_details.uri = true;
+        let mut peer = peer("10.0.0.9:1");
+        peer.certificate = is_mutual.then(|| Arc::new(certificate.clone()));
+        let mut head = request("shop", "/", &[("x-forwarded-client-cert", "By=them")]);
+        arrive(&manager, &peer, &mut head);
+        assert_eq!(field(&head, "x-forwarded-client-cert"), wanted, "{mode:?} {is_mutual}");
+    }
+}
+
+#[test]
+fn ports_are_stripped_where_the_plan_says_so() {
+    for (any, matching, authority, wanted) in [
+        (true, false, "shop:1", "shop"),
+        (false, true, "shop:8080", "shop"),
+        (false, true, "shop:1", "shop:1"),
+        (true, true, "[::1]", "[::1]"),
+        (true, false, "[::1]:80", "[::1]"),
+        (false, false, "shop:8080", "shop:8080"),
+    ] {
+        let mut manager = manager();
+        (manager.strip_any_host_port, manager.strip_matching_host_port) = (any, matching);
+        let mut head = request(authority, "/", &[]);
+        arrive(&manager, &peer("10.0.0.9:1"), &mut head);
+        assert_eq!(head.authority(), wanted.as_bytes());
+    }
+}
+
+#[test]
+fn paths_are_refused_or_redirected_before_any_route() {
+    let mut manager = manager();
+    manager.escaped_slashes = "reject".into();
+    let refused = arrive(&manager, &peer("10.0.0.9:1"), &mut request("shop", "/a%2Fb", &[]));
+    assert_eq!(refused, Received::Refused(400, "path_normalization_failed"));
+    manager.escaped_slashes = "unescape_and_redirect".into();
+    let sent = arrive(&manager, &peer("10.0.0.9:1"), &mut request("shop", "/a%2Fb?x", &[]));
+    assert_eq!(sent, Received::Redirected(b"/a/b?x".to_vec()));
+    let mut grpc = request("shop", "/a%2Fb", &[("content-type", "application/grpc")]);
+    assert_eq!(
+        arrive(&manager, &peer("10.0.0.9:1"), &mut grpc),
+        Received::Refused(400, "path_normalization_failed")
+    );
+    assert_eq!(
+        arrive(&manager, &peer("10.0.0.9:1"), &mut request("", "/", &[])),
+        Received::Refused(400, "missing_host_header")
+    );
+}
+
+#[test]
+fn responses_carry_who_and_when() {
+    let mut manager = manager();
+    manager.server_name = Some("mainstay".into());
+    let request = request("shop", "/", &[]);
+    let mut head = ResponseHead::with_status(200);
+    head.headers.push(b"server", b"python");
+    send(&manager, &request, &mut head, b"now", false);
+    assert_eq!(head.headers.all_id(NameId::SERVER).collect::<Vec<_>>(), [b"mainstay"]);
+    assert_eq!(head.headers.get_id(NameId::DATE), Some(&b"now"[..]));
+    manager.server_name_if_absent = true;
+    let mut head = ResponseHead::with_status(200);
+    head.headers.push(b"server", b"python");
+    head.headers.push(b"date", b"then");
+    send(&manager, &request, &mut head, b"now", false);
+    assert_eq!(head.headers.get_id(NameId::SERVER), Some(&b"python"[..]));
+    assert_eq!(head.headers.all_id(NameId::DATE).collect::<Vec<_>>(), [b"then"]);
+}
