@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import click
@@ -14,14 +12,7 @@ from mainstay.cli.context import DEFAULT_CONTEXT, read_context
 from mainstay.cli.options import output_option
 from mainstay.cli.output import show_data
 from mainstay.settings import OperatorError
-
-
-def client_version() -> str:
-    """The installed package's version; `unknown` when run from sources that were never installed."""
-    try:
-        return installed_version("mainstay")
-    except PackageNotFoundError:
-        return "unknown"
+from mainstay.settings.version import program_version
 
 
 @click.command()
@@ -35,7 +26,7 @@ def client_version() -> str:
 @output_option
 def version(context: Path, output: str) -> int:
     """Show the versions of this program and of the control plane."""
-    told = {"client": client_version(), "python": platform.python_version()}
+    told = {"client": program_version(), "python": platform.python_version()}
     try:
         told["controlPlane"] = Client(read_context(context)).call("GET", "/v1/version")["version"]
     except OperatorError as error:
