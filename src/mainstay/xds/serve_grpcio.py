@@ -31,8 +31,10 @@ from mainstay.xds.server.types import (
     Peer,
     RequestReceived,
     Resource,
+    Send,
     SetTimer,
     Tick,
+    TurnCame,
     UnknownType,
     View,
     ViewChanged,
@@ -224,6 +226,9 @@ class XdsServer:
                     if stream.end is None:
                         self._ring.push(stream, command.urgency)
                         self._work.set()
+                case Send():
+                    stream.message = command.message
+                    stream.wake.set()
                 case Demanded():
                     if stream.opened:
                         self._owner.demanded(stream, command)
@@ -252,9 +257,7 @@ class XdsServer:
 
     def _compose(self, stream: Stream) -> None:
         if stream.end is None and stream.message is None:
-            stream.message = stream.machine.next_message(self._now())
-            if stream.message is not None:
-                stream.wake.set()
+            self.tell(stream, TurnCame())
 
     def _set_timer(self, stream: Stream, at: int) -> None:
         if stream.timer is not None:

@@ -1,32 +1,455 @@
-"""The server machine: one stream, ADS or a single service, of either variant."""
+"""The server machine: one stream, ADS or a single service, of either variant.
+
+In: events (`types`), the time in ms. Out: commands. Invariants: of each kind at most one response waits for its verdict; what
+changes meanwhile is kept as names, so that a slow client holds no messages and gets the newest state; a refused version is not
+sent again, any other is; nothing is sent before it has what it refers to, nothing taken away while the client needs it (`order`).
+SotW: any nonce but the newest is stale. Delta: subscriptions always count, only the verdict of a stale nonce is ignored.
+
+Called by `serve_grpcio`; the publisher gives it its view.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from mainstay.xds.server.types import Command, Event, KindStatus, Resource
-from mainstay.xds.types import Kind, Variant
+from mainstay.xds import messages
+from mainstay.xds.messages import DeltaRequest, SotwRequest
+from mainstay.xds.server.compose import Plan, compose
+from mainstay.xds.server.ledger import Claimed, Ledger
+from mainstay.xds.server.order import NOW, wait_of_upsert, waits_of_removals
+from mainstay.xds.server.subscriptions import Change, Subscriptions
+from mainstay.xds.server.types import (
+    Answered,
+    Close,
+    Command,
+    Demanded,
+    Event,
+    HealthReported,
+    KindStatus,
+    Opened,
+    Refused,
+    RequestReceived,
+    Resource,
+    Send,
+    SetTimer,
+    Tick,
+    TurnCame,
+    UnknownType,
+    View,
+    ViewChanged,
+    Work,
+    WriteFinished,
+)
+from mainstay.xds.types import HEALTH_URL, KIND_OF_URL, TYPES, Kind, Type, Variant
+
+WRITE_MS = 30_000
+"""Longest time without progress of a write."""
+VERDICT_MS = 60_000
+"""Longest time without a verdict on a response."""
+CUT_BYTES = 512 * 1024
+"""Messages are cut at this size, where the variant allows it."""
+
+URGENT, ENDPOINTS, CHANGES, FIRST_LOAD = range(4)
+
+_SETTLED: Resource = Claimed("", "")
+"""Stands for: nothing has to be said."""
+
+_INVALID_ARGUMENT = 3
+_UNAVAILABLE = 14
+
+
+class _Channel:
+    """One kind. `dirty`: names that may differ. `asked`: those to be answered whatever they are. `owed`: an answer is due
+    even if it is empty. `held`: names that wait for others, and since when. `resumes`: SotW version the client came with."""
+
+    __slots__ = ("asked", "dirty", "held", "ledger", "owed", "resumes", "row", "subscriptions")
+
+    def __init__(self, row: Type) -> None:
+        self.row = row
+        self.subscriptions = Subscriptions()
+        self.ledger = Ledger()
+        self.dirty: set[str] = set()
+        self.asked: set[str] = set()
+        self.held: dict[str, int] = {}
+        self.owed = False
+        self.resumes = ""
+
+    @property
+    def has_work(self) -> bool:
+        return self.ledger.under_way is None and (self.owed or bool(self.dirty))
+
+    def settle(self, name: str) -> None:
+        """Nothing is left to be said about this name."""
+        self.dirty.discard(name)
+        self.asked.discard(name)
+        self.held.pop(name, None)
 
 
 class ServerStream:
-    """See the module."""
+    """See the module. `kinds` are those the stream may carry."""
 
     def __init__(self, variant: Variant, kinds: tuple[Kind, ...]) -> None:
-        self._variant = variant
-        self._kinds = kinds
+        self._variant: Variant = variant
+        self._channels: dict[Kind, _Channel] = {kind: _Channel(TYPES[kind]) for kind in kinds}
+        self._sequence = sorted(kinds, key=lambda kind: (kind != "secret", TYPES[kind].order))
+        self._view: View | None = None
+        self._known = False
+        self._resumed = False
+        self._unknown: set[str] = set()
+        self._writing: int | None = None
+        self._timer_at: int | None = None
+        self._ended = False
 
     def handle(self, event: Event, now: int) -> list[Command]:
         """The next step."""
-        raise NotImplementedError
-
-    def next_message(self, now: int) -> bytes | None:
-        """The next message, composed from the newest view; None if there is nothing to send now."""
-        raise NotImplementedError
+        out: list[Command] = []
+        if self._ended:
+            return out
+        match event:
+            case RequestReceived():
+                self._request(event.message, out)
+            case ViewChanged():
+                self._change_view(event.view, event.names)
+            case TurnCame():
+                self._take_turn(now, out)
+                return out
+            case WriteFinished():
+                self._writing = None
+            case Tick():
+                self._timer_at = None
+                self._check_patience(now, out)
+        self._ended = any(isinstance(command, Close) for command in out)
+        urgency = self._urgency()
+        if urgency is not None and not self._ended:
+            out.append(Work(urgency))
+        return out
 
     def status(self) -> dict[Kind, KindStatus]:
         """What is applied, pending, refused, for each kind asked for."""
-        raise NotImplementedError
+        return {
+            kind: KindStatus(
+                len(channel.ledger.taken),
+                len(channel.dirty)
+                + (len(channel.ledger.under_way.sent) if channel.ledger.under_way is not None else 0),
+                tuple(channel.ledger.refused[name] for name in sorted(channel.ledger.refused)),
+                channel.subscriptions.wildcard,
+                tuple(sorted(channel.subscriptions.names)),
+            )
+            for kind, channel in self._channels.items()
+            if channel.subscriptions.started
+        }
 
     def applied(self, kind: Kind) -> Mapping[str, Resource]:
-        """What the proxy has taken, by name; a resumed proxy's resources as far as they equal the view's."""
-        raise NotImplementedError
+        """What the proxy has taken, by name; of what it brought along and is not ours, the version alone."""
+        return self._channels[kind].ledger.taken if kind in self._channels else {}
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    def _request(self, data: bytes, out: list[Command]) -> None:
+        request: SotwRequest | DeltaRequest
+        try:
+            request = (
+                messages.decode_sotw_request(data)
+                if self._variant == "sotw"
+                else messages.decode_delta_request(data)
+            )
+        except ValueError as error:
+            out.append(Close(_INVALID_ARGUMENT, f"the request cannot be read: {error}"))
+            return
+        if not self._known:
+            if request.node is None or not request.node.id:
+                out.append(Close(_INVALID_ARGUMENT, "the first request of a stream has to carry its node"))
+                return
+            self._known = True
+            out.append(Opened(request.node))
+        if request.url == HEALTH_URL:
+            out.append(HealthReported(request.error is None, request.error or ""))
+            return
+        channel = self._channel_of(request.url)
+        if channel is None:
+            if request.url not in self._unknown and len(self._unknown) < 100:
+                self._unknown.add(request.url)
+                out.append(UnknownType(request.url))
+        elif isinstance(request, SotwRequest):
+            self._request_sotw(channel, request, out)
+        else:
+            self._request_delta(channel, request, out)
+
+    def _channel_of(self, url: str) -> _Channel | None:
+        """The kind of a request; a single service's may leave it out."""
+        if not url and len(self._channels) == 1:
+            return next(iter(self._channels.values()))
+        kind = KIND_OF_URL.get(url)
+        return self._channels.get(kind) if kind is not None else None
+
+    def _request_sotw(self, channel: _Channel, request: SotwRequest, out: list[Command]) -> None:
+        first = not channel.subscriptions.started
+        if request.nonce and request.nonce != channel.ledger.last_nonce and not first:
+            return
+        if request.nonce and not first:
+            self._take_verdict(channel, request.error, out)
+        if first:
+            channel.resumes = request.version
+            self._resumed = self._resumed or bool(request.version)
+        change = channel.subscriptions.take_sotw(channel.row, request)
+        channel.owed = channel.owed or (first and channel.row.full_state)
+        self._apply(channel, change, out)
+
+    def _request_delta(self, channel: _Channel, request: DeltaRequest, out: list[Command]) -> None:
+        first = not channel.subscriptions.started
+        under_way = channel.ledger.under_way
+        if under_way is not None and request.nonce == under_way.nonce:
+            self._take_verdict(channel, request.error, out)
+        if not first and not request.subscribe and not request.unsubscribe:
+            return
+        change = channel.subscriptions.take_delta(channel.row, request)
+        if first:
+            held = {
+                name: version for name, version in request.held.items() if channel.subscriptions.covers(name)
+            }
+            channel.ledger.claim(held)
+            channel.dirty.update(held)
+            self._resumed = self._resumed or bool(held)
+        channel.owed = channel.owed or (change.began_wildcard and not channel.ledger.taken)
+        self._apply(channel, change, out)
+
+    def _take_verdict(self, channel: _Channel, error: str | None, out: list[Command]) -> None:
+        refused: tuple[Refused, ...] = ()
+        under_way = channel.ledger.under_way
+        if under_way is None:
+            return
+        if error is None:
+            channel.ledger.accept()
+        else:
+            refused = channel.ledger.refuse(error)
+        names = {each.name for each in refused}
+        accepted = tuple(
+            (name, resource.version)
+            for name, resource in under_way.sent.items()
+            if resource is not None and name not in names
+        )
+        removed = tuple(name for name, resource in under_way.sent.items() if resource is None)
+        out.append(Answered(channel.row.kind, accepted, removed, refused))
+
+    def _apply(self, channel: _Channel, change: Change, out: list[Command]) -> None:
+        left = list(change.left)
+        if change.left_wildcard:
+            left += [name for name in channel.ledger.taken if not channel.subscriptions.covers(name)]
+        for name in left:
+            channel.ledger.forget(name)
+            channel.settle(name)
+        channel.asked.update(change.asked)
+        channel.dirty.update(change.asked)
+        if change.began_wildcard and self._view is not None:
+            channel.dirty.update(self._view.names(channel.row.kind))
+        if change.added or change.left:
+            out.append(Demanded(channel.row.kind, change.added, change.left))
+
+    # --- views ----------------------------------------------------------------------------------------------------
+
+    def _change_view(self, view: View, names: Mapping[Kind, Collection[str]] | None) -> None:
+        known, self._view = self._view is not None, view
+        for kind, channel in self._channels.items():
+            covers = channel.subscriptions.covers
+            if names is not None and known:
+                channel.dirty.update(name for name in names.get(kind, ()) if covers(name))
+                continue
+            candidates = channel.subscriptions.names | channel.ledger.taken.keys()
+            if channel.ledger.under_way is not None:
+                candidates |= channel.ledger.under_way.sent.keys()
+            if channel.subscriptions.wildcard:
+                candidates |= set(view.names(kind))
+            channel.dirty.update(name for name in candidates if self._may_differ(channel, name))
+
+    def _may_differ(self, channel: _Channel, name: str) -> bool:
+        assert self._view is not None
+        current, have = self._current(self._view, channel, name), channel.ledger.taken.get(name)
+        under_way = channel.ledger.under_way
+        if under_way is not None and name in under_way.sent:
+            return True
+        if current is None or have is None:
+            return current is not have
+        return current.version != have.version
+
+    @staticmethod
+    def _current(view: View, channel: _Channel, name: str) -> Resource | None:
+        """What the client should have of a name: a wildcard brings the scope, anything beyond has to be named."""
+        kind = channel.row.kind
+        if name in channel.subscriptions.names or name in view.names(kind):
+            return view.get(kind, name)
+        return None
+
+    # --- turns ----------------------------------------------------------------------------------------------------
+
+    def _urgency(self) -> int | None:
+        """The class of the most urgent work; None if there is none, or the last message is not out yet."""
+        if self._view is None or self._writing is not None:
+            return None
+        classes = [self._class_of(channel) for channel in self._channels.values() if channel.has_work]
+        return min(classes, default=None)
+
+    def _class_of(self, channel: _Channel) -> int:
+        if channel.row.kind == "secret":
+            return URGENT
+        if not channel.ledger.last_nonce:
+            return FIRST_LOAD
+        if channel.row.kind != "endpoint":
+            return CHANGES
+        return URGENT if self._takes_away(channel) else ENDPOINTS
+
+    def _takes_away(self, channel: _Channel) -> bool:
+        """Whether endpoints have gone, as far as a glance shows (the resource became shorter)."""
+        assert self._view is not None
+        for name in list(channel.dirty)[:8]:
+            current, have = self._view.get("endpoint", name), channel.ledger.taken.get(name)
+            if have is not None and (current is None or len(current.body) < len(have.body)):
+                return True
+        return False
+
+    def _take_turn(self, now: int, out: list[Command]) -> None:
+        view = self._view
+        if view is None or self._writing is not None:
+            return
+        due: list[int] = []
+        for kind in self._sequence:
+            channel = self._channels[kind]
+            if not channel.has_work:
+                continue
+            plan = self._plan(view, channel, now, due)
+            if plan is None:
+                continue
+            sent: dict[str, Resource | None] = {each.name: each for each in plan.upserts}
+            sent.update(dict.fromkeys(plan.removals))
+            for name in sent:
+                channel.settle(name)
+            channel.owed = False
+            nonce = channel.ledger.begin(sent, now)
+            out.append(Send(kind, compose(self._variant, channel.row, plan, nonce)))
+            self._writing = now
+            break
+        nearest = min(due, default=None)
+        if nearest is not None and (self._timer_at is None or nearest < self._timer_at):
+            self._timer_at = nearest
+            out.append(SetTimer(nearest))
+
+    def _plan(self, view: View, channel: _Channel, now: int, due: list[int]) -> Plan | None:
+        """What to send of one kind now; None for nothing. Names that have to wait stay dirty."""
+        if self._resumes_unchanged(view, channel):
+            return None
+        upserts: list[Resource] = []
+        removals: list[str] = []
+        size, waiting = 0, False
+        for name in sorted(channel.dirty):
+            resource = self._pending(view, channel, name)
+            if resource is None:
+                removals.append(name)
+                continue
+            if resource is _SETTLED:
+                channel.settle(name)
+                continue
+            wait = wait_of_upsert(self._channels, view, channel.row.kind, resource)
+            if self._is_held(channel, name, wait, now, due):
+                waiting = waiting or wait is not None
+            elif size + len(resource.body) > CUT_BYTES and upserts and not self._is_whole(channel):
+                removals.clear()  # they come last, with the rest
+                break
+            else:
+                size += len(resource.body)
+                upserts.append(resource)
+        if channel.owed and waiting:
+            return None  # the first answer comes whole
+        removals = self._ready_removals(channel, removals, now, due)
+        if self._variant == "sotw" and not channel.row.full_state:
+            self._drop_silently(channel, removals)
+            removals = []
+        if not upserts and not removals and not channel.owed:
+            return None
+        listed = self._list_all(channel, upserts, removals) if self._is_whole(channel) else upserts
+        return Plan(tuple(upserts), tuple(removals), tuple(listed))
+
+    def _pending(self, view: View, channel: _Channel, name: str) -> Resource | None:
+        """What is to be sent of a name: a resource, None for a removal, `_SETTLED` for nothing."""
+        if not channel.subscriptions.covers(name):
+            return _SETTLED
+        current, have = self._current(view, channel, name), channel.ledger.taken.get(name)
+        if current is None:
+            channel.ledger.refused.pop(name, None)
+            return None if have is not None or name in channel.asked else _SETTLED
+        if have is not None and have.version == current.version:
+            channel.ledger.refused.pop(name, None)
+            channel.ledger.confirm(current)
+            if isinstance(have, Claimed):  # it was asked for in order to resume
+                return _SETTLED
+        return current if name in channel.asked or channel.ledger.is_new(current) else _SETTLED
+
+    def _is_held(self, channel: _Channel, name: str, wait: int | None, now: int, due: list[int]) -> bool:
+        if wait == NOW:
+            return False
+        since = channel.held.setdefault(name, now)
+        if wait is None:
+            return True
+        if now - since >= wait:
+            return False
+        due.append(since + wait)
+        return True
+
+    def _ready_removals(self, channel: _Channel, names: list[str], now: int, due: list[int]) -> list[str]:
+        if not names:
+            return names
+        for_all, of_name = waits_of_removals(self._channels, channel.row.kind, self._resumed)
+        ready: list[str] = []
+        for name in names:
+            wait: int | None = NOW
+            if name in channel.ledger.taken:
+                wait = of_name.get(name, NOW)
+                wait = None if wait is None else max(wait, for_all)
+            if not self._is_held(channel, name, wait, now, due):
+                ready.append(name)
+        return ready
+
+    @staticmethod
+    def _drop_silently(channel: _Channel, names: list[str]) -> None:
+        """In SotW, of a kind without full state, nothing can say that a resource has gone."""
+        for name in names:
+            channel.ledger.taken.pop(name, None)
+            channel.settle(name)
+
+    def _is_whole(self, channel: _Channel) -> bool:
+        return self._variant == "sotw" and channel.row.full_state
+
+    @staticmethod
+    def _list_all(channel: _Channel, upserts: list[Resource], removals: list[str]) -> list[Resource]:
+        """All that a SotW response of full state has to hold: what is new, and what the client works with and may keep."""
+        listed = {**channel.ledger.taken, **{each.name: each for each in upserts}}
+        for name in removals:
+            listed.pop(name, None)
+        return [listed[name] for name in sorted(listed) if channel.subscriptions.covers(name)]
+
+    def _resumes_unchanged(self, view: View, channel: _Channel) -> bool:
+        """Whether a SotW client came with the very state that it would be sent: nothing has to be said then."""
+        version, channel.resumes = channel.resumes, ""
+        wanted = channel.subscriptions
+        if not version or not channel.owed or not wanted.wildcard or wanted.names:
+            return False
+        found = [view.get(channel.row.kind, name) for name in sorted(view.names(channel.row.kind))]
+        listed = tuple(each for each in found if each is not None)
+        if Plan((), (), listed).version != version:
+            return False
+        for each in listed:
+            channel.ledger.confirm(each)
+        channel.owed = False
+        channel.dirty.clear()
+        return True
+
+    # --- patience -------------------------------------------------------------------------------------------------
+
+    def _check_patience(self, now: int, out: list[Command]) -> None:
+        if self._writing is not None and now - self._writing >= WRITE_MS:
+            out.append(Close(_UNAVAILABLE, f"the proxy did not read for {WRITE_MS // 1_000} s"))
+            return
+        for kind, channel in self._channels.items():
+            under_way = channel.ledger.under_way
+            if under_way is not None and now - under_way.since >= VERDICT_MS:
+                words = f"the proxy did not answer a response of {kind}s within {VERDICT_MS // 1_000} s"
+                out.append(Close(_UNAVAILABLE, words))
+                return

@@ -1,12 +1,12 @@
 """What the server machine is told, what it asks for, and what a view has to be able to do.
 
-In: events, from the wire and from whoever publishes. Out: commands, to be carried out in order. Messages are pulled instead
-(`ServerStream.next_message`), when a stream's turn comes, so that they are composed from the newest view.
+In: events, from the wire and from whoever publishes. Out: commands, to be carried out in order. A message is composed only when
+the stream's turn comes (`TurnCame`), from the newest view.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from typing import Protocol
 
 import msgspec
@@ -46,7 +46,7 @@ class View(Protocol):
     def get(self, kind: Kind, name: str) -> Resource | None:
         """A resource, also one outside the scope that may be had by name; None if it does not exist for this proxy."""
 
-    def names(self, kind: Kind) -> Collection[str]:
+    def names(self, kind: Kind) -> Set[str]:
         """What a wildcard brings."""
 
 
@@ -73,6 +73,10 @@ class ViewChanged(msgspec.Struct, frozen=True):
     names: Mapping[Kind, Collection[str]] | None = None
 
 
+class TurnCame(msgspec.Struct, frozen=True):
+    """It is this stream's turn: one `Send`, or nothing."""
+
+
 class WriteFinished(msgspec.Struct, frozen=True):
     """The last message has left our hands."""
 
@@ -81,7 +85,7 @@ class Tick(msgspec.Struct, frozen=True):
     """Time has passed: the time of `SetTimer` came, or a few seconds went by."""
 
 
-Event = RequestReceived | ViewChanged | WriteFinished | Tick
+Event = RequestReceived | ViewChanged | TurnCame | WriteFinished | Tick
 
 # --- commands -----------------------------------------------------------------------------------------------------
 
@@ -96,6 +100,13 @@ class Work(msgspec.Struct, frozen=True):
     """There is something to send: give the stream a turn, of this class (0 is the most urgent)."""
 
     urgency: int
+
+
+class Send(msgspec.Struct, frozen=True):
+    """One response. Nothing more is sent before its `WriteFinished`."""
+
+    kind: Kind
+    message: bytes
 
 
 class Demanded(msgspec.Struct, frozen=True):
@@ -149,7 +160,7 @@ class Close(msgspec.Struct, frozen=True):
     reason: str
 
 
-Command = Opened | Work | Demanded | Answered | HealthReported | UnknownType | SetTimer | Close
+Command = Opened | Work | Send | Demanded | Answered | HealthReported | UnknownType | SetTimer | Close
 
 
 class KindStatus(msgspec.Struct, frozen=True):
