@@ -17,7 +17,6 @@ from typing import Any
 import grpc
 import msgspec
 
-from mainstay.api.kinds import KINDS
 from mainstay.control.debug import LagWatch
 from mainstay.control.listening import LOOPBACK, HttpServer, bind, port_of
 from mainstay.control.loop import Loop, time_of_day
@@ -25,11 +24,7 @@ from mainstay.control.metrics import ControlMetrics
 from mainstay.control.pages import build_pages
 from mainstay.control.plane import Plane
 from mainstay.control.rest.access import write_context
-from mainstay.control.rest.app import build_app
-from mainstay.control.rest.changes import change_routes
-from mainstay.control.rest.objects import ObjectRoutes
-from mainstay.control.rest.openapi import build_openapi
-from mainstay.control.rest.operator import operator_routes
+from mainstay.control.rest.build import build_rest
 from mainstay.control.streams import Streams
 from mainstay.identity.audit import AuditTrail
 from mainstay.identity.gateway_secrets import open_vault
@@ -102,7 +97,7 @@ async def serve(settings: ServeSettings) -> int:
         plane.proxies.count_states,
     )
     credential = write_context(settings.api.context, f"http://{LOOPBACK}:{port_of(api_socket)}")
-    rest = HttpServer(_build_rest(plane, credential), api_socket)
+    rest = HttpServer(build_rest(plane, credential), api_socket)
     pages = HttpServer(build_pages(metrics.render, plane.graph, plane.waiting), metrics_socket)
 
     loop.spawn("lag watch", lag.run(), vital=False)
@@ -126,18 +121,6 @@ async def serve(settings: ServeSettings) -> int:
         await asyncio.to_thread(store.close)
         trail.close()
     return 0
-
-
-def _build_rest(plane: Plane, credential: str) -> Any:
-    stored = [kind for kind in KINDS if kind.stored]
-    version = program_version()
-    objects = ObjectRoutes(plane.store, plane.admission, plane.status_of)
-    routes = [
-        *change_routes(plane.admission),
-        *objects.routes(),
-        *operator_routes(plane.proxies, plane.graph, plane.intake, plane.problems, plane.waiting, version),
-    ]
-    return build_app(routes, build_openapi(stored, version), lambda: not plane.waiting(), credential)
 
 
 def _prepare_state(path: Path) -> Path:

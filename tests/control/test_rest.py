@@ -1,0 +1,194 @@
+"""The REST API over a whole control plane in process, asked as any client would."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import httpx
+import pytest
+
+from mainstay.control.loop import Loop
+from mainstay.control.plane import Plane
+from mainstay.control.rest.build import build_rest
+from mainstay.identity.gateway_secrets import Vault
+from mainstay.settings.serve import ServeSettings
+from mainstay.store import MemoryStore
+
+CREDENTIAL = "c" * 40
+SERVICES = "/apis/mainstay.dev/v1alpha1/namespaces/shop/services"
+CART: dict[str, Any] = {
+    "apiVersion": "mainstay.dev/v1alpha1",
+    "kind": "Service",
+    "metadata": {"name": "cart", "namespace": "shop"},
+    "spec": {"ports": [{"name": "http", "number": 80}], "selector": {"app": "cart"}},
+}
+
+
+def play(scenario: Callable[[httpx.AsyncClient, Plane], Coroutine[Any, Any, None]]) -> None:
+    async def run() -> None:
+        plane = Plane(ServeSettings(), MemoryStore(), Vault(b"k" * 32), lambda *_: None)
+        loop = Loop()
+        plane.spawn(loop)
+        running = asyncio.create_task(loop.run())
+        app: Any = build_rest(plane, CREDENTIAL)
+        headers = {"Authorization": f"Bearer {CREDENTIAL}"}
+        transport = httpx.ASGITransport(app)
+        try:
+            async with (
+                asyncio.timeout(30),
+                httpx.AsyncClient(
+                    transport=transport, base_url="http://127.0.0.1:1", headers=headers
+                ) as client,
+            ):
+                await scenario(client, plane)
+        finally:
+            loop.end()
+            await running
+
+    asyncio.run(run())
+
+
+def with_port(number: int) -> dict[str, Any]:
+    return {**CART, "spec": {**CART["spec"], "ports": [{"name": "http", "number": number}]}}
+
+
+def test_object_lives_through_create_read_replace_patch_delete() -> None:
+    async def scenario(client: httpx.AsyncClient, plane: Plane) -> None:
+        created = await client.post(SERVICES, json=CART)
+        assert created.status_code == 201
+        revision = created.json()["metadata"]["resourceVersion"]
+        assert created.headers["etag"] == f'"{revision}"'
+        assert (await client.post(SERVICES, json=CART)).status_code == 409
+        replaced = await client.put(f"{SERVICES}/cart", json=with_port(81), headers={"If-Match": revision})
+        assert (replaced.status_code, replaced.json()["metadata"]["generation"]) == (200, 2)
+        late = await client.put(f"{SERVICES}/cart", json=with_port(82), headers={"If-Match": revision})
+        assert late.status_code == 412
+        assert "read it again" in late.json()["detail"]
+        patched = await client.patch(
+            f"{SERVICES}/cart",
+            content=json.dumps({"spec": {"selector": {"app": "basket"}}}),
+            headers={"Content-Type": "application/merge-patch+json"},
+        )
+        assert patched.json()["spec"] == {
+            "ports": [{"name": "http", "number": 81}],
+            "selector": {"app": "basket"},
+        }
+        assert len(list(plane.collections.services.items())) == 1
+        assert (await client.delete(f"{SERVICES}/cart")).status_code == 200
+        assert (await client.get(f"{SERVICES}/cart")).status_code == 404
+        assert list(plane.collections.services.items()) == []
+
+    play(scenario)
+
+
+def test_dry_run_checks_everything_and_changes_nothing() -> None:
+    async def scenario(client: httpx.AsyncClient, plane: Plane) -> None:
+        answer = await client.post(SERVICES, params={"dryRun": "All"}, json=CART)
+        assert answer.status_code == 201
+        assert plane.store.revision() == 0
+        assert (await client.post(SERVICES, params={"dryRun": "yes"}, json=CART)).status_code == 400
+
+    play(scenario)
+
+
+def test_refusal_lists_every_problem_with_file_line_path_and_remedy() -> None:
+    text = "apiVersion: mainstay.dev/v1alpha1\nkind: Service\nmetadata: {name: a}\nspec:\n  port: []\n"
+
+    async def scenario(client: httpx.AsyncClient, _plane: Plane) -> None:
+        body = {"files": [{"name": "a.yaml", "text": text}], "namespace": "shop"}
+        answer = await client.post("/v1/apply", json=body)
+        assert answer.status_code == 422
+        assert answer.headers["content-type"].startswith("application/problem+json")
+        problems = answer.json()["problems"]
+        assert {(each["file"], each["line"], each["path"]) for each in problems} >= {
+            ("a.yaml", 5, "spec.port")
+        }
+        assert all(each["remedy"] and each["reason"] for each in problems)
+
+    play(scenario)
+
+
+def test_list_comes_in_pages_and_a_watch_goes_on_from_it() -> None:
+    async def scenario(client: httpx.AsyncClient, plane: Plane) -> None:
+        for name in ("a", "b", "c"):
+            await client.post(SERVICES, json={**CART, "metadata": {"name": name, "namespace": "shop"}})
+        first = (await client.get(SERVICES, params={"limit": "2"})).json()
+        assert [item["metadata"]["name"] for item in first["items"]] == ["a", "b"]
+        following = {"limit": "2", "continue": first["metadata"]["continue"]}
+        assert len((await client.get(SERVICES, params=following)).json()["items"]) == 1
+        events = plane.store.watch("objects/mainstay.dev/Service/shop/", 1)
+        assert isinstance(events, tuple)
+        assert len(events) == 2
+        assert (await client.get(SERVICES, params={"continue": "!"})).status_code == 400
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "localhost:1"}, 200),
+        ({"Host": "[::1]:1"}, 200),
+    ],
+)
+def test_only_this_machine_with_the_credential_may_ask(headers: dict[str, str], status: int) -> None:
+    async def scenario(client: httpx.AsyncClient, _plane: Plane) -> None:
+        assert (await client.get("/v1/status", headers=headers)).status_code == status
+
+    play(scenario)
+
+
+def test_secret_is_sealed_in_the_store_and_shown_to_nobody() -> None:
+    secret = {
+        "apiVersion": "mainstay.dev/v1alpha1",
+        "kind": "GatewaySecret",
+        "metadata": {"name": "edge", "namespace": "shop"},
+        "stringData": {"tls.crt": "CERTIFICATE-TEXT", "tls.key": "PRIVATE-KEY-TEXT"},
+    }
+    path = "/apis/mainstay.dev/v1alpha1/namespaces/shop/gatewaysecrets"
+
+    async def scenario(client: httpx.AsyncClient, plane: Plane) -> None:
+        written = await client.post(path, json=secret)
+        assert written.status_code == 201, written.text
+        shown = (await client.get(f"{path}/edge")).text + (await client.get(path)).text + written.text
+        assert "PRIVATE-KEY-TEXT" not in shown
+        entries = plane.store.scan("").entries
+        assert entries
+        assert all(b"PRIVATE-KEY-TEXT" not in entry.value for entry in entries)
+        (again,) = (
+            await client.post("/v1/apply", json={"files": [{"name": "", "text": json.dumps(secret)}]})
+        ).json()["results"]
+        assert again["outcome"] == "unchanged"
+
+    play(scenario)
+
+
+def test_openapi_describes_every_kind_that_is_listed() -> None:
+    async def scenario(client: httpx.AsyncClient, _plane: Plane) -> None:
+        document = (await client.get("/openapi/v3")).json()
+        kinds = (await client.get("/v1/kinds")).json()["kinds"]
+        assert {each["kind"] for each in kinds} == set(document["components"]["schemas"])
+        for each in kinds:
+            assert f"/apis/{each['group']}/{each['version']}/{each['plural']}" in document["paths"]
+
+    play(scenario)
+
+
+def test_what_does_not_exist_is_told_by_name() -> None:
+    async def scenario(client: httpx.AsyncClient, _plane: Plane) -> None:
+        for path, said in (
+            ("/apis/mainstay.dev/v1alpha1/namespaces/shop/servics", "no kind servics"),
+            ("/v1/proxies/nobody/listeners", "no proxy 'nobody'"),
+            ("/v1/nothing", "/v1/nothing"),
+        ):
+            answer = await client.get(path)
+            assert (answer.status_code, said in answer.json()["detail"]) == (404, True), answer.text
+        large = await client.post("/v1/apply", content=b"x" * (17 * 1024 * 1024))
+        assert large.status_code == 413
+
+    play(scenario)
