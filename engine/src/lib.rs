@@ -17,3 +17,4 @@ pub mod snapshot;
 pub mod stream;
 pub mod telemetry;
 pub mod tls;
+pub mod upstream;

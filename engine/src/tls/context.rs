@@ -160,8 +160,7 @@ impl ClientParts {
             names: Arc::clone(&self.names),
             provider: provider(),
         };
-        let builder =
-            self.builder.clone().dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+        let builder = self.builder.clone().dangerous().with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match &self.key {
             Some(key) => builder
                 .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(Arc::clone(key)))),

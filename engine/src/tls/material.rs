@@ -41,10 +41,7 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
 
 impl Material {
     /// `key`: finds a generated key by its number. Refuses with the path inside the secret.
-    pub fn compile(
-        plan: &SecretMaterial,
-        key: &dyn Fn(u64) -> Option<Arc<Key>>,
-    ) -> Result<Self, PlanError> {
+    pub fn compile(plan: &SecretMaterial, key: &dyn Fn(u64) -> Option<Arc<Key>>) -> Result<Self, PlanError> {
         let provider = provider();
         match plan {
             SecretMaterial::Certificate { chain } => {
@@ -62,23 +59,21 @@ fn certified(
     key: &dyn Fn(u64) -> Option<Arc<Key>>,
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, PlanError> {
-    let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain.certificates)
-        .collect::<Result<_, _>>()
-        .map_err(|error| {
+    let certificates: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(&chain.certificates).collect::<Result<_, _>>().map_err(|error| {
             PlanError::new("material.chain.certificates", format!("the chain is not PEM: {error}"))
         })?;
     if certificates.is_empty() {
         return Err(PlanError::new("material.chain.certificates", "holds no certificate"));
     }
-    let signing = provider.key_provider.load_private_key(private_key(chain, key)?).map_err(|error| {
-        PlanError::new("material.chain.key", format!("the key cannot be used: {error}"))
-    })?;
+    let signing = provider
+        .key_provider
+        .load_private_key(private_key(chain, key)?)
+        .map_err(|error| PlanError::new("material.chain.key", format!("the key cannot be used: {error}")))?;
     let certified = CertifiedKey::new(certificates, signing);
     match certified.keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(certified),
-        Err(_) => {
-            Err(PlanError::new("material.chain.key", "key and certificate do not belong together"))
-        }
+        Err(_) => Err(PlanError::new("material.chain.key", "key and certificate do not belong together")),
     }
 }
 
@@ -106,10 +101,9 @@ pub(super) fn find_certificate(
 ) -> Result<Arc<CertifiedKey>, PlanError> {
     match secrets.material(name).as_deref() {
         Some(Material::Certificate(key)) => Ok(Arc::clone(key)),
-        Some(Material::Trust(_)) => Err(PlanError::new(
-            path,
-            format!("secret \"{name}\" holds trust roots, not a certificate"),
-        )),
+        Some(Material::Trust(_)) => {
+            Err(PlanError::new(path, format!("secret \"{name}\" holds trust roots, not a certificate")))
+        }
         None => Err(PlanError::new(path, format!("secret \"{name}\" is not there"))),
     }
 }

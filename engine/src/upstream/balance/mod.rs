@@ -1,0 +1,112 @@
+//! Which endpoint a request goes to: priority, locality, then one of its endpoints.
+//!
+//! The tables are built once per endpoint set and health change and shared by all workers; a worker's `Cursor` holds what
+//! moves from pick to pick. Nothing here allocates per pick.
+
+mod least_request;
+mod priority;
+mod random;
+mod round_robin;
+mod weights;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::endpoint::{Endpoint, EndpointId};
+use super::set::EndpointSet;
+use crate::message::Tick;
+use crate::plan::LoadBalancer;
+pub(super) use priority::Tables;
+
+/// What a worker remembers of its picks in one cluster.
+#[derive(Debug)]
+pub struct Cursor {
+    seed: u64,
+    /// By number of the part (one part per priority, rank and locality).
+    positions: Vec<u32>,
+    /// The last pick ignored health because too few endpoints are healthy.
+    pub panicked: bool,
+}
+
+impl Cursor {
+    /// `seed`: any number, another for each worker, so that workers do not step in unison.
+    pub fn new(seed: u64) -> Self {
+        Self { seed: seed | 1, positions: Vec::new(), panicked: false }
+    }
+
+    /// xorshift64*: fair enough to spread requests, and no secret.
+    pub(super) fn random(&mut self) -> u64 {
+        let mut state = self.seed;
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        self.seed = state;
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number below `bound`, 0 if `bound` is 0.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.random()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// The next step of a part: counts up from a random start.
+    fn step(&mut self, part: u32) -> u32 {
+        let part = part as usize;
+        while self.positions.len() <= part {
+            let start = self.random() as u32;
+            self.positions.push(start);
+        }
+        match self.positions.get_mut(part) {
+            Some(position) => {
+                *position = position.wrapping_add(1);
+                *position
+            }
+            None => 0,
+        }
+    }
+}
+
+/// What a pick depends on beside the set.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PickContext<'a> {
+    pub now: Tick,
+    /// Where the client meant to go; original destination clusters go there.
+    pub original_destination: Option<SocketAddr>,
+    /// `x-envoy-original-dst-host`, for clusters that believe it.
+    pub destination_header: Option<SocketAddr>,
+    /// Endpoints that earlier attempts used and that shall be passed over.
+    pub tried: &'a [EndpointId],
+    /// How many picks may be made to find one that was not tried (`host_selection_retry_max_attempts`); 0 = take the first.
+    pub reselections: u32,
+}
+
+/// One pick: `None` if no endpoint may be used.
+pub(super) fn pick(
+    set: &EndpointSet,
+    balancer: &LoadBalancer,
+    cursor: &mut Cursor,
+    context: &PickContext<'_>,
+) -> Option<Arc<Endpoint>> {
+    let mut reselections = context.reselections;
+    loop {
+        let endpoint = pick_once(set, balancer, cursor)?;
+        if reselections == 0 || !context.tried.contains(&endpoint.id()) {
+            return Some(Arc::clone(endpoint));
+        }
+        reselections -= 1;
+    }
+}
+
+fn pick_once<'s>(
+    set: &'s EndpointSet,
+    balancer: &LoadBalancer,
+    cursor: &mut Cursor,
+) -> Option<&'s Arc<Endpoint>> {
+    let part = set.tables.choose(cursor)?;
+    let index = match balancer {
+        LoadBalancer::RoundRobin {} => round_robin::pick(part, cursor),
+        LoadBalancer::LeastRequest { choices } => least_request::pick(part, *choices, cursor, &set.endpoints),
+        LoadBalancer::Random {} | LoadBalancer::ClusterProvided {} => random::pick(part, cursor),
+    }?;
+    set.endpoints.get(index as usize)
+}

@@ -1,0 +1,261 @@
+//! Circuit breakers: limits of a cluster that hold for the process, whatever the number of workers.
+//!
+//! A `Gate` counts permits of all workers. A worker leases them in blocks of limit ÷ (16 × workers): large limits are
+//! uncontended (at worst a block a worker lies unused), small ones (block 0) are exact, and none is ever exceeded. Where
+//! there is no limit nothing is counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use super::budget::Budget;
+use crate::plan::{CircuitBreakers, Thresholds};
+
+/// What is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Resource {
+    Connections,
+    Pending,
+    Requests,
+    Retries,
+}
+
+/// `priority` of the route: each has limits of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Priority {
+    #[default]
+    Default,
+    High,
+}
+
+const UNLIMITED: u32 = u32::MAX;
+
+/// One limit and how much of it is out, worker blocks included.
+#[derive(Debug)]
+pub struct Gate {
+    limit: AtomicU32,
+    used: AtomicU32,
+}
+
+impl Gate {
+    fn new() -> Self {
+        Self { limit: AtomicU32::new(UNLIMITED), used: AtomicU32::new(0) }
+    }
+
+    pub fn limit(&self) -> Option<u32> {
+        Some(self.limit.load(Relaxed)).filter(|&limit| limit != UNLIMITED)
+    }
+
+    pub fn used(&self) -> u32 {
+        self.used.load(Relaxed)
+    }
+
+    /// Takes up to `wanted`, never beyond `limit`; how many it got.
+    fn take(&self, wanted: u32, limit: u32) -> u32 {
+        let mut used = self.used.load(Relaxed);
+        loop {
+            let granted = wanted.min(limit.saturating_sub(used));
+            if granted == 0 {
+                return 0;
+            }
+            match self.used.compare_exchange_weak(used, used + granted, Relaxed, Relaxed) {
+                Ok(_) => return granted,
+                Err(now) => used = now,
+            }
+        }
+    }
+
+    fn give(&self, count: u32) {
+        self.used.fetch_sub(count, Relaxed);
+    }
+}
+
+/// The limits of a cluster. They outlive its updates: what is out stays counted when a limit moves.
+#[derive(Debug)]
+pub struct Breakers {
+    gates: [[Gate; 4]; 2],
+    budgets: [Budget; 2],
+}
+
+impl Default for Breakers {
+    fn default() -> Self {
+        Self {
+            gates: std::array::from_fn(|_| std::array::from_fn(|_| Gate::new())),
+            budgets: std::array::from_fn(|_| Budget::default()),
+        }
+    }
+}
+
+impl Breakers {
+    pub fn set(&self, plan: &CircuitBreakers) {
+        self.set_priority(Priority::Default, &plan.default);
+        self.set_priority(Priority::High, &plan.high);
+    }
+
+    fn set_priority(&self, priority: Priority, plan: &Thresholds) {
+        let limits = [
+            (Resource::Connections, plan.max_connections),
+            (Resource::Pending, plan.max_pending),
+            (Resource::Requests, plan.max_requests),
+            (Resource::Retries, plan.max_retries),
+        ];
+        for (resource, limit) in limits {
+            // u32::MAX, as Istio writes "no limit", counts as none.
+            self.gate(priority, resource).limit.store(limit.unwrap_or(UNLIMITED), Relaxed);
+        }
+        self.budget(priority).set(plan.retry_budget_percent, plan.retry_budget_minimum);
+    }
+
+    pub fn gate(&self, priority: Priority, resource: Resource) -> &Gate {
+        let [default, high] = &self.gates;
+        let gates = if priority == Priority::High { high } else { default };
+        let [connections, pending, requests, retries] = gates;
+        match resource {
+            Resource::Connections => connections,
+            Resource::Pending => pending,
+            Resource::Requests => requests,
+            Resource::Retries => retries,
+        }
+    }
+
+    fn budget(&self, priority: Priority) -> &Budget {
+        let [default, high] = &self.budgets;
+        if priority == Priority::High { high } else { default }
+    }
+
+    /// The limit now in force; a retry budget reads how many requests are under way.
+    fn limit(&self, priority: Priority, resource: Resource) -> u32 {
+        let budget = self.budget(priority);
+        match resource {
+            Resource::Retries if budget.is_set() => {
+                budget.allowed(self.gate(priority, Resource::Requests).used())
+            }
+            _ => self.gate(priority, resource).limit.load(Relaxed),
+        }
+    }
+
+    /// Whether permits are counted at all.
+    fn counts(&self, priority: Priority, resource: Resource, limit: u32) -> bool {
+        limit != UNLIMITED || resource == Resource::Requests && self.budget(priority).is_set()
+    }
+
+    /// How many permits a worker keeps at hand. Budgets move and their base must be true: none for them.
+    fn block(&self, priority: Priority, resource: Resource, limit: u32, workers: u32) -> u32 {
+        match resource {
+            Resource::Requests | Resource::Retries if self.budget(priority).is_set() => 0,
+            _ => limit / (16 * workers.max(1)),
+        }
+    }
+}
+
+/// One worker's hand on a cluster's breakers: the permits it has leased and not given out.
+#[derive(Debug)]
+pub struct Lease {
+    breakers: Arc<Breakers>,
+    workers: u32,
+    spare: [[AtomicU32; 4]; 2],
+}
+
+impl Lease {
+    pub fn new(breakers: Arc<Breakers>, workers: u32) -> Arc<Self> {
+        Arc::new(Self {
+            breakers,
+            workers,
+            spare: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU32::new(0))),
+        })
+    }
+
+    /// `None`: the limit is reached.
+    pub fn acquire(self: &Arc<Self>, priority: Priority, resource: Resource) -> Option<Permit> {
+        let limit = self.breakers.limit(priority, resource);
+        if !self.breakers.counts(priority, resource, limit) {
+            return Some(Permit(None));
+        }
+        let held = || Some(Permit(Some((Arc::clone(self), priority, resource))));
+        let gate = self.breakers.gate(priority, resource);
+        if gate.used() > limit {
+            // The limit has been lowered below what is out: nothing more leaves, from blocks neither.
+            gate.give(self.spare(priority, resource).swap(0, Relaxed));
+            return None;
+        }
+        if self.take_spare(priority, resource) {
+            return held();
+        }
+        let block = self.breakers.block(priority, resource, limit, self.workers);
+        match gate.take(block.max(1), limit) {
+            0 => None,
+            granted => {
+                self.spare(priority, resource).fetch_add(granted - 1, Relaxed);
+                held()
+            }
+        }
+    }
+
+    fn spare(&self, priority: Priority, resource: Resource) -> &AtomicU32 {
+        let [default, high] = &self.spare;
+        let spare = if priority == Priority::High { high } else { default };
+        let [connections, pending, requests, retries] = spare;
+        match resource {
+            Resource::Connections => connections,
+            Resource::Pending => pending,
+            Resource::Requests => requests,
+            Resource::Retries => retries,
+        }
+    }
+
+    /// Permits are given out and taken back by one worker; a compare and swap keeps the count true all the same.
+    fn take_spare(&self, priority: Priority, resource: Resource) -> bool {
+        let spare = self.spare(priority, resource);
+        spare.fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1)).is_ok()
+    }
+
+    fn give_back(&self, priority: Priority, resource: Resource) {
+        let limit = self.breakers.limit(priority, resource);
+        let block = self.breakers.block(priority, resource, limit, self.workers);
+        let spare = self.spare(priority, resource);
+        let gate = self.breakers.gate(priority, resource);
+        if limit == UNLIMITED || block == 0 {
+            gate.give(1 + spare.swap(0, Relaxed));
+        } else if spare.fetch_add(1, Relaxed) >= block {
+            // Half a block stays, so that a worker at the edge does not go to the gate each time.
+            let surplus = spare.load(Relaxed).saturating_sub(block / 2);
+            spare.fetch_sub(surplus, Relaxed);
+            gate.give(surplus);
+        }
+    }
+
+    /// Gives back what lies unused: for a worker that has been quiet.
+    pub fn release_spare(&self) {
+        for priority in [Priority::Default, Priority::High] {
+            for resource in [Resource::Connections, Resource::Pending, Resource::Requests, Resource::Retries]
+            {
+                let count = self.spare(priority, resource).swap(0, Relaxed);
+                self.breakers.gate(priority, resource).give(count);
+            }
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.release_spare();
+    }
+}
+
+/// The right to one connection, request …; given back when dropped. Empty where there is no limit.
+#[derive(Debug)]
+pub struct Permit(Option<(Arc<Lease>, Priority, Resource)>);
+
+impl Permit {
+    /// A permit for what is not limited.
+    pub fn free() -> Self {
+        Self(None)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some((lease, priority, resource)) = self.0.take() {
+            lease.give_back(priority, resource);
+        }
+    }
+}

@@ -1,0 +1,605 @@
+//! Connection pools of one worker: which connection a request takes, when another is dialled, when one is closed.
+//!
+//! Decisions only. In: requests that want a connection, and what became of connections, by key. Out: `Leased` at once, and
+//! `Step`s that the caller performs, one at a time, until there are none: **after every call of a method that may free or
+//! lose room** (`lease` that queued, `connected`, `capacity`, `give_back`, `retire`, `failed`, `closed`, `sweep`).
+//!
+//! HTTP/1 takes the connection that was idle for the shortest time, so that the others can age out, and dials one for each
+//! request that waits. HTTP/2 fills a connection and dials one at a time until that one's limits are known. Connections
+//! count against the cluster's limit, which is never exceeded: at the limit an idle connection to another endpoint of the
+//! cluster makes room, else requests wait where their endpoint has a connection, and are refused where it has none.
+
+mod member;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::breaker::{Lease, Permit, Priority, Resource};
+use super::cluster::Cluster;
+use super::endpoint::{Endpoint, EndpointId};
+use super::seat::Seat;
+use crate::message::{Key, MILLISECOND, Slab, Tick};
+use crate::telemetry::{ClusterCounter, Group};
+use member::{Member, Phase};
+
+/// What requests of a pool travel in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PoolProtocol {
+    Http1,
+    Http2,
+    /// As ALPN says.
+    Auto,
+}
+
+/// What must be equal for two requests to share a connection, beside the endpoint and its TLS context.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PoolKey {
+    pub protocol: PoolProtocol,
+    pub priority: Priority,
+    /// Server name taken from the request (`auto_host_sni`).
+    pub server_name: Option<Arc<str>>,
+    /// HTTP/1 requests ride inside (`takes_http1_in_http2`).
+    pub carries_http1: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct FullKey {
+    endpoint: EndpointId,
+    /// Address of the TLS cell, 0 for clear text: a changed context means other connections.
+    tls: usize,
+    key: PoolKey,
+}
+
+/// Number of a pool; stale once the pool is gone.
+pub type PoolId = Key;
+
+/// What a request gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leased {
+    /// A stream may be opened on this connection; `give_back` when it is over.
+    Reuse(Key),
+    /// It waits: `Step::Serve` or `Step::Fail` will name it, unless it is `cancel`led first. Perform the steps now.
+    Queued(PoolId),
+    /// A breaker is open.
+    Overflow(Resource),
+}
+
+/// What the caller is to do.
+#[derive(Debug)]
+pub enum Step {
+    /// Dial and tell the connection's key with `dialing`; or, if that cannot be, `undialed`.
+    Dial(DialOrder),
+    /// The request that waited gets a stream on this connection (counted already: `give_back` also if the request is gone).
+    Serve { waiter: Key, connection: Key },
+    /// The request that waited gets none.
+    Fail { waiter: Key, why: Failure },
+    /// Close the connection; it holds no streams. `closed` follows as for any other.
+    Close(Key),
+}
+
+/// Why a request that waited gets no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    Connect,
+    ConnectTimeout,
+    Overflow(Resource),
+}
+
+/// A connection that a pool wants.
+#[derive(Debug, Clone)]
+pub struct DialOrder {
+    pub pool: PoolId,
+    pub cluster: Arc<Cluster>,
+    pub endpoint: Arc<Endpoint>,
+    pub key: PoolKey,
+}
+
+/// Who waits in a pool, with the permit for it.
+#[derive(Debug)]
+struct Waiter {
+    exchange: Key,
+    _permit: Permit,
+}
+
+#[derive(Debug)]
+struct Pool {
+    key: FullKey,
+    cluster: Arc<Cluster>,
+    endpoint: Arc<Endpoint>,
+    lease: Arc<Lease>,
+    counters: Arc<Group<ClusterCounter>>,
+    /// Open connections with room, the one to use next at the end.
+    ready: Vec<Key>,
+    waiting: VecDeque<Waiter>,
+    /// Dials ordered or under way.
+    connecting: u32,
+    /// Connections of any phase, dials included.
+    total: u32,
+    /// Permits of dials that were ordered and have no connection yet.
+    ordered: Vec<Permit>,
+    /// Connections carry several streams; unknown before the first of an `Auto` pool.
+    multiplexes: Option<bool>,
+    /// In the list of those to look through.
+    touched: bool,
+    /// The endpoint set this pool was last held against.
+    seen_set: usize,
+    /// The endpoint is gone from its cluster or has another TLS context: nothing new is dialled for it.
+    retired: bool,
+}
+
+impl Pool {
+    fn wants_dial(&self) -> bool {
+        match self.multiplexes {
+            Some(false) => (self.connecting as usize) < self.waiting.len(),
+            _ => self.connecting == 0 && !self.waiting.is_empty(),
+        }
+    }
+}
+
+/// Idle HTTP/1 connections of one pool; one more that comes back is closed.
+const MAX_IDLE: usize = 1_024;
+
+/// All pools of one worker.
+#[derive(Debug, Default)]
+pub struct Pools {
+    pools: Slab<Pool>,
+    by_key: HashMap<FullKey, PoolId>,
+    members: HashMap<Key, Member>,
+    touched: VecDeque<PoolId>,
+    closing: Vec<Key>,
+    failed: VecDeque<(Key, Failure)>,
+}
+
+impl Pools {
+    /// A connection for a request to `endpoint`; `waiter` names the request if it must wait.
+    pub fn lease(
+        &mut self,
+        seat: &Seat,
+        endpoint: &Arc<Endpoint>,
+        key: PoolKey,
+        waiter: Key,
+        now: Tick,
+    ) -> Leased {
+        let priority = key.priority;
+        let id = self.find_or_add(seat, endpoint, key);
+        if let Some(connection) = self.take_ready(id, now) {
+            return Leased::Reuse(connection);
+        }
+        let Some(permit) = seat.acquire(priority, Resource::Pending) else {
+            return Leased::Overflow(Resource::Pending);
+        };
+        if let Some(pool) = self.pools.get_mut(id) {
+            pool.counters.increment(ClusterCounter::RqPendingTotal);
+            pool.counters.increment(ClusterCounter::RqPendingActive);
+            pool.waiting.push_back(Waiter { exchange: waiter, _permit: permit });
+        }
+        self.touch(id);
+        Leased::Queued(id)
+    }
+
+    /// The request no longer waits. False if it was not waiting (it may just have been served).
+    pub fn cancel(&mut self, pool: PoolId, waiter: Key) -> bool {
+        if let Some(at) = self.failed.iter().position(|(known, _)| *known == waiter) {
+            self.failed.remove(at);
+            return true;
+        }
+        let Some(pool) = self.pools.get_mut(pool) else { return false };
+        let Some(at) = pool.waiting.iter().position(|known| known.exchange == waiter) else { return false };
+        pool.waiting.remove(at);
+        pool.counters.decrement(ClusterCounter::RqPendingActive);
+        true
+    }
+
+    /// What is to be done next; `None`: nothing until something happens.
+    pub fn next_step(&mut self, now: Tick) -> Option<Step> {
+        if let Some(connection) = self.closing.pop() {
+            return Some(Step::Close(connection));
+        }
+        if let Some((waiter, why)) = self.failed.pop_front() {
+            return Some(Step::Fail { waiter, why });
+        }
+        while let Some(&id) = self.touched.front() {
+            if let Some(step) = self.advance(id, now) {
+                return Some(step);
+            }
+            self.touched.pop_front();
+            if let Some(pool) = self.pools.get_mut(id) {
+                pool.touched = false;
+            }
+            if let Some(connection) = self.closing.pop() {
+                return Some(Step::Close(connection));
+            }
+        }
+        None
+    }
+
+    fn advance(&mut self, id: PoolId, now: Tick) -> Option<Step> {
+        self.pools.get(id).filter(|pool| !pool.waiting.is_empty())?;
+        if let Some(connection) = self.take_ready(id, now) {
+            let pool = self.pools.get_mut(id)?;
+            let waiter = pool.waiting.pop_front()?.exchange;
+            pool.counters.decrement(ClusterCounter::RqPendingActive);
+            return Some(Step::Serve { waiter, connection });
+        }
+        let pool = self.pools.get(id)?;
+        if !pool.wants_dial() {
+            return None;
+        }
+        let permit = pool.lease.acquire(pool.key.key.priority, Resource::Connections);
+        let Some(permit) = permit.or_else(|| self.evict(id)) else {
+            return self.overflow(id);
+        };
+        let pool = self.pools.get_mut(id)?;
+        pool.connecting += 1;
+        pool.total += 1;
+        pool.ordered.push(permit);
+        Some(Step::Dial(DialOrder {
+            pool: id,
+            cluster: Arc::clone(&pool.cluster),
+            endpoint: Arc::clone(&pool.endpoint),
+            key: pool.key.key.clone(),
+        }))
+    }
+
+    /// No connection may be added. Who can wait for one that is there does so.
+    fn overflow(&mut self, id: PoolId) -> Option<Step> {
+        let pool = self.pools.get_mut(id)?;
+        pool.counters.increment(ClusterCounter::CxOverflow);
+        if pool.total > 0 {
+            return None;
+        }
+        let waiter = pool.waiting.pop_front()?.exchange;
+        pool.counters.decrement(ClusterCounter::RqPendingActive);
+        Some(Step::Fail { waiter, why: Failure::Overflow(Resource::Connections) })
+    }
+
+    /// Closes an idle connection of another pool of the same cluster; its permit is free to use.
+    fn evict(&mut self, id: PoolId) -> Option<Permit> {
+        let pool = self.pools.get(id)?;
+        let (lease, priority) = (&pool.lease, pool.key.key.priority);
+        let idle = |(_, candidate): &(&Key, &Member)| {
+            candidate.is_idle()
+                && self.pools.get(candidate.pool).is_some_and(|other| {
+                    Arc::ptr_eq(&other.lease, lease) && other.key.key.priority == priority
+                })
+        };
+        let oldest = self.members.iter().filter(idle).min_by_key(|(_, member)| member.idle_since);
+        let connection = oldest.map(|(key, _)| *key)?;
+        let member = self.members.get_mut(&connection)?;
+        let permit = std::mem::replace(&mut member.permit, Permit::free());
+        self.retire(connection);
+        Some(permit)
+    }
+
+    /// The dial that was ordered is under way as this connection.
+    pub fn dialing(&mut self, pool: PoolId, connection: Key, now: Tick) {
+        let Some(pool_now) = self.pools.get_mut(pool) else { return };
+        let permit = pool_now.ordered.pop().unwrap_or_else(Permit::free);
+        pool_now.counters.increment(ClusterCounter::CxTotal);
+        pool_now.counters.increment(ClusterCounter::CxActive);
+        self.members.insert(connection, Member::connecting(pool, permit, now));
+    }
+
+    /// The dial that was ordered could not even begin: as if it had failed.
+    pub fn undialed(&mut self, pool: PoolId, why: Failure) {
+        if let Some(pool_now) = self.pools.get_mut(pool) {
+            pool_now.ordered.pop();
+            self.lost_dial(pool, why);
+        }
+    }
+
+    /// The connection is open. `streams`: how many it takes at once as far as is known (1 for HTTP/1).
+    pub fn connected(&mut self, connection: Key, multiplexes: bool, streams: u32, now: Tick) {
+        let Some(member) = self.members.get_mut(&connection) else { return };
+        if member.phase != Phase::Connecting {
+            return;
+        }
+        member.opened(if multiplexes { streams } else { 1 }, now);
+        let id = member.pool;
+        if let Some(pool) = self.pools.get_mut(id) {
+            pool.connecting = pool.connecting.saturating_sub(1);
+            pool.multiplexes = Some(multiplexes);
+            pool.counters.increment(if multiplexes {
+                ClusterCounter::CxHttp2Total
+            } else {
+                ClusterCounter::CxHttp1Total
+            });
+            if pool.retired {
+                self.retire(connection);
+                return;
+            }
+        }
+        self.list(connection);
+        self.touch(id);
+    }
+
+    /// The peer has said how many streams it takes at once.
+    pub fn capacity(&mut self, connection: Key, streams: u32) {
+        let Some(member) = self.members.get_mut(&connection) else { return };
+        member.streams = streams;
+        let (id, has_room) = (member.pool, member.has_room());
+        if has_room {
+            self.list(connection);
+            self.touch(id);
+        } else {
+            self.unlist(connection);
+        }
+    }
+
+    /// A stream is over. `reusable`: the connection can take another.
+    pub fn give_back(&mut self, connection: Key, reusable: bool, now: Tick) {
+        let Some(member) = self.members.get_mut(&connection) else { return };
+        member.active = member.active.saturating_sub(1);
+        member.idle_since = now;
+        let (id, idle) = (member.pool, member.active == 0);
+        let crowded = self.pools.get(id).is_some_and(|pool| {
+            pool.multiplexes == Some(false) && pool.waiting.is_empty() && pool.ready.len() >= MAX_IDLE
+        });
+        if !reusable || member.phase == Phase::Retiring || crowded {
+            member.phase = Phase::Retiring;
+            self.unlist(connection);
+            if idle {
+                self.closing.push(connection);
+            }
+            return;
+        }
+        self.list(connection);
+        self.touch(id);
+    }
+
+    /// The connection takes no new streams (GOAWAY, `Connection: close`); it is closed when it holds none.
+    pub fn retire(&mut self, connection: Key) {
+        let Some(member) = self.members.get_mut(&connection) else { return };
+        if member.phase == Phase::Retiring {
+            return;
+        }
+        let connecting = member.phase == Phase::Connecting;
+        member.phase = Phase::Retiring;
+        let (id, idle) = (member.pool, member.active == 0);
+        self.unlist(connection);
+        if connecting && let Some(pool) = self.pools.get_mut(id) {
+            pool.connecting = pool.connecting.saturating_sub(1);
+        }
+        if idle {
+            self.closing.push(connection);
+        }
+        self.touch(id);
+    }
+
+    /// The dial failed: those who waited for it get nothing.
+    pub fn failed(&mut self, connection: Key, timed_out: bool) {
+        let Some(member) = self.members.remove(&connection) else { return };
+        let connecting = member.phase == Phase::Connecting;
+        let id = member.pool;
+        drop(member);
+        self.closing.retain(|known| *known != connection);
+        if let Some(pool) = self.pools.get_mut(id) {
+            pool.counters.decrement(ClusterCounter::CxActive);
+            pool.counters.increment(ClusterCounter::CxConnectFail);
+            if timed_out {
+                pool.counters.increment(ClusterCounter::CxConnectTimeout);
+            }
+            if connecting {
+                let why = if timed_out { Failure::ConnectTimeout } else { Failure::Connect };
+                self.lost_dial(id, why);
+            } else {
+                pool.total = pool.total.saturating_sub(1);
+                self.touch(id);
+            }
+        }
+    }
+
+    fn lost_dial(&mut self, id: PoolId, why: Failure) {
+        let Some(pool) = self.pools.get_mut(id) else { return };
+        pool.connecting = pool.connecting.saturating_sub(1);
+        pool.total = pool.total.saturating_sub(1);
+        // An HTTP/1 dial was for one request; an HTTP/2 dial for all that wait.
+        let count = match pool.multiplexes {
+            Some(false) => usize::from(pool.waiting.len() > pool.connecting as usize),
+            _ => pool.waiting.len(),
+        };
+        for waiter in pool.waiting.drain(..count) {
+            pool.counters.decrement(ClusterCounter::RqPendingActive);
+            pool.counters.increment(ClusterCounter::RqPendingFailureEject);
+            self.failed.push_back((waiter.exchange, why));
+        }
+        self.touch(id);
+    }
+
+    /// The connection is gone, streams and all.
+    pub fn closed(&mut self, connection: Key) {
+        self.unlist(connection);
+        let Some(member) = self.members.remove(&connection) else { return };
+        self.closing.retain(|known| *known != connection);
+        if let Some(pool) = self.pools.get_mut(member.pool) {
+            pool.total = pool.total.saturating_sub(1);
+            if member.phase == Phase::Connecting {
+                pool.connecting = pool.connecting.saturating_sub(1);
+            }
+            pool.counters.decrement(ClusterCounter::CxActive);
+        }
+        let id = member.pool;
+        // The permit must be back before those who wait are looked at.
+        drop(member);
+        self.touch(id);
+    }
+
+    /// Closes what has been idle or open for too long, and lets go of endpoints that are gone. `cluster`: the version now
+    /// in force, by name. About once a second.
+    pub fn sweep(&mut self, now: Tick, cluster: &dyn Fn(&str) -> Option<Arc<Cluster>>) {
+        self.refresh(cluster);
+        let mut ended = Vec::new();
+        for (connection, member) in &self.members {
+            let Some(pool) = self.pools.get(member.pool) else { continue };
+            if member.phase != Phase::Open {
+                continue;
+            }
+            let http = &pool.cluster.policy().http;
+            let over = |limit: Option<u64>, since: Tick| {
+                limit.is_some_and(|limit| now.since(since) >= limit.saturating_mul(MILLISECOND))
+            };
+            if member.active == 0 && over(http.idle_timeout, member.idle_since) {
+                pool.counters.increment(ClusterCounter::CxIdleTimeout);
+                ended.push(*connection);
+            } else if over(http.max_connection_duration, member.since) {
+                ended.push(*connection);
+            }
+        }
+        for connection in ended {
+            self.retire(connection);
+        }
+        for id in self.pools.keys() {
+            let quiet = self.pools.get(id).is_some_and(|pool| pool.total == 0 && pool.waiting.is_empty());
+            if quiet && let Some(pool) = self.pools.remove(id) {
+                self.by_key.remove(&pool.key);
+            }
+        }
+    }
+
+    /// Pools whose endpoint is gone, has another TLS context, or failed its checks where that closes connections.
+    fn refresh(&mut self, cluster: &dyn Fn(&str) -> Option<Arc<Cluster>>) {
+        for id in self.pools.keys() {
+            let Some(pool) = self.pools.get_mut(id) else { continue };
+            let current = cluster(pool.cluster.name());
+            let lasts = match &current {
+                None => false,
+                Some(current) => {
+                    pool.cluster = Arc::clone(current);
+                    let set = current.endpoints();
+                    let seen = Arc::as_ptr(&set).addr();
+                    if seen == pool.seen_set {
+                        continue;
+                    }
+                    pool.seen_set = seen;
+                    current.holds(&pool.endpoint)
+                }
+            };
+            if !lasts {
+                pool.retired = true;
+                self.by_key.remove(&pool.key.clone());
+                let own: Vec<Key> = self
+                    .members
+                    .iter()
+                    .filter(|(_, member)| member.pool == id && member.phase == Phase::Open)
+                    .map(|(key, _)| *key)
+                    .collect();
+                for connection in own {
+                    self.retire(connection);
+                }
+            }
+        }
+    }
+
+    /// The cluster and endpoint of a pooled connection.
+    pub fn owner(&self, connection: Key) -> Option<(&Arc<Cluster>, &Arc<Endpoint>)> {
+        let pool = self.pools.get(self.members.get(&connection)?.pool)?;
+        Some((&pool.cluster, &pool.endpoint))
+    }
+
+    /// Pooled connections, dials included.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Connections that hold no stream, the longest idle first: what is shed when descriptors run out.
+    pub fn idle(&self) -> Vec<Key> {
+        let mut idle: Vec<_> = self.members.iter().filter(|(_, member)| member.is_idle()).collect();
+        idle.sort_by_key(|(_, member)| member.idle_since);
+        idle.into_iter().map(|(key, _)| *key).collect()
+    }
+
+    fn find_or_add(&mut self, seat: &Seat, endpoint: &Arc<Endpoint>, key: PoolKey) -> PoolId {
+        let tls = endpoint.tls().map_or(0, |cell| Arc::as_ptr(cell).addr());
+        let full = FullKey { endpoint: endpoint.id(), tls, key };
+        if let Some(&id) = self.by_key.get(&full) {
+            return id;
+        }
+        let multiplexes = match full.key.protocol {
+            PoolProtocol::Http1 => Some(false),
+            PoolProtocol::Http2 => Some(true),
+            PoolProtocol::Auto => None,
+        };
+        let id = self.pools.insert(Pool {
+            key: full.clone(),
+            cluster: Arc::clone(&seat.cluster),
+            endpoint: Arc::clone(endpoint),
+            lease: Arc::clone(&seat.lease),
+            counters: Arc::clone(&seat.counters),
+            ready: Vec::new(),
+            waiting: VecDeque::new(),
+            connecting: 0,
+            total: 0,
+            ordered: Vec::new(),
+            multiplexes,
+            touched: false,
+            seen_set: 0,
+            retired: false,
+        });
+        self.by_key.insert(full, id);
+        id
+    }
+
+    /// A connection with room, counted for one more stream.
+    fn take_ready(&mut self, id: PoolId, now: Tick) -> Option<Key> {
+        loop {
+            let pool = self.pools.get(id)?;
+            let connection = *pool.ready.last()?;
+            let policy = pool.cluster.policy();
+            let (age, requests) =
+                (policy.http.max_connection_duration, policy.http.max_requests_per_connection);
+            let member = self.members.get_mut(&connection)?;
+            if age.is_some_and(|age| now.since(member.since) >= age.saturating_mul(MILLISECOND)) {
+                self.retire(connection);
+                continue;
+            }
+            member.active += 1;
+            member.served = member.served.saturating_add(1);
+            let spent = requests.is_some_and(|limit| member.served >= limit);
+            let full = !member.has_room();
+            if spent {
+                member.phase = Phase::Retiring;
+                pool.counters.increment(ClusterCounter::CxMaxRequests);
+            }
+            if spent || full {
+                self.unlist(connection);
+            }
+            return Some(connection);
+        }
+    }
+
+    fn list(&mut self, connection: Key) {
+        let Some(member) = self.members.get_mut(&connection) else { return };
+        if member.listed || !member.has_room() || member.phase != Phase::Open {
+            return;
+        }
+        member.listed = true;
+        if let Some(pool) = self.pools.get_mut(member.pool) {
+            pool.ready.push(connection);
+        }
+    }
+
+    fn unlist(&mut self, connection: Key) {
+        let Some(member) = self.members.get_mut(&connection) else { return };
+        if std::mem::take(&mut member.listed)
+            && let Some(pool) = self.pools.get_mut(member.pool)
+            // It is nearly always the last.
+            && let Some(at) = pool.ready.iter().rposition(|known| *known == connection)
+        {
+            pool.ready.remove(at);
+        }
+    }
+
+    fn touch(&mut self, id: PoolId) {
+        if let Some(pool) = self.pools.get_mut(id)
+            && !std::mem::replace(&mut pool.touched, true)
+        {
+            self.touched.push_back(id);
+        }
+    }
+}
