@@ -254,7 +254,9 @@ class ServerStream:
             if names is not None and known:
                 channel.dirty.update(name for name in names.get(kind, ()) if covers(name))
                 continue
-            candidates = channel.subscriptions.names | channel.ledger.taken.keys()
+            candidates = (
+                channel.subscriptions.names | channel.ledger.taken.keys() | channel.ledger.refused.keys()
+            )
             if channel.ledger.under_way is not None:
                 candidates |= channel.ledger.under_way.sent.keys()
             if channel.subscriptions.wildcard:
@@ -265,7 +267,7 @@ class ServerStream:
         assert self._view is not None
         current, have = self._current(self._view, channel, name), channel.ledger.taken.get(name)
         under_way = channel.ledger.under_way
-        if under_way is not None and name in under_way.sent:
+        if name in channel.ledger.refused or (under_way is not None and name in under_way.sent):
             return True
         if current is None or have is None:
             return current is not have
