@@ -148,8 +148,9 @@ _TABLE = (
         "MS1108",
         "error",
         "Not a header",
-        "Header names are tokens of RFC 9110 §5.1 and are compared without case; names that begin with `:` and the `host`"
-        " header cannot be added, set or removed (use `rewrite.authority`). Values have no line breaks and no NUL.",
+        "Header names are tokens of RFC 9110 §5.1 and are compared without case; names that begin with `:` cannot be"
+        " changed. The `host` header of requests can be set (as `rewrite.authority` does), but not added or removed. Values have"
+        " no line breaks and no NUL.",
     ),
     Code(
         "MS1109",
@@ -198,8 +199,8 @@ _TABLE = (
     Code(
         "MS2005",
         "warning",
-        "Traffic policy without effect on plain HTTP",
-        "Hosts of this egress or server list match no known service at present.",
+        "Hosts match nothing",
+        "Hosts of this egress list match no known service at present.",
     ),
     Code(
         "IST0101",

@@ -47,7 +47,7 @@ def translate_virtual_service(thing: Object, defaults: Defaults) -> list[Fact] |
             key = RouteTableKey(host, audience, thing.key)
             table = RouteTable(
                 key,
-                tuple(rule for pair in http if (rule := _http_for(pair, audience))),
+                tuple(each for part in http if (each := _http_for(part, audience))),
                 tuple(rule for pair in tcp if (rule := _tcp_for(pair, audience))),
                 visible_to,
                 thing.created,
