@@ -94,8 +94,15 @@ def _missing(host: str, namespace: str, lookup: Lookup) -> tuple[str, str]:
     known = {
         service.key.host for service in lookup.all_services() if is_visible(service.visible_to, namespace)
     }
-    near = difflib.get_close_matches(host, sorted(known), n=1, cutoff=0.7)
-    remedy = (
-        f"Did you mean {near[0]}?" if near else "Add a ServiceEntry or Service for it, or correct the name"
-    )
+    near = _nearest(host, known)
+    remedy = f"Did you mean {near}?" if near else "Add a ServiceEntry or Service for it, or correct the name"
     return f"there is no service {host}", remedy
+
+
+def _nearest(host: str, known: set[str]) -> str:
+    """The host most like this one. Long suffixes that all share would make everything alike: they are left out."""
+    name, _, suffix = host.partition(".")
+    firsts = sorted(each.partition(".")[0] for each in known if each.partition(".")[2] == suffix)
+    if near := difflib.get_close_matches(name, firsts, n=1, cutoff=0.6):
+        return f"{near[0]}.{suffix}" if suffix else near[0]
+    return next(iter(difflib.get_close_matches(host, sorted(known), n=1, cutoff=0.9)), "")
