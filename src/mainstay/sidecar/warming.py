@@ -159,6 +159,17 @@ class Warming:
             )
         )
 
+    def refused_late(self, reference: Reference) -> None:
+        """The engine found out after it had accepted it; an older version serves, or none. Offered again, it goes out again."""
+        held = self._held.get(reference)
+        if held is not None:
+            self._held[reference] = _Held("", held.needs)
+
+    def digest(self, reference: Reference) -> str | None:
+        """Under which digest it is in force."""
+        held = self._held.get(reference)
+        return held.digest if held is not None else None
+
     def holds(self, reference: Reference) -> bool:
         return reference in self._held
 

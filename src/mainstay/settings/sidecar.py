@@ -1,0 +1,155 @@
+"""Settings of the data plane: `mainstay sidecar` and `mainstay gateway`.
+
+In and out: declarations only. Invariant: what listens for operators is on loopback by default; ports are Istio's. Read by
+`mainstay.sidecar.main`, so it imports nothing that a sidecar may not load.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from mainstay.settings.define import Setting
+
+
+def _port(doc: str) -> Setting:
+    return Setting(doc + " 0 lets the system choose.", minimum=0, maximum=65_535, metavar="PORT")
+
+
+def _address(doc: str) -> Setting:
+    return Setting(doc, metavar="ADDRESS")
+
+
+class ControlPlane(msgspec.Struct, frozen=True):
+    """Where configuration and identity come from."""
+
+    address: Annotated[str, Setting("Host and port of the control plane.", metavar="HOST:PORT")] = ""
+    insecure: Annotated[
+        bool, Setting("Speak plaintext to it, without an identity. For tests and first steps.")
+    ] = False
+    variant: Annotated[
+        Literal["delta", "sotw"], Setting("Variant of xDS: only what changed, or the state of the world.")
+    ] = "delta"
+    join_token_file: Annotated[
+        Path | None, Setting("File with the join token, needed until the first certificate is there.")
+    ] = None
+
+
+class Admin(msgspec.Struct, frozen=True):
+    """Pages for operators."""
+
+    bind: Annotated[
+        str, _address("Address of the admin pages; anything but loopback needs beyond_loopback.")
+    ] = "127.0.0.1"
+    port: Annotated[int, _port("Port of the admin pages.")] = 15_000
+    beyond_loopback: Annotated[bool, Setting("Allow an admin address that others can reach.")] = False
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Readiness for orchestrators: /healthz/ready."""
+
+    bind: Annotated[str, _address("Address of the readiness page.")] = "127.0.0.1"
+    port: Annotated[int, _port("Port of the readiness page.")] = 15_021
+
+
+class Metrics(msgspec.Struct, frozen=True):
+    """Prometheus."""
+
+    bind: Annotated[str, _address("Address of the metrics.")] = "127.0.0.1"
+    port: Annotated[int, _port("Port of the metrics, /stats/prometheus.")] = 15_090
+
+
+class Drain(msgspec.Struct, frozen=True):
+    """How it stops."""
+
+    min: Annotated[
+        int,
+        Setting(
+            "Least time that inbound listeners stay open after the end was asked for.", unit="ms", minimum=0
+        ),
+    ] = 5_000
+    max: Annotated[int, Setting("Time after which streams that are left are cut.", unit="ms", minimum=0)] = (
+        45_000
+    )
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """Health of the application, told to the control plane. Without a port none is asked for here; a WorkloadGroup's probe
+    comes from the control plane."""
+
+    port: Annotated[
+        int | None, Setting("Port of the application to probe.", minimum=1, maximum=65_535, metavar="PORT")
+    ] = None
+    host: Annotated[str, _address("Address of the application.")] = "127.0.0.1"
+    path: Annotated[str, Setting("HTTP path to GET; empty: a TCP connection is enough.")] = ""
+    period: Annotated[int, Setting("Time between probes.", unit="ms", minimum=10)] = 1_000
+    timeout: Annotated[int, Setting("Limit of one probe.", unit="ms", minimum=10)] = 1_000
+    failures: Annotated[int, Setting("Failures in a row that count as unhealthy.", minimum=1)] = 3
+
+
+class Log(msgspec.Struct, frozen=True):
+    """The program's own log, on stderr."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Setting("Least level shown.")] = "info"
+    levels: Annotated[
+        tuple[str, ...], Setting("Levels of single rooms, such as xds=debug.", metavar="ROOM=LEVEL,…")
+    ] = ()
+    format: Annotated[Literal["text", "json"], Setting("One line of text a message, or one JSON object.")] = (
+        "text"
+    )
+
+
+class SidecarSettings(msgspec.Struct, frozen=True):
+    """Runs the proxy: takes configuration over xDS, or from an Envoy bootstrap, and carries the traffic."""
+
+    bootstrap: Annotated[
+        Path | None,
+        Setting(
+            "Envoy v3 bootstrap (YAML or JSON) to start from, instead of the settings of the workload here."
+        ),
+    ] = None
+    lenient: Annotated[
+        bool, Setting("List what the bootstrap asks for and Mainstay does not do, instead of refusing it.")
+    ] = False
+    workload: Annotated[str, Setting("Name of the workload.")] = ""
+    namespace: Annotated[str, Setting("Its namespace.")] = "default"
+    service_account: Annotated[str, Setting("Account of its identity.")] = "default"
+    labels: Annotated[
+        tuple[str, ...], Setting("Its labels, by which objects select it.", metavar="NAME=VALUE,…")
+    ] = ()
+    addresses: Annotated[
+        tuple[str, ...], Setting("Addresses at which peers reach it.", metavar="ADDRESS,…")
+    ] = ("127.0.0.1",)
+    cluster: Annotated[str, Setting("Name of the estate it belongs to.")] = "Kubernetes"
+    network: Annotated[str, Setting("Name of its network.")] = ""
+    locality: Annotated[str, Setting("Where it runs.", metavar="REGION/ZONE/SUBZONE")] = ""
+    trust_domain: Annotated[str, Setting("Trust domain of its identity.")] = "cluster.local"
+    domain_suffix: Annotated[str, Setting("What short names of services end in.")] = "cluster.local"
+    interception: Annotated[
+        Literal["NONE", "REDIRECT"],
+        Setting(
+            "NONE: applications use listeners bound for them; REDIRECT: connections are redirected to the proxy."
+        ),
+    ] = "NONE"
+    data: Annotated[
+        Path | None,
+        Setting(
+            "Directory of the identity and the last good configuration; without it a restart begins from nothing."
+        ),
+    ] = None
+    concurrency: Annotated[int, Setting("Worker threads.", minimum=1, maximum=1_024)] = 1
+    max_connections: Annotated[
+        int | None, Setting("Connections accepted at most; more are closed.", minimum=1)
+    ] = None
+    ready_file: Annotated[
+        Path | None, Setting("File to write, as one JSON object, once it is ready: addresses in use.")
+    ] = None
+    control_plane: ControlPlane = ControlPlane()
+    admin: Admin = Admin()
+    health: Health = Health()
+    metrics: Metrics = Metrics()
+    drain: Drain = Drain()
+    probe: Probe = Probe()
+    log: Log = Log()

@@ -1,0 +1,174 @@
+"""Conversion off to the side: what xDS offered, until it can be judged.
+
+In: `Offered` responses, and what became of their resources. Out: converted resources for warming, verdicts for xDS, records for
+the last good file. Invariants: a response is handed on whole and in order; conversion stops after `BUDGET_MS` so that signals
+and timers are not starved; a response is judged when each of its resources is in force or refused, or after `PATIENCE_MS` for
+what waits: a NACK can then name what the engine refused too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from mainstay.sidecar.convert.references import Kind, Reference
+from mainstay.sidecar.convert.refuse import Refused
+from mainstay.sidecar.convert.table import Converted, Encoded, convert
+from mainstay.sidecar.convert.tls import ReadFile, no_files
+from mainstay.sidecar.last_good import Record
+from mainstay.sidecar.warming import Offer
+from mainstay.xds.client.types import Judged, Offered, Refusal
+from mainstay.xds.types import TYPES
+from mainstay.xds.types import Kind as XdsKind
+
+BUDGET_MS = 50
+PATIENCE_MS = 500
+
+KINDS: dict[XdsKind, Kind] = {
+    "cluster": "cluster",
+    "endpoint": "endpoints",
+    "listener": "listener",
+    "route": "route",
+    "secret": "secret",
+}
+XDS_KINDS: dict[Kind, XdsKind] = {engine: xds for xds, engine in KINDS.items()}
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """One response, converted."""
+
+    kind: XdsKind
+    offer: Offer
+
+
+class _Work:
+    """A response on its way from conversion to verdict."""
+
+    __slots__ = ("at", "coming", "deadline", "gone", "offered", "records", "refusals", "taken")
+
+    def __init__(self, offered: Offered) -> None:
+        self.offered = offered
+        self.at = 0
+        self.taken: list[Converted] = []
+        self.refusals: list[Refusal] = []
+        self.coming: dict[Reference, str] = {}
+        """References not decided yet, with their digests."""
+        self.gone: frozenset[Reference] = frozenset()
+        self.records: dict[Reference, Record] = {}
+        self.deadline = 0
+
+
+class Intake:
+    """See the module. `clock`: monotonic ms, for the budget alone."""
+
+    def __init__(self, clock: Callable[[], int], read_file: ReadFile = no_files) -> None:
+        self._clock = clock
+        self._read_file = read_file
+        self._queue: deque[_Work] = deque()
+        self._judging: dict[int, _Work] = {}
+        self._late: dict[Reference, tuple[str, Record]] = {}
+        """Of what waited too long for its verdict: the digest, and the record to keep once it is in force."""
+
+    def submit(self, offered: Offered) -> None:
+        self._queue.append(_Work(offered))
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to convert."""
+        return bool(self._queue)
+
+    def convert(self, now: int) -> list[Ready]:
+        """Converts for a while; returns the responses that are done."""
+        until = self._clock() + BUDGET_MS
+        done: list[Ready] = []
+        while self._queue:
+            work = self._queue[0]
+            while work.at < len(work.offered.upserts):
+                self._convert_next(work)
+                if self._clock() >= until and work.at < len(work.offered.upserts):
+                    return done
+            self._queue.popleft()
+            done.append(self._finish(work, now))
+            if self._clock() >= until:
+                break
+        return done
+
+    def _convert_next(self, work: _Work) -> None:
+        offer = work.offered.upserts[work.at]
+        work.at += 1
+        message = TYPES[work.offered.kind].message
+        try:
+            converted = convert(message, offer.body, self._read_file)
+        except Refused as refused:
+            work.refusals.append(Refusal(offer.name, refused.path, refused.reason))
+            return
+        if converted.resource.name != offer.name:
+            reason = f"the message calls itself {converted.resource.name!r}"
+            work.refusals.append(Refusal(offer.name, "", reason))
+            return
+        work.taken.append(converted)
+        reference = (converted.resource.kind, converted.resource.name)
+        work.coming[reference] = converted.resource.digest
+        work.records[reference] = Record(message, offer.name, offer.version, offer.body)
+        self._late.pop(reference, None)
+
+    def _finish(self, work: _Work, now: int) -> Ready:
+        kind = KINDS[work.offered.kind]
+        work.gone = frozenset((kind, name) for name in work.offered.removals)
+        for reference in work.gone:
+            self._late.pop(reference, None)
+        work.deadline = now + PATIENCE_MS
+        self._judging[work.offered.token] = work
+        upserts: list[Encoded] = []
+        for converted in work.taken:
+            upserts += [*converted.inline, converted.resource]
+        work.taken = []
+        return Ready(work.offered.kind, Offer(tuple(upserts), tuple(sorted(work.gone))))
+
+    def decided(
+        self, in_force: Callable[[Reference], str | None], refused: Mapping[Reference, Refusal], now: int
+    ) -> tuple[list[Judged], list[Record]]:
+        """Verdicts that can be given, and records of what has come in force.
+
+        `in_force` tells the digest under which a resource is in force; `refused`: what the engine has just refused.
+        """
+        judged: list[Judged] = []
+        records: list[Record] = []
+        for token, work in tuple(self._judging.items()):
+            for reference in tuple(work.coming):
+                if reference in refused:
+                    work.refusals.append(refused[reference])
+                elif in_force(reference) == work.coming[reference]:
+                    records.append(work.records[reference])
+                else:
+                    continue
+                del work.coming[reference]
+                del work.records[reference]
+            if not work.coming or now >= work.deadline:
+                self._keep_for_later(work)
+                del self._judging[token]
+                judged.append(Judged(token, tuple(work.refusals)))
+        records += self._late_records(in_force, refused)
+        return judged, records
+
+    def _keep_for_later(self, work: _Work) -> None:
+        for reference, digest in work.coming.items():
+            self._late[reference] = (digest, work.records[reference])
+
+    def _late_records(
+        self, in_force: Callable[[Reference], str | None], refused: Mapping[Reference, Refusal]
+    ) -> list[Record]:
+        found = []
+        for reference, (digest, record) in tuple(self._late.items()):
+            if in_force(reference) == digest:
+                found.append(record)
+                del self._late[reference]
+            elif reference in refused:
+                del self._late[reference]
+        return found
+
+    def next_deadline(self) -> int | None:
+        """When `decided` has something to say even if nothing happens."""
+        return min((work.deadline for work in self._judging.values()), default=None)
