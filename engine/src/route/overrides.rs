@@ -45,8 +45,8 @@ impl Overrides {
     }
 
     /// Every level's, most specific first.
-    pub fn all<'a>(&'a self, filter: &'a str) -> impl DoubleEndedIterator<Item = &'a Override> {
-        self.0.iter().filter(move |(name, _)| **name == *filter).map(|(_, made)| made)
+    pub fn all(&self, filter: Arc<str>) -> impl DoubleEndedIterator<Item = &Override> {
+        self.0.iter().filter(move |(name, _)| *name == filter).map(|(_, made)| made)
     }
 
     pub fn is_empty(&self) -> bool {

@@ -218,6 +218,8 @@ counters! {
     UpstreamFlushTotal = "upstream_flush_total",
     RbacAllowed = "rbac.allowed",
     RbacDenied = "rbac.denied",
+    RbacShadowAllowed = "rbac.shadow_allowed",
+    RbacShadowDenied = "rbac.shadow_denied",
 }
 
 /// Which class counter a status belongs to.
