@@ -175,7 +175,8 @@ impl Group {
 
 /// Exact, then longest suffix, then those without names.
 fn find_name<'t>(by_name: &'t HashMap<Box<str>, Vec<u32>>, name: &str) -> &'t [u32] {
-    let exact = by_name.get(name).filter(|_| !name.is_empty());
+    // A name that begins with a dot is no name, though it looks like the key of a suffix.
+    let exact = by_name.get(name).filter(|_| !name.is_empty() && !name.starts_with('.'));
     let suffix = || {
         let dots = name.match_indices('.').map(|(at, _)| at).filter(|&at| at > 0);
         dots.filter_map(|at| name.get(at..)).find_map(|suffix| by_name.get(suffix))
