@@ -50,6 +50,20 @@ TICK_S = 5.0
 MAX_STREAMS = 50_000
 RETRY_WORDS = "too many streams here; try another address, or again in a few seconds"
 
+SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),  # a resuming proxy tells all versions it holds
+    ("grpc.max_concurrent_streams", 1_000_000),  # the front multiplexes proxies
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    (
+        "grpc.http2.max_ping_strikes",
+        0,
+    ),  # the peer is our own front, or a proxy with keep-alive settings of its own
+    ("grpc.so_reuseport", 0),  # two processes must not share a port unnoticed
+)
+"""Options for the `grpc.aio.server` that gets the handler."""
+
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -165,7 +179,13 @@ class XdsServer:
 
     def tell(self, stream: Stream, event: Event) -> None:
         """An event for a stream's machine; its commands are carried out at once."""
-        self._carry_out(stream, stream.machine.handle(event, self._now()))
+        if stream.end is not None:
+            return
+        try:
+            self._carry_out(stream, stream.machine.handle(event, self._now()))
+        except Exception:  # the named boundary "stream task": one stream's bug must not end others
+            log.exception("stream failed", node=stream.node.id, peer=stream.peer.identity)
+            self.finish(stream, Close(13, "internal error of the control plane; its log says more"))
 
     def finish(self, stream: Stream, close: Close) -> None:
         """Ends a stream; its own task does it."""
@@ -206,15 +226,10 @@ class XdsServer:
                 self._owner.closed(stream)
 
     async def _read(self, stream: Stream, requests: AsyncIterator[bytes]) -> None:
-        try:
-            async for message in requests:
-                self.tell(stream, RequestReceived(message))
-                if stream.end is not None:
-                    return
-        except Exception:  # the named boundary "stream task": one stream's bug must not end others
-            log.exception("stream failed", node=stream.node.id, peer=stream.peer.identity)
-            self.finish(stream, Close(13, "internal error of the control plane; its log says more"))
-            return
+        async for message in requests:
+            self.tell(stream, RequestReceived(message))
+            if stream.end is not None:
+                return
         self.finish(stream, Close(0, ""))
 
     def _carry_out(self, stream: Stream, commands: list[Command]) -> None:

@@ -1,0 +1,243 @@
+"""The server over real gRPC: the transcripts again, and what only streams can show."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from model_mesh import NODE, SmallView, make, url
+from test_server_machine import encode, salts
+from transcripts import TRANSCRIPTS, Ends, Receives, Sends, SendsNothing, Shows, Transcript, Waits
+
+from mainstay.xds import messages
+from mainstay.xds.serve_grpcio import RefusedStream, Stream, XdsServer
+from mainstay.xds.server.types import Answered, Demanded, HealthReported, Peer
+from mainstay.xds.types import Kind, Variant, path
+
+PATIENCE_S = 10.0
+
+
+class OneView:
+    """An owner that gives every stream the same view."""
+
+    def __init__(self) -> None:
+        self.view: SmallView | None = None
+        self.streams: list[Stream] = []
+        self.answers: list[Answered] = []
+        self.ended = asyncio.Event()
+        self.refuse: RefusedStream | None = None
+
+    def opened(self, stream: Stream) -> None:
+        if self.refuse is not None:
+            raise self.refuse
+        self.streams.append(stream)
+        if self.view is not None:
+            stream.show(self.view)
+
+    def demanded(self, stream: Stream, demand: Demanded) -> None:
+        pass
+
+    def answered(self, stream: Stream, answer: Answered) -> None:
+        assert stream in self.streams
+        self.answers.append(answer)
+
+    def health_reported(self, stream: Stream, report: HealthReported) -> None:
+        pass
+
+    def closed(self, stream: Stream) -> None:
+        self.streams.remove(stream)
+        self.ended.set()
+
+    def show(self, view: SmallView, names: dict[Kind, tuple[str, ...]] | None) -> None:
+        self.view = view
+        for stream in self.streams:
+            stream.show(view, names)
+
+
+class Client:
+    """A raw gRPC stream."""
+
+    def __init__(self, variant: Variant, call: Any) -> None:
+        self.variant: Variant = variant
+        self.call = call
+        self.last: dict[str, messages.Response] = {}
+        self.node_sent = False
+
+    async def receive(self, step: Receives) -> None:
+        last = self.last.get(url(step.kind))
+        nonce = last.nonce if step.nonce == "last" and last else step.nonce
+        version = last.version if step.version == "last" and last else step.version
+        await self.call.write(encode(self.variant, step, nonce, version, b"" if self.node_sent else NODE))
+        self.node_sent = True
+
+    async def next(self) -> messages.Response:
+        data = await asyncio.wait_for(self.call.read(), PATIENCE_S)
+        assert data is not grpc.aio.EOF, await self.call.code()
+        response = messages.decode_response(self.variant, data)
+        self.last[response.url] = response
+        return response
+
+
+Connect = Callable[[Variant, "Kind | None"], Client]
+
+
+@asynccontextmanager
+async def served(tmp_path: Path, owner: OneView, **options: int) -> AsyncIterator[tuple[XdsServer, Connect]]:
+    loop = asyncio.get_running_loop()
+    xds = XdsServer(owner, lambda: int(loop.time() * 1_000), **options)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((xds.handler(lambda context: Peer("", context.peer())),))
+    address = f"unix:{tmp_path}/x.sock"
+    server.add_insecure_port(address)
+    await server.start()
+    turns = loop.create_task(xds.run())
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield xds, lambda variant, kind: Client(variant, channel.stream_stream(path(variant, kind))())
+    turns.cancel()
+    await server.stop(0)
+
+
+def run(scenario: Awaitable[None]) -> None:
+    asyncio.run(asyncio.wait_for(scenario, 60))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "transcript",
+    [each for each in TRANSCRIPTS if not each.is_timed and each.variant == "delta"],
+    ids=lambda transcript: transcript.name,
+)
+def test_transcript(transcript: Transcript, tmp_path: Path) -> None:
+    """`SendsNothing` is shown by a name asked for on the side: its answer comes next."""
+
+    async def scenario() -> None:
+        owner = OneView()
+        async with served(tmp_path, owner) as (_, connect):
+            client = connect(transcript.variant, transcript.only)
+            for number, step in enumerate(transcript.steps):
+                where = f"step {number}: {step}"
+                match step:
+                    case Shows():
+                        owner.show(step.view, step.names)
+                    case Receives():
+                        await client.receive(step)
+                    case Sends():
+                        response = await client.next()
+                        assert (response.url, salts(response)) == (url(step.kind), step.resources), where
+                        assert response.removed == step.removed, where
+                    case SendsNothing() if transcript.only is None and owner.view is not None:
+                        await client.receive(Receives("secret", (f"probe-{number}",)))
+                        probe = await client.next()
+                        assert probe.removed == (f"probe-{number}",), where
+                        await client.receive(Receives("secret", nonce="last"))
+                    case SendsNothing() | Waits() | Ends():
+                        pass
+
+    run(scenario())
+
+
+def test_verdicts_reach_the_owner_and_the_end_of_the_stream_too(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        owner = OneView()
+        owner.view = SmallView(make("cluster", "a"))
+        async with served(tmp_path, owner) as (xds, connect):
+            client = connect("delta", None)
+            await client.receive(Receives("cluster"))
+            await client.next()
+            assert len(xds.streams) == 1
+            assert owner.streams[0].node.metadata == {"NAMESPACE": "shop"}
+            await client.receive(Receives("cluster", nonce="last", error="a: too new"))
+            await client.receive(Receives("listener"))
+            assert (await client.next()).url == url("listener")
+            assert owner.answers[0].refused[0].words == "too new"
+            await client.call.done_writing()
+            await asyncio.wait_for(owner.ended.wait(), PATIENCE_S)
+            assert not xds.streams
+
+    run(scenario())
+
+
+def test_refused_stream_gets_status_and_words(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        owner = OneView()
+        owner.refuse = RefusedStream(7, "the certificate is for web, the node says billing")
+        async with served(tmp_path, owner) as (_, connect):
+            client = connect("sotw", None)
+            await client.receive(Receives("cluster"))
+            assert await client.call.code() == grpc.StatusCode.PERMISSION_DENIED
+            assert "the node says billing" in await client.call.details()
+
+    run(scenario())
+
+
+def test_too_many_streams_are_sent_elsewhere(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        owner = OneView()
+        owner.view = SmallView()
+        async with served(tmp_path, owner, max_streams=1) as (xds, connect):
+            first = connect("delta", None)
+            await first.receive(Receives("cluster"))
+            await first.next()
+            second = connect("delta", None)
+            assert await second.call.code() == grpc.StatusCode.UNAVAILABLE
+            assert xds.refused_streams == 1
+
+    run(scenario())
+
+
+def test_owner_can_end_a_stream(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        owner = OneView()
+        owner.view = SmallView()
+        async with served(tmp_path, owner) as (_, connect):
+            client = connect("delta", None)
+            await client.receive(Receives("cluster"))
+            await client.next()
+            owner.streams[0].close(14, "moving")
+            assert await client.call.code() == grpc.StatusCode.UNAVAILABLE
+
+    run(scenario())
+
+
+def test_bug_of_the_owner_ends_one_stream_only(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        owner = OneView()
+        owner.view = SmallView(make("cluster", "a"))
+        async with served(tmp_path, owner) as (_, connect):
+            good, bad = connect("delta", None), connect("delta", None)
+            await good.receive(Receives("cluster"))
+            await good.next()
+            await bad.receive(Receives("cluster"))
+            await bad.next()
+            owner.answers = None  # type: ignore[assignment]
+            await bad.receive(Receives("cluster", nonce="last"))
+            assert await bad.call.code() == grpc.StatusCode.INTERNAL
+            owner.answers = []
+            await good.receive(Receives("cluster", nonce="last"))
+            await good.receive(Receives("listener"))
+            assert (await good.next()).url == url("listener")
+
+    run(scenario())
+
+
+def test_many_streams_get_the_same_change(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        owner = OneView()
+        owner.view = SmallView(make("cluster", "a", "1"))
+        async with served(tmp_path, owner) as (_, connect):
+            clients = [connect("delta", None) for _ in range(50)]
+            for client in clients:
+                await client.receive(Receives("cluster"))
+                await client.next()
+                await client.receive(Receives("cluster", nonce="last"))
+            while len(owner.answers) < len(clients):
+                await asyncio.sleep(0)
+            owner.show(SmallView(make("cluster", "a", "2")), {"cluster": ("a",)})
+            for client in clients:
+                assert salts(await client.next()) == {"a": "2"}
+
+    run(scenario())
