@@ -12,8 +12,8 @@ pub mod message;
 pub mod plan;
 #[cfg(feature = "python")]
 mod py;
-pub mod route;
 pub mod reactor;
+pub mod route;
 pub mod snapshot;
 pub mod stream;
 pub mod telemetry;

@@ -77,7 +77,8 @@ impl<T: Copy> Wheel<T> {
     pub fn next_due(&mut self, now: Tick) -> Option<T> {
         let now = now.0 / MILLISECOND;
         loop {
-            let Some((level, slot, moment)) = self.next_place().filter(|(_, _, moment)| *moment <= now) else {
+            let Some((level, slot, moment)) = self.next_place().filter(|(_, _, moment)| *moment <= now)
+            else {
                 self.elapsed = self.elapsed.max(now);
                 return None;
             };

@@ -1,9 +1,20 @@
 //! Configuration in force: deltas become the next immutable snapshot, or refusals by path.
+//!
+//! In: deltas from Python, answers of the resolver and of first health checks. Out: snapshots that workers swap in between
+//! turns, a report, events. Invariant: each resource is judged alone and keeps its last good version; what is unchanged
+//! keeps its `Arc`, so that pointer equality tells what changed. One `Builder` per engine, outside the workers.
 
+mod builder;
+mod compile;
+mod listener;
 mod secrets;
 mod shards;
+mod view;
 
+pub use builder::Builder;
+pub use listener::{Chain, HttpManager, Listener, Routes, TcpProxy, Terminal};
 pub use secrets::{KeyRing, SecretStore};
 pub use shards::Shards;
+pub use view::Snapshot;
 
 pub use crate::tls::{ClientCell, ServerCell};

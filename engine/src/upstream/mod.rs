@@ -17,7 +17,7 @@ mod health;
 mod intern;
 mod outlier;
 mod pool;
-mod retry;
+pub mod retry;
 mod seat;
 mod set;
 
@@ -30,6 +30,6 @@ pub use health::{Checker, HealthChange};
 pub use intern::Interner;
 pub use outlier::{Ejection, Report};
 pub use pool::{DialOrder, Failure, Leased, PoolId, PoolKey, PoolProtocol, Pools, Step};
-pub use retry::{Attempted, RetryDecision, RetryHistory, RetryPolicy};
+pub use retry::{Attempted, RetryDecision, RetryHistory};
 pub use seat::{Seat, Seats};
 pub use set::{EndpointSet, LocalitySpec, Membership, SetLocality};

@@ -1,77 +1,13 @@
-//! Whether an attempt is followed by another: pure, from what became of it, what went before, and the policy.
+//! Whether an attempt is followed by another: pure, from what became of it, what went before, and the route's policy.
 //!
 //! The classes and their meaning are Envoy's (`x-envoy-retry-on`, `x-envoy-retry-grpc-on`). Whether a breaker or budget
 //! allows the retry is asked afterwards, by the caller.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
-use crate::matching::HeaderMatcher;
 use crate::message::{MILLISECOND, NameId, RequestHead, ResetReason, ResponseHead};
-use crate::plan::{self, PlanError};
-
-/// Retry classes, a bit each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Classes(u32);
-
-macro_rules! classes {
-    ($($name:ident = $bit:literal, $text:literal);+ $(;)?) => {
-        impl Classes {
-            $(pub const $name: Self = Self(1 << $bit);)+
-            const NAMES: &'static [(&'static str, Self)] = &[$(($text, Self::$name)),+];
-        }
-    };
-}
-
-classes! {
-    SERVER_ERROR = 0, "5xx";
-    GATEWAY_ERROR = 1, "gateway-error";
-    RESET = 2, "reset";
-    RESET_BEFORE_REQUEST = 3, "reset-before-request";
-    CONNECT_FAILURE = 4, "connect-failure";
-    RATE_LIMITED = 5, "envoy-ratelimited";
-    RETRIABLE_4XX = 6, "retriable-4xx";
-    REFUSED_STREAM = 7, "refused-stream";
-    STATUSES = 8, "retriable-status-codes";
-    HEADERS = 9, "retriable-headers";
-    GRPC_CANCELLED = 10, "cancelled";
-    GRPC_DEADLINE = 11, "deadline-exceeded";
-    GRPC_INTERNAL = 12, "internal";
-    GRPC_EXHAUSTED = 13, "resource-exhausted";
-    GRPC_UNAVAILABLE = 14, "unavailable";
-}
-
-impl Classes {
-    fn find(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, class)| *class)
-    }
-
-    fn has(self, class: Self) -> bool {
-        self.0 & class.0 != 0
-    }
-
-    fn add(&mut self, class: Self) {
-        self.0 |= class.0;
-    }
-}
-
-/// A route's retry policy, compiled.
-#[derive(Debug, Clone)]
-pub struct RetryPolicy {
-    classes: Classes,
-    /// Retries beside the first attempt.
-    pub attempts: u32,
-    /// Milliseconds; `None` = only the route's timeout.
-    pub per_try_timeout: Option<u64>,
-    pub per_try_idle_timeout: Option<u64>,
-    base: u64,
-    max: u64,
-    statuses: Box<[u16]>,
-    headers: Box<[HeaderMatcher]>,
-    /// Only requests that one of these matches are retried; empty: all.
-    request_headers: Box<[HeaderMatcher]>,
-    pub avoid_previous_hosts: bool,
-    pub host_selection_attempts: u32,
-}
+use crate::plan::BackOff;
+use crate::route::{RetryOn, RetryPolicy};
 
 /// What became of an attempt.
 #[derive(Debug, Clone, Copy)]
@@ -107,160 +43,125 @@ pub enum RetryDecision {
 /// Milliseconds, where the plan gives no back-off (Envoy's).
 const DEFAULT_BASE: u64 = 25;
 
-impl RetryPolicy {
-    /// Refuses at `retry_on[i]` a class that is not known.
-    pub fn compile(plan: &plan::RetryPolicy) -> Result<Self, PlanError> {
-        let mut classes = Classes::default();
-        for (index, name) in plan.retry_on.iter().enumerate() {
-            classes.add(Classes::find(name).ok_or_else(|| {
-                PlanError::new(format!("retry_on[{index}]"), format!("\"{name}\" is no class of retries"))
-            })?);
-        }
-        let base = if plan.back_off.base == 0 { DEFAULT_BASE } else { plan.back_off.base };
-        Ok(Self {
-            classes,
-            attempts: plan.attempts,
-            per_try_timeout: plan.per_try_timeout,
-            per_try_idle_timeout: plan.per_try_idle_timeout,
-            base,
-            max: plan.back_off.max.max(base),
-            statuses: plan.retriable_statuses.clone().into(),
-            headers: HeaderMatcher::compile_all(&plan.retriable_headers, "retriable_headers")?,
-            request_headers: HeaderMatcher::compile_all(
-                &plan.retriable_request_headers,
-                "retriable_request_headers",
-            )?,
-            avoid_previous_hosts: plan.avoid_previous_hosts,
-            host_selection_attempts: plan.host_selection_attempts,
-        })
+/// The policy for one request: the route's, with what trusted `x-envoy-*` headers add (the caller has removed those of
+/// untrusted clients). `None`: nothing is retried, and there is no limit per try.
+pub fn policy_for(route: Option<&Arc<RetryPolicy>>, head: &RequestHead) -> Option<Arc<RetryPolicy>> {
+    let route = route.filter(|policy| policy.covers(head));
+    if !HEADERS.iter().any(|&name| head.headers.contains_id(name)) {
+        return route.cloned();
     }
-
-    /// The policy of a route without one: nothing is retried unless the request's headers ask for it.
-    pub fn none() -> Self {
-        Self {
-            classes: Classes::default(),
-            attempts: 1,
-            per_try_timeout: None,
-            per_try_idle_timeout: None,
-            base: DEFAULT_BASE,
-            max: 10 * DEFAULT_BASE,
-            statuses: Box::default(),
-            headers: Box::default(),
-            request_headers: Box::default(),
-            avoid_previous_hosts: false,
-            host_selection_attempts: 0,
+    let mut policy = route.map_or_else(no_retries, |policy| RetryPolicy::clone(policy));
+    let text = |name: NameId| {
+        head.headers.get_id(name).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or("")
+    };
+    for name in [NameId::X_ENVOY_RETRY_ON, NameId::X_ENVOY_RETRY_GRPC_ON] {
+        for class in text(name).split(',').filter_map(RetryOn::parse) {
+            policy.on = policy.on.with(class);
         }
     }
-
-    /// The policy for one request: the route's, with what trusted `x-envoy-*` headers add (the caller has removed those of
-    /// untrusted clients), or none if the request is not one that the route retries.
-    pub fn for_request<'p>(&'p self, head: &RequestHead) -> Option<Cow<'p, Self>> {
-        let excluded = !self.request_headers.is_empty()
-            && !self.request_headers.iter().any(|matcher| matcher.matches(head));
-        let asks = HEADERS.iter().any(|&name| head.headers.contains_id(name));
-        let policy = if asks { Cow::Owned(self.asked_by(head, excluded)) } else { Cow::Borrowed(self) };
-        (policy.classes != Classes::default() && policy.attempts > 0 && (!excluded || asks)).then_some(policy)
+    if let Ok(retries) = text(NameId::X_ENVOY_MAX_RETRIES).trim().parse() {
+        policy.attempts = retries;
     }
-
-    fn asked_by(&self, head: &RequestHead, excluded: bool) -> Self {
-        let text = |name: NameId| head.headers.get_id(name).and_then(|value| std::str::from_utf8(value).ok());
-        let mut policy = self.clone();
-        if excluded {
-            policy.classes = Classes::default();
-        }
-        for name in [RETRY_ON, RETRY_GRPC_ON] {
-            let asked = text(name).unwrap_or("").split(',').filter_map(|class| Classes::find(class.trim()));
-            asked.for_each(|class| policy.classes.add(class));
-        }
-        if let Some(retries) = text(MAX_RETRIES).and_then(|value| value.trim().parse().ok()) {
-            policy.attempts = retries;
-        }
-        if let Some(milliseconds) = text(TRY_TIMEOUT).and_then(|value| value.trim().parse().ok()) {
-            policy.per_try_timeout = Some(milliseconds).filter(|&milliseconds| milliseconds > 0);
-        }
-        if let Some(codes) = text(RETRIABLE_CODES) {
-            let codes = codes.split(',').filter_map(|code| code.trim().parse().ok());
-            policy.statuses = policy.statuses.iter().copied().chain(codes).collect();
-        }
-        policy
+    if let Ok(milliseconds) = text(NameId::X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS).trim().parse() {
+        policy.per_try_timeout = Some(milliseconds).filter(|&milliseconds| milliseconds > 0);
     }
-
-    /// Whether an attempt that ended so is followed by another. `random` spreads the back-off.
-    pub fn decide(&self, attempted: &Attempted<'_>, history: RetryHistory, random: u64) -> RetryDecision {
-        if !self.wants(attempted) {
-            return RetryDecision::No;
-        }
-        if history.retries >= self.attempts {
-            return RetryDecision::Exhausted;
-        }
-        RetryDecision::Retry { after: self.back_off(history.retries, random) }
+    let codes = text(NameId::X_ENVOY_RETRIABLE_STATUS_CODES);
+    let codes: Vec<u16> = codes.split(',').filter_map(|code| code.trim().parse().ok()).collect();
+    if !codes.is_empty() {
+        policy.statuses = policy.statuses.iter().copied().chain(codes).collect();
     }
+    Some(Arc::new(policy))
+}
 
-    /// Fully jittered: anything between 0 and base × 2^n − 1, at most `max` (Envoy's JitteredExponentialBackOff).
-    fn back_off(&self, retries: u32, random: u64) -> u64 {
-        let ceiling = self.base.saturating_mul(1 << retries.min(20)).min(self.max);
-        random % (ceiling.saturating_mul(MILLISECOND)).max(1)
-    }
+const HEADERS: [NameId; 5] = [
+    NameId::X_ENVOY_RETRY_ON,
+    NameId::X_ENVOY_RETRY_GRPC_ON,
+    NameId::X_ENVOY_MAX_RETRIES,
+    NameId::X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS,
+    NameId::X_ENVOY_RETRIABLE_STATUS_CODES,
+];
 
-    fn wants(&self, attempted: &Attempted<'_>) -> bool {
-        let classes = self.classes;
-        match attempted {
-            Attempted::Answered { head, grpc_status } => self.wants_answer(head, *grpc_status),
-            Attempted::ConnectFailure => {
-                [Classes::CONNECT_FAILURE, Classes::SERVER_ERROR, Classes::GATEWAY_ERROR, Classes::RESET]
-                    .into_iter()
-                    .chain([Classes::RESET_BEFORE_REQUEST])
-                    .any(|class| classes.has(class))
-            }
-            Attempted::Reset { reason, sent, unprocessed } => {
-                // What the caller sees would be a 503 (or 504).
-                let as_error = classes.has(Classes::SERVER_ERROR)
-                    || classes.has(Classes::GATEWAY_ERROR)
-                    || classes.has(Classes::RESET);
-                let refused = *unprocessed || *reason == ResetReason::Refused;
-                as_error
-                    || refused && classes.has(Classes::REFUSED_STREAM)
-                    || !sent && classes.has(Classes::RESET_BEFORE_REQUEST)
-            }
-            // A 504 to the caller, and a reset of the stream from here.
-            Attempted::TryTimeout => {
-                classes.has(Classes::SERVER_ERROR)
-                    || classes.has(Classes::GATEWAY_ERROR)
-                    || classes.has(Classes::RESET)
-            }
-        }
-    }
-
-    fn wants_answer(&self, head: &ResponseHead, grpc_status: Option<u32>) -> bool {
-        let (classes, status) = (self.classes, head.status);
-        let limited = head.headers.contains_id(NameId::X_ENVOY_RATELIMITED);
-        if limited {
-            return classes.has(Classes::RATE_LIMITED);
-        }
-        classes.has(Classes::SERVER_ERROR) && (500..600).contains(&status)
-            || classes.has(Classes::GATEWAY_ERROR) && (502..=504).contains(&status)
-            || classes.has(Classes::RETRIABLE_4XX) && status == 409
-            || classes.has(Classes::STATUSES) && self.statuses.contains(&status)
-            || classes.has(Classes::HEADERS)
-                && self.headers.iter().any(|matcher| matcher.matches_response(head))
-            || grpc_status.and_then(class_of_grpc).is_some_and(|class| classes.has(class))
+/// Of a route without a policy: one retry, if headers name a class.
+fn no_retries() -> RetryPolicy {
+    RetryPolicy {
+        on: RetryOn::default(),
+        attempts: 1,
+        per_try_timeout: None,
+        per_try_idle_timeout: None,
+        back_off: BackOff { base: DEFAULT_BASE, max: 10 * DEFAULT_BASE },
+        statuses: Box::default(),
+        response_headers: Box::default(),
+        request_headers: Box::default(),
+        avoid_previous_hosts: false,
+        host_selection_attempts: 0,
     }
 }
 
-const RETRY_ON: NameId = NameId::X_ENVOY_RETRY_ON;
-const RETRY_GRPC_ON: NameId = NameId::X_ENVOY_RETRY_GRPC_ON;
-const MAX_RETRIES: NameId = NameId::X_ENVOY_MAX_RETRIES;
-const RETRIABLE_CODES: NameId = NameId::X_ENVOY_RETRIABLE_STATUS_CODES;
-const TRY_TIMEOUT: NameId = NameId::X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS;
-const HEADERS: [NameId; 5] = [RETRY_ON, RETRY_GRPC_ON, MAX_RETRIES, RETRIABLE_CODES, TRY_TIMEOUT];
+/// Whether an attempt that ended so is followed by another. `random` spreads the back-off.
+pub fn decide(
+    policy: &RetryPolicy,
+    attempted: &Attempted<'_>,
+    history: RetryHistory,
+    random: u64,
+) -> RetryDecision {
+    if !wants(policy, attempted) {
+        return RetryDecision::No;
+    }
+    if history.retries >= policy.attempts {
+        return RetryDecision::Exhausted;
+    }
+    RetryDecision::Retry { after: back_off(policy.back_off, history.retries, random) }
+}
 
-fn class_of_grpc(status: u32) -> Option<Classes> {
+/// Fully jittered: anything below base × 2^n, at most `max` (Envoy's JitteredExponentialBackOff).
+fn back_off(plan: BackOff, retries: u32, random: u64) -> u64 {
+    let base = if plan.base == 0 { DEFAULT_BASE } else { plan.base };
+    let ceiling = base.saturating_mul(1 << retries.min(20)).min(plan.max.max(base));
+    random % ceiling.saturating_mul(MILLISECOND).max(1)
+}
+
+/// What the caller would see as 502, 503 or 504, or as a reset.
+const AS_ERROR: RetryOn = RetryOn(RetryOn::SERVER_ERROR.0 | RetryOn::GATEWAY_ERROR.0 | RetryOn::RESET.0);
+
+fn wants(policy: &RetryPolicy, attempted: &Attempted<'_>) -> bool {
+    let on = policy.on;
+    match attempted {
+        Attempted::Answered { head, grpc_status } => wants_answer(policy, head, *grpc_status),
+        Attempted::ConnectFailure => {
+            on.contains(AS_ERROR.with(RetryOn::CONNECT_FAILURE).with(RetryOn::RESET_BEFORE_REQUEST))
+        }
+        Attempted::Reset { reason, sent, unprocessed } => {
+            let refused = *unprocessed || *reason == ResetReason::Refused;
+            on.contains(AS_ERROR)
+                || refused && on.contains(RetryOn::REFUSED_STREAM)
+                || !sent && on.contains(RetryOn::RESET_BEFORE_REQUEST)
+        }
+        Attempted::TryTimeout => on.contains(AS_ERROR),
+    }
+}
+
+fn wants_answer(policy: &RetryPolicy, head: &ResponseHead, grpc_status: Option<u32>) -> bool {
+    let (on, status) = (policy.on, head.status);
+    if head.headers.contains_id(NameId::X_ENVOY_RATELIMITED) {
+        // A refusal by a rate limiter is not an error to try again, unless asked for.
+        return on.contains(RetryOn::RATE_LIMITED);
+    }
+    on.contains(RetryOn::SERVER_ERROR) && (500..600).contains(&status)
+        || on.contains(RetryOn::GATEWAY_ERROR) && (502..=504).contains(&status)
+        || on.contains(RetryOn::RETRIABLE_4XX) && status == 409
+        || on.contains(RetryOn::RETRIABLE_STATUSES) && policy.statuses.contains(&status)
+        || on.contains(RetryOn::RETRIABLE_HEADERS)
+            && policy.response_headers.iter().any(|matcher| matcher.matches_response(head))
+        || grpc_status.and_then(class_of_grpc).is_some_and(|class| on.contains(class))
+}
+
+fn class_of_grpc(status: u32) -> Option<RetryOn> {
     match status {
-        1 => Some(Classes::GRPC_CANCELLED),
-        4 => Some(Classes::GRPC_DEADLINE),
-        8 => Some(Classes::GRPC_EXHAUSTED),
-        13 => Some(Classes::GRPC_INTERNAL),
-        14 => Some(Classes::GRPC_UNAVAILABLE),
+        1 => Some(RetryOn::GRPC_CANCELLED),
+        4 => Some(RetryOn::GRPC_DEADLINE_EXCEEDED),
+        8 => Some(RetryOn::GRPC_RESOURCE_EXHAUSTED),
+        13 => Some(RetryOn::GRPC_INTERNAL),
+        14 => Some(RetryOn::GRPC_UNAVAILABLE),
         _ => None,
     }
 }
