@@ -1,133 +1,143 @@
-"""Real processes: output arrives in lines, groups end whole, and all of them end when their parent is killed."""
+"""Real processes: how they start and end, and that none outlives its program."""
 
 from __future__ import annotations
 
-import asyncio
+import io
 import os
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from mainstay.supervise import Policy, Reaper, Spawner
-from mainstay.supervise.child import Report
+import pytest
+
+from mainstay.supervise import Program, spawn
+from mainstay.supervise.reaper import read_groups
+from mainstay.supervise.spawn import find_program
+
+SLEEP = (sys.executable, "-c", "import sys, time; print('here', flush=True); time.sleep(60)")
+STUBBORN = (
+    sys.executable,
+    "-c",
+    "import signal, sys, time\nfor n in (1, 2, 15): signal.signal(n, signal.SIG_IGN)\ntime.sleep(60)",
+)
 
 
-class Ears:
-    """What the children reported and printed."""
-
-    def __init__(self) -> None:
-        self.reports: list[tuple[str, Report]] = []
-        self.lines: list[str] = []
-        self.heard = asyncio.Event()
-
-    def report(self, name: str, report: Report) -> None:
-        self.reports.append((name, report))
-        self.heard.set()
-
-    def output(self, _name: str, line: str) -> None:
-        self.lines.append(line)
-        self.heard.set()
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(20):
-            while not condition():
-                self.heard.clear()
-                await self.heard.wait()
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
 
 
-def play(scenario: Callable[[Spawner, Ears], Awaitable[None]]) -> None:
-    async def run() -> None:
-        ears, reaper = Ears(), Reaper()
-        try:
-            await scenario(Spawner(reaper, ears.report, ears.output), ears)
-        finally:
-            await asyncio.to_thread(reaper.close)
-
-    asyncio.run(run())
+def is_there(pid: int) -> bool:
+    """Whether a process runs (one that has ended and waits to be collected does not)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
-def python(code: str) -> list[str]:
-    return [sys.executable, "-u", "-c", code]
+def wait_until_gone(pid: int) -> None:
+    """Blocks on the process itself where it is not our child."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        ready, _, _ = select.select([descriptor], [], [], 20)
+        assert ready, f"process {pid} lives on"
+    finally:
+        os.close(descriptor)
 
 
-def test_output_comes_line_by_line_and_a_crash_restarts() -> None:
-    async def scenario(spawner: Spawner, ears: Ears) -> None:
-        code = "import os; print('up'); print('x' * 100_000); os._exit(3)"
-        child = spawner.child("app", python(code), os.environ, Policy(first_backoff_ms=1, restarts=1))
-        child.start()
-        await child.ended.wait()
-        assert ears.lines.count("up") == 2
-        assert sum(line.count("x") for line in ears.lines) == 200_000
-        assert [report.what for _, report in ears.reports] == ["started", "restarting", "started", "given up"]
-
-    play(scenario)
-
-
-def test_what_a_child_started_ends_with_it() -> None:
-    async def scenario(spawner: Spawner, ears: Ears) -> None:
-        code = (
-            "import subprocess, sys, time\n"
-            "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-            "print(p.pid)\ntime.sleep(600)"
-        )
-        child = spawner.child("app", python(code), os.environ)
-        child.start()
-        await ears.until(lambda: ears.lines)
-        grandchild = os.pidfd_open(int(ears.lines[0]))
-        await child.stopped()
-        await ends(grandchild)
-        os.close(grandchild)
-
-    play(scenario)
+def test_a_process_leads_its_own_group_and_writes_to_its_file(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    process = spawn(
+        Program((sys.executable, "-c", "print('hello')"), environment(), str(tmp_path), str(output))
+    )
+    assert process.wait() == 0
+    assert output.read_text() == "hello\n"
+    process = spawn(Program(SLEEP, environment()))
+    assert os.getpgid(process.pid) == process.pid
+    process.terminate()
+    assert process.wait() == -signal.SIGTERM
 
 
-def test_program_that_does_not_exist_is_told_by_name() -> None:
-    async def scenario(spawner: Spawner, ears: Ears) -> None:
-        child = spawner.child("app", ["/nowhere/app"], os.environ, Policy(restart=False))
-        child.start()
-        await child.ended.wait()
-        assert ears.reports[-1][1].reason == "cannot start /nowhere/app: No such file or directory"
+def test_what_a_process_started_ends_with_it() -> None:
+    script = (
+        "import os, subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    )
+    process = spawn(Program((sys.executable, "-c", script), environment()))
+    assert process.wait() == 0
+    with pytest.raises(ProcessLookupError):
+        while True:
+            os.killpg(process.pid, 0)
 
-    play(scenario)
+
+def test_a_program_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="no-such-program"):
+        spawn(Program(("no-such-program",), environment()))
+    assert find_program(["no-such-program"], os.environ) == "there is no program no-such-program in PATH"
+    assert find_program([str(tmp_path / "x")], {}) == f"{tmp_path / 'x'} cannot be executed"
+    assert find_program([sys.executable], {}) is None
 
 
-def test_killed_parent_leaves_no_process() -> None:
-    """A parent that never gets to stop anything: its children, stubborn ones too, end all the same."""
-    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
-    code = f"""
-import asyncio, os
-from mainstay.supervise import Reaper, Spawner
+def test_groups_that_were_told_and_not_forgotten_are_left() -> None:
+    assert read_groups(io.BytesIO(b"+12\n+13\njunk\n-12\n+14\n+")) == {13, 14}
 
-async def main():
-    spawner = Spawner(Reaper(), lambda *_: None, lambda *_: print(child.pid, flush=True))
-    global child
-    child = spawner.child("app", [{sys.executable!r}, "-c", {stubborn!r}], os.environ)
-    child.start()
-    await asyncio.sleep(600)
 
-asyncio.run(main())
+PROGRAM = f"""
+import sys
+from mainstay.supervise import Program, Reaper, spawn
+import os
+reaper = Reaper()
+environment = {{**os.environ, **reaper.environment()}}
+told = spawn(Program({SLEEP!r}, environment))
+reaper.tell(told.pid)
+stubborn = spawn(Program({STUBBORN!r}, environment))
+reaper.tell(stubborn.pid)
+untold = spawn(Program({SLEEP!r}, environment))
+print(told.pid, stubborn.pid, untold.pid, flush=True)
+sys.stdin.readline()
+if sys.argv[1] == "close":
+    reaper.close()
+    print("closed", flush=True)
+    sys.stdin.readline()
 """
-    parent = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
-    reaper = next(each for each in children_of(parent.pid) if each != child)
-    processes = (os.pidfd_open(reaper), os.pidfd_open(child))
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    for process in processes:
-        asyncio.run(ends(process))
-        os.close(process)
 
 
-async def ends(descriptor: int) -> None:
-    """A process's descriptor is readable once it has ended."""
-    loop, gone = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(descriptor, gone.set)
-    await asyncio.wait_for(gone.wait(), 20)
-    loop.remove_reader(descriptor)
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for processes of others by pidfd")
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_process_outlives_its_program_however_that_died(end: int) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "die"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(),
+    )
+    assert program.stdout is not None
+    pids = [int(text) for text in program.stdout.readline().split()]
+    assert len(pids) == 3
+    assert all(is_there(pid) for pid in pids)
+    program.send_signal(end)
+    program.wait()
+    for pid in pids:
+        wait_until_gone(pid)
+    assert not any(is_there(pid) for pid in pids)
 
 
-def children_of(parent: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+def test_closing_ends_what_is_left_and_the_reaper() -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "close"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(),
+    )
+    assert program.stdout is not None
+    assert program.stdin is not None
+    pids = [int(text) for text in program.stdout.readline().split()]
+    program.stdin.write(b"\n")
+    program.stdin.flush()
+    assert program.stdout.readline() == b"closed\n"
+    assert not any(is_there(pid) for pid in pids)
+    program.communicate(b"\n")

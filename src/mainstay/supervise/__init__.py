@@ -1,8 +1,11 @@
-"""Keeping child processes going, and ending them all whatever happens: `child` decides, `spawn` does, `reaper` is the
-process that outlives us by a moment."""
+"""Children of a program: when they run, how they start, and that none outlives it.
 
-from mainstay.supervise.child import Child, Policy
+`child` decides (a machine), `spawn` starts and watches processes, `reaper` ends them all however the program died. Knows nothing
+of who uses it.
+"""
+
+from mainstay.supervise.child import BackOff, Child, Command, Event
 from mainstay.supervise.reaper import Reaper
-from mainstay.supervise.spawn import Spawner, Supervised
+from mainstay.supervise.spawn import Process, Program, spawn
 
-__all__ = ["Child", "Policy", "Reaper", "Spawner", "Supervised"]
+__all__ = ["BackOff", "Child", "Command", "Event", "Process", "Program", "Reaper", "spawn"]

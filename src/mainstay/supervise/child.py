@@ -1,10 +1,9 @@
-"""One child process as a machine without I/O: when to start it, start it again, ask it to stop, end it.
+"""One child process from its first start to its end: a machine.
 
-In: what happened (`Event`), with the time in ms. Out: what to do (`Command`). Invariants: at most one process at a time;
-after `Stop` nothing is spawned any more; a process that does not end within `stop_ms` of being asked is killed. Run by
-`spawn`.
-
-    idle → running ⇄ waiting (back-off) → given up;  running → stopping → ended
+In: what happened (`Event`), with the time in ms. Out: `Command`s. States: `idle → running ⇄ waiting → stopping → ended`.
+Invariants: at most one process at a time; restarts wait twice as long each time, from `BackOff.first` to `BackOff.last`,
+and soon again after the child has run for `BackOff.steady`; whoever asks for an end gets it within `grace`, by force if
+need be. No I/O, no clock.
 """
 
 from __future__ import annotations
@@ -13,144 +12,171 @@ from typing import Literal
 
 import msgspec
 
-State = Literal["idle", "running", "waiting", "stopping", "ended", "given up"]
+State = Literal["idle", "running", "waiting", "stopping", "ended"]
 
 
-class Policy(msgspec.Struct, frozen=True):
-    """How a child is kept going; times in ms. Back-off doubles from `first_backoff_ms` to `last_backoff_ms` and begins anew
-    once a process has lived for `stable_ms`; `restarts` failures in a row without that are too many. `restart` False: its end
-    is final."""
+class BackOff(msgspec.Struct, frozen=True):
+    """How restarts are spaced, in ms. A child that ran for `steady` is thought well again. `attempts`: failures in a row after
+    which it is given up; 0: never."""
 
-    restart: bool = True
-    first_backoff_ms: int = 200
-    last_backoff_ms: int = 10_000
-    stable_ms: int = 10_000
-    restarts: int = 10
-    stop_ms: int = 10_000
+    first: int = 200
+    last: int = 10_000
+    steady: int = 10_000
+    attempts: int = 0
+
+    def delay(self, failures: int) -> int:
+        """Wait before the restart after so many failures in a row (at least 1)."""
+        return min(self.last, self.first << min(failures - 1, 16))
 
 
-class Start(msgspec.Struct, frozen=True):
-    """Begin."""
+# --- events -------------------------------------------------------------------------------------------------------
+
+
+class StartAsked(msgspec.Struct, frozen=True):
+    """It shall run."""
 
 
 class Exited(msgspec.Struct, frozen=True):
-    """The process is gone: exit status, or minus the signal that ended it."""
+    """The process has ended, and its group with it; `status` as `subprocess` has it: negative for a signal."""
 
     status: int
 
 
-class SpawnFailed(msgspec.Struct, frozen=True):
-    """There is no process: the program does not exist, say."""
-
+class CouldNotStart(msgspec.Struct, frozen=True):
     reason: str
 
 
+class RestartAsked(msgspec.Struct, frozen=True):
+    """End it and start it again at once: nobody's failure."""
+
+
+class StopAsked(msgspec.Struct, frozen=True):
+    """End it for good."""
+
+
 class TimerFired(msgspec.Struct, frozen=True):
-    """The time of the last `SetTimer` has come."""
+    """The last `SetTimer` is due."""
 
 
-class Stop(msgspec.Struct, frozen=True):
-    """End it, and leave it ended."""
+Event = StartAsked | Exited | CouldNotStart | RestartAsked | StopAsked | TimerFired
+
+# --- commands -----------------------------------------------------------------------------------------------------
 
 
-Event = Start | Exited | SpawnFailed | TimerFired | Stop
-
-
-class Spawn(msgspec.Struct, frozen=True):
-    """Start the process."""
+class Start(msgspec.Struct, frozen=True):
+    """Start a process; `Exited` or `CouldNotStart` answers."""
 
 
 class Terminate(msgspec.Struct, frozen=True):
-    """Ask it to stop (SIGTERM to the process)."""
+    """Ask the process to end."""
 
 
 class Kill(msgspec.Struct, frozen=True):
-    """End its whole group (SIGKILL)."""
+    """End the whole process group."""
 
 
 class SetTimer(msgspec.Struct, frozen=True):
-    """Send `TimerFired` at this time; replaces the one before."""
+    """Replaces the timer before."""
 
     at: int
 
 
-class Report(msgspec.Struct, frozen=True):
-    """Something its owner should know."""
+class Crashed(msgspec.Struct, frozen=True):
+    """Tell people: it ended by itself and starts again in `delay` ms."""
 
-    what: Literal["started", "restarting", "exited", "given up"]
-    reason: str = ""
+    reason: str
+    delay: int
 
 
-Command = Spawn | Terminate | Kill | SetTimer | Report
+class GaveUp(msgspec.Struct, frozen=True):
+    """Tell people: it failed too often and stays away."""
+
+    reason: str
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """It was asked to end, and has."""
+
+
+Command = Start | Terminate | Kill | SetTimer | Crashed | GaveUp | Ended
 
 
 class Child:
-    """See the module."""
+    """The machine. `grace`: ms between `Terminate` and `Kill`."""
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self._started_at = 0
+    def __init__(self, back_off: BackOff, grace: int) -> None:
+        self._back_off = back_off
+        self._grace = grace
         self._failures = 0
+        self._started = 0
+        self._again = False
         self.state: State = "idle"
 
     def handle(self, event: Event, now: int) -> list[Command]:
-        """What follows from an event; one that means nothing in the present state is ignored."""
         match event:
-            case Start() if self.state == "idle":
-                return self._spawn(now)
+            case StartAsked():
+                return self._start(now) if self.state == "idle" else []
             case Exited(status):
-                return self._exited(status, now)
-            case SpawnFailed(reason) if self.state == "running":
-                return self._failed(reason, now)
-            case TimerFired() if self.state == "waiting":
-                return self._spawn(now)
-            case TimerFired() if self.state == "stopping":
-                return [Kill()]
-            case Stop() if self.state == "running":
-                self.state = "stopping"
-                return [Terminate(), SetTimer(now + self._policy.stop_ms)]
-            case Stop() if self.state in ("idle", "waiting"):
-                self.state = "ended"
-                return []
-            case _:
-                return []
+                return self._gone(describe_status(status), now)
+            case CouldNotStart(reason):
+                return self._gone(reason, now)
+            case RestartAsked():
+                return self._restart(now)
+            case StopAsked():
+                return self._stop(now)
+            case TimerFired():
+                return self._timer(now)
 
-    def _spawn(self, now: int) -> list[Command]:
-        self.state = "running"
-        self._started_at = now
-        return [Spawn(), Report("started")]
+    def _start(self, now: int) -> list[Command]:
+        self.state, self._started = "running", now
+        return [Start()]
 
-    def _exited(self, status: int, now: int) -> list[Command]:
+    def _gone(self, reason: str, now: int) -> list[Command]:
         if self.state == "stopping":
+            if self._again:
+                self._again, self._failures = False, 0
+                return self._start(now)
             self.state = "ended"
-            return [Report("exited", describe_status(status))]
+            return [Ended()]
         if self.state != "running":
             return []
-        return self._failed(describe_status(status), now)
-
-    def _failed(self, reason: str, now: int) -> list[Command]:
-        policy = self._policy
-        if not policy.restart:
-            self.state = "ended"
-            return [Report("exited", reason)]
-        if now - self._started_at >= policy.stable_ms:
+        if now - self._started >= self._back_off.steady:
             self._failures = 0
         self._failures += 1
-        if self._failures > policy.restarts:
-            self.state = "given up"
-            return [Report("given up", f"{reason}, {self._failures} times in a row")]
-        wait = min(policy.last_backoff_ms, policy.first_backoff_ms << min(self._failures - 1, 16))
+        if self._back_off.attempts and self._failures >= self._back_off.attempts:
+            self.state = "ended"
+            return [GaveUp(reason), Ended()]
         self.state = "waiting"
-        return [Report("restarting", f"{reason}; again in {wait} ms"), SetTimer(now + wait)]
+        delay = self._back_off.delay(self._failures)
+        return [Crashed(reason, delay), SetTimer(now + delay)]
+
+    def _restart(self, now: int) -> list[Command]:
+        if self.state == "running":
+            self.state, self._again = "stopping", True
+            return [Terminate(), SetTimer(now + self._grace)]
+        return self._start(now) if self.state == "waiting" else []
+
+    def _stop(self, now: int) -> list[Command]:
+        match self.state:
+            case "running":
+                self.state = "stopping"
+                return [Terminate(), SetTimer(now + self._grace)]
+            case "stopping":
+                if self._again:
+                    self._again = False
+                    return []
+                return [Kill()]
+            case "ended":
+                return []
+        self.state = "ended"
+        return [Ended()]
+
+    def _timer(self, now: int) -> list[Command]:
+        if self.state == "waiting":
+            return self._start(now)
+        return [Kill()] if self.state == "stopping" else []
 
 
 def describe_status(status: int) -> str:
-    """An exit status in words."""
-    if status < 0:
-        import signal
-
-        try:
-            return f"ended by {signal.Signals(-status).name}"
-        except ValueError:
-            return f"ended by signal {-status}"
-    return f"exit status {status}"
+    """`exit status 3`, `signal 9`."""
+    return f"signal {-status}" if status < 0 else f"exit status {status}"

@@ -1,9 +1,10 @@
-"""The tiny process that ends all children however their parent died.
+"""Ends every process group of a program once the program is gone, however it died.
 
-In: lines on its standard input, `+GROUP` for each process group that starts and `-GROUP` for each that has ended. Out:
-nothing; when its input ends (the parent has closed it, or was killed), each group that is left gets SIGTERM, and SIGKILL
-`GRACE_S` later. Invariant: it ignores the terminal's signals, holds no other descriptor of the parent, and imports nothing
-but the standard library's core, so that it is up in a moment. `Reaper` is the parent's end.
+In: lines on a pipe, `+PGID` for a group that began and `-PGID` for one that ended; then the pipe's end. Out: SIGTERM to all
+groups that are left, SIGKILL to what is left of them `GRACE_S` later. A group whose announcement was cut off by the death of
+the program is found by the mark in its environment, where the system shows it. Invariant: it runs in a session of its own and
+ignores signals, so that what ends the program does not end it. `Reaper` is the program's end of the pipe; run as a program this
+file is the other, on the standard library alone.
 """
 
 from __future__ import annotations
@@ -14,83 +15,113 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import IO
 
-GRACE_S = 2.0
-"""Between asking and ending, when the parent could not stop its children in order."""
+MARK = "MAINSTAY_REAPER"
+"""Variable in the environment of each child; its value is the same for all of one program."""
 
-POLL_S = 0.05
+GRACE_S = 1.0
 
 
 class Reaper:
-    """The parent's end of the pipe. Start it before any child; groups are told with `add` and `remove`."""
+    """Starts the reaper; `tell` and `forget` as groups come and go, `close` when all is done."""
 
     def __init__(self) -> None:
-        # A session of its own: neither Ctrl-C nor the end of the terminal reaches it.
+        self.mark = f"{os.getpid()}-{time.time_ns()}"
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__],
+            [sys.executable, "-I", "-S", __file__, self.mark],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        assert self._process.stdin is not None, "was asked for"
-        self._pipe = self._process.stdin
 
-    def add(self, group: int) -> None:
-        """A process group has started."""
-        self._tell(f"+{group}\n")
+    def environment(self) -> dict[str, str]:
+        """What each child's environment must hold."""
+        return {MARK: self.mark}
 
-    def remove(self, group: int) -> None:
-        """The leader of a group has ended and was waited for: its number may be used again."""
-        self._tell(f"-{group}\n")
+    def tell(self, group: int) -> None:
+        """A group has begun."""
+        self._write(f"+{group}\n")
+
+    def forget(self, group: int) -> None:
+        """A group has ended: its number may become another's."""
+        self._write(f"-{group}\n")
 
     def close(self) -> None:
-        """Ends whatever is left; returns when nothing is."""
+        """End what is left, and the reaper."""
+        pipe = self._pipe()
         with contextlib.suppress(OSError):
-            self._pipe.close()
+            pipe.close()
         self._process.wait()
 
-    def _tell(self, line: str) -> None:
-        with contextlib.suppress(
-            OSError
-        ):  # killed by somebody: then nothing reaps, and children still stop in order
-            self._pipe.write(line.encode())
-            self._pipe.flush()
+    def _write(self, line: str) -> None:
+        # A reaper that somebody killed must not take the program with it.
+        with contextlib.suppress(OSError):
+            pipe = self._pipe()
+            pipe.write(line.encode())
+            pipe.flush()
+
+    def _pipe(self) -> IO[bytes]:
+        pipe = self._process.stdin
+        assert pipe is not None
+        return pipe
 
 
-def reap(groups: set[int]) -> None:
-    """Ends process groups: asks first, then kills."""
-    for group in groups:
+def read_groups(lines: IO[bytes]) -> set[int]:
+    """Return the groups that are left when the pipe ends."""
+    groups: set[int] = set()
+    for line in lines:
+        text = line.decode(errors="replace").strip()
+        if text[1:].isdigit():
+            (groups.add if text[0] == "+" else groups.discard)(int(text[1:]))
+    return groups
+
+
+def marked_groups(mark: str) -> set[int]:
+    """Return the groups of processes with the mark in their environment (Linux only; elsewhere none are found)."""
+    found: set[int] = set()
+    wanted = f"{MARK}={mark}".encode()
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError, ValueError):
+            if wanted in entry.read_bytes().split(b"\0"):
+                found.add(os.getpgid(int(entry.parent.name)))
+    return found - {os.getpgid(0)}
+
+
+def end_groups(groups: set[int], mark: str) -> None:
+    """Ask all groups to end, and force what is left."""
+    for group in groups | marked_groups(mark):
         _signal(group, signal.SIGTERM)
     until = time.monotonic() + GRACE_S
-    left = set(groups)
-    while left and time.monotonic() < until:
-        left = {group for group in left if _signal(group, 0)}
-        if left:
-            time.sleep(POLL_S)
-    for group in left:
+    while time.monotonic() < until and any(_is_alive(group) for group in groups):
+        time.sleep(0.02)
+    for group in groups | marked_groups(mark):
         _signal(group, signal.SIGKILL)
 
 
-def _signal(group: int, number: int) -> bool:
-    """Whether the group still has a process."""
-    try:
+def _signal(group: int, number: int) -> None:
+    with contextlib.suppress(OSError):
         os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
+
+
+def _is_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
         return False
+    except OSError:
+        return True
     return True
 
 
-def main() -> None:
-    """The process: reads until the end of its input, then reaps."""
+def main(mark: str) -> None:
+    """Read until the pipe ends, then end all."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
-    groups: set[int] = set()
-    for line in sys.stdin.buffer:
-        sign, group = line[:1], line[1:].strip()
-        if group.isdigit() and int(group) > 1:
-            (groups.add if sign == b"+" else groups.discard)(int(group))
-    reap(groups)
+    end_groups(read_groups(sys.stdin.buffer), mark)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])
