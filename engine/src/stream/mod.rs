@@ -14,11 +14,14 @@
 )]
 
 mod binding;
+#[allow(dead_code)] // Used by the exchange.
 mod direction;
+#[allow(dead_code)]
 mod head;
 pub mod port;
 #[cfg(test)]
 mod testing;
+#[allow(dead_code)]
 mod timeouts;
 
 pub use binding::Binding;
@@ -26,14 +29,33 @@ pub use port::{
     Close, Dial, DialError, DialErrorKind, DialOutcome, DialTls, Owner, Port, Speak, TimerSlot, Traffic,
 };
 
+use std::sync::Arc;
+
 use crate::codec::contract::{ConnectionFault, Event};
 use crate::message::Key;
+use crate::plan::LocalWorkload;
+use crate::snapshot::Chain;
 
 /// All exchanges and pipes of one worker, and its pools.
 #[derive(Debug, Default)]
 pub struct Streams {}
 
 impl Streams {
+    /// Made in its worker's thread, which it does not leave. `workers`: of the process; `seed`: another for each worker.
+    pub fn new(_workers: u32, _seed: u64, _own: &LocalWorkload) -> Self {
+        Self::default()
+    }
+
+    /// A client's connection whose chain is known, TLS done, codec made: `Server` of HTTP for a chain that ends in an HTTP
+    /// manager, `tcp` for one that ends in a TCP proxy. Its binding is set here. It may be closed at once by a network filter.
+    pub fn opened<P: Port>(&mut self, _port: &mut P, _connection: Key, _chain: &Arc<Chain>) {}
+
+    /// Housekeeping (pools, seats), about once a second.
+    pub fn sweep<P: Port>(&mut self, _port: &mut P) {}
+
+    /// The clients' connections given are to end: HTTP says so, pipes go on until `Port::close`.
+    pub fn drain<P: Port>(&mut self, _port: &mut P, _connections: &[Key]) {}
+
     /// An event of a connection's codec.
     pub fn event<P: Port>(&mut self, _port: &mut P, _connection: Key, _event: Event<'_>) {}
 

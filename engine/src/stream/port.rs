@@ -11,14 +11,17 @@ use crate::codec::contract::{Accepted, Command, Refused, StreamId};
 use crate::codec::{AnyCodec, h1, tcp};
 use crate::message::{Key, Peer, Tick};
 use crate::plan;
+use crate::snapshot::Snapshot;
 use crate::telemetry::Recorder;
 use crate::tls::ClientContext;
 
 /// What has a timer. Each owner has at most one, at its nearest deadline; the reactor keeps the place in its wheel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Owner {
-    /// An exchange, a pipe or an engine-born call of the stream room.
+    /// An exchange, engine-born ones included.
     Exchange(Key),
+    /// A layer-4 connection with its endpoint.
+    Pipe(Key),
     /// The stream room's own deadline for a connection (idle, maximum age), beside the codec's.
     Connection(Key),
 }
@@ -114,6 +117,8 @@ pub trait Port {
     /// Wall clock at `now`, nanoseconds since the epoch.
     fn wall(&self) -> u64;
     fn random(&mut self) -> u64;
+    /// The configuration in force for this turn.
+    fn snapshot(&self) -> &Arc<Snapshot>;
     /// Pressure of 0.98 and more: new exchanges are refused.
     fn refuses_exchanges(&self) -> bool;
     /// Draining, or pressure of 0.92 and more: responses say that the connection ends.
