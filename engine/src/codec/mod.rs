@@ -8,6 +8,7 @@ mod any;
 pub mod contract;
 pub mod detect;
 pub mod h1;
+pub mod h2;
 mod syntax;
 pub mod tcp;
 #[cfg(test)]

@@ -17,6 +17,8 @@ struct Entry {
     name_length: u16,
     id: NameId,
     removed: bool,
+    /// The peer forbade to compress the value (RFC 7541 §7.1.3), and so must whoever sends it on.
+    secret: bool,
 }
 
 /// Header fields in order. Names are lower-case; values are bytes as received, without surrounding blanks.
@@ -51,6 +53,13 @@ impl HeaderBlock {
         span
     }
 
+    /// As `stash`, for bytes that are made while they are written (Huffman codes, say).
+    pub fn stash_with<T, E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<T, E>) -> Result<Span, E> {
+        let start = self.arena.len();
+        write(&mut self.arena)?;
+        Ok(Span { start: start as u32, length: self.arena.len().saturating_sub(start) as u32 })
+    }
+
     pub fn slice(&self, span: Span) -> &[u8] {
         self.arena.get(span.start as usize..(span.start + span.length) as usize).unwrap_or(&[])
     }
@@ -74,7 +83,23 @@ impl HeaderBlock {
             value_length: value.length,
             id,
             removed: false,
+            secret: false,
         });
+    }
+
+    /// Marks the field added last as one that no compression may put in a table.
+    pub fn mark_secret(&mut self) {
+        if let Some(entry) = self.entries.last_mut() {
+            entry.secret = true;
+        }
+    }
+
+    /// As `iter`, with the mark of `mark_secret`.
+    pub fn iter_marked(&self) -> impl Iterator<Item = (NameId, &[u8], &[u8], bool)> {
+        self.entries
+            .iter()
+            .filter(|entry| !entry.removed)
+            .map(|entry| (entry.id, self.name_of(entry), self.value_of(entry), entry.secret))
     }
 
     /// Adds a field at the end. The name is lowered.
