@@ -8,7 +8,7 @@ only what its identity may have. Built by `main`; everything runs on the loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, Protocol
 
 from mainstay._proto import pool
@@ -38,7 +38,7 @@ class ProxyView:
 
     def __init__(
         self,
-        step_of: Mapping[tuple[Kind, str], Step],
+        step_of: Mapping[Kind, Mapping[str, Step]],
         steps: Callable[[Step], Resource | None],
         secrets: Mapping[str, Resource],
     ) -> None:
@@ -50,18 +50,18 @@ class ProxyView:
         """A resource of the view, None if it has none of that name."""
         if kind == "secret":
             return self._secrets.get(name)
-        step = self._step_of.get((kind, name))
+        step = self.find_step(kind, name)
         return None if step is None else self._steps(step)
 
-    def names(self, kind: Kind) -> tuple[str, ...]:
-        """All names of a kind, in order."""
+    def names(self, kind: Kind) -> Set[str]:
+        """All names of a kind."""
         if kind == "secret":
-            return tuple(sorted(self._secrets))
-        return tuple(name for each, name in self._step_of if each == kind)
+            return self._secrets.keys()
+        return self._step_of.get(kind, {}).keys()
 
     def find_step(self, kind: Kind, name: str) -> Step | None:
         """The compile step behind a resource."""
-        return self._step_of.get((kind, name))
+        return self._step_of.get(kind, {}).get(name)
 
 
 class Subscriber(Protocol):
@@ -94,7 +94,7 @@ class _Node:
         self.streams: dict[str, Subscriber] = {}
         self.told: set[str] = set()
         """Streams that have been told a view."""
-        self.step_of: dict[tuple[Kind, str], Step] | None = None
+        self.step_of: dict[Kind, dict[str, Step]] | None = None
         """None until its shape was computed."""
         self.secrets: dict[str, Resource] = {}
         self.wanted: tuple[str, ...] = ()
@@ -156,7 +156,7 @@ class Proxies:
         del self._nodes[name]
         self._late.pop(name, None)
         self._graph.release(self._views.shapes, node.proxy, self._now())
-        for step in (node.step_of or {}).values():
+        for step in _steps_of(node.step_of or {}):
             self._forget_user(step, name)
 
     # --- rounds ---------------------------------------------------------------------------------------------------
@@ -217,15 +217,19 @@ class Proxies:
         if shape is None:
             return {}
         before = node.step_of or {}
-        after = {(kind, resource): step for kind, resource, step in shape.steps}
+        after: dict[Kind, dict[str, Step]] = {}
+        for kind, resource, step in shape.steps:
+            after.setdefault(kind, {})[resource] = step
         changed: dict[Kind, set[str]] = {}
-        for key in before.keys() | after.keys():
-            if before.get(key) != after.get(key):
-                changed.setdefault(key[0], set()).add(key[1])
-        gone = set(before.values()) - set(after.values())
-        for step in gone:
+        for kind in before.keys() | after.keys():
+            old, new = before.get(kind, {}), after.get(kind, {})
+            names = {each for each in old.keys() | new.keys() if old.get(each) != new.get(each)}
+            if names:
+                changed[kind] = names
+        used = set(_steps_of(after))
+        for step in set(_steps_of(before)) - used:
             self._forget_user(step, name)
-        for step in after.values():
+        for step in used:
             self._users.setdefault(step, set()).add(name)
         node.step_of = after
         node.wanted = shape.secrets
@@ -293,7 +297,7 @@ class Proxies:
         known = self._nodes[node]
         view = ProxyView(known.step_of or {}, self._views.steps.get, known.secrets)
         shown = []
-        for name in view.names(kind):
+        for name in sorted(view.names(kind)):
             resource = view.get(kind, name)
             if resource is not None:
                 shown.append(
@@ -307,16 +311,16 @@ class Proxies:
         return shown
 
     def resource_names(self, node: str) -> list[str]:
-        return sorted({name for _, name in self._nodes[node].step_of or {}})
+        return sorted({name for names in (self._nodes[node].step_of or {}).values() for name in names})
 
     def find_keys(self, node: str, resource: str) -> list[tuple[str, Any]]:
         """Collections and keys behind a proxy's resources of this name."""
         step_of = self._nodes[node].step_of or {}
-        return [(STEPS, step) for (_, name), step in step_of.items() if name == resource]
+        return [(STEPS, names[resource]) for names in step_of.values() if resource in names]
 
-    def nodes_with_step(self, wanted: Callable[[Step], bool]) -> set[str]:
-        """Proxies that use a step of some kind."""
-        return {name for step, users in self._users.items() if wanted(step) for name in users}
+
+def _steps_of(step_of: Mapping[Kind, Mapping[str, Step]]) -> Iterator[Step]:
+    return (step for names in step_of.values() for step in names.values())
 
 
 def _statuses(node: _Node) -> Iterator[tuple[Kind, KindStatus]]:

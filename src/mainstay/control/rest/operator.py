@@ -14,20 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mainstay.control.proxies import Proxies
+from mainstay.compile.resource import Kind
+from mainstay.control.proxies import PLURALS, Proxies
 from mainstay.control.rest.answers import RestError, answer
 from mainstay.graph import Graph
 from mainstay.model.problem import Problem
 from mainstay.settings import nearest
 from mainstay.sources import Intake
 
-PLURALS = {
-    "listeners": "listener",
-    "routes": "route",
-    "clusters": "cluster",
-    "endpoints": "endpoint",
-    "secrets": "secret",
-}
+KINDS: dict[str, Kind] = {plural: kind for kind, plural in PLURALS.items()}
 
 
 def operator_routes(
@@ -58,9 +53,9 @@ def operator_routes(
 
     async def resources(request: Request) -> Response:
         node, plural = request.path_params["node"], request.path_params["kind"]
-        kind = PLURALS.get(plural)
+        kind = KINDS.get(plural)
         if kind is None:
-            raise RestError(404, f"there is no {plural!r}{nearest(plural, PLURALS)}")
+            raise RestError(404, f"there is no {plural!r}{nearest(plural, KINDS)}")
         _must_be_known(proxies, node)
         name = request.query_params.get("name", "")
         found = proxies.show_resources(node, kind)
