@@ -163,7 +163,7 @@ fn secrets_are_passed_on_as_secrets() {
     let mut bench = server();
     let mut bytes = frame(HEADERS, END, 1, &fields);
     let mut input = crate::codec::contract::Input::new(&mut bytes, false);
-    let mut out = crate::bytes::Out { outbox: &mut bench.outbox, pool: &mut bench.pool };
+    let mut out = crate::bytes::Out::new(&mut bench.outbox, &mut bench.pool);
     let Ok(Some(crate::codec::contract::Event::RequestReceived { head, .. })) =
         bench.codec.next_event(&mut input, &mut out, bench.now)
     else {
