@@ -1,47 +1,58 @@
-"""Writes the generated reference pages: `python tools/generate_docs.py` (`make docs`).
+"""Writes the reference pages from the code: `python tools/generate_docs.py [--check]`.
 
-In: the definitions of kinds, problem codes and settings. Out: files under `docs/reference/`. With `--check` nothing is written,
-and the exit status says whether they are up to date.
+In: settings structs, kinds, problem codes, converters. Out: files under `docs/reference/`; with `--check`, exit status 1 and their
+names if any is stale (a test does that). What is written here is never edited by hand.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from mainstay.api.kinds import KINDS
 from mainstay.api.publish import problems_page, reference_page, schema_document
 from mainstay.settings.document import write_reference
 
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference"
+REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
 
-def pages() -> dict[str, str]:
-    """Return file name → content."""
+def mesh_schema() -> str:
+    """The JSON Schema of the file `mainstay up` takes, for editors."""
     mesh = next(kind for kind in KINDS if kind.name == "Mesh")
-    return {
-        "kinds.md": reference_page(KINDS),
-        "problems.md": problems_page(),
-        "mesh.schema.json": json.dumps(schema_document(mesh), indent=1, ensure_ascii=False) + "\n",
-        "settings.md": write_reference(),
-    }
+    return json.dumps(schema_document(mesh), indent=1, ensure_ascii=False) + "\n"
 
 
-def main(arguments: list[str]) -> int:
-    stale = []
-    for name, text in pages().items():
-        file = TARGET / name
-        if not file.exists() or file.read_text() != text:
-            stale.append(name)
-            if "--check" not in arguments:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(text)
-    if "--check" in arguments and stale:
-        print(f"out of date: {', '.join(stale)}; run make docs")
-        return 1
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": write_reference,
+    "kinds.md": lambda: reference_page(KINDS),
+    "problems.md": problems_page,
+    "mesh.schema.json": mesh_schema,
+}
+
+
+def stale_pages() -> list[str]:
+    """Names of the pages whose file differs from what the code says."""
+    return [
+        name
+        for name, write in PAGES.items()
+        if not (REFERENCE / name).exists() or (REFERENCE / name).read_text() != write()
+    ]
+
+
+def main() -> int:
+    if "--check" in sys.argv[1:]:
+        stale = stale_pages()
+        for name in stale:
+            print(f"docs/reference/{name} is stale: run `make docs`")
+        return 1 if stale else 0
+    REFERENCE.mkdir(parents=True, exist_ok=True)
+    for name, write in PAGES.items():
+        (REFERENCE / name).write_text(write())
+        print(f"docs/reference/{name}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay.settings import HelpAsked, Loaded, OperatorError, Setting, load, read_duration, show_duration
-from mainstay.settings.document import write_reference
 
 
 class Drain(msgspec.Struct, frozen=True):
@@ -137,10 +136,3 @@ def test_durations_read_back(ms: int) -> None:
 def test_odd_durations_never_crash(text: str) -> None:
     with contextlib.suppress(ValueError):
         assert read_duration(text) >= 0
-
-
-def test_reference_page_is_up_to_date() -> None:
-    page = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
-    assert page.read_text() == write_reference(), (
-        "run python -m mainstay.settings.document > docs/reference/settings.md"
-    )
