@@ -1,0 +1,455 @@
+"""The brain: one loop in which events of the engine meet machines, and at most one change goes back a turn.
+
+In: events (`engine.wait`), files of the last run. Out: calls to the engine. Invariants: machines never call each other, the
+wiring is here (`_take`); a turn is wait → events → clocks → conversion → one change → verdicts; what it did not build itself
+(engine, lifecycle, last good files) it leaves whole when it dies, for the next brain. Built and run by `main`.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable, Iterator
+
+from mainstay.engine import (
+    Asked,
+    Delta,
+    Drained,
+    EndpointHealth,
+    Event,
+    GrpcClosed,
+    GrpcMessage,
+    GrpcOpened,
+    ListenerBound,
+    RefusedEvent,
+    RefusedResource,
+    Removal,
+    Signal,
+    Stopped,
+    Timer,
+    Trouble,
+    Upsert,
+    Warmed,
+)
+from mainstay.sidecar import lifecycle, pages
+from mainstay.sidecar.bootstrap.boot import Boot, XdsSource
+from mainstay.sidecar.border import Lease
+from mainstay.sidecar.convert.references import Reference
+from mainstay.sidecar.convert.refuse import Refused
+from mainstay.sidecar.convert.table import KINDS, Converted, Encoded, convert
+from mainstay.sidecar.convert.tls import ReadFile
+from mainstay.sidecar.health import Health
+from mainstay.sidecar.identity import LEAF_REFERENCE, Identity
+from mainstay.sidecar.intake import KINDS as ENGINE_KINDS
+from mainstay.sidecar.intake import XDS_KINDS, Intake
+from mainstay.sidecar.last_good import LastGood, Record
+from mainstay.sidecar.link import Message, Stream
+from mainstay.sidecar.status import Status
+from mainstay.sidecar.warming import Change, Offer, Warming
+from mainstay.telemetry.log import get_log
+from mainstay.xds.client import types as xds
+from mainstay.xds.client.stream import ClientStream
+from mainstay.xds.types import TYPES
+from mainstay.xds.types import Kind as XdsKind
+
+_log = get_log("sidecar.brain")
+LONGEST_WAIT_MS = 30_000
+"""Wall clocks jump: certificates are looked at this often at least."""
+RESTORE_STEP = 64
+MESSAGES = {row.kind: row.message for row in KINDS.values()}
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Brain:
+    """See the module. `clock`: monotonic ms. `identity` None: the workload has none of the mesh's."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        boot: Boot,
+        life: lifecycle.Lifecycle,
+        last_good: LastGood,
+        status: Status,
+        identity: Identity | None,
+        clock: Callable[[], int],
+        random: Callable[[], float],
+        read_file: ReadFile,
+    ) -> None:
+        self._lease = lease
+        self._engine = lease.engine
+        self._boot = boot
+        self._life = life
+        self._last_good = last_good
+        self._status = status
+        self._identity = identity
+        self._clock = clock
+        self._random = random
+        self._read_file = read_file
+        self._warming = Warming()
+        self._intake = Intake(clock, read_file)
+        self._health = Health()
+        self._stream: Stream | None = None
+        self._client: ClientStream | None = None
+        self._client_timer: int | None = None
+        self._answered: set[XdsKind] = set()
+        self._restoring: Iterator[None] | None = None
+        self._restored = False
+        self._restored_versions: dict[XdsKind, dict[str, str]] = {}
+        self._reconciled = False
+        self._drain_token: int | None = None
+        self._busy = True
+        self.ended = False
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Takes up the work over an engine that may hold the former brain's configuration."""
+        for command in self._life.resume():
+            self._carry_out(command)
+        static: list[Encoded] = []
+        for converted in self._boot.static:
+            static += [*converted.inline, converted.resource]
+        self._warming.offer(Offer(tuple(static), local=True), self._clock())
+        if self._identity is not None:
+            self._identity.start()
+        self._restoring = self._restore()
+
+    def run(self, before: Iterable[Event] = ()) -> None:
+        """Turns until the end. `before`: events that came while there was no brain."""
+        self.start()
+        for event in before:
+            self._take(event, self._clock())
+        while not self.ended:
+            self.turn()
+
+    def turn(self) -> None:
+        for event in self._engine.wait(self._patience(self._clock())):
+            self._take(event, self._clock())
+        now = self._clock()
+        self._look_at_clocks(now)
+        if self._restoring is not None:
+            self._restore_some()
+            return
+        self._convert(now)
+        self._change(now)
+        self._judge(now)
+        self._settle(now)
+
+    def _patience(self, now: int) -> int:
+        """How long the engine may let us wait."""
+        if self._busy or self._intake.busy or self._restoring is not None:
+            return 0
+        deadlines = [
+            self._client_timer,
+            self._warming.next_deadline(),
+            self._intake.next_deadline(),
+            self._identity.next_deadline(now) if self._identity is not None else None,
+        ]
+        nearest = min((at for at in deadlines if at is not None), default=now + LONGEST_WAIT_MS)
+        return max(0, min(nearest - now, LONGEST_WAIT_MS))
+
+    # --- events → machines ----------------------------------------------------------------------------------------
+
+    def _take(self, event: Event, now: int) -> None:
+        match event:
+            case GrpcMessage() | GrpcClosed():
+                self._take_grpc(event, now)
+            case Signal(number):
+                if number in _STOP_SIGNALS:
+                    self._live(lifecycle.StopAsked(), now)
+            case Drained(token, cut):
+                if token == self._drain_token:
+                    _log.info("drained", cut=cut)
+                    self._live(lifecycle.DrainEnded(), now)
+            case Stopped():
+                self._live(lifecycle.EngineStopped(), now)
+            case EndpointHealth():
+                self._report_health(self._health.take(event), now)
+            case Asked():
+                self._answer(event, now)
+            case RefusedEvent(kind, name, path, reason):
+                self._warming.refused_late((kind, name))
+                self._status.refuse((kind, name), path, reason)
+                _log.warning("the engine refuses a resource", kind=kind, name=name, path=path, reason=reason)
+            case ListenerBound(name, address):
+                self._status.bound(name, address)
+            case Trouble(what):
+                _log.error("trouble in the engine", what=what)
+            case GrpcOpened() | Timer() | Warmed():
+                pass
+
+    def _take_grpc(self, event: GrpcMessage | GrpcClosed, now: int) -> None:
+        if self._identity is not None:
+            self._identity.take(event)
+        outcome = self._stream.take(event) if self._stream is not None else None
+        if outcome is None:
+            return
+        if isinstance(outcome, Message):
+            if not self._xds(xds.Received(outcome.body), now) and self._stream is not None:
+                self._stream.done()
+        else:
+            self._xds(xds.Closed(outcome.status, outcome.words), now)
+
+    def _answer(self, event: Asked, now: int) -> None:
+        page = pages.answer(event, self._status, self._warming, self._last_good, self._life.state)
+        self._engine.answer(event.token, page.status, page.content_type, page.body)
+        if page.asks == "stop":
+            self._live(lifecycle.StopAsked(), now)
+        elif page.asks == "drain":
+            self._live(lifecycle.DrainAsked(), now)
+
+    def _look_at_clocks(self, now: int) -> None:
+        if self._client_timer is not None and now >= self._client_timer:
+            self._client_timer = None
+            self._xds(xds.TimerFired(), now)
+        if self._identity is not None:
+            self._identity.tick(now, self._warming.holds)
+
+    # --- machines → engine ----------------------------------------------------------------------------------------
+
+    def _live(self, event: lifecycle.Event, now: int) -> None:
+        before = self._life.state
+        for command in self._life.handle(event, now):
+            self._carry_out(command)
+        if self._life.state != before:
+            _log.info("is now " + self._life.state)
+            self._status.state = self._life.state
+
+    def _carry_out(self, command: lifecycle.Command) -> None:
+        match command:
+            case lifecycle.SetReady(ready):
+                self._engine.set_ready(ready)
+                self._status.ready(ready)
+            case lifecycle.TellDraining():
+                self._report_health(self._health.drain(), self._clock())
+            case lifecycle.Drain(scope, shortest, longest):
+                self._drain_token = self._engine.drain(scope, shortest, longest)
+            case lifecycle.Shutdown(deadline):
+                if self._stream is not None:
+                    self._stream.cancel()
+                self._engine.shutdown(deadline)
+            case lifecycle.Ended():
+                self.ended = True
+
+    def _report_health(self, report: xds.HealthChanged | None, now: int) -> None:
+        if report is not None:
+            _log.info("the workload's health", healthy=report.healthy, reason=report.reason)
+            self._status.health = report
+            self._xds(report, now)
+
+    def _xds(self, event: xds.Event, now: int) -> bool:
+        """Tells the xDS machine; whether a response was offered, whose place on the stream is still taken."""
+        offered = False
+        if self._client is None or self._stream is None:
+            return offered
+        for command in self._client.handle(event, now):
+            match command:
+                case xds.Open(path):
+                    self._stream.open(path)
+                    self._status.connecting()
+                case xds.Send(message):
+                    self._stream.send(message)
+                case xds.Cancel():
+                    self._stream.cancel()
+                case xds.SetTimer(at):
+                    self._client_timer = at
+                case xds.Offered():
+                    offered = True
+                    self._status.received(command.kind)
+                    self._intake.submit(command)
+                case xds.Missing(kind, names):
+                    _log.warning("the control plane does not answer for names", kind=kind, names=names)
+                case xds.Lost(status, words, retry_at):
+                    _log.warning(
+                        "lost the control plane", status=status, reason=words, retry_in=retry_at - now
+                    )
+                    self._status.lost(status, words)
+        return offered
+
+    # --- configuration --------------------------------------------------------------------------------------------
+
+    def _convert(self, now: int) -> None:
+        for ready in self._intake.convert(now):
+            self._warming.offer(ready.offer, now)
+            self._answered.add(ready.kind)
+            if self._stream is not None:
+                self._stream.done()
+        if self._identity is not None:
+            offers, self._identity.offers = self._identity.offers, []
+            for offer in offers:
+                self._warming.offer(offer, now)
+        self._want(now)
+
+    def _want(self, now: int) -> None:
+        for demand in self._warming.demand():
+            kind = XDS_KINDS[demand.kind]
+            if self._client is not None and not TYPES[kind].wildcard:
+                self._xds(xds.Wanted(kind, self._askable(demand.names, kind)), now)
+
+    @staticmethod
+    def _askable(names: Iterable[str], kind: XdsKind) -> frozenset[str]:
+        """Without secrets that are a proxy's own (they come from beside it, or not at all) or stood inline."""
+        if kind != "secret":
+            return frozenset(names)
+        own = {LEAF_REFERENCE[1], "ROOTCA"}
+        return frozenset(name for name in names if name not in own and not name.startswith("inline:"))
+
+    def _change(self, now: int) -> None:
+        """At most one delta."""
+        change = self._warming.take(now)
+        self._busy = change is not None
+        if change is None:
+            return
+        report = self._engine.apply(_delta(change))
+        refused = {(each.resource, each.name): each for each in report.refused}
+        self._warming.applied(refused)
+        self._note(change, refused)
+        self._judge(now, refused)
+        self._last_good.write(
+            Record(MESSAGES[kind], name, "", None) for kind, name in change.removals if kind in MESSAGES
+        )
+
+    def _note(self, change: Change, refused: dict[Reference, RefusedResource]) -> None:
+        for encoded in change.upserts:
+            reference = (encoded.kind, encoded.name)
+            if reference in refused:
+                fault = refused[reference]
+                self._status.refuse(reference, fault.path, fault.reason)
+                _log.warning(
+                    "the engine refuses a resource",
+                    kind=fault.resource,
+                    name=fault.name,
+                    path=fault.path,
+                    reason=fault.reason,
+                )
+            else:
+                self._status.accept(reference)
+        for reference in change.removals:
+            self._status.accept(reference)
+            if reference[0] == "cluster":
+                self._health.forget(reference[1])
+        if LEAF_REFERENCE in {(encoded.kind, encoded.name) for encoded in change.upserts} - refused.keys():
+            self._live(lifecycle.IdentityHeld(), self._clock())
+
+    def _judge(self, now: int, refused: dict[Reference, RefusedResource] | None = None) -> None:
+        words = {
+            reference: xds.Refusal(each.name, each.path, each.reason)
+            for reference, each in (refused or {}).items()
+        }
+        verdicts, records = self._intake.decided(self._warming.digest, words, now)
+        for verdict in verdicts:
+            for refusal in verdict.refused:
+                _log.warning("refused", name=refusal.name, path=refusal.path, reason=refusal.reason)
+            self._status.judged(verdict)
+            self._xds(verdict, now)
+        if records:
+            self._last_good.write(records)
+
+    def _settle(self, now: int) -> None:
+        """What follows from the configuration having come to rest."""
+        for stuck in self._warming.stuck(now):
+            missing = [f"{kind} {name}" for kind, name in stuck.missing]
+            _log.warning(
+                "waits for what it needs", kind=stuck.reference[0], name=stuck.reference[1], missing=missing
+            )
+        if self._busy or self._intake.busy:
+            return
+        if not self._reconciled:
+            self._reconcile()
+        self._open_stream(now)
+        if self._life.state == "starting" and self._is_configured(now):
+            self._live(lifecycle.Configured(), now)
+
+    def _is_configured(self, now: int) -> bool:
+        """Whether a first configuration is in force; what waits for longer than its patience does not hold it up."""
+        source = self._boot.xds
+        if source is not None and not self._restored:
+            asked = {kind for kind, wanted in _wildcards(source) if wanted}
+            if not asked <= self._answered:
+                return False
+        deadline = self._warming.next_deadline()
+        return deadline is None or now >= deadline
+
+    def _open_stream(self, now: int) -> None:
+        """The stream is opened once its cluster is there: at once, or after joining."""
+        source = self._boot.xds
+        if source is None or self._client is not None or not self._warming.holds(("cluster", source.cluster)):
+            return
+        self._stream = Stream(self._lease, source.cluster, source.metadata)
+        held = {
+            kind: {
+                name: version
+                for name, version in versions.items()
+                if self._warming.knows((ENGINE_KINDS[kind], name))
+            }
+            for kind, versions in self._restored_versions.items()
+        }
+        self._client = ClientStream(self._boot.node, self._random, variant=source.variant, held=held)
+        for kind, wanted in _wildcards(source):
+            if wanted:
+                self._xds(xds.Wanted(kind, wildcard=True), now)
+        for kind in XDS_KINDS.values():
+            if not TYPES[kind].wildcard:
+                names = self._askable(self._warming.needed(ENGINE_KINDS[kind]), kind)
+                self._xds(xds.Wanted(kind, names), now)
+        if self._health.told is not None:
+            self._xds(self._health.told, now)
+        self._xds(xds.Started(), now)
+
+    # --- the last run ---------------------------------------------------------------------------------------------
+
+    def _restore(self) -> Iterator[None]:
+        """Converts the last good configuration, a few resources at a time, and offers it as a whole."""
+        upserts: list[Encoded] = []
+        if self._boot.xds is not None:
+            for index, record in enumerate(self._last_good.load(), 1):
+                converted = self._revive(record)
+                if converted is not None:
+                    upserts += [*converted.inline, converted.resource]
+                    kind = XDS_KINDS[converted.resource.kind]
+                    self._restored_versions.setdefault(kind, {})[record.name] = record.version
+                if index % RESTORE_STEP == 0:
+                    yield
+        self._warming.offer(Offer(tuple(upserts)), self._clock())
+        self._restored = any(encoded.kind == "listener" for encoded in upserts)
+        if upserts:
+            _log.info("serves the last good configuration", resources=len(upserts))
+
+    def _restore_some(self) -> None:
+        assert self._restoring is not None
+        until = self._clock() + 50
+        while self._clock() < until:
+            if next(self._restoring, self) is self:
+                self._restoring = None
+                return
+
+    def _revive(self, record: Record) -> Converted | None:
+        if record.body is None:
+            return None
+        try:
+            return convert(record.message, record.body, self._read_file)
+        except Refused as refused:
+            _log.warning("cannot take a last good resource", name=record.name, reason=refused)
+            return None
+
+    def _reconcile(self) -> None:
+        """Removes what the engine holds from a former brain and nobody knows of any more."""
+        self._reconciled = True
+        leftovers = [
+            Removal(held.resource, held.name)
+            for held in self._engine.held()
+            if not self._warming.knows((held.resource, held.name))
+        ]
+        if leftovers:
+            _log.info("removes what is left over", resources=len(leftovers))
+            self._engine.apply(Delta(removals=tuple(leftovers)))
+
+
+def _wildcards(source: XdsSource) -> tuple[tuple[XdsKind, bool], ...]:
+    return (("cluster", source.clusters), ("listener", source.listeners))
+
+
+def _delta(change: Change) -> Delta:
+    return Delta(
+        tuple(Upsert(each.kind, each.name, each.digest, each.body) for each in change.upserts),
+        tuple(Removal(kind, name) for kind, name in change.removals),
+    )

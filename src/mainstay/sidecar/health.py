@@ -1,0 +1,49 @@
+"""The workload's health, from the engine's probes to the control plane.
+
+In: `EndpointHealth` of probe clusters; that the end has begun. Out: the report to send, when it has changed. Invariant: without a
+probe nothing is reported but the end; once draining, nothing else counts.
+"""
+
+from __future__ import annotations
+
+from mainstay.engine import EndpointHealth
+from mainstay.sidecar.bootstrap.own import PROBE_PREFIX
+from mainstay.xds.client.types import HealthChanged
+
+DRAINING = HealthChanged(healthy=False, reason="draining")
+
+
+class Health:
+    """The machine."""
+
+    def __init__(self) -> None:
+        self._probes: dict[tuple[str, str], bool] = {}
+        self._told: HealthChanged | None = None
+
+    @property
+    def told(self) -> HealthChanged | None:
+        return self._told
+
+    def take(self, event: EndpointHealth) -> HealthChanged | None:
+        """A probe changed its mind."""
+        if not event.cluster.startswith(PROBE_PREFIX):
+            return None
+        self._probes[event.cluster, event.address] = event.healthy
+        failing = sorted(address for (_, address), healthy in self._probes.items() if not healthy)
+        if failing:
+            return self._tell(HealthChanged(healthy=False, reason=f"probe of {', '.join(failing)} fails"))
+        return self._tell(HealthChanged(healthy=True))
+
+    def forget(self, cluster: str) -> None:
+        """A cluster is gone, and its probes with it."""
+        for key in [key for key in self._probes if key[0] == cluster]:
+            del self._probes[key]
+
+    def drain(self) -> HealthChanged | None:
+        return self._tell(DRAINING)
+
+    def _tell(self, report: HealthChanged) -> HealthChanged | None:
+        if self._told in (report, DRAINING):
+            return None
+        self._told = report
+        return report

@@ -1,0 +1,240 @@
+"""Composition root of the data plane: `mainstay sidecar` and `mainstay gateway`.
+
+In: arguments, environment. Out: an exit code. Builds the engine once, and a brain over it; a brain that dies of an exception is
+counted, and another is built over the same engine, which serves on meanwhile. Imports neither asyncio nor ssl nor anything that
+loads OpenSSL: a test compares what an idle sidecar has loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from mainstay.engine import (
+    Drained,
+    EndpointHealth,
+    Engine,
+    EngineError,
+    Event,
+    ListenerBound,
+    Signal,
+    Stopped,
+)
+from mainstay.settings.define import OperatorError
+from mainstay.settings.load import HelpAsked, load
+from mainstay.settings.sidecar import SidecarSettings
+from mainstay.sidecar import border, lifecycle, plan
+from mainstay.sidecar.bootstrap import own
+from mainstay.sidecar.bootstrap.boot import Boot
+from mainstay.sidecar.border import Lease
+from mainstay.sidecar.brain import Brain
+from mainstay.sidecar.certificates import Certificates
+from mainstay.sidecar.identity import Identity
+from mainstay.sidecar.last_good import LastGood, NoLastGood
+from mainstay.sidecar.leaf_file import LeafFile
+from mainstay.sidecar.status import Status
+from mainstay.sidecar.version import VERSION
+from mainstay.telemetry import log
+
+FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 100, 5_000
+MANY_DEATHS, WINDOW_MS, LONG_PAUSE_MS = 5, 60_000, 30_000
+MAX_FILE_BYTES = 1024 * 1024
+KEPT_EVENTS = (Signal, Stopped, Drained, EndpointHealth, ListenerBound)
+"""What a brain must hear of even if it came while there was none; the rest belongs to calls of the former one."""
+URGENT_EVENTS = (Signal, Stopped)
+
+_log = log.get_log("sidecar.main")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs until it is told to stop. `arguments`: the verb and what follows it."""
+    verb, *rest = arguments
+    try:
+        settings = load(SidecarSettings, verb, rest, os.environ).settings
+        _configure_log(settings)
+        boot = read_boot(settings, verb)
+        return _run(settings, boot)
+    except HelpAsked as asked:
+        print(asked.text)
+        return 0
+    except OperatorError as error:
+        print(error, file=sys.stderr)
+        return error.code
+
+
+def _configure_log(settings: SidecarSettings) -> None:
+    levels = {}
+    for entry in settings.log.levels:
+        room, equals, level = entry.partition("=")
+        if not equals:
+            raise OperatorError(f"--log-levels: {entry!r} is not ROOM=LEVEL", own.USAGE)
+        levels[room] = level
+    try:
+        log.configure(settings.log.level, levels, settings.log.format)
+    except ValueError as error:
+        raise OperatorError(f"--log-levels: {error}", own.USAGE) from None
+
+
+def read_boot(settings: SidecarSettings, verb: str) -> Boot:
+    """From the bootstrap file, or from the settings themselves."""
+    if settings.bootstrap is None:
+        return own.own_boot(settings, verb, VERSION)
+    from mainstay.sidecar.bootstrap.read import read_bootstrap
+
+    boot = read_bootstrap(settings.bootstrap, VERSION, leniently=settings.lenient)
+    for line in boot.ignored:
+        _log.warning("ignored in the bootstrap", field=line)
+    return boot
+
+
+def engine_settings(settings: SidecarSettings, boot: Boot) -> plan.EngineSettings:
+    """What the engine needs from the start."""
+    workload = own.local_workload(settings) if settings.bootstrap is None else plan.LocalWorkload()
+    return plan.EngineSettings(
+        node_id=boot.node_id or "mainstay",
+        workers=settings.concurrency,
+        admin=boot.admin or plan.Socket(settings.admin.bind, settings.admin.port),
+        metrics=plan.Socket(settings.metrics.bind, settings.metrics.port),
+        health=plan.Socket(settings.health.bind, settings.health.port),
+        admin_beyond_loopback=settings.admin.beyond_loopback,
+        max_connections=settings.max_connections,
+        node_cluster=boot.node_cluster,
+        version=VERSION,
+        workload=workload,
+    )
+
+
+def _run(settings: SidecarSettings, boot: Boot) -> int:
+    try:
+        engine = Engine(engine_settings(settings, boot))
+    except EngineError as error:
+        raise OperatorError(f"the engine does not start: {error}") from None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The handler does nothing: the byte that the interpreter writes to the engine's descriptor comes back as an event.
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(engine.signal_descriptor(), warn_on_full_buffer=False)
+    status = Status(VERSION, ReadyFile(settings.ready_file, engine.listeners))
+    keeper = Keeper(engine, settings, boot, status)
+    try:
+        keeper.run()
+    finally:
+        signal.set_wakeup_fd(-1)
+    return 0
+
+
+class ReadyFile:
+    """Writes the addresses in use once the proxy is ready, for who started it."""
+
+    def __init__(self, path: Path | None, listeners: Callable[[], list[tuple[str, str]]]) -> None:
+        self._path = path
+        self._listeners = listeners
+
+    def __call__(self, ready: bool) -> None:
+        if self._path is None:
+            return
+        if not ready:
+            self._path.unlink(missing_ok=True)
+            return
+        told = {"pid": os.getpid(), "listeners": dict(self._listeners())}
+        aside = self._path.with_suffix(".new")
+        aside.write_bytes(msgspec.json.encode(told))
+        aside.replace(self._path)
+
+
+class Keeper:
+    """Builds brains over one engine until one of them comes to its end in order."""
+
+    def __init__(self, engine: border.Engine, settings: SidecarSettings, boot: Boot, status: Status) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._boot = boot
+        self._status = status
+        self._last_good = LastGood(settings.data) if settings.data is not None else NoLastGood()
+        self._leaf_file = LeafFile(settings.data / "identity" if settings.data is not None else None)
+        self._life = lifecycle.Lifecycle(settings.drain.min, settings.drain.max, self._has_identity)
+        self._deaths: list[int] = []
+
+    @property
+    def _has_identity(self) -> bool:
+        return self._settings.bootstrap is None and not self._settings.control_plane.insecure
+
+    def run(self) -> None:
+        """Returns when the process shall end."""
+        missed: list[Event] = []
+        while True:
+            lease = Lease(self._engine)
+            brain = self._build(lease)
+            try:
+                brain.run(missed)
+                return
+            except Exception:
+                _log.exception("the brain died; the engine serves on", deaths=self._status.deaths + 1)
+            self._status.deaths += 1
+            lease.end()
+            missed = self._pause(self._next_pause())
+
+    def _build(self, lease: Lease) -> Brain:
+        return Brain(
+            lease,
+            self._boot,
+            self._life,
+            self._last_good,
+            self._status,
+            self._identity(lease) if self._has_identity else None,
+            monotonic_ms,
+            random.random,
+            read_file,
+        )
+
+    def _identity(self, lease: Lease) -> Identity:
+        settings = self._settings
+        host, port = own.split_address(settings.control_plane.address, "sidecar")
+        machine = Certificates(
+            self._boot.node_id, settings.namespace, settings.service_account, random.random
+        )
+        token = settings.control_plane.join_token_file
+        return Identity(machine, lease, self._leaf_file, token, host, port, wall_ms)
+
+    def _next_pause(self) -> int:
+        """0.1 to 5 s; half a minute for one that dies again and again."""
+        now = monotonic_ms()
+        self._deaths = [at for at in self._deaths if now - at < WINDOW_MS] + [now]
+        if len(self._deaths) >= MANY_DEATHS:
+            return LONG_PAUSE_MS
+        return min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS << (2 * len(self._deaths) - 2))
+
+    def _pause(self, length: int) -> list[Event]:
+        """Waits, keeping what the next brain must hear of. The end of the process is not put off."""
+        until = monotonic_ms() + length
+        missed: list[Event] = []
+        while (left := until - monotonic_ms()) > 0:
+            for event in self._engine.wait(left):
+                if isinstance(event, KEPT_EVENTS):
+                    missed.append(event)
+            if any(isinstance(event, URGENT_EVENTS) for event in missed):
+                break
+        return missed
+
+
+def monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def read_file(path: str) -> bytes:
+    """A file that a resource names: certificates and keys beside the proxy."""
+    with Path(path).open("rb") as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise ValueError(f"{path} has more than {MAX_FILE_BYTES} bytes")
+    return data

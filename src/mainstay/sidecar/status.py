@@ -1,0 +1,69 @@
+"""What the sidecar can say of itself: for its pages, its ready file, and its metrics.
+
+In: notes from the brain. Out: plain values. Outlives a brain that starts over. Holds no secrets and, of resources, names alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from mainstay.sidecar.convert.references import Reference
+from mainstay.xds.client.types import HealthChanged, Judged
+from mainstay.xds.types import Kind as XdsKind
+
+MAX_REFUSALS = 256
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    path: str
+    reason: str
+
+
+class Status:
+    """`on_ready`: called when readiness changes."""
+
+    def __init__(self, version: str, on_ready: Callable[[bool], None] = lambda _: None) -> None:
+        self.version = version
+        self._on_ready = on_ready
+        self.state = "starting"
+        self.health: HealthChanged | None = None
+        self.listeners: dict[str, str] = {}
+        self.refusals: dict[Reference, Refusal] = {}
+        self.responses: dict[XdsKind, int] = {}
+        self.refused_responses = 0
+        self.connected = False
+        self.connections = 0
+        self.last_loss = ""
+        self.deaths = 0
+
+    def ready(self, ready: bool) -> None:
+        self._on_ready(ready)
+
+    def bound(self, name: str, address: str) -> None:
+        self.listeners[name] = address
+
+    def accept(self, reference: Reference) -> None:
+        self.refusals.pop(reference, None)
+
+    def refuse(self, reference: Reference, path: str, reason: str) -> None:
+        """The oldest makes room: a control plane that only sends nonsense must not fill memory."""
+        self.refusals.pop(reference, None)
+        if len(self.refusals) >= MAX_REFUSALS:
+            del self.refusals[next(iter(self.refusals))]
+        self.refusals[reference] = Refusal(path, reason)
+
+    def judged(self, verdict: Judged) -> None:
+        self.refused_responses += bool(verdict.refused)
+
+    def connecting(self) -> None:
+        self.connections += 1
+
+    def received(self, kind: XdsKind) -> None:
+        self.connected = True
+        self.responses[kind] = self.responses.get(kind, 0) + 1
+
+    def lost(self, status: int, words: str) -> None:
+        self.connected = False
+        self.last_loss = f"{words} (gRPC status {status})"
