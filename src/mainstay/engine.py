@@ -95,13 +95,13 @@ class Held(msgspec.Struct, frozen=True):
     digest: str
 
 
-class _Event(msgspec.Struct, frozen=True, tag_field="kind", tag=lambda name: _snake(name)):
-    pass
-
-
 def _snake(name: str) -> str:
     bare = name.removesuffix("Event")
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in bare).lstrip("_")
+
+
+class _Event(msgspec.Struct, frozen=True, tag_field="kind", tag=_snake):
+    pass
 
 
 class GrpcOpened(_Event, frozen=True):
