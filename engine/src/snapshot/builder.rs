@@ -8,10 +8,11 @@ use serde::de::DeserializeOwned;
 use super::compile::{Parts, compile_listener};
 use super::secrets::{KeyRing, SecretStore};
 use super::view::Snapshot;
+use crate::filter::Registry;
 use crate::plan::{
     self, ApplyReport, Delta, Discovery, Held, Kind, PlanError, RefusedResource, Removal, Upsert,
 };
-use crate::route::{CompileOverride, NoOverrides, Table};
+use crate::route::Table;
 use crate::upstream::{Cluster, Interner, Membership, Source};
 
 /// Where a cluster's endpoints come from.
@@ -27,7 +28,7 @@ pub struct Builder {
     current: Arc<Snapshot>,
     secrets: SecretStore,
     interner: Interner,
-    overrides: Box<dyn CompileOverride + Send>,
+    registry: Registry,
     digests: BTreeMap<(Kind, Arc<str>), Box<str>>,
     memberships: HashMap<Arc<str>, Arc<Membership>>,
     clusters: HashMap<Arc<str>, Endpoints>,
@@ -48,7 +49,7 @@ impl Builder {
             current: Arc::default(),
             secrets: SecretStore::new(keys),
             interner: Interner::default(),
-            overrides: Box::new(NoOverrides),
+            registry: Registry::default(),
             digests: BTreeMap::new(),
             memberships: HashMap::new(),
             clusters: HashMap::new(),
@@ -128,14 +129,14 @@ impl Builder {
             }
             Kind::Route => {
                 let plan = decode(upsert, |plan: &plan::RouteTable| &plan.name)?;
-                let table = Table::compile(&plan, &*self.overrides)?;
+                let table = Table::compile(&plan, &self.registry)?;
                 draft.next.tables.insert(&upsert.name, Arc::new(table));
                 draft.changed = true;
             }
             Kind::Listener => {
                 let plan = decode(upsert, |plan: &plan::Listener| &plan.name)?;
                 let former = draft.next.listeners.get(&name);
-                let mut parts = Parts { secrets: &mut self.secrets, overrides: &*self.overrides };
+                let mut parts = Parts { secrets: &mut self.secrets, registry: &self.registry };
                 let listener = compile_listener(plan, former.map(|former| &**former), &mut parts)?;
                 draft.next.listeners.insert(Arc::clone(&name), Arc::new(listener));
                 draft.changed = true;

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use super::listener::{Chain, HttpManager, Listener, Routes, TcpProxy, Terminal};
 use super::secrets::SecretStore;
+use crate::filter::{self, NetworkChain, Registry};
 use crate::plan::{self, Address, PlanError, RouteSource};
-use crate::route::{ChainTable, CompileOverride, Table};
+use crate::route::{ChainTable, Table};
 
 /// Milliseconds for a TLS handshake where the chain says nothing.
 const HANDSHAKE_TIMEOUT: u64 = 10_000;
 
-/// What listeners are compiled with.
+/// What listeners are compiled with. Filters are known by where they stand (listener and chain), so that their state
+/// lives through changes around them.
 pub(super) struct Parts<'a> {
     pub secrets: &'a mut SecretStore,
-    pub overrides: &'a dyn CompileOverride,
+    pub registry: &'a Registry,
 }
 
 /// Chains that `former` had are taken over as they are.
@@ -33,12 +35,13 @@ pub(super) fn compile_listener(
     };
     let mut chains = Vec::with_capacity(plan.chains.len());
     for (index, chain) in plan.chains.into_iter().enumerate() {
-        let compiled = compile_chain(chain, &scope, parts);
+        let place = if chain.name.is_empty() { index.to_string() } else { chain.name.clone() };
+        let compiled = compile_chain(chain, &place, &scope, parts);
         chains.push(compiled.map_err(|problem| problem.within(&format!("chains[{index}]")))?);
     }
     let default_chain = plan
         .default_chain
-        .map(|chain| compile_chain(chain, &scope, parts))
+        .map(|chain| compile_chain(chain, "default", &scope, parts))
         .transpose()
         .map_err(|problem| problem.within("default_chain"))?;
     let stat_prefix = if plan.stat_prefix.is_empty() {
@@ -122,6 +125,7 @@ fn digest_of(plan: &plan::FilterChain) -> Result<[u8; 32], PlanError> {
 
 fn compile_chain(
     plan: plan::FilterChain,
+    place: &str,
     scope: &Scope<'_>,
     parts: &mut Parts<'_>,
 ) -> Result<Arc<Chain>, PlanError> {
@@ -136,9 +140,11 @@ fn compile_chain(
         .transpose()
         .map_err(|problem| problem.within("tls"))?;
     let terminal = match plan.terminal {
-        plan::Terminal::Http { manager } => compile_http(manager, parts)
-            .map(|manager| Terminal::Http(Arc::new(manager)))
-            .map_err(|problem| problem.within("terminal.manager"))?,
+        plan::Terminal::Http { manager } => {
+            compile_http(manager, &format!("{}/{place}", scope.listener), parts)
+                .map(|manager| Terminal::Http(Arc::new(manager)))
+                .map_err(|problem| problem.within("terminal.manager"))?
+        }
         plan::Terminal::Tcp { proxy } => compile_tcp(&proxy)
             .map(|proxy| Terminal::Tcp(Arc::new(proxy)))
             .map_err(|problem| problem.within("terminal.proxy"))?,
@@ -150,7 +156,7 @@ fn compile_chain(
         accepts_http1_in_http2: scope.accepts_http1_in_http2,
         tls,
         handshake_timeout: plan.handshake_timeout.unwrap_or(HANDSHAKE_TIMEOUT),
-        network_filters: plan.network_filters.into(),
+        network_filters: NetworkChain::compile(&plan.network_filters)?,
         terminal,
         digest,
     }))
@@ -158,6 +164,7 @@ fn compile_chain(
 
 fn compile_http(
     mut plan: plan::HttpConnectionManager,
+    scope: &str,
     parts: &mut Parts<'_>,
 ) -> Result<HttpManager, PlanError> {
     let taken = RouteSource::Named { name: String::new() };
@@ -166,13 +173,13 @@ fn compile_http(
             return Err(PlanError::new("routes.name", "a route table needs a name"));
         }
         RouteSource::Named { name } => Routes::Named(name.into()),
-        RouteSource::Inline { table } => Table::compile(&table, parts.overrides)
+        RouteSource::Inline { table } => Table::compile(&table, parts.registry)
             .map(|table| Routes::Inline(Arc::new(table)))
             .map_err(|problem| problem.within("routes.table"))?,
     };
-    plan.filters.clear();
+    let filters = filter::Chain::compile(&std::mem::take(&mut plan.filters), scope, parts.registry)?;
     plan.access_logs.clear();
-    Ok(HttpManager { stat_prefix: plan.stat_prefix.as_str().into(), options: plan, routes })
+    Ok(HttpManager { stat_prefix: plan.stat_prefix.as_str().into(), options: plan, routes, filters })
 }
 
 fn compile_tcp(plan: &plan::TcpProxy) -> Result<TcpProxy, PlanError> {

@@ -5,9 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::plan::{
-    self, HttpConnectionManager, ListenerFilter, NetworkFilter, TcpKeepalive, TrafficDirection,
-};
+use crate::filter::{self, NetworkChain};
+use crate::plan::{self, HttpConnectionManager, ListenerFilter, TcpKeepalive, TrafficDirection};
 use crate::route::{ChainInput, ChainTable, Table};
 use crate::tls::ServerCell;
 
@@ -62,7 +61,7 @@ pub struct Chain {
     pub tls: Option<Arc<ServerCell>>,
     /// Milliseconds.
     pub handshake_timeout: u64,
-    pub network_filters: Box<[NetworkFilter]>,
+    pub network_filters: NetworkChain,
     pub terminal: Terminal,
     pub(super) digest: [u8; 32],
 }
@@ -80,6 +79,7 @@ pub struct HttpManager {
     pub options: HttpConnectionManager,
     pub stat_prefix: Arc<str>,
     pub routes: Routes,
+    pub filters: Arc<filter::Chain>,
 }
 
 /// Where an HTTP manager's routes are.
