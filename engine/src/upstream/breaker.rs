@@ -259,3 +259,134 @@ impl Drop for Permit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::testing::UNLIMITED as NO_LIMITS;
+    use proptest::prelude::*;
+    use std::sync::atomic::AtomicI64;
+
+    const DEFAULT: Priority = Priority::Default;
+    const REQUESTS: Resource = Resource::Requests;
+
+    fn breakers(default: Thresholds) -> Arc<Breakers> {
+        let breakers = Arc::<Breakers>::default();
+        breakers.set(&CircuitBreakers { default, high: NO_LIMITS });
+        breakers
+    }
+
+    fn limited(max_requests: u32) -> Arc<Breakers> {
+        breakers(Thresholds { max_requests: Some(max_requests), ..NO_LIMITS })
+    }
+
+    #[test]
+    fn small_limits_are_exact_over_workers() {
+        let breakers = limited(3);
+        let leases: Vec<_> = (0..4).map(|_| Lease::new(Arc::clone(&breakers), 4)).collect();
+        let mut held: Vec<_> = leases.iter().filter_map(|lease| lease.acquire(DEFAULT, REQUESTS)).collect();
+        assert_eq!(held.len(), 3);
+        held.pop();
+        assert!(leases[3].acquire(DEFAULT, REQUESTS).is_some(), "what one gives back another may take");
+    }
+
+    #[test]
+    fn priorities_have_limits_of_their_own() {
+        let breakers = limited(0);
+        let lease = Lease::new(breakers, 1);
+        assert!(lease.acquire(DEFAULT, REQUESTS).is_none());
+        assert!(lease.acquire(Priority::High, REQUESTS).is_some());
+    }
+
+    #[test]
+    fn what_is_unlimited_is_not_counted() {
+        let breakers = breakers(NO_LIMITS);
+        let lease = Lease::new(Arc::clone(&breakers), 1);
+        let _permit = lease.acquire(DEFAULT, REQUESTS).unwrap();
+        assert_eq!(breakers.gate(DEFAULT, REQUESTS).used(), 0);
+    }
+
+    #[test]
+    fn a_lowered_limit_lets_nothing_more_out() {
+        let breakers = limited(1_000);
+        let lease = Lease::new(Arc::clone(&breakers), 1);
+        let mut held: Vec<_> = (0..100).map(|_| lease.acquire(DEFAULT, REQUESTS).unwrap()).collect();
+        breakers.set(&CircuitBreakers {
+            default: Thresholds { max_requests: Some(10), ..NO_LIMITS },
+            high: NO_LIMITS,
+        });
+        while held.len() >= 10 {
+            assert!(lease.acquire(DEFAULT, REQUESTS).is_none(), "{} are out", held.len());
+            held.pop();
+        }
+        assert!(lease.acquire(DEFAULT, REQUESTS).is_some());
+    }
+
+    #[test]
+    fn retries_are_a_share_of_requests_under_way() {
+        let breakers = breakers(Thresholds {
+            retry_budget_percent: Some(20.0),
+            retry_budget_minimum: 1,
+            max_retries: Some(1_000),
+            ..NO_LIMITS
+        });
+        let lease = Lease::new(breakers, 1);
+        let mut requests = Vec::new();
+        let mut retries = Vec::new();
+        for (active, allowed) in [(1, 1), (5, 1), (10, 2), (50, 10)] {
+            requests.resize_with(active, || lease.acquire(DEFAULT, REQUESTS).unwrap());
+            while let Some(permit) = lease.acquire(DEFAULT, Resource::Retries) {
+                retries.push(permit);
+            }
+            assert_eq!(retries.len(), allowed, "{active} requests under way");
+        }
+    }
+
+    #[test]
+    fn a_quiet_worker_keeps_no_permits() {
+        let breakers = limited(1_024);
+        let lease = Lease::new(Arc::clone(&breakers), 1);
+        drop(lease.acquire(DEFAULT, REQUESTS));
+        assert!(breakers.gate(DEFAULT, REQUESTS).used() > 0, "a block is leased");
+        lease.release_spare();
+        assert_eq!(breakers.gate(DEFAULT, REQUESTS).used(), 0);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn threads_together_never_exceed_a_limit(limit in 1u32..400, seeds in proptest::collection::vec(any::<u64>(), 4)) {
+            let breakers = limited(limit);
+            let (out, worst, refused) = (AtomicI64::new(0), AtomicI64::new(0), AtomicI64::new(0));
+            std::thread::scope(|scope| {
+                for seed in &seeds {
+                    let lease = Lease::new(Arc::clone(&breakers), 4);
+                    let (out, worst, refused) = (&out, &worst, &refused);
+                    scope.spawn(move || {
+                        let mut cursor = super::super::Cursor::new(*seed);
+                        let mut held = Vec::new();
+                        for _ in 0..3_000 {
+                            if cursor.below(3) > 0 {
+                                match lease.acquire(DEFAULT, REQUESTS) {
+                                    Some(permit) => {
+                                        held.push(permit);
+                                        worst.fetch_max(out.fetch_add(1, Relaxed) + 1, Relaxed);
+                                    }
+                                    None => drop(refused.fetch_add(1, Relaxed)),
+                                }
+                            } else if !held.is_empty() {
+                                // Counted down before it is given back, so that the count is never too high.
+                                out.fetch_sub(1, Relaxed);
+                                held.swap_remove(cursor.below(held.len() as u64) as usize);
+                            }
+                        }
+                        out.fetch_sub(held.len() as i64, Relaxed);
+                    });
+                }
+            });
+            prop_assert!(worst.load(Relaxed) <= i64::from(limit), "{} out of {limit}", worst.load(Relaxed));
+            prop_assert!(refused.load(Relaxed) > 0, "the limit was never tried");
+            prop_assert_eq!(breakers.gate(DEFAULT, REQUESTS).used(), 0, "all came back");
+        }
+    }
+}

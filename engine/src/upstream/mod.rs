@@ -20,6 +20,8 @@ mod pool;
 pub mod retry;
 mod seat;
 mod set;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use address::Remote;
 pub use balance::{Cursor, PickContext};

@@ -194,3 +194,157 @@ impl Cluster {
 pub(super) fn count_ejected(set: &EndpointSet) -> u32 {
     set.endpoints.iter().filter(|endpoint| endpoint.is_ejected()).count() as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::super::{Cursor, PickContext};
+    use super::*;
+    use crate::plan;
+    use std::sync::Arc;
+
+    const OUTLIER: OutlierDetection = OutlierDetection {
+        consecutive_5xx: Some(3),
+        consecutive_gateway_failure: None,
+        consecutive_local_origin_failure: Some(2),
+        split_local_origin: false,
+        interval: 10_000,
+        base_ejection_time: 30_000,
+        max_ejection_time: 100_000,
+        max_ejection_percent: 50,
+        enforcing_consecutive_5xx: 100,
+        enforcing_consecutive_gateway_failure: 100,
+        enforcing_consecutive_local_origin_failure: 100,
+    };
+
+    fn cluster_with(outlier: OutlierDetection, count: u8) -> Arc<Cluster> {
+        cluster_of(&plan::Cluster { outlier: Some(outlier), ..cluster_plan("c") }, count)
+    }
+
+    fn at(seconds: u64) -> Tick {
+        Tick::default().after_milliseconds(seconds * 1_000)
+    }
+
+    fn fail(cluster: &Cluster, number: usize, times: usize, now: Tick) -> Option<Ejection> {
+        let endpoint = Arc::clone(&cluster.endpoints().endpoints[number]);
+        (0..times).filter_map(|_| cluster.report(&endpoint, Report::Answered(500), now, 0)).last()
+    }
+
+    #[test]
+    fn failures_in_a_row_eject_and_a_success_between_them_does_not() {
+        let cluster = cluster_with(OUTLIER, 4);
+        let endpoint = Arc::clone(&cluster.endpoints().endpoints[0]);
+        for report in [500, 503, 404, 500, 500, 200] {
+            assert_eq!(cluster.report(&endpoint, Report::Answered(report), at(0), 0), None);
+        }
+        assert_eq!(fail(&cluster, 0, 3, at(0)), Some(Ejection::Consecutive5xx));
+        assert!(endpoint.is_ejected());
+        let mut cursor = Cursor::new(1);
+        let picked = (0..50).filter_map(|_| cluster.pick(&mut cursor, &PickContext::default()));
+        assert!(picked.into_iter().all(|picked| picked.id() != endpoint.id()));
+    }
+
+    #[test]
+    fn ejections_last_longer_each_time_and_are_forgiven() {
+        let cluster = cluster_with(OUTLIER, 4);
+        let endpoint = Arc::clone(&cluster.endpoints().endpoints[0]);
+        let mut now = at(100);
+        for seconds in [30, 60, 90, 100, 100] {
+            fail(&cluster, 0, 3, now);
+            assert_eq!(
+                endpoint.ejected_until(),
+                Some(now.after_milliseconds(seconds * 1_000)),
+                "{seconds} s"
+            );
+            assert_eq!(cluster.sweep_ejections(now.after_milliseconds(seconds * 1_000 - 1)), 0);
+            now = now.after_milliseconds(seconds * 1_000);
+            assert_eq!(cluster.sweep_ejections(now), 1);
+            assert!(!endpoint.is_ejected());
+        }
+        for _ in 0..3 {
+            now = now.after_milliseconds(10_000);
+            cluster.sweep_ejections(now);
+        }
+        fail(&cluster, 0, 3, now);
+        assert_eq!(endpoint.ejected_until(), Some(now.after_milliseconds(30_000)));
+    }
+
+    #[test]
+    fn as_many_leave_as_allowed_and_one_always() {
+        let cluster = cluster_with(OUTLIER, 4);
+        let answers: Vec<_> = (0..4).map(|number| fail(&cluster, number, 3, at(0))).collect();
+        let (out, overflow) = (Some(Ejection::Consecutive5xx), Some(Ejection::Overflow));
+        assert_eq!(answers, [out, out, overflow, overflow]);
+        assert_eq!(cluster.ejected(), 2);
+        let strict = cluster_with(OutlierDetection { max_ejection_percent: 0, ..OUTLIER }, 4);
+        assert_eq!(fail(&strict, 0, 3, at(0)), out);
+        assert_eq!(fail(&strict, 1, 3, at(0)), overflow);
+    }
+
+    #[test]
+    fn failures_of_ours_count_as_gateway_errors_unless_split() {
+        let gateway =
+            OutlierDetection { consecutive_gateway_failure: Some(2), consecutive_5xx: None, ..OUTLIER };
+        for report in [Report::ConnectFailure, Report::Timeout, Report::Reset, Report::Answered(502)] {
+            let cluster = cluster_with(gateway, 2);
+            let endpoint = Arc::clone(&cluster.endpoints().endpoints[0]);
+            assert_eq!(cluster.report(&endpoint, report, at(0), 0), None);
+            let ejection = cluster.report(&endpoint, report, at(0), 0);
+            assert_eq!(ejection, Some(Ejection::ConsecutiveGatewayFailure), "{report:?}");
+        }
+        let split = cluster_with(OutlierDetection { split_local_origin: true, ..gateway }, 2);
+        let endpoint = Arc::clone(&split.endpoints().endpoints[0]);
+        split.report(&endpoint, Report::ConnectFailure, at(0), 0);
+        let ejection = split.report(&endpoint, Report::Reset, at(0), 0);
+        assert_eq!(ejection, Some(Ejection::ConsecutiveLocalOriginFailure));
+    }
+
+    #[test]
+    fn only_the_enforced_share_is_ejected() {
+        let cluster = cluster_with(OutlierDetection { enforcing_consecutive_5xx: 30, ..OUTLIER }, 4);
+        let endpoint = Arc::clone(&cluster.endpoints().endpoints[0]);
+        let mut report = |random| {
+            (0..3).filter_map(|_| cluster.report(&endpoint, Report::Answered(500), at(0), random)).last()
+        };
+        assert_eq!(report(30), None);
+        assert_eq!(report(29), Some(Ejection::Consecutive5xx));
+    }
+
+    #[test]
+    fn ejections_live_through_changes_of_endpoints() {
+        let cluster = cluster_with(OUTLIER, 4);
+        fail(&cluster, 0, 3, at(0));
+        cluster.set_membership(&membership(vec![locality_plan(0, (1..=6).map(endpoint_plan).collect())]));
+        assert_eq!(cluster.ejected(), 1);
+        assert!(cluster.endpoints().endpoints[0].is_ejected());
+        cluster.set_membership(&membership(vec![locality_plan(0, (2..=6).map(endpoint_plan).collect())]));
+        assert_eq!(cluster.ejected(), 0);
+    }
+
+    #[test]
+    fn without_the_policy_everyone_comes_back() {
+        let cluster = cluster_with(OUTLIER, 4);
+        fail(&cluster, 0, 3, at(0));
+        let mut no_tls = |_: &plan::UpstreamTls| Err(plan::PlanError::new("", ""));
+        let mut interner = super::super::Interner::default();
+        let next = Cluster::compile(&cluster_plan("c"), &mut no_tls, &mut interner, Some(&cluster)).unwrap();
+        assert_eq!(next.sweep_ejections(at(1)), 1);
+        assert_eq!(cluster.ejected(), 0);
+    }
+
+    #[test]
+    fn workers_together_never_eject_more_than_allowed() {
+        let cluster = cluster_with(OUTLIER, 10);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for number in 0..10 {
+                        fail(&cluster, number, 50, at(0));
+                    }
+                });
+            }
+        });
+        let out = cluster.endpoints().endpoints.iter().filter(|endpoint| endpoint.is_ejected()).count();
+        assert_eq!((out, cluster.ejected()), (5, 5));
+    }
+}

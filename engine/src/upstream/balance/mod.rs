@@ -7,6 +7,8 @@ mod least_request;
 mod priority;
 mod random;
 mod round_robin;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 use std::net::SocketAddr;
