@@ -1,7 +1,7 @@
 """Trust bundles: the roots of each trust domain, as sets, and the one digest of a set.
 
-In: PEM certificates. Out: `TrustBundle`s in canonical form, digests. Invariant: the digest depends on the certificates alone, not on
-their order, comments or line ends; a join token carries it. Pure; loaded by sidecars too.
+In: PEM certificates. Out: `TrustBundle`s in canonical form, digests. Invariant: the digest depends on the certificates alone,
+not on their order, comments or line ends; a join token carries it. Pure; loaded by sidecars too.
 """
 
 from __future__ import annotations

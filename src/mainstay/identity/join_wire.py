@@ -1,12 +1,14 @@
 """The messages with which a workload joins and renews: MessagePack structs as bytes of gRPC messages.
 
-In and out: declarations. Shared by the sidecar (client, over the engine's gRPC calls) and the control plane (`join`). gRPC without
-Protobuf: paths, statuses and framing are gRPC's, the messages are MessagePack maps by field name, unknown fields are ignored.
+In and out: declarations. Shared by the sidecar (client, over the engine's gRPC calls) and the control plane (`join`). gRPC
+without Protobuf: paths, statuses and framing are gRPC's, the messages are MessagePack maps by field name, unknown fields are
+ignored.
 
 How a workload joins, with a token it was given: `TOKEN_PREFIX` and base64url of a `Token`.
 1. Over TLS to the control plane's port, without checking the server (there are no roots yet): `GET_BUNDLE` → `BundleAnswer`.
    The answer counts only if `bundle.digest_of_bundle` of it equals the token's `bundle`; then it is kept.
-2. Over a new connection, verified by that bundle and the server's SPIFFE ID (`server` of the answer): `JOIN`, `JoinRequest` → `Joined`.
+2. Over a new connection, verified by that bundle and the server's SPIFFE ID (`server` of the answer): `JOIN`, `JoinRequest` →
+`Joined`.
    Every failure is a gRPC status: 7 PERMISSION_DENIED (expired, used up, bound to another key; the words say which), 3
    INVALID_ARGUMENT (no token, no CSR), 14 UNAVAILABLE (try again). Asking again with the same key gives the same identity.
 3. From then on with the leaf as client certificate: `RENEW`, `RenewRequest` → `Joined`.
@@ -80,7 +82,7 @@ class Joined(msgspec.Struct, frozen=True):
     """A certificate and what to trust.
 
     `chain`: PEM, leaf first, intermediates after it, root left out. `identity`: the SPIFFE ID in it. `group`: WorkloadGroup
-    (`namespace/name`) the workload registers into, or empty. `not_before`, `not_after`: Unix ms.
+    (`namespace/name`) the token is for, or empty; always empty in a renewal. `not_before`, `not_after`: Unix ms.
     """
 
     identity: str

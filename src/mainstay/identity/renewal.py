@@ -2,7 +2,8 @@
 
 In: what leaf there is, outcomes of attempts, time of day (Unix ms, since validity is given in it). Out: `Renew` (make a CSR and
 ask), `SetTimer`, `Report`. Invariants: renewal begins at half of the leaf's life, ± 10 % so that a fleet does not come at once;
-failures are retried with back-off up to the end of life; trouble shows from two thirds of life on; never more than one attempt at a time.
+failures are retried with back-off up to the end of life; trouble shows from two thirds of life on; never more than one
+attempt at a time.
 """
 
 from __future__ import annotations
