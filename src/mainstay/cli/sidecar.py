@@ -3,6 +3,8 @@ itself."""
 
 from __future__ import annotations
 
+import msgspec
+
 from mainstay.cli.program import ProgramCommand
 
 
@@ -12,11 +14,21 @@ def _start(verb: str, arguments: list[str]) -> int:
     return main([verb, *arguments])
 
 
+def _settings() -> type[msgspec.Struct]:
+    from mainstay.settings.sidecar import SidecarSettings
+
+    return SidecarSettings
+
+
 sidecar = ProgramCommand(
-    "sidecar", "Run the proxy beside one application.", lambda arguments: _start("sidecar", arguments)
+    "sidecar",
+    "Run the proxy beside one application.",
+    lambda arguments: _start("sidecar", arguments),
+    _settings,
 )
 gateway = ProgramCommand(
     "gateway",
     "Run a proxy at the edge, in front of many services.",
     lambda arguments: _start("gateway", arguments),
+    _settings,
 )
