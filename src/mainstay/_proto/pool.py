@@ -6,25 +6,45 @@ ValueError, which tests find.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pool, message_factory
 
 TYPE_URL = "type.googleapis.com/"
+
+
+_DESCRIPTORS = Path(__file__).with_name("types.fds")
 
 
 @cache
 def pool() -> descriptor_pool.DescriptorPool:
     """The pool, filled on first use (some milliseconds)."""
     made = descriptor_pool.DescriptorPool()
-    described = descriptor_pb2.FileDescriptorSet.FromString(
-        files(__package__).joinpath("types.fds").read_bytes()
-    )
-    for file in described.file:
-        made.AddSerializedFile(file.SerializeToString())
+    for file in _files(_DESCRIPTORS.read_bytes()):
+        made.AddSerializedFile(file)
     return made
+
+
+def _files(described: bytes) -> Iterator[bytes]:
+    """The files of a FileDescriptorSet, whose only field (1) they are. Read by hand: its class would cost every sidecar a
+    megabyte, for the module that has it holds the descriptors of descriptors too."""
+    at = 0
+    while at < len(described):
+        if described[at] != 0x0A:
+            raise ValueError(f"{_DESCRIPTORS} is damaged")
+        size = shift = 0
+        more = True
+        while more:
+            at += 1
+            size |= (described[at] & 0x7F) << shift
+            shift += 7
+            more = described[at] >= 0x80
+        at += 1
+        yield described[at : at + size]
+        at += size
 
 
 @cache
