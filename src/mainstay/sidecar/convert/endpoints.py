@@ -40,36 +40,53 @@ def localities(messages: Any) -> tuple[plan.LocalityEndpoints, ...]:
     return tuple(found)
 
 
+_LOCALITY_FIELDS = frozenset(
+    {"locality", "lb_endpoints", "load_balancing_weight", "priority", "metadata", "proximity"}
+)
+_MEMBER_FIELDS = frozenset({"endpoint", "health_status", "metadata", "load_balancing_weight"})
+_ENDPOINT_FIELDS = frozenset({"address", "hostname", "health_check_config"})
+
+
 def _locality(message: Any) -> plan.LocalityEndpoints:
-    check(message, {"locality", "lb_endpoints", "load_balancing_weight", "priority", "metadata", "proximity"})
+    check(message, _LOCALITY_FIELDS)
     if message.priority > MAX_PRIORITY:
         raise Refused("priority", f"is above {MAX_PRIORITY}")
     where = plan.Locality(message.locality.region, message.locality.zone, message.locality.sub_zone)
     members = []
     for index, member in enumerate(message.lb_endpoints):
-        with at(f"lb_endpoints[{index}]"):
+        # Not `at`: a path for each of thousands of endpoints would cost more than the endpoint.
+        try:
             members.append(_endpoint(member))
+        except Refused as refused:
+            raise refused.within(f"lb_endpoints[{index}]") from None
     weight = values.wrapped(message, "load_balancing_weight", 0)
     return plan.LocalityEndpoints(where, message.priority, weight, tuple(members))
 
 
 def _endpoint(message: Any) -> plan.Endpoint:
-    check(message, {"endpoint", "health_status", "metadata", "load_balancing_weight"})
-    with at("endpoint"):
-        inner = message.endpoint
-        check(inner, {"address", "hostname", "health_check_config"})
+    check(message, _MEMBER_FIELDS)
+    inner = message.endpoint
+    try:
+        check(inner, _ENDPOINT_FIELDS)
         if inner.HasField("health_check_config") and inner.health_check_config.ListFields():
             unsupported("health_check_config")
-        with at("address"):
-            address = values.address(inner.address)
+        address = values.address(inner.address, "address")
+    except Refused as refused:
+        raise refused.within("endpoint") from None
+    weight = message.load_balancing_weight.value if message.HasField("load_balancing_weight") else 1
+    status = message.health_status
+    health: plan.Health = _HEALTH[status] if status < len(_HEALTH) else "unhealthy"
+    if not message.HasField("metadata"):
+        return plan.Endpoint(address, inner.hostname, max(1, weight), health)
     metadata = message.metadata
     labels = _labels(values.metadata_text(metadata, ISTIO).get("workload", ""))
+    sockets = values.metadata_text(metadata, SOCKET_MATCH)
     return plan.Endpoint(
         address,
         inner.hostname,
-        max(1, values.wrapped(message, "load_balancing_weight", 1)),
-        _HEALTH[message.health_status] if message.health_status < len(_HEALTH) else "unhealthy",
-        tuple(sorted(values.metadata_text(metadata, SOCKET_MATCH).items())),
+        max(1, weight),
+        health,
+        tuple(sorted(sockets.items())) if sockets else (),
         labels,
         values.metadata_text(metadata, MAINSTAY).get("h2_tunnel") == "true",
     )
@@ -77,5 +94,6 @@ def _endpoint(message: Any) -> plan.Endpoint:
 
 def _labels(text: str) -> plan.Labels:
     """`name;namespace;canonical-name;canonical-revision;cluster`, as Istio writes it."""
-    parts = text.split(";") if text else []
-    return tuple((name, part) for name, part in zip(_WORKLOAD, parts, strict=False) if part)
+    if not text:
+        return ()
+    return tuple((name, part) for name, part in zip(_WORKLOAD, text.split(";"), strict=False) if part)

@@ -5,7 +5,7 @@ In: messages. Out: `Refused`. Invariant: `path` is the field path inside the res
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -55,11 +55,10 @@ class at:  # noqa: N801 (reads as a preposition)
             raise error.within(self._path) from None
 
 
-def check(message: Any, known: Iterable[str], reason: str = "is not supported") -> None:
+def check(message: Any, known: Collection[str], reason: str = "is not supported") -> None:
     """Refuses the first field that is set and not in `known`. Fields at their default count as not set."""
-    names = known if isinstance(known, (set, frozenset)) else frozenset(known)
     for field, _ in message.ListFields():
-        if field.name not in names:
+        if field.name not in known:
             unsupported(field.name, reason)
 
 
