@@ -1,15 +1,18 @@
 //! HTTP/2 (RFC 9113) with header compression (RFC 7541), both roles, with prior knowledge; ALPN is the transport's matter.
 //!
-//! `frame`, `hpack_decode`, `head` and `settings` are the only places that judge a peer's bytes; `guard` counts what is allowed
-//! once but not a thousand times. `connection` holds the state of one connection and the rules that both roles share.
+//! `frame`, `hpack_decode`, `head` and `settings` judge a peer's bytes, `receive` and its kin when they may come; `guard` counts what
+//! is allowed once but not a thousand times. `connection` holds the state that both roles share.
 
 mod connection;
+mod control;
 mod frame;
 mod guard;
 mod head;
 mod hpack_decode;
 mod hpack_encode;
 mod huffman;
+mod receive;
+mod receive_head;
 mod role;
 mod send;
 mod settings;

@@ -22,6 +22,8 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+/// The largest frame that we send, whatever the peer takes, bytes.
+const LARGEST_FRAME: usize = 256 * 1024;
 /// Scratch memory beyond this is not kept, bytes.
 const KEPT_SCRATCH: usize = 64 * 1024;
 
@@ -194,8 +196,13 @@ impl Connection {
             }
             Sending::Body => {}
         }
+        // Large frames are written from where they lie; small ones are gathered for the flush, since a write each would
+        // cost more than the copy.
+        let largest = self.peer_max_frame.min(LARGEST_FRAME);
+        let goes_through = !others_wait && largest > MAX_PAYLOAD;
+        let room = if goes_through { out.room() } else { out.outbox.room() };
         let turn = if others_wait { MAX_PAYLOAD } else { usize::MAX };
-        let shared = connection_room.min(out.room()).min(turn);
+        let shared = connection_room.min(room).min(turn);
         let accepted = bytes.len().min(shared).min(stream.send_window.room());
         let is_all = accepted == bytes.len();
         if !is_all && stream.waiting != Waiting::InQueue {
@@ -215,11 +222,16 @@ impl Connection {
         bytes = bytes.get(..accepted).unwrap_or(&[]);
         if accepted > 0 || end {
             self.guard.work();
+            let size = if goes_through { largest } else { MAX_PAYLOAD };
             loop {
-                let (frame, rest) = bytes.split_at_checked(MAX_PAYLOAD).unwrap_or((bytes, &[]));
+                let (frame, rest) = bytes.split_at_checked(size).unwrap_or((bytes, &[]));
                 let flags = if end && rest.is_empty() { END_STREAM } else { 0 };
                 put_header(out, frame.len(), Kind::Data, flags, id);
-                out.put(frame);
+                if goes_through {
+                    out.put(frame);
+                } else {
+                    out.outbox.put(out.pool, frame);
+                }
                 bytes = rest;
                 if bytes.is_empty() {
                     break;

@@ -4,6 +4,10 @@ use super::frame::{ErrorCode, Kind, Wrong, protocol_error, put_header, wrong};
 use super::{Settings, window};
 use crate::bytes::Out;
 
+/// The largest frame that we take, bytes: half a stream's window, so that bulk between two of us moves in large writes. Only
+/// DATA may make use of it, since it alone is not gathered.
+pub(super) const MAX_FRAME: usize = 128 * 1024;
+
 const HEADER_TABLE_SIZE: u16 = 1;
 const ENABLE_PUSH: u16 = 2;
 const MAX_CONCURRENT_STREAMS: u16 = 3;
@@ -17,6 +21,7 @@ pub(super) struct Change {
     pub header_table_size: Option<u32>,
     pub max_concurrent_streams: Option<u32>,
     pub initial_window: Option<u32>,
+    pub max_frame: Option<u32>,
 }
 
 /// Reads the payload, whose length is a multiple of six. A repeated parameter counts as it was said last, save the table
@@ -46,7 +51,8 @@ pub(super) fn parse(
             MAX_FRAME_SIZE if !(16_384..=0xff_ffff).contains(&value) => {
                 return Err(protocol_error("bad MAX_FRAME_SIZE"));
             }
-            // Larger frames than the smallest limit are never sent; the size of lists is advice only.
+            MAX_FRAME_SIZE => change.max_frame = Some(value),
+            // The size of lists is advice only.
             _ => {}
         }
     }
@@ -63,6 +69,7 @@ pub(super) fn put(out: &mut Out<'_>, settings: &Settings, we_are_server: bool) {
     let entries = [
         (name, value),
         (INITIAL_WINDOW_SIZE, settings.stream_window.max(window::INITIAL)),
+        (MAX_FRAME_SIZE, MAX_FRAME as u32),
         (MAX_HEADER_LIST_SIZE, u32::try_from(settings.max_head_bytes).unwrap_or(u32::MAX)),
     ];
     put_header(out, entries.len() * 6, Kind::Settings, 0, 0);
