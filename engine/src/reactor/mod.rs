@@ -4,13 +4,31 @@
 //! is handled, its effects on other connections included, before the next is asked for, and each connection that got
 //! something to write is written to once, at the end of the turn. Nothing here knows how HTTP looks.
 
+mod board;
+mod connection;
+mod destinations;
+mod dial;
+mod doors;
+mod drain;
 mod driver;
 mod epoll;
+mod intake;
+mod letter;
 mod mailbox;
+mod read;
+mod settle;
+mod shared;
 pub mod sys;
 mod wheel;
+mod worker;
 
+pub use board::Board;
+pub use doors::{Admitted, Door, Doors};
+pub use drain::{DrainOrder, Scope};
 pub use driver::{Driver, Incoming, Readiness, Wanted};
 pub use epoll::{Epoch, Epoll};
+pub use letter::{Inbox, Letter, Task};
 pub use mailbox::Mailbox;
+pub use shared::{Events, Pressure, Shared};
 pub use wheel::Wheel;
+pub use worker::Worker;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::binding::Binding;
 use crate::codec::contract::{Accepted, Command, Refused, StreamId};
-use crate::codec::{AnyCodec, h1, tcp};
+use crate::codec::{AnyCodec, h1, h2, tcp};
 use crate::message::{Key, Peer, Tick};
 use crate::plan;
 use crate::snapshot::Snapshot;
@@ -44,14 +44,23 @@ pub enum Close {
 pub enum Speak {
     Tcp,
     Http1(h1::Settings),
+    Http2(h2::Settings),
+    /// HTTP/2 if ALPN says so, else HTTP/1.
+    Auto {
+        http1: h1::Settings,
+        http2: h2::Settings,
+    },
 }
 
 impl Speak {
     /// The codec, once ALPN is known (`None`: clear text, or the peer chose none).
-    pub fn codec(&self, _alpn: Option<&str>) -> AnyCodec {
+    pub fn codec(&self, alpn: Option<&str>) -> AnyCodec {
         match self {
             Self::Tcp => tcp::Connection::new().into(),
             Self::Http1(settings) => h1::Client::new(*settings).into(),
+            Self::Http2(settings) => h2::Client::new(*settings).into(),
+            Self::Auto { http2, .. } if alpn == Some("h2") => h2::Client::new(*http2).into(),
+            Self::Auto { http1, .. } => h1::Client::new(*http1).into(),
         }
     }
 }

@@ -115,6 +115,8 @@ pub struct ClientContext {
     /// What is sent as server name; empty = none (or the request's host, if `auto_server_name`).
     pub server_name: String,
     pub auto_server_name: bool,
+    /// Servers are verified: an identity shown by the handshake counts.
+    pub verifies: bool,
 }
 
 impl fmt::Debug for ClientContext {
@@ -174,6 +176,7 @@ impl ClientParts {
             config: Arc::new(config),
             server_name: plan.server_name.clone(),
             auto_server_name: plan.auto_server_name,
+            verifies: self.trust.is_some(),
         }
     }
 }

@@ -1,0 +1,309 @@
+//! What a worker has besides its exchanges: connections, timers, the lists of a turn. Through it `stream` reaches them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::connection::{Connection, Dialing, Direct, Phase, Transport};
+use super::driver::{Driver, Wanted};
+use super::shared::Shared;
+use super::sys::Target;
+use super::wheel::Wheel;
+use crate::bytes::{Out, Outbox, Pool};
+use crate::codec::AnyCodec;
+use crate::codec::contract::{Accepted, Codec, Command, Ending, Refused, StreamId};
+use crate::message::{Key, Peer, Protocol, Slab, Tick};
+use crate::plan;
+use crate::snapshot::Snapshot;
+use crate::stream::{Binding, Close, Dial, DialError, DialErrorKind, Owner, Port, TimerSlot};
+use crate::telemetry::Recorder;
+
+/// Slices of this size and more may pass the outbox.
+const LARGE_SLICE: usize = 16 * 1024;
+
+/// Whose time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Alarm {
+    Stream(Owner),
+    Connection(Key),
+    /// The worker's own: draining goes a step further.
+    Drain,
+    /// Accepting may be tried again.
+    Doors,
+    /// Once a minute: quiet series, load figures.
+    Housekeeping,
+}
+
+/// Connections and what serves them.
+#[derive(Debug)]
+pub struct Board<D: Driver> {
+    pub(super) driver: D,
+    pub(super) connections: Slab<Connection<D::Socket>>,
+    pub(super) pool: Pool,
+    pub(super) wheel: Wheel<Alarm>,
+    /// Connections that may go on, in order; those that got something to write or changed otherwise.
+    pub(super) ready: std::collections::VecDeque<Key>,
+    pub(super) dirty: Vec<Key>,
+    /// Dials that failed before they began.
+    pub(super) failed: Vec<(Key, DialError)>,
+    pub(super) now: Tick,
+    wall: u64,
+    /// Moment at which `wall` was read.
+    wall_at: Tick,
+    random: u64,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) recorder: Recorder,
+    pub(super) shared: Arc<Shared>,
+    /// Cipher text on its way to the socket.
+    pub(super) scratch: Vec<u8>,
+}
+
+impl<D: Driver> Board<D> {
+    pub fn new(
+        driver: D,
+        snapshot: Arc<Snapshot>,
+        recorder: Recorder,
+        shared: Arc<Shared>,
+        seed: u64,
+    ) -> Self {
+        let (now, wall) = (driver.now(), driver.wall());
+        Self {
+            driver,
+            connections: Slab::default(),
+            pool: Pool::default(),
+            wheel: Wheel::default(),
+            ready: std::collections::VecDeque::new(),
+            dirty: Vec::new(),
+            failed: Vec::new(),
+            now,
+            wall,
+            wall_at: now,
+            random: seed,
+            snapshot,
+            recorder,
+            shared,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// A new turn: one reading of the clock.
+    pub(super) fn read_clock(&mut self) {
+        self.now = self.driver.now();
+        // The wall clock is read once a second; in between it goes with the other one.
+        if self.now.since(self.wall_at) >= crate::message::SECOND {
+            (self.wall, self.wall_at) = (self.driver.wall(), self.now);
+        }
+    }
+
+    /// Looked at once more before the turn ends: something to write, or a codec that has changed.
+    pub(super) fn mark_dirty(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !connection.is_dirty
+        {
+            connection.is_dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    pub(super) fn mark_ready(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !connection.is_ready
+        {
+            connection.is_ready = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// The connection's timer follows its nearest deadline.
+    pub(super) fn arm_connection(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            let next = connection.next_deadline();
+            if next.is_some() || connection.timer.is_some() {
+                self.wheel.arm(&mut connection.timer, Alarm::Connection(key), next);
+            }
+        }
+    }
+
+    /// Takes a connection out for good and gives back what it held.
+    pub(super) fn remove(&mut self, key: Key) {
+        let Some(mut connection) = self.connections.remove(key) else { return };
+        self.wheel.arm(&mut connection.timer, Alarm::Connection(key), None);
+        connection.outbox.clear(&mut self.pool);
+        self.shared.live.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Puts a connection into a slot under the key that it has been watched with.
+    pub(super) fn insert(&mut self, connection: Connection<D::Socket>) -> Key {
+        self.shared.live.fetch_add(1, Ordering::Relaxed);
+        self.connections.insert(connection)
+    }
+
+    fn begin_dial(&mut self, dial: &Dial, key: Key) -> std::io::Result<D::Socket> {
+        let target = match &dial.address {
+            plan::Address::Socket { ip, port } => Target::Ip((*ip, *port).into()),
+            plan::Address::Pipe { path } => Target::Unix(path.clone()),
+            plan::Address::Name { host, .. } => {
+                return Err(std::io::Error::other(format!("{host} is not resolved")));
+            }
+        };
+        let source = match &dial.source {
+            Some(plan::Address::Socket { ip, port }) => Some((*ip, *port).into()),
+            _ => None,
+        };
+        self.driver.dial(&Wanted { target, source, keepalive: dial.keepalive }, key.to_bits())
+    }
+}
+
+/// xorshift64*: for spreading, never for secrets.
+fn next_random(state: &mut u64) -> u64 {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+}
+
+impl<D: Driver> Port for Board<D> {
+    fn now(&self) -> Tick {
+        self.now
+    }
+
+    fn clock(&mut self) -> Tick {
+        self.driver.now()
+    }
+
+    fn wall(&self) -> u64 {
+        self.wall + self.now.since(self.wall_at)
+    }
+
+    fn random(&mut self) -> u64 {
+        next_random(&mut self.random)
+    }
+
+    fn refuses_exchanges(&self) -> bool {
+        self.shared.pressure.refuses_exchanges()
+    }
+
+    fn ends_keep_alive(&self) -> bool {
+        self.shared.is_draining() || self.shared.pressure.ends_keep_alive()
+    }
+
+    fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    fn perform(&mut self, key: Key, command: Command<'_>) -> Result<Accepted, Refused> {
+        let connection = self.connections.get_mut(key).ok_or(Refused)?;
+        if connection.closing.is_some() || connection.lost {
+            return Err(Refused);
+        }
+        let Phase::Open(open) = &mut connection.phase else { return Err(Refused) };
+        let is_large = matches!(&command, Command::SendData { bytes, .. } if bytes.len() >= LARGE_SLICE);
+        let socket = connection
+            .socket
+            .as_ref()
+            .filter(|_| is_large && connection.writable && matches!(connection.transport, Transport::Plain));
+        let result = if let Some(socket) = socket {
+            let mut direct = Direct {
+                driver: &mut self.driver,
+                socket,
+                writable: &mut connection.writable,
+                sent: &mut connection.traffic.sent,
+            };
+            let mut out = Out::with_write_through(&mut connection.outbox, &mut self.pool, &mut direct);
+            open.codec.perform(command, &mut out, self.now)
+        } else {
+            let mut out = Out::new(&mut connection.outbox, &mut self.pool);
+            open.codec.perform(command, &mut out, self.now)
+        };
+        // A codec that took less than it was given waits for room (or for its window).
+        connection.full |= connection.outbox.len() >= Outbox::HIGH_MARK;
+        if !connection.is_dirty {
+            connection.is_dirty = true;
+            self.dirty.push(key);
+        }
+        result
+    }
+
+    fn open_stream(&mut self, key: Key) -> Option<StreamId> {
+        let connection = self.connections.get_mut(key)?;
+        if connection.closing.is_some() || connection.lost {
+            return None;
+        }
+        connection.open_mut()?.codec.open_stream()
+    }
+
+    fn open_streams(&self, key: Key) -> usize {
+        self.connections.get(key).and_then(Connection::open).map_or(0, |open| open.codec.open_streams())
+    }
+
+    fn is_open(&self, key: Key) -> bool {
+        self.connections.get(key).is_some_and(|connection| {
+            connection.closing.is_none()
+                && !connection.lost
+                && connection.open().is_some_and(|open| open.codec.ending() == Ending::Open)
+        })
+    }
+
+    fn protocol(&self, key: Key) -> Option<Protocol> {
+        Some(match &self.connections.get(key)?.open()?.codec {
+            AnyCodec::Tcp(_) => Protocol::Tcp,
+            AnyCodec::Http1Server(_) | AnyCodec::Http1Client(_) => Protocol::Http11,
+            AnyCodec::Http2Server(_) | AnyCodec::Http2Client(_) => Protocol::Http2,
+        })
+    }
+
+    fn binding(&mut self, key: Key) -> Option<&mut Binding> {
+        match &mut self.connections.get_mut(key)?.phase {
+            Phase::Open(open) => Some(&mut open.binding),
+            Phase::Connecting(dialing) | Phase::Securing(dialing) => Some(&mut dialing.binding),
+            _ => None,
+        }
+    }
+
+    fn peer(&self, key: Key) -> Option<&Arc<Peer>> {
+        self.connections.get(key).map(|connection| &connection.peer)
+    }
+
+    fn dial(&mut self, dial: Dial) -> Key {
+        let key = self.connections.next_key();
+        let socket = self.begin_dial(&dial, key);
+        let Dial { address, tls, speak, deadline, binding, .. } = dial;
+        let dialing = Box::new(Dialing { tls, speak, binding });
+        let remote = match address {
+            plan::Address::Socket { ip, port } => Some((ip, port).into()),
+            _ => None,
+        };
+        let peer = Arc::new(Peer { remote, ..Peer::default() });
+        let (socket, problem) = match socket {
+            Ok(socket) => (Some(socket), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let mut connection = Connection::new(socket, Phase::Connecting(dialing), peer);
+        connection.deadline = Some(deadline);
+        let inserted = self.insert(connection);
+        debug_assert_eq!(inserted, key);
+        match problem {
+            None => self.arm_connection(key),
+            Some(what) => self.failed.push((key, DialError { kind: DialErrorKind::Connect, what })),
+        }
+        key
+    }
+
+    fn close(&mut self, key: Key, how: Close) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.closing = Some(how);
+            self.mark_dirty(key);
+        }
+    }
+
+    fn arm(&mut self, slot: &mut TimerSlot, owner: Owner, at: Option<Tick>) {
+        self.wheel.arm(&mut slot.0, Alarm::Stream(owner), at);
+    }
+
+    fn recorder(&mut self) -> &mut Recorder {
+        &mut self.recorder
+    }
+
+    fn emit(&mut self, event: plan::Event) {
+        self.shared.emit(event);
+    }
+}

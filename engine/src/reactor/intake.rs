@@ -1,0 +1,428 @@
+//! Connections that come in: listener filters over the first bytes, chain match, handshake, choice of the codec.
+//!
+//! In: a socket from a door. Out: a connection with chain, peer and codec, opened for `stream`. The first bytes are read
+//! into the carry, not peeked at: whoever comes after the inspection finds them there. A connection whose listener has no
+//! inspector is opened at once, so protocols whose server speaks first lose nothing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::connection::{Connection, Open, Phase, Secure, Transport};
+use super::doors::Admitted;
+use super::driver::{Driver, Incoming};
+use super::worker::Worker;
+use crate::codec::detect::{Detected, detect};
+use crate::codec::{AnyCodec, h1, h2, tcp};
+use crate::message::{Key, Peer, ResetReason};
+use crate::plan::{HttpConnectionManager, ListenerFilter, Protocol};
+use crate::route::ChainInput;
+use crate::snapshot::{Chain, Listener, Terminal};
+use crate::stream::Binding;
+use crate::telemetry::{Group, ListenerCounter};
+use crate::tls::{self, ClientHello, FaultKind, Inspected, TlsFault, inspect};
+
+/// Milliseconds of silence on an HTTP connection whose version is not known yet, unless the manager says otherwise.
+const CHOICE_TIMEOUT: u64 = 3_600_000;
+
+/// Which listener a connection came through; its live connections are counted while this lives.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub listener: Arc<Listener>,
+    pub chain: Option<Arc<Chain>>,
+    pub counters: Arc<Group<ListenerCounter>>,
+    live: Arc<AtomicU32>,
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.live.fetch_sub(1, Ordering::Relaxed);
+        self.counters.decrement(ListenerCounter::CxActive);
+        self.counters.increment(ListenerCounter::CxDestroy);
+    }
+}
+
+/// What listener filters have seen so far.
+#[derive(Debug, Default)]
+pub(super) struct Inspection {
+    seeks_tls: bool,
+    seeks_http: bool,
+    hello: Option<ClientHello>,
+    detected: Option<Detected>,
+}
+
+impl Inspection {
+    /// What the filters of a listener look for at a destination port.
+    fn new<'a>(filters: impl Iterator<Item = &'a ListenerFilter>, port: Option<u16>) -> Self {
+        let runs = |disabled: &[(u32, u32)]| {
+            port.is_none_or(|port| !disabled.iter().any(|(from, to)| (*from..*to).contains(&u32::from(port))))
+        };
+        let mut made = Self::default();
+        for filter in filters {
+            match filter {
+                ListenerFilter::OriginalDestination {} => {}
+                ListenerFilter::TlsInspector { disabled_ports } => made.seeks_tls |= runs(disabled_ports),
+                ListenerFilter::HttpInspector { disabled_ports } => made.seeks_http |= runs(disabled_ports),
+            }
+        }
+        made
+    }
+
+    fn is_over(&self) -> bool {
+        !self.seeks_tls && !self.seeks_http
+    }
+
+    /// Looks at all bytes so far; says whether it is over.
+    fn look(&mut self, bytes: &[u8]) -> bool {
+        if self.seeks_tls {
+            match inspect(bytes) {
+                Inspected::Wait => return false,
+                Inspected::NotTls => {}
+                Inspected::Tls(hello) => {
+                    self.hello = Some(hello);
+                    self.seeks_http = false;
+                }
+            }
+            self.seeks_tls = false;
+        }
+        if self.seeks_http {
+            match detect(bytes) {
+                Detected::Wait => return false,
+                found => self.detected = Some(found),
+            }
+            self.seeks_http = false;
+        }
+        true
+    }
+
+    /// ALPN of the ClientHello, or what the first bytes showed, in Envoy's names.
+    fn protocols(&self) -> Vec<String> {
+        match (&self.hello, self.detected) {
+            (Some(hello), _) => hello.application_protocols.clone(),
+            (None, Some(Detected::Http1)) => vec!["http/1.1".to_owned()],
+            (None, Some(Detected::Http2)) => vec!["h2c".to_owned()],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A connection whose chain is known and whose codec is not.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub chain: Arc<Chain>,
+    pub detected: Option<Detected>,
+}
+
+impl<D: Driver> Worker<D> {
+    /// Gives a connection that came in its slot. `None`: it is closed again (its listener is gone).
+    pub(super) fn receive_connection(&mut self, admitted: Admitted<D::Socket>) -> Option<Key> {
+        let Admitted { listener, incoming: Incoming { socket, remote }, live } = admitted;
+        let Some(bound) = self.board.snapshot.listeners.get(&listener).cloned() else {
+            live.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        };
+        let local = self.board.driver.local_address(&socket);
+        let finds_original = bound.use_original_destination
+            || bound.filters.iter().any(|filter| matches!(filter, ListenerFilter::OriginalDestination {}));
+        let original =
+            if finds_original { self.board.driver.original_destination(&socket).or(local) } else { None };
+        let meant = original
+            .filter(|_| bound.use_original_destination)
+            .and_then(|destination| self.destinations.find(destination).cloned())
+            .unwrap_or_else(|| Arc::clone(&bound));
+        if let Some(keepalive) = &meant.tcp_keepalive {
+            self.board.driver.set_keepalive(&socket, keepalive);
+        }
+        let destination = original.or(local);
+        let filters = bound
+            .filters
+            .iter()
+            .chain((!Arc::ptr_eq(&bound, &meant)).then_some(&meant.filters).into_iter().flatten());
+        let inspection = Inspection::new(filters, destination.map(|address| address.port()));
+        let counters = self.listener_counters(&meant);
+        counters.increment(ListenerCounter::CxTotal);
+        counters.increment(ListenerCounter::CxActive);
+        let peer = Peer { remote, local, original_destination: original, ..Peer::default() };
+        let key = self.board.connections.next_key();
+        let watched = self.board.driver.watch(&socket, key.to_bits());
+        let mut connection =
+            Connection::new(Some(socket), Phase::Inspecting(Box::new(inspection)), Arc::new(peer));
+        connection.deadline = meant.detection_timeout.map(|limit| self.board.now.after_milliseconds(limit));
+        connection.origin = Some(Box::new(Origin { listener: meant, chain: None, counters, live }));
+        // What it holds is tried at once: most clients have spoken by now, and a new socket takes what is written.
+        (connection.readable, connection.writable) = (true, true);
+        self.board.insert(connection);
+        if let Err(error) = watched {
+            self.lose(key, &error.to_string());
+            return None;
+        }
+        self.board.mark_ready(key);
+        Some(key)
+    }
+
+    fn listener_counters(&mut self, listener: &Listener) -> Arc<Group<ListenerCounter>> {
+        self.board.recorder.listener(&listener.stat_prefix)
+    }
+
+    /// New bytes for a connection without codec; they lie in its carry.
+    pub(super) fn look(&mut self, key: Key) {
+        let Some(connection) = self.board.connections.get_mut(key) else { return };
+        let ended = connection.ended;
+        match &mut connection.phase {
+            Phase::Inspecting(inspection) => {
+                if inspection.is_over() || inspection.look(&connection.carry) || ended {
+                    self.choose_chain(key);
+                } else {
+                    self.board.arm_connection(key);
+                }
+            }
+            Phase::Choosing(arrival) => match (detect(&connection.carry), ended) {
+                (Detected::Wait, false) => self.board.arm_connection(key),
+                (found, _) => {
+                    arrival.detected = Some(found);
+                    self.choose_codec(key);
+                }
+            },
+            _ => {}
+        }
+    }
+
+    pub(super) fn detection_timed_out(&mut self, key: Key) {
+        let Some(origin) =
+            self.board.connections.get(key).and_then(|connection| connection.origin.as_deref())
+        else {
+            return;
+        };
+        if origin.listener.continue_on_detection_timeout {
+            origin.counters.increment(ListenerCounter::DetectedTcpByTimeout);
+            self.choose_chain(key);
+        } else {
+            origin.counters.increment(ListenerCounter::PreCxTimeout);
+            self.finish(key, ResetReason::Timeout);
+        }
+    }
+
+    fn choose_chain(&mut self, key: Key) {
+        let Some(connection) = self.board.connections.get_mut(key) else { return };
+        let Some(origin) = connection.origin.as_deref_mut() else { return };
+        let Phase::Inspecting(inspection) = std::mem::replace(&mut connection.phase, Phase::Lingering) else {
+            return;
+        };
+        connection.deadline = None;
+        let chain = find_chain(&origin.listener, &inspection, &connection.peer);
+        let Some(chain) = chain else {
+            origin.counters.increment(ListenerCounter::NoFilterChainMatch);
+            return self.finish(key, ResetReason::Refused);
+        };
+        origin.chain = Some(Arc::clone(&chain));
+        let Inspection { hello, detected, .. } = *inspection;
+        if let Some(name) = hello.and_then(|hello| hello.server_name) {
+            let peer = Peer { server_name: Some(name.into()), ..Peer::clone(&connection.peer) };
+            connection.peer = Arc::new(peer);
+        }
+        let Some(cell) = &chain.tls else {
+            connection.phase = Phase::Accepting(Box::new(Arrival { chain, detected }));
+            return self.choose_codec(key);
+        };
+        let session = match tls::Transport::server(&cell.load()) {
+            Ok(session) => session,
+            Err(fault) => return self.lose(key, &fault.what),
+        };
+        let limit = chain.handshake_timeout;
+        connection.deadline = Some(self.board.now.after_milliseconds(limit));
+        connection.phase = Phase::Accepting(Box::new(Arrival { chain, detected: None }));
+        let mut secure = Secure::new(session);
+        secure.carry = std::mem::take(&mut connection.carry);
+        let has_bytes = !secure.carry.is_empty();
+        connection.transport = Transport::Tls(secure);
+        self.board.arm_connection(key);
+        if has_bytes {
+            self.advance(key);
+        }
+    }
+
+    /// The handshake of a client is over: who it is, is known before its first byte.
+    pub(super) fn accepted(&mut self, key: Key) {
+        let Some(connection) = self.board.connections.get_mut(key) else { return };
+        let (Phase::Accepting(arrival), Transport::Tls(secure)) = (&connection.phase, &connection.transport)
+        else {
+            return;
+        };
+        let verifies = arrival.chain.tls.as_ref().is_some_and(|cell| cell.verifies());
+        let mut peer = Peer::clone(&connection.peer);
+        secure.session.describe_peer(&mut peer, verifies);
+        connection.peer = Arc::new(peer);
+        connection.deadline = None;
+        if let Some(origin) = connection.origin.as_deref() {
+            origin.counters.increment(ListenerCounter::SslHandshake);
+            if secure.session.is_resumed() {
+                origin.counters.increment(ListenerCounter::SslResumed);
+            }
+        }
+        self.choose_codec(key);
+    }
+
+    /// By ALPN, else by the plan, else by the first bytes.
+    fn choose_codec(&mut self, key: Key) {
+        let Some(connection) = self.board.connections.get_mut(key) else { return };
+        let arrival = match std::mem::replace(&mut connection.phase, Phase::Lingering) {
+            Phase::Accepting(arrival) | Phase::Choosing(arrival) => arrival,
+            _ => return,
+        };
+        let is_tls = connection.peer.is_tls;
+        let codec: AnyCodec = match &arrival.chain.terminal {
+            Terminal::Tcp(_) => tcp::Connection::new().into(),
+            Terminal::Http(manager) => {
+                let alpn = connection.peer.application_protocol.as_deref();
+                match choose_http(manager.options.protocol, alpn, arrival.detected) {
+                    Some(version) => codec_of(&manager.options, version, is_tls),
+                    None => {
+                        let limit = manager.options.idle_timeout.unwrap_or(CHOICE_TIMEOUT);
+                        connection.deadline = Some(self.board.now.after_milliseconds(limit));
+                        connection.phase = Phase::Choosing(arrival);
+                        if connection.carry.is_empty() {
+                            self.board.arm_connection(key);
+                        } else {
+                            self.look(key);
+                        }
+                        return;
+                    }
+                }
+            }
+        };
+        connection.deadline = None;
+        connection.phase = Phase::Open(Open { codec, binding: Binding::None });
+        self.streams.opened(&mut self.board, key, &arrival.chain);
+        self.board.mark_dirty(key);
+        if self
+            .board
+            .connections
+            .get(key)
+            .is_some_and(|connection| !connection.carry.is_empty() || connection.ended)
+        {
+            self.advance(key);
+        }
+    }
+
+    pub(super) fn count_tls_fault(&self, key: Key, fault: &TlsFault) {
+        let Some(origin) =
+            self.board.connections.get(key).and_then(|connection| connection.origin.as_deref())
+        else {
+            return;
+        };
+        origin.counters.increment(ListenerCounter::SslError);
+        match fault.kind {
+            FaultKind::NoCertificate => origin.counters.increment(ListenerCounter::SslNoCertificate),
+            FaultKind::UntrustedCertificate => origin.counters.increment(ListenerCounter::SslFailVerifyCa),
+            FaultKind::WrongName => origin.counters.increment(ListenerCounter::SslFailVerifySan),
+            FaultKind::Other => {}
+        }
+    }
+
+    pub(super) fn count_handshake_timeout(&self, key: Key) {
+        if let Some(origin) =
+            self.board.connections.get(key).and_then(|connection| connection.origin.as_deref())
+        {
+            origin.counters.increment(ListenerCounter::CxTransportTimeout);
+        }
+    }
+}
+
+fn find_chain(listener: &Listener, inspection: &Inspection, peer: &Peer) -> Option<Arc<Chain>> {
+    let destination: Option<SocketAddr> = peer.original_destination.or(peer.local);
+    let protocols = inspection.protocols();
+    let input = ChainInput {
+        destination,
+        server_name: inspection.hello.as_ref().and_then(|hello| hello.server_name.as_deref()),
+        is_tls: inspection.hello.is_some(),
+        application_protocols: &protocols,
+        direct_source: peer.remote,
+        source: peer.remote,
+    };
+    listener.find_chain(&input).cloned()
+}
+
+/// The codec of an HTTP connection, as its manager sets it up.
+fn codec_of(options: &HttpConnectionManager, version: Protocol, is_tls: bool) -> AnyCodec {
+    let max_head_bytes = options.max_request_headers_bytes as usize;
+    let max_fields = options.max_request_headers as usize;
+    let pass_expect = options.proxy_100_continue;
+    if version == Protocol::Http2 {
+        let http2 = &options.http2;
+        let default = h2::Settings::default();
+        return h2::Server::new(h2::Settings {
+            max_head_bytes,
+            max_fields,
+            head_timeout: options.request_headers_timeout.or(default.head_timeout),
+            max_concurrent_streams: http2.max_concurrent_streams,
+            stream_window: http2.stream_window,
+            connection_window: http2.connection_window,
+            keepalive_interval: http2.keepalive_interval,
+            keepalive_timeout: http2.keepalive_timeout.unwrap_or(default.keepalive_timeout),
+            pass_expect,
+        })
+        .into();
+    }
+    h1::Server::new(h1::Settings {
+        max_head_bytes,
+        max_fields,
+        head_timeout: options.request_headers_timeout.or(h1::Settings::default().head_timeout),
+        accept_http_10: options.http1.accept_http_10,
+        absolute_form: options.http1.absolute_url,
+        pass_expect,
+        trailers: options.http1.enable_trailers,
+        is_tls,
+    })
+    .into()
+}
+
+/// Which HTTP a connection speaks; `None`: the first bytes must show.
+fn choose_http(plan: Protocol, alpn: Option<&str>, detected: Option<Detected>) -> Option<Protocol> {
+    match (plan, alpn, detected) {
+        (Protocol::Http1 | Protocol::Http2, _, _) => Some(plan),
+        (Protocol::Auto, Some("h2"), _) | (Protocol::Auto, _, Some(Detected::Http2)) => Some(Protocol::Http2),
+        (Protocol::Auto, Some("http/1.1" | "http/1.0"), _) => Some(Protocol::Http1),
+        // Whatever it is, the codec of HTTP/1 has the answer to it.
+        (Protocol::Auto, _, Some(_)) => Some(Protocol::Http1),
+        (Protocol::Auto, _, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_versions_follow_plan_alpn_and_first_bytes() {
+        let cases = [
+            (Protocol::Http1, Some("h2"), Some(Detected::Http2), Some(Protocol::Http1)),
+            (Protocol::Auto, Some("h2"), None, Some(Protocol::Http2)),
+            (Protocol::Auto, Some("http/1.1"), None, Some(Protocol::Http1)),
+            (Protocol::Auto, Some("istio"), Some(Detected::Http2), Some(Protocol::Http2)),
+            (Protocol::Auto, None, Some(Detected::Tcp), Some(Protocol::Http1)),
+            (Protocol::Auto, None, None, None),
+            (Protocol::Auto, Some("istio"), None, None),
+        ];
+        for (plan, alpn, detected, expected) in cases {
+            assert_eq!(choose_http(plan, alpn, detected), expected, "{plan:?} {alpn:?} {detected:?}");
+        }
+    }
+
+    #[test]
+    fn inspectors_wait_for_what_they_seek_and_leave_disabled_ports_alone() {
+        let filters = [
+            ListenerFilter::OriginalDestination {},
+            ListenerFilter::TlsInspector { disabled_ports: vec![(15_000, 15_010)] },
+            ListenerFilter::HttpInspector { disabled_ports: vec![(3_306, 3_307)] },
+        ];
+        assert!(!Inspection::new(filters.iter(), Some(80)).is_over());
+        let mut mysql = Inspection::new(filters.iter(), Some(3_306));
+        assert!(!mysql.look(b""));
+        assert!(mysql.look(b"SELECT"));
+        let mut web = Inspection::new(filters.iter(), Some(80));
+        assert!(!web.look(b"GE"));
+        assert!(web.look(b"GET / HTTP/1.1\r\n"));
+        assert_eq!(web.protocols(), ["http/1.1"]);
+        assert!(Inspection::new([].into_iter(), Some(80)).is_over());
+    }
+}
