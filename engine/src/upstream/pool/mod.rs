@@ -306,7 +306,7 @@ impl Pools {
             } else {
                 ClusterCounter::CxHttp1Total
             });
-            if pool.retired {
+            if pool.retired && pool.waiting.is_empty() {
                 self.retire(connection);
                 return;
             }
@@ -334,10 +334,11 @@ impl Pools {
         member.active = member.active.saturating_sub(1);
         member.idle_since = now;
         let (id, idle) = (member.pool, member.active == 0);
-        let crowded = self.pools.get(id).is_some_and(|pool| {
-            pool.multiplexes == Some(false) && pool.waiting.is_empty() && pool.ready.len() >= MAX_IDLE
+        let unwanted = self.pools.get(id).is_some_and(|pool| {
+            let crowded = pool.multiplexes == Some(false) && pool.ready.len() >= MAX_IDLE;
+            pool.waiting.is_empty() && (pool.retired || crowded)
         });
-        if !reusable || member.phase == Phase::Retiring || crowded {
+        if !reusable || member.phase == Phase::Retiring || unwanted {
             member.phase = Phase::Retiring;
             self.unlist(connection);
             if idle {
@@ -453,7 +454,7 @@ impl Pools {
         for id in self.pools.keys() {
             let quiet = self.pools.get(id).is_some_and(|pool| pool.total == 0 && pool.waiting.is_empty());
             if quiet && let Some(pool) = self.pools.remove(id) {
-                self.by_key.remove(&pool.key);
+                self.forget_key(&pool.key, id);
             }
         }
     }
@@ -461,7 +462,7 @@ impl Pools {
     /// Pools whose endpoint is gone, has another TLS context, or failed its checks where that closes connections.
     fn refresh(&mut self, cluster: &dyn Fn(&str) -> Option<Arc<Cluster>>) {
         for id in self.pools.keys() {
-            let Some(pool) = self.pools.get_mut(id) else { continue };
+            let Some(pool) = self.pools.get_mut(id).filter(|pool| !pool.retired) else { continue };
             let current = cluster(pool.cluster.name());
             let lasts = match &current {
                 None => false,
@@ -478,7 +479,8 @@ impl Pools {
             };
             if !lasts {
                 pool.retired = true;
-                self.by_key.remove(&pool.key.clone());
+                let key = pool.key.clone();
+                self.forget_key(&key, id);
                 let own: Vec<Key> = self
                     .members
                     .iter()
@@ -489,6 +491,13 @@ impl Pools {
                     self.retire(connection);
                 }
             }
+        }
+    }
+
+    /// New requests make a pool of their own; another may have taken the key already.
+    fn forget_key(&mut self, key: &FullKey, id: PoolId) {
+        if self.by_key.get(key) == Some(&id) {
+            self.by_key.remove(key);
         }
     }
 
