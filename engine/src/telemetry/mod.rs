@@ -1,13 +1,23 @@
 //! One place where telemetry ends: facts gather on the exchange, one recorder turns them into counters, histogram, log line and span.
 
+mod access_log;
 pub mod counters;
 pub mod facts;
 pub mod histogram;
+mod log_buffer;
 pub mod log_format;
+mod log_source;
+#[cfg(test)]
+mod log_tests;
+mod log_time;
 pub mod prometheus;
 mod record;
 pub mod series;
+mod trace;
 
+pub use access_log::AccessLogger;
 pub use counters::{ClusterCounter, Group, HttpCounter, ListenerCounter, TcpCounter, class_of};
 pub use facts::{Facts, Moments, PeerLabels, Reporter};
+pub use log_buffer::{LogBuffers, LogWriter};
 pub use record::{Recorder, Shard, Telemetry};
+pub use trace::{TraceContext, ensure_trace, request_id};

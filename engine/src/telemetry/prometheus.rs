@@ -62,6 +62,11 @@ pub fn render(telemetry: &Telemetry) -> String {
         text,
         "# TYPE mainstay_series_dropped_total counter\nmainstay_series_dropped_total {dropped}\n"
     );
+    let lines = telemetry.dropped_lines();
+    let _ = write!(
+        text,
+        "# TYPE mainstay_log_lines_dropped_total counter\nmainstay_log_lines_dropped_total {lines}\n"
+    );
     text
 }
 

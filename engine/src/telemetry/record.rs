@@ -5,8 +5,10 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::access_log::AccessLogger;
 use super::counters::{ClusterCounter, Group, HttpCounter, ListenerCounter, TcpCounter};
 use super::facts::{Facts, Reporter};
+use super::log_buffer::{LogBuffers, LogWriter};
 use super::series::{SeriesTable, SharedSeries, add};
 use crate::message::{MICROSECOND, Protocol, Tick};
 use crate::plan::LocalWorkload;
@@ -28,12 +30,13 @@ pub struct Shard {
 #[derive(Debug)]
 pub struct Telemetry {
     pub local: LocalWorkload,
+    logs: LogWriter,
     shards: Mutex<Vec<Shard>>,
 }
 
 impl Telemetry {
     pub fn new(local: LocalWorkload) -> Arc<Self> {
-        Arc::new(Self { local, shards: Mutex::default() })
+        Arc::new(Self { local, logs: LogWriter::default(), shards: Mutex::default() })
     }
 
     /// A recorder for one more worker.
@@ -41,7 +44,12 @@ impl Telemetry {
         let table = SeriesTable::default();
         let shard = Shard { series: table.shared(), dropped: Arc::clone(&table.dropped), ..Shard::default() };
         lock(&self.shards).push(shard.clone());
-        Recorder { table, shard }
+        Recorder { table, shard, logs: self.logs.buffers() }
+    }
+
+    /// Access log lines that were dropped since nobody could take them.
+    pub fn dropped_lines(&self) -> u64 {
+        self.logs.dropped()
     }
 
     pub fn shards(&self) -> Vec<Shard> {
@@ -58,6 +66,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Recorder {
     table: SeriesTable,
     shard: Shard,
+    logs: LogBuffers,
 }
 
 impl Recorder {
@@ -110,6 +119,18 @@ impl Recorder {
                 histogram.add(value);
             }
         }
+    }
+
+    /// A line for each of these logs.
+    pub fn log(&mut self, loggers: &[AccessLogger], facts: &Facts<'_>) {
+        for logger in loggers {
+            self.logs.log(logger, facts);
+        }
+    }
+
+    /// Hands lines to the writer that have waited; the worker calls it each second.
+    pub fn flush_logs(&mut self) {
+        self.logs.flush();
     }
 
     /// Forgets series without traffic; cheap enough for once a minute.

@@ -1,0 +1,173 @@
+//! A compiled access log: facts in, one line out.
+
+use std::io::Write;
+
+use super::facts::Facts;
+use super::log_format::{Format, Piece};
+use super::log_source::{Typed, typed};
+use crate::plan::{self, AccessLogFormat, AccessLogSink, JsonField, PlanError};
+
+/// Where lines go and what they look like.
+#[derive(Debug)]
+pub struct AccessLogger {
+    pub sink: AccessLogSink,
+    format: Line,
+}
+
+#[derive(Debug)]
+enum Line {
+    Text(Format),
+    Json { fields: Box<[Field]>, omit_empty: bool },
+}
+
+#[derive(Debug)]
+struct Field {
+    /// `"name":`, escaped.
+    name: Box<[u8]>,
+    value: FieldValue,
+}
+
+#[derive(Debug)]
+enum FieldValue {
+    Format(Format),
+    Object(Box<[Field]>),
+}
+
+/// Objects in objects at most.
+const MAX_DEPTH: u32 = 16;
+
+impl AccessLogger {
+    pub fn compile(plan: &plan::AccessLog) -> Result<Self, PlanError> {
+        let sink = match &plan.sink {
+            // Opened anew these may be refused (a socket, another user's pipe); the descriptors are there already.
+            AccessLogSink::File { path } if path == "/dev/stdout" => AccessLogSink::Stdout {},
+            AccessLogSink::File { path } if path == "/dev/stderr" => AccessLogSink::Stderr {},
+            AccessLogSink::File { path } if path.is_empty() => {
+                return Err(PlanError::new("sink.path", "a log file needs a path"));
+            }
+            other => other.clone(),
+        };
+        let format = match &plan.format {
+            AccessLogFormat::Text { format } => {
+                Line::Text(Format::parse(format).map_err(|reason| PlanError::new("format.format", reason))?)
+            }
+            AccessLogFormat::Json { fields, omit_empty } => {
+                let fields = compile_fields(fields, 0).map_err(|problem| problem.within("format.fields"))?;
+                Line::Json { fields, omit_empty: *omit_empty }
+            }
+        };
+        Ok(Self { sink, format })
+    }
+
+    /// Every one of a list, with its index in the path of a refusal.
+    pub fn compile_all(plans: &[plan::AccessLog], path: &str) -> Result<Box<[Self]>, PlanError> {
+        let compile = |(index, plan)| {
+            Self::compile(plan).map_err(|problem| problem.within(&format!("{path}[{index}]")))
+        };
+        plans.iter().enumerate().map(compile).collect()
+    }
+
+    /// Appends the line of these facts.
+    pub fn write(&self, facts: &Facts<'_>, out: &mut Vec<u8>) {
+        match &self.format {
+            Line::Text(format) => format.render(facts, "-", out),
+            Line::Json { fields, omit_empty } => {
+                write_object(fields, facts, *omit_empty, out);
+                out.push(b'\n');
+            }
+        }
+    }
+}
+
+fn compile_fields(plans: &[JsonField], depth: u32) -> Result<Box<[Field]>, PlanError> {
+    if depth >= MAX_DEPTH {
+        return Err(PlanError::new("", format!("objects nest deeper than {MAX_DEPTH}")));
+    }
+    let compile = |(index, plan): (usize, &JsonField)| {
+        let within = |problem: PlanError| problem.within(&format!("[{index}]"));
+        let mut name = Vec::new();
+        write_string(plan.name.as_bytes(), &mut name);
+        name.push(b':');
+        let value = if plan.fields.is_empty() {
+            let parsed = Format::parse(&plan.value).map_err(|reason| PlanError::new("value", reason));
+            FieldValue::Format(parsed.map_err(within)?)
+        } else {
+            let nested = compile_fields(&plan.fields, depth + 1);
+            FieldValue::Object(nested.map_err(|problem| within(problem.within("fields")))?)
+        };
+        Ok(Field { name: name.into(), value })
+    };
+    plans.iter().enumerate().map(compile).collect()
+}
+
+fn write_object(fields: &[Field], facts: &Facts<'_>, omit_empty: bool, out: &mut Vec<u8>) {
+    out.push(b'{');
+    let mut is_first = true;
+    for field in fields {
+        let start = out.len();
+        if !is_first {
+            out.push(b',');
+        }
+        out.extend_from_slice(&field.name);
+        let kept = match &field.value {
+            FieldValue::Object(nested) => {
+                write_object(nested, facts, omit_empty, out);
+                true
+            }
+            FieldValue::Format(format) => write_value(format, facts, omit_empty, out),
+        };
+        if kept {
+            is_first = false;
+        } else {
+            out.truncate(start);
+        }
+    }
+    out.push(b'}');
+}
+
+/// A value that is one operator keeps its type, and is null (or left out) where there is none.
+fn write_value(format: &Format, facts: &Facts<'_>, omit_empty: bool, out: &mut Vec<u8>) -> bool {
+    let mut text = Vec::new();
+    let [Piece::Operator { operator, most }] = format.pieces() else {
+        format.render(facts, if omit_empty { "" } else { "-" }, &mut text);
+        write_string(&text, out);
+        return true;
+    };
+    match typed(facts, operator, &mut text) {
+        Typed::Number(number) => {
+            let _ = write!(out, "{number}");
+        }
+        Typed::Absent if omit_empty => return false,
+        Typed::Absent => out.extend_from_slice(b"null"),
+        Typed::Text(found) => write_string(cut(found.as_bytes(), *most), out),
+        Typed::Written => write_string(cut(&text, *most), out),
+    }
+    true
+}
+
+fn cut(text: &[u8], most: Option<usize>) -> &[u8] {
+    text.get(..most.unwrap_or(text.len())).unwrap_or(text)
+}
+
+/// A JSON string (RFC 8259 §7); bytes that are no UTF-8 become the replacement character.
+fn write_string(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for chunk in bytes.utf8_chunks() {
+        for &byte in chunk.valid().as_bytes() {
+            match byte {
+                b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+                b'\n' => out.extend_from_slice(b"\\n"),
+                b'\r' => out.extend_from_slice(b"\\r"),
+                b'\t' => out.extend_from_slice(b"\\t"),
+                0..0x20 | 0x7f => {
+                    let _ = write!(out, "\\u{byte:04x}");
+                }
+                _ => out.push(byte),
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    out.push(b'"');
+}

@@ -1,0 +1,223 @@
+//! Log lines on their way to files: a worker fills a buffer of its own, one thread writes.
+//!
+//! A worker never waits for a disk: four full buffers of it may wait, then its lines are dropped and counted. Files are opened
+//! anew when something else lies at their path (log rotation), so nobody has to tell us.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+
+use super::access_log::AccessLogger;
+use super::facts::Facts;
+use crate::plan::AccessLogSink;
+
+/// A buffer is handed over when it holds so much (or when the worker's second is over).
+const FULL: usize = 64 * 1024;
+/// Buffers of one worker that may wait for the writer.
+const WAITING: usize = 4;
+/// Empty buffers kept for the next ones.
+const SPARE: usize = 8;
+
+/// Lines of one worker for one sink.
+struct Batch {
+    sink: AccessLogSink,
+    bytes: Vec<u8>,
+    lines: u64,
+    /// How many of its worker are under way.
+    waiting: Arc<AtomicUsize>,
+}
+
+#[derive(Default)]
+struct Queue {
+    batches: VecDeque<Batch>,
+    spare: Vec<Vec<u8>>,
+    stopping: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    dropped: AtomicU64,
+    started: OnceLock<()>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The writing thread of an engine, started by its first lines; dropping this writes what waits and joins it.
+#[derive(Default)]
+pub struct LogWriter(Arc<Shared>);
+
+impl LogWriter {
+    /// Buffers for one more worker.
+    pub fn buffers(&self) -> LogBuffers {
+        LogBuffers { shared: Arc::clone(&self.0), waiting: Arc::default(), open: Vec::new() }
+    }
+
+    /// Lines that nobody will read: the writer was behind, or the file refused them.
+    pub fn dropped(&self) -> u64 {
+        self.0.dropped.load(Relaxed)
+    }
+}
+
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        locked(&self.0.queue).stopping = true;
+        self.0.wake.notify_all();
+        if let Some(thread) = locked(&self.0.thread).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for LogWriter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "LogWriter({} dropped)", self.dropped())
+    }
+}
+
+/// A worker's half.
+pub struct LogBuffers {
+    shared: Arc<Shared>,
+    waiting: Arc<AtomicUsize>,
+    open: Vec<(AccessLogSink, Vec<u8>, u64)>,
+}
+
+impl std::fmt::Debug for LogBuffers {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "LogBuffers({} sinks)", self.open.len())
+    }
+}
+
+impl LogBuffers {
+    pub fn log(&mut self, logger: &AccessLogger, facts: &Facts<'_>) {
+        let index = match self.open.iter().position(|(sink, _, _)| *sink == logger.sink) {
+            Some(index) => index,
+            None => {
+                self.open.push((logger.sink.clone(), Vec::new(), 0));
+                self.open.len() - 1
+            }
+        };
+        let Some((_, bytes, lines)) = self.open.get_mut(index) else { return };
+        logger.write(facts, bytes);
+        *lines += 1;
+        if bytes.len() >= FULL {
+            self.hand_over(index);
+        }
+    }
+
+    /// Hands over what there is; the worker calls it each second and at its end.
+    pub fn flush(&mut self) {
+        for index in 0..self.open.len() {
+            self.hand_over(index);
+        }
+    }
+
+    fn hand_over(&mut self, index: usize) {
+        let Some((sink, bytes, lines)) = self.open.get_mut(index) else { return };
+        if *lines == 0 {
+            return;
+        }
+        let lines = std::mem::take(lines);
+        if self.waiting.load(Relaxed) >= WAITING {
+            bytes.clear();
+            self.shared.dropped.fetch_add(lines, Relaxed);
+            return;
+        }
+        self.waiting.fetch_add(1, Relaxed);
+        let mut queue = locked(&self.shared.queue);
+        let full = std::mem::replace(bytes, queue.spare.pop().unwrap_or_default());
+        let waiting = Arc::clone(&self.waiting);
+        queue.batches.push_back(Batch { sink: sink.clone(), bytes: full, lines, waiting });
+        drop(queue);
+        self.shared.wake.notify_one();
+        self.start();
+    }
+
+    /// From a worker, so that the thread inherits its blocked signals.
+    fn start(&self) {
+        self.shared.started.get_or_init(|| {
+            let shared = Arc::clone(&self.shared);
+            let spawned = std::thread::Builder::new()
+                .name("mainstay-log".to_owned())
+                .stack_size(256 * 1024)
+                .spawn(move || write_all(&shared));
+            *locked(&self.shared.thread) = spawned.ok();
+        });
+    }
+}
+
+impl Drop for LogBuffers {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+fn write_all(shared: &Shared) {
+    let mut files = Files::default();
+    loop {
+        let mut queue = locked(&shared.queue);
+        let mut batch = loop {
+            match queue.batches.pop_front() {
+                Some(batch) => break batch,
+                None if queue.stopping => return,
+                None => queue = shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            }
+        };
+        drop(queue);
+        if files.write(&batch.sink, &batch.bytes).is_err() {
+            shared.dropped.fetch_add(batch.lines, Relaxed);
+        }
+        batch.waiting.fetch_sub(1, Relaxed);
+        batch.bytes.clear();
+        let mut queue = locked(&shared.queue);
+        if queue.spare.len() < SPARE {
+            queue.spare.push(batch.bytes);
+        }
+    }
+}
+
+/// Open log files by path.
+#[derive(Default)]
+struct Files(Vec<(String, File)>);
+
+impl Files {
+    fn write(&mut self, sink: &AccessLogSink, bytes: &[u8]) -> std::io::Result<()> {
+        match sink {
+            AccessLogSink::Stdout {} => {
+                let mut out = std::io::stdout().lock();
+                out.write_all(bytes).and_then(|()| out.flush())
+            }
+            AccessLogSink::Stderr {} => std::io::stderr().lock().write_all(bytes),
+            AccessLogSink::File { path } => {
+                let result = self.file(path).and_then(|mut file| file.write_all(bytes));
+                if result.is_err() {
+                    // Opened anew for the next lines.
+                    self.0.retain(|(known, _)| known != path);
+                }
+                result
+            }
+        }
+    }
+
+    fn file(&mut self, path: &str) -> std::io::Result<&File> {
+        let same = |file: &File| -> std::io::Result<bool> {
+            let (open, there) = (file.metadata()?, std::fs::metadata(path)?);
+            Ok((open.dev(), open.ino()) == (there.dev(), there.ino()))
+        };
+        self.0.retain(|(known, file)| known != path || same(file).unwrap_or(false));
+        if !self.0.iter().any(|(known, _)| known == path) {
+            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            self.0.push((path.to_owned(), file));
+        }
+        let found = self.0.iter().find(|(known, _)| known == path);
+        found.map(|(_, file)| file).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+}

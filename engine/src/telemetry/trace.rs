@@ -1,0 +1,170 @@
+//! W3C trace context (level 1) and request ids: kept as they came, or made.
+//!
+//! A valid `traceparent` passes unchanged: this proxy exports no spans, and a parent nobody exported would tear the trace.
+
+use std::fmt::Write;
+
+use crate::message::{NameId, RequestHead};
+
+/// What the log says of the trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceContext {
+    trace_id: [u8; 32],
+    pub sampled: bool,
+}
+
+impl TraceContext {
+    /// 32 hexadecimal digits.
+    pub fn trace_id(&self) -> &str {
+        std::str::from_utf8(&self.trace_id).unwrap_or_default()
+    }
+
+    /// `00-<32 hex>-<16 hex>-<2 hex>`; of later versions the part that is defined. Zero ids are invalid.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(value).ok()?;
+        let mut parts = text.split('-');
+        let hex = |part: Option<&'_ str>, length: usize| {
+            let part = part?.to_owned();
+            let digits = part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+            (part.len() == length && digits).then_some(part)
+        };
+        let zero = |text: &str| text.bytes().all(|byte| byte == b'0');
+        let version = hex(parts.next(), 2)?;
+        let trace_id = hex(parts.next(), 32).filter(|id| !zero(id))?;
+        hex(parts.next(), 16).filter(|id| !zero(id))?;
+        let flags = u8::from_str_radix(&hex(parts.next(), 2)?, 16).ok()?;
+        if version == "ff" || (version == "00" && parts.next().is_some()) {
+            return None;
+        }
+        Some(Self { trace_id: trace_id.as_bytes().try_into().ok()?, sampled: flags & 1 == 1 })
+    }
+
+    fn make(share: f64, mut random: impl FnMut() -> u64) -> (Self, String) {
+        let mut part = || random().max(1);
+        let (high, low, parent) = (part(), part(), part());
+        // 53 bits, as many as a share can tell apart.
+        let sampled = ((part() >> 11) as f64) < share.clamp(0.0, 1.0) * (1_u64 << 53) as f64;
+        let mut trace_id = [b'0'; 32];
+        let text = format!("{high:016x}{low:016x}");
+        trace_id.copy_from_slice(text.as_bytes());
+        let header = format!("00-{text}-{parent:016x}-{:02x}", u8::from(sampled));
+        (Self { trace_id, sampled }, header)
+    }
+}
+
+/// Keeps the request's trace context, or gives it one of which `share` (0 to 1) is sampled. A malformed one is replaced, and the
+/// `tracestate` that belonged to it goes.
+pub fn ensure_trace(head: &mut RequestHead, share: f64, random: impl FnMut() -> u64) -> TraceContext {
+    if let Some(kept) = only_value(head).and_then(TraceContext::parse) {
+        return kept;
+    }
+    let (made, header) = TraceContext::make(share, random);
+    head.headers.remove_id(NameId::TRACESTATE);
+    head.headers.set_id(NameId::TRACEPARENT, header.as_bytes());
+    made
+}
+
+/// Several of them say nothing.
+fn only_value(head: &RequestHead) -> Option<&[u8]> {
+    let mut values = head.headers.all_id(NameId::TRACEPARENT);
+    values.next().filter(|_| values.next().is_none())
+}
+
+/// A UUID of version 4 (RFC 9562 §5.4) out of two random numbers.
+pub fn request_id(high: u64, low: u64) -> String {
+    let high = (high & !0xf000) | 0x4000;
+    let low = (low & !(0b11 << 62)) | (0b10 << 62);
+    let mut text = String::with_capacity(36);
+    let _ = write!(
+        text,
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        high >> 32,
+        (high >> 16) & 0xffff,
+        high & 0xffff,
+        low >> 48,
+        low & 0xffff_ffff_ffff
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn numbers() -> impl FnMut() -> u64 {
+        let mut last = 0;
+        move || {
+            last += 1;
+            last
+        }
+    }
+
+    #[test]
+    fn trace_parents_are_judged_as_the_standard_says() {
+        for (text, sampled) in [
+            (VALID, Some(true)),
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", Some(false)),
+            ("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03-more", Some(true)),
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more", None),
+            ("ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", None),
+            ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", None),
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", None),
+            ("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", None),
+            ("00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01", None),
+            ("", None),
+        ] {
+            assert_eq!(TraceContext::parse(text.as_bytes()).map(|made| made.sampled), sampled, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_context_is_kept_or_made() {
+        let mut head = RequestHead::default();
+        head.headers.push(b"traceparent", VALID.as_bytes());
+        head.headers.push(b"tracestate", b"a=b");
+        let kept = ensure_trace(&mut head, 0.0, numbers());
+        assert_eq!(kept.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(head.headers.get_id(NameId::TRACEPARENT), Some(VALID.as_bytes()));
+        assert!(head.headers.contains_id(NameId::TRACESTATE));
+        // Two of them say nothing.
+        head.headers.push(b"traceparent", VALID.as_bytes());
+        let made = ensure_trace(&mut head, 1.0, numbers());
+        assert!(made.sampled);
+        assert_eq!(head.headers.all_id(NameId::TRACEPARENT).count(), 1);
+        assert!(!head.headers.contains_id(NameId::TRACESTATE));
+        assert!(!ensure_trace(&mut RequestHead::default(), 0.0, numbers()).sampled);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_made_is_valid(seed: u64, share in 0.0f64..=1.0) {
+            let mut state = seed;
+            let random = || { state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1); state };
+            let mut head = RequestHead::default();
+            let made = ensure_trace(&mut head, share, random);
+            let header = head.headers.get_id(NameId::TRACEPARENT).unwrap();
+            prop_assert_eq!(TraceContext::parse(header), Some(made));
+        }
+
+        #[test]
+        fn ids_are_uuids_of_version_4(high: u64, low: u64) {
+            let id = request_id(high, low);
+            prop_assert_eq!(id.len(), 36);
+            prop_assert_eq!(&id[14..15], "4");
+            prop_assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"));
+            let in_place = |(at, byte): (usize, u8)| match at {
+                8 | 13 | 18 | 23 => byte == b'-',
+                _ => byte.is_ascii_hexdigit(),
+            };
+            prop_assert!(id.bytes().enumerate().all(in_place));
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            TraceContext::parse(&bytes);
+        }
+    }
+}
