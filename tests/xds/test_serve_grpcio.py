@@ -203,6 +203,21 @@ def test_owner_can_end_a_stream(tmp_path: Path) -> None:
     run(scenario())
 
 
+def test_client_that_goes_away_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        owner = OneView()
+        owner.view = SmallView()
+        async with served(tmp_path, owner) as (_, connect):
+            client = connect("delta", None)
+            await client.receive(Receives("cluster"))
+            await client.next()
+            client.call.cancel()
+            await asyncio.wait_for(owner.ended.wait(), PATIENCE_S)
+
+    run(scenario())
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_bug_of_the_owner_ends_one_stream_only(tmp_path: Path) -> None:
     async def scenario() -> None:
         owner = OneView()

@@ -18,6 +18,7 @@ import grpc
 import msgspec
 
 from mainstay.control.debug import LagWatch
+from mainstay.control.front import make_engine
 from mainstay.control.listening import LOOPBACK, HttpServer, bind, port_of
 from mainstay.control.loop import Loop, time_of_day
 from mainstay.control.metrics import ControlMetrics
@@ -25,6 +26,8 @@ from mainstay.control.pages import build_pages
 from mainstay.control.plane import Plane
 from mainstay.control.rest.access import write_context
 from mainstay.control.rest.build import build_rest
+from mainstay.control.rest.tokens import token_routes
+from mainstay.control.secure import Secure
 from mainstay.control.streams import Streams
 from mainstay.identity.audit import AuditTrail
 from mainstay.identity.gateway_secrets import open_vault
@@ -85,7 +88,8 @@ async def serve(settings: ServeSettings) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, loop.end)
     plane = Plane(settings, store, vault, trail.write)
-    streams = Streams(plane.proxies, plane.workloads, plane, _judge_nobody, trail.write, plane.is_synced)
+    secure = Secure(settings, state, store, trail.write, time_of_day)
+    streams = Streams(plane.proxies, plane.workloads, plane, secure.judge, trail.write, plane.is_synced)
     xds = XdsServer(streams, plane.clock.now)
     metrics = ControlMetrics(
         plane.graph,
@@ -97,13 +101,16 @@ async def serve(settings: ServeSettings) -> int:
         plane.proxies.count_states,
     )
     credential = write_context(settings.api.context, f"http://{LOOPBACK}:{port_of(api_socket)}")
-    rest = HttpServer(build_rest(plane, credential), api_socket)
+    rest = HttpServer(build_rest(plane, credential, token_routes(secure.tokens, trail.write)), api_socket)
     pages = HttpServer(build_pages(metrics.render, plane.graph, plane.waiting), metrics_socket)
 
     loop.spawn("lag watch", lag.run(), vital=False)
     plane.spawn(loop)
     loop.spawn("xds", xds.run())
     ports = {"api": port_of(api_socket), "metrics": port_of(metrics_socket)}
+    engine = make_engine()
+    if engine is not None:
+        ports["xds"] = await secure.serve(loop, engine, xds, GRPC_OPTIONS)
     if settings.insecure_xds:
         server = grpc.aio.server(options=GRPC_OPTIONS)
         server.add_generic_rpc_handlers((xds.handler(_identify_plaintext),))
@@ -158,9 +165,5 @@ def _write_ready(path: Path | None, ports: dict[str, int]) -> None:
 
 
 def _identify_plaintext(context: Any) -> Peer:
-    return Peer(address=str(context.peer()))
-
-
-def _judge_nobody(identity: str, namespace: str, account: str) -> str:  # noqa: ARG001  `Judge`'s signature
     """Plaintext streams on loopback have no identity: `--insecure-xds` says that this is wanted."""
-    return ""
+    return Peer(address=str(context.peer()), insecure=True)

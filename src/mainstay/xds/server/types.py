@@ -52,11 +52,13 @@ class View(Protocol):
 
 class Peer(msgspec.Struct, frozen=True):
     """Who is at the other end. `identity`: the SPIFFE ID of the client certificate, empty without one. `address` is for logs.
-    `expires`: when that certificate ends (Unix ms), 0 if unknown."""
+    `expires`: when that certificate ends (Unix ms), 0 if unknown. `insecure`: it came over the plaintext port, where nobody has
+    an identity and whoever opened that port accepts it."""
 
     identity: str = ""
     address: str = ""
     expires: int = 0
+    insecure: bool = False
 
 
 # --- events -------------------------------------------------------------------------------------------------------
