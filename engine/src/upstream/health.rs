@@ -146,3 +146,84 @@ impl EndpointSet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::super::{Cursor, PickContext};
+    use super::*;
+    use crate::plan::{Fraction, HealthCheckKind};
+    use proptest::prelude::*;
+
+    fn plan() -> HealthCheck {
+        HealthCheck {
+            check: HealthCheckKind::Tcp {},
+            timeout: 1_000,
+            interval: 10_000,
+            initial_delay: 0,
+            healthy_threshold: 2,
+            unhealthy_threshold: 3,
+            enabled: Fraction { numerator: 100, denominator: 100 },
+        }
+    }
+
+    /// Answers the next probe at its time.
+    fn probe(checker: &mut Checker, passed: bool) -> Option<HealthChange> {
+        let now = checker.deadline();
+        assert!(checker.starts(&plan(), now) && !checker.starts(&plan(), now));
+        checker.answered(&plan(), passed, now.after_milliseconds(10), 0)
+    }
+
+    #[test]
+    fn the_first_answer_decides_and_then_thresholds_do() {
+        let mut checker = Checker::new(&plan(), Tick::default(), 0);
+        let verdicts =
+            [true, false, false, true, false, false, false, true, true].map(|p| probe(&mut checker, p));
+        let (up, down) = (Some(HealthChange::Healthy), Some(HealthChange::Unhealthy));
+        assert_eq!(verdicts, [up, None, None, None, None, None, down, None, up]);
+        let mut checker = Checker::new(&plan(), Tick::default(), 0);
+        assert_eq!(probe(&mut checker, false), down);
+    }
+
+    #[test]
+    fn a_probe_without_an_answer_fails_at_its_timeout() {
+        let mut checker = Checker::new(&plan(), Tick::default(), 0);
+        let start = checker.deadline();
+        checker.starts(&plan(), start);
+        assert!(!checker.expired(start.after_milliseconds(999)));
+        assert!(checker.expired(start.after_milliseconds(1_000)));
+        checker.answered(&plan(), false, start.after_milliseconds(1_000), 0);
+        assert_eq!(checker.is_healthy(), Some(false));
+        assert_eq!(checker.answered(&plan(), true, start.after_milliseconds(1_001), 0), None, "too late");
+        assert_eq!(checker.is_healthy(), Some(false));
+    }
+
+    #[test]
+    fn failed_endpoints_leave_the_rotation_until_they_pass() {
+        let cluster = cluster_of(&cluster_plan("c"), 2);
+        let id = cluster.endpoints().endpoints[0].id();
+        let mut cursor = Cursor::new(1);
+        let mut picked = || {
+            let picks = (0..20).filter_map(|_| cluster.pick(&mut cursor, &PickContext::default()));
+            picks.map(|endpoint| number_of(&endpoint)).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert!(cluster.set_checked(id, false));
+        assert_eq!(picked(), [2].into());
+        assert!(cluster.set_checked(id, true));
+        assert_eq!(picked(), [1, 2].into());
+        assert!(!cluster.set_checked(EndpointId(0), false));
+    }
+
+    proptest! {
+        #[test]
+        fn probes_keep_their_rhythm(random: u64, passed: bool) {
+            let mut checker = Checker::new(&plan(), Tick::default(), random);
+            prop_assert!(checker.deadline() <= Tick::default().after_milliseconds(1_000));
+            let now = checker.deadline();
+            checker.starts(&plan(), now);
+            checker.answered(&plan(), passed, now, random);
+            let gap = checker.deadline().since(now) / MILLISECOND;
+            prop_assert!((9_500..=10_500).contains(&gap), "{} ms", gap);
+        }
+    }
+}

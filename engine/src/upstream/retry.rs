@@ -165,3 +165,146 @@ fn class_of_grpc(status: u32) -> Option<RetryOn> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{HeaderMatch, HeaderTest};
+    use proptest::prelude::*;
+
+    fn policy(classes: &[&str]) -> RetryPolicy {
+        let on = classes.iter().map(|class| RetryOn::parse(class).unwrap());
+        RetryPolicy { on: on.fold(RetryOn::default(), RetryOn::with), attempts: 2, ..no_retries() }
+    }
+
+    fn answer(status: u16) -> ResponseHead {
+        ResponseHead::with_status(status)
+    }
+
+    fn retries(policy: &RetryPolicy, attempted: &Attempted<'_>) -> bool {
+        matches!(decide(policy, attempted, RetryHistory::default(), 0), RetryDecision::Retry { .. })
+    }
+
+    /// Every class against every kind of failure: the table in Envoy's documentation of `x-envoy-retry-on`.
+    #[test]
+    fn classes_retry_what_their_names_say() {
+        let reset = |reason, sent, unprocessed| Attempted::Reset { reason, sent, unprocessed };
+        let heads: Vec<_> = [200, 404, 409, 429, 500, 502, 503, 504].map(answer).into();
+        let mut cases: Vec<(String, Attempted<'_>)> = heads
+            .iter()
+            .map(|head| (head.status.to_string(), Attempted::Answered { head, grpc_status: None }))
+            .collect();
+        cases.push(("connect".into(), Attempted::ConnectFailure));
+        cases.push(("reset".into(), reset(ResetReason::ConnectionClosed, true, false)));
+        cases.push(("unsent".into(), reset(ResetReason::ConnectionClosed, false, false)));
+        cases.push(("refused".into(), reset(ResetReason::Refused, true, true)));
+        cases.push(("timeout".into(), Attempted::TryTimeout));
+        for (class, expected) in [
+            ("5xx", "500 502 503 504 connect reset unsent refused timeout"),
+            ("gateway-error", "502 503 504 connect reset unsent refused timeout"),
+            ("reset", "connect reset unsent refused timeout"),
+            ("reset-before-request", "connect unsent"),
+            ("connect-failure", "connect"),
+            ("retriable-4xx", "409"),
+            ("refused-stream", "refused"),
+            ("envoy-ratelimited", ""),
+            ("retriable-status-codes", "404"),
+            ("retriable-headers", ""),
+            ("unavailable", ""),
+        ] {
+            let policy = RetryPolicy { statuses: [404].into(), ..policy(&[class]) };
+            let retried: Vec<_> = cases
+                .iter()
+                .filter(|(_, attempted)| retries(&policy, attempted))
+                .map(|(name, _)| &**name)
+                .collect();
+            assert_eq!(retried.join(" "), expected, "{class}");
+        }
+    }
+
+    #[test]
+    fn grpc_statuses_have_classes_of_their_own() {
+        let head = answer(200);
+        for (class, status) in [
+            ("cancelled", 1),
+            ("deadline-exceeded", 4),
+            ("resource-exhausted", 8),
+            ("internal", 13),
+            ("unavailable", 14),
+        ] {
+            for other in 0..17 {
+                let attempted = Attempted::Answered { head: &head, grpc_status: Some(other) };
+                assert_eq!(retries(&policy(&[class]), &attempted), other == status, "{class} on {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn rate_limited_answers_are_retried_only_if_asked_for() {
+        let mut head = answer(503);
+        head.headers.push(b"x-envoy-ratelimited", b"true");
+        let attempted = Attempted::Answered { head: &head, grpc_status: None };
+        assert!(!retries(&policy(&["5xx"]), &attempted));
+        assert!(retries(&policy(&["5xx", "envoy-ratelimited"]), &attempted));
+    }
+
+    #[test]
+    fn headers_of_the_answer_can_ask_for_a_retry() {
+        let matcher = HeaderMatch {
+            name: "x-again".into(),
+            test: HeaderTest::Present { present: true },
+            invert: false,
+            absent_as_empty: false,
+        };
+        let matcher = crate::matching::HeaderMatcher::compile(&matcher).unwrap();
+        let policy = RetryPolicy { response_headers: [matcher].into(), ..policy(&["retriable-headers"]) };
+        let mut head = answer(200);
+        assert!(!retries(&policy, &Attempted::Answered { head: &head, grpc_status: None }));
+        head.headers.push(b"x-again", b"1");
+        assert!(retries(&policy, &Attempted::Answered { head: &head, grpc_status: None }));
+    }
+
+    #[test]
+    fn attempts_run_out() {
+        let policy = policy(&["5xx"]);
+        let decisions: Vec<_> = (0..3)
+            .map(|retries| decide(&policy, &Attempted::ConnectFailure, RetryHistory { retries }, 7))
+            .collect();
+        let again = RetryDecision::Retry { after: 7 };
+        assert_eq!(decisions, [again, again, RetryDecision::Exhausted]);
+        let head = answer(200);
+        let fine = Attempted::Answered { head: &head, grpc_status: None };
+        assert_eq!(decide(&policy, &fine, RetryHistory { retries: 9 }, 7), RetryDecision::No);
+    }
+
+    #[test]
+    fn request_headers_add_to_the_route() {
+        let route = Arc::new(policy(&["connect-failure"]));
+        let mut head = RequestHead::default();
+        assert!(Arc::ptr_eq(&policy_for(Some(&route), &head).unwrap(), &route));
+        assert!(policy_for(None, &head).is_none());
+        head.headers.push(b"x-envoy-retry-on", b"5xx, retriable-status-codes,nonsense");
+        head.headers.push(b"x-envoy-retry-grpc-on", b"unavailable");
+        head.headers.push(b"x-envoy-max-retries", b"5");
+        head.headers.push(b"x-envoy-retriable-status-codes", b"418, 404");
+        head.headers.push(b"x-envoy-upstream-rq-per-try-timeout-ms", b"250");
+        let asked = policy_for(Some(&route), &head).unwrap();
+        assert_eq!((asked.attempts, asked.per_try_timeout), (5, Some(250)));
+        for status in [500, 418, 404] {
+            let head = answer(status);
+            assert!(retries(&asked, &Attempted::Answered { head: &head, grpc_status: None }), "{status}");
+        }
+        assert!(asked.on.contains(RetryOn::CONNECT_FAILURE) && asked.on.contains(RetryOn::GRPC_UNAVAILABLE));
+        assert_eq!(policy_for(None, &head).unwrap().attempts, 5);
+    }
+
+    proptest! {
+        #[test]
+        fn back_off_is_jittered_below_a_doubling_ceiling(base in 1u64..1_000, factor in 1u64..50, retries in 0u32..40, random: u64) {
+            let plan = BackOff { base, max: base * factor };
+            let after = back_off(plan, retries, random);
+            let ceiling = (base << retries.min(20)).min(plan.max) * MILLISECOND;
+            prop_assert!(after < ceiling);
+        }
+    }
+}
