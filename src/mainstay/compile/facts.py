@@ -85,6 +85,9 @@ class Facts(Protocol):
     def gateways(self) -> tuple[Gateway, ...]:
         """Return all gateways (one bucket; only gateway proxies read it)."""
 
+    def workload_group(self, key: ObjectKey) -> WorkloadGroup | None:
+        """Return a group into which workloads register."""
+
 
 Fact = (
     Mesh
@@ -227,6 +230,9 @@ class StaticFacts:
 
     def gateways(self) -> tuple[Gateway, ...]:
         return tuple(self._gateways[key] for key in sorted(self._gateways))
+
+    def workload_group(self, key: ObjectKey) -> WorkloadGroup | None:
+        return next((group for group in self._groups if group.key == key), None)
 
 
 def label_names(http: tuple[HttpRule, ...], tcp: tuple[TcpRule, ...]) -> set[str]:

@@ -5,6 +5,8 @@ In: direction, port, subset, host. Out: names, and back for outbound clusters.
 
 import msgspec
 
+from mainstay.model.key import ObjectKey
+
 PASSTHROUGH = "PassthroughCluster"
 INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
 BLACK_HOLE = "BlackHoleCluster"
@@ -50,6 +52,11 @@ def parse_cluster_name(text: str) -> ClusterName | None:
 def inbound_cluster(port: int) -> str:
     """Return the name of the cluster towards the application's port."""
     return f"inbound|{port}||"
+
+
+def probe_cluster(group: ObjectKey) -> str:
+    """Return the name of the cluster that carries a group's probe: Mainstay's sidecars report what comes of it."""
+    return f"probe|{group}"
 
 
 def listener_at(address: str, port: int) -> str:

@@ -19,7 +19,7 @@ def proxy_of_node(node_id: str, metadata: Mapping[str, Any], user_agent: str) ->
     """Return the proxy a node describes.
 
     Reads ``NAMESPACE``, ``LABELS``, ``INSTANCE_IPS`` (comma separated; else the address in the id) and ``INTERCEPTION_MODE``
-    of the metadata; whatever else it carries is ignored.
+    of the metadata, and ``AUTO_REGISTER_GROUP``; whatever else it carries is ignored.
     """
     parts = node_id.split("~")
     if len(parts) != 4 or parts[0] not in _KINDS:
@@ -43,4 +43,5 @@ def proxy_of_node(node_id: str, metadata: Mapping[str, Any], user_agent: str) ->
         addresses=tuple(addresses),
         interception=_INTERCEPTIONS[mode],
         capability=capability_of(user_agent),
+        group=str(metadata.get("AUTO_REGISTER_GROUP") or ""),
     )

@@ -22,7 +22,8 @@ class Proxy(msgspec.Struct, frozen=True, gc=False):
     """A proxy as the planner sees it.
 
     ``node`` is its xDS node id; ``addresses`` its workload's IPs, the first one is where explicit inbound listeners bind
-    unless their Sidecar says otherwise. ``interception`` is ISTIO_META_INTERCEPTION_MODE.
+    unless their Sidecar says otherwise. ``interception`` is ISTIO_META_INTERCEPTION_MODE; ``group`` the WorkloadGroup of its
+    namespace into which it registers.
     """
 
     node: str
@@ -32,6 +33,7 @@ class Proxy(msgspec.Struct, frozen=True, gc=False):
     addresses: tuple[str, ...] = ()
     interception: Interception = "REDIRECT"
     capability: Capability = Capability()
+    group: str = ""
 
 
 class ClusterTraits(msgspec.Struct, frozen=True, gc=False):
@@ -158,6 +160,13 @@ class GatewayListenerTraits(msgspec.Struct, frozen=True, gc=False):
     mesh_alpns: bool = False
 
 
+class ProbeTraits(msgspec.Struct, frozen=True, gc=False):
+    """The health check of a group's workloads, to be run beside the one at ``address``."""
+
+    group: ObjectKey
+    address: str
+
+
 class GatewayRouteTraits(msgspec.Struct, frozen=True, gc=False):
     """Routes of a gateway: all plain HTTP servers of a port, or one TLS server."""
 
@@ -179,5 +188,6 @@ Step = (
     | InboundTraits
     | GatewayListenerTraits
     | GatewayRouteTraits
+    | ProbeTraits
 )
 """Any unit of compilation; ``view.run_step`` runs it."""

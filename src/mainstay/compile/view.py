@@ -20,6 +20,7 @@ from mainstay.compile.listener.outbound import compile_outbound, compile_virtual
 from mainstay.compile.lookup import find_service, find_traffic_rule
 from mainstay.compile.names import ClusterName
 from mainstay.compile.plan import plan
+from mainstay.compile.probe import compile_probe, plan_probe
 from mainstay.compile.resource import Kind, Ref, Resource
 from mainstay.compile.route.table import compile_gateway_route, compile_route
 from mainstay.compile.traits import (
@@ -32,6 +33,7 @@ from mainstay.compile.traits import (
     InboundClusterTraits,
     InboundTraits,
     OutboundTraits,
+    ProbeTraits,
     Proxy,
     RouteTraits,
     Step,
@@ -103,8 +105,9 @@ def compile_view(facts: Facts, proxy: Proxy, run: Run | None = None) -> View:
     found: dict[Kind, dict[str, Resource]] = {kind: {} for kind in ORDER}
     planned = plan(facts, proxy)
     problems: dict[Problem, None] = dict.fromkeys(planned.problems)
-    queue: deque[Step] = deque(planned.steps)
-    queued: set[Step] = set(planned.steps)
+    steps = (*planned.steps, *plan_probe(facts, proxy))
+    queue: deque[Step] = deque(steps)
+    queued: set[Step] = set(steps)
     while queue:
         resource = compute(facts, queue.popleft())
         found[resource.kind].setdefault(resource.name, resource)
@@ -142,6 +145,8 @@ def run_step(facts: Facts, step: Step) -> Resource:
             return compile_gateway_listener(facts, step)
         case GatewayRouteTraits():
             return compile_gateway_route(facts, step)
+        case ProbeTraits():
+            return compile_probe(facts, step)
 
 
 def consistent(view: View) -> tuple[Ref, ...]:

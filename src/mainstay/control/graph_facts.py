@@ -18,6 +18,7 @@ from mainstay.model.route import RouteTable
 from mainstay.model.scope import Scope
 from mainstay.model.service import Service
 from mainstay.model.traffic import TrafficRule
+from mainstay.model.workload import WorkloadGroup
 
 
 class GraphFacts:
@@ -82,3 +83,6 @@ class GraphFacts:
 
     def gateways(self) -> tuple[Gateway, ...]:
         return tuple(self._read.by(self._all.all_gateways, ALL))
+
+    def workload_group(self, key: ObjectKey) -> WorkloadGroup | None:
+        return self._read.get(self._all.groups, key)

@@ -1,0 +1,70 @@
+"""The probe of a WorkloadGroup, as a cluster with an active health check that gets no traffic.
+
+In: ``ProbeTraits``. Out: a Cluster resource. Mainstay's sidecars run the check in their engine and report its outcome on the xDS
+stream; the workload enters endpoints when it passes. Other software has no way to report it and gets none.
+"""
+
+from mainstay.compile import names
+from mainstay.compile.facts import Facts
+from mainstay.compile.resource import Fields, Resource, duration, extension, make_resource
+from mainstay.compile.traits import ProbeTraits, Proxy
+from mainstay.model.key import ObjectKey
+from mainstay.model.workload import ExecProbe, GrpcProbe, HttpProbe, Probe, TcpProbe
+
+_TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+
+
+def plan_probe(facts: Facts, proxy: Proxy) -> tuple[ProbeTraits, ...]:
+    """Return the probe's step, if the proxy registers into a group that has one and can report it."""
+    if proxy.kind != "sidecar" or not proxy.group or proxy.capability.software != "mainstay":
+        return ()
+    group = facts.workload_group(ObjectKey(proxy.namespace, proxy.group))
+    if group is None or group.probe is None or isinstance(group.probe.check, ExecProbe):
+        return ()
+    return (ProbeTraits(group.key, proxy.addresses[0] if proxy.addresses else "127.0.0.1"),)
+
+
+def compile_probe(facts: Facts, traits: ProbeTraits) -> Resource:
+    """Compile the cluster; a group whose probe has gone gives one without a check."""
+    name = names.probe_cluster(traits.group)
+    fields: Fields = {"name": name, "type": "STATIC", "connect_timeout": duration(10_000)}
+    group = facts.workload_group(traits.group)
+    if group is not None and group.probe is not None:
+        fields |= _checked(name, group.probe, traits.address)
+    return make_resource("cluster", name, fields)
+
+
+def _checked(name: str, probe: Probe, address: str) -> Fields:
+    check: Fields = {
+        "timeout": duration(probe.timeout),
+        "interval": duration(probe.period),
+        # Without traffic, as here, this is the interval that counts in Envoy's terms.
+        "no_traffic_interval": duration(probe.period),
+        "initial_jitter": duration(probe.initial_delay),
+        "healthy_threshold": {"value": probe.success_threshold},
+        "unhealthy_threshold": {"value": probe.failure_threshold},
+    }
+    transport: Fields = {}
+    match probe.check:
+        case HttpProbe(port, path, host, scheme, headers):
+            added = [{"header": {"key": key, "value": value}} for key, value in headers]
+            statuses = [{"start": 200, "end": 400}]
+            check["http_health_check"] = {
+                "path": path,
+                "request_headers_to_add": added,
+                "expected_statuses": statuses,
+            }
+            if scheme == "https":
+                # As Kubernetes does: a probe asks whether somebody answers, not who.
+                transport = {"transport_socket": extension("envoy.transport_sockets.tls", _TLS)}
+        case TcpProbe(port, host):
+            check["tcp_health_check"] = {}
+        case GrpcProbe(port, service):
+            host = ""
+            check["grpc_health_check"] = {"service_name": service}
+        case ExecProbe():
+            return {}
+    target = {"socket_address": {"address": host or address, "port_value": port}}
+    member = {"endpoint": {"address": target}}
+    assignment = {"cluster_name": name, "endpoints": [{"lb_endpoints": [member]}]}
+    return {"load_assignment": assignment, "health_checks": [check], **transport}
