@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from mainstay._proto import pool
+from mainstay.compile import names
+from mainstay.identity.join_wire import BundleAnswer, Joined
+from mainstay.model.key import ObjectKey
 from mainstay.settings.define import OperatorError
 from mainstay.settings.sidecar import ControlPlane, Probe, SidecarSettings
 from mainstay.sidecar import plan
@@ -246,6 +249,22 @@ def test_settings_that_do_not_fit_are_a_matter_of_usage(fields: dict[str, object
     with pytest.raises(OperatorError) as caught:
         own.own_boot(settings(**fields), "sidecar", "1")
     assert caught.value.code == 2
+
+
+def test_the_certificate_says_account_and_group() -> None:
+    boot = own.own_boot(settings(), "sidecar", "1")
+    identity = "spiffe://cluster.local/ns/shop/sa/cart"
+    joined = Joined(identity, "", BundleAnswer("cluster.local", ()), 0, 1, "shop/carts")
+    node = pool.parse("envoy.config.core.v3.Node", own.introduce(boot.node, joined))
+    assert node.metadata.fields["SERVICE_ACCOUNT"].string_value == "cart"
+    assert node.metadata.fields["AUTO_REGISTER_GROUP"].string_value == "carts"
+    named = own.own_boot(settings(group="other"), "sidecar", "1")
+    node = pool.parse("envoy.config.core.v3.Node", own.introduce(named.node, joined))
+    assert node.metadata.fields["AUTO_REGISTER_GROUP"].string_value == "other"
+
+
+def test_the_control_plane_calls_probes_as_we_expect() -> None:
+    assert names.probe_cluster(ObjectKey("shop", "carts")).startswith(own.PROBE_PREFIX)
 
 
 def test_a_probe_becomes_a_health_check_of_its_own_cluster() -> None:

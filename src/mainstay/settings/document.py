@@ -42,4 +42,3 @@ def write_reference() -> str:
                 f"| {field.setting.doc} |"
             )
     return "\n".join(lines) + "\n"
-

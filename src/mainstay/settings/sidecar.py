@@ -115,7 +115,13 @@ class SidecarSettings(msgspec.Struct, frozen=True):
     ] = False
     workload: Annotated[str, Setting("Name of the workload.")] = ""
     namespace: Annotated[str, Setting("Its namespace.")] = "default"
-    service_account: Annotated[str, Setting("Account of its identity.")] = "default"
+    service_account: Annotated[
+        str, Setting("Account of its identity; once there is a certificate, that one's counts.")
+    ] = "default"
+    group: Annotated[
+        str,
+        Setting("WorkloadGroup of its namespace into which it registers; a join token may name it instead."),
+    ] = ""
     labels: Annotated[
         tuple[str, ...], Setting("Its labels, by which objects select it.", metavar="NAME=VALUE,…")
     ] = ()

@@ -31,6 +31,7 @@ from mainstay.engine import (
     Warmed,
 )
 from mainstay.sidecar import lifecycle, pages
+from mainstay.sidecar.bootstrap import own
 from mainstay.sidecar.bootstrap.boot import Boot, XdsSource
 from mainstay.sidecar.border import Lease
 from mainstay.sidecar.convert.references import Reference
@@ -290,8 +291,9 @@ class Brain:
         """Without secrets that are a proxy's own (they come from beside it, or not at all) or stood inline."""
         if kind != "secret":
             return frozenset(names)
-        own = {LEAF_REFERENCE[1], "ROOTCA"}
-        return frozenset(name for name in names if name not in own and not name.startswith("inline:"))
+        return frozenset(
+            name for name in names if name not in (own.LEAF, own.ROOTS) and not name.startswith("inline:")
+        )
 
     def _change(self, now: int) -> None:
         """At most one delta."""
@@ -383,7 +385,10 @@ class Brain:
             }
             for kind, versions in self._restored_versions.items()
         }
-        self._client = ClientStream(self._boot.node, self._random, variant=source.variant, held=held)
+        node = self._boot.node
+        if self._identity is not None and self._identity.joined is not None:
+            node = own.introduce(node, self._identity.joined)
+        self._client = ClientStream(node, self._random, variant=source.variant, held=held)
         for kind, wanted in _wildcards(source):
             if wanted:
                 self._xds(xds.Wanted(kind, wildcard=True), now)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from mainstay.engine import EndpointHealth
 from mainstay.sidecar.bootstrap.own import PROBE_PREFIX
 from mainstay.xds.client.types import HealthChanged
+from mainstay.xds.types import DRAINING
 
-DRAINING = HealthChanged(healthy=False, reason="draining")
+ENDING = HealthChanged(healthy=False, reason=DRAINING)
 
 
 class Health:
@@ -40,10 +41,10 @@ class Health:
             del self._probes[key]
 
     def drain(self) -> HealthChanged | None:
-        return self._tell(DRAINING)
+        return self._tell(ENDING)
 
     def _tell(self, report: HealthChanged) -> HealthChanged | None:
-        if self._told in (report, DRAINING):
+        if self._told in (report, ENDING):
             return None
         self._told = report
         return report

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 
-from mainstay.identity.join_wire import SERVER_NAME
+from mainstay._proto import pool
+from mainstay.identity.join_wire import SERVER_NAME, Joined
 from mainstay.settings.define import OperatorError
 from mainstay.settings.sidecar import Probe, SidecarSettings
 from mainstay.sidecar import plan
@@ -31,6 +32,9 @@ KEEPALIVE_INTERVAL_MS, KEEPALIVE_TIMEOUT_MS = 30_000, 10_000
 """A control plane that vanished without a word is noticed within 40 s."""
 CONNECT_MS = 5_000
 USAGE = 2
+ACCOUNT_METADATA = "SERVICE_ACCOUNT"
+GROUP_METADATA = "AUTO_REGISTER_GROUP"
+"""Node metadata in Istio's names."""
 
 
 def own_boot(settings: SidecarSettings, kind: str, version: str) -> Boot:
@@ -93,7 +97,7 @@ def node_of(settings: SidecarSettings, kind: str, version: str) -> Node:
     metadata: dict[str, object] = {
         "NAMESPACE": settings.namespace,
         "WORKLOAD_NAME": settings.workload,
-        "SERVICE_ACCOUNT": settings.service_account,
+        ACCOUNT_METADATA: settings.service_account,
         "LABELS": labels_of(settings),
         "INSTANCE_IPS": ",".join(settings.addresses),
         "INTERCEPTION_MODE": settings.interception,
@@ -101,6 +105,8 @@ def node_of(settings: SidecarSettings, kind: str, version: str) -> Node:
     }
     if settings.network:
         metadata["NETWORK"] = settings.network
+    if settings.group:
+        metadata[GROUP_METADATA] = settings.group
     return Node(
         node_id(settings, kind),
         settings.workload,
@@ -110,6 +116,18 @@ def node_of(settings: SidecarSettings, kind: str, version: str) -> Node:
         zone,
         sub_zone,
     )
+
+
+def introduce(node: bytes, joined: Joined) -> bytes:
+    """The node with the account of its certificate, and the group that the token named: what it could not know before."""
+    message = pool.parse("envoy.config.core.v3.Node", node)
+    account = joined.identity.rpartition("/sa/")[2]
+    if account:
+        message.metadata.fields[ACCOUNT_METADATA].string_value = account
+    group = joined.group.rpartition("/")[2]
+    if group and GROUP_METADATA not in message.metadata.fields:
+        message.metadata.fields[GROUP_METADATA].string_value = group
+    return bytes(message.SerializeToString(deterministic=True))
 
 
 def cluster_of(name: str, host: str, port: int, tls: plan.UpstreamTls | None) -> plan.Cluster:
