@@ -7,6 +7,7 @@ use super::secrets::SecretStore;
 use crate::filter::{self, NetworkChain, Registry};
 use crate::plan::{self, Address, PlanError, RouteSource};
 use crate::route::{ChainTable, Table};
+use crate::telemetry::AccessLogger;
 
 /// Milliseconds for a TLS handshake where the chain says nothing.
 const HANDSHAKE_TIMEOUT: u64 = 10_000;
@@ -65,6 +66,7 @@ pub(super) fn compile_listener(
         buffer_limit: plan.buffer_limit,
         chains: chains.into(),
         default_chain,
+        access_logs: AccessLogger::compile_all(&plan.access_logs, "access_logs")?,
         table,
     })
 }
@@ -178,13 +180,20 @@ fn compile_http(
             .map_err(|problem| problem.within("routes.table"))?,
     };
     let filters = filter::Chain::compile(&std::mem::take(&mut plan.filters), scope, parts.registry)?;
-    plan.access_logs.clear();
-    Ok(HttpManager { stat_prefix: plan.stat_prefix.as_str().into(), options: plan, routes, filters })
+    let access_logs = AccessLogger::compile_all(&std::mem::take(&mut plan.access_logs), "access_logs")?;
+    Ok(HttpManager {
+        stat_prefix: plan.stat_prefix.as_str().into(),
+        options: plan,
+        routes,
+        filters,
+        access_logs,
+    })
 }
 
 fn compile_tcp(plan: &plan::TcpProxy) -> Result<TcpProxy, PlanError> {
     if plan.targets.iter().all(|target| target.weight == 0) {
         return Err(PlanError::new("targets", "a TCP proxy needs a cluster with a weight"));
     }
-    Ok(TcpProxy::new(plan))
+    let access_logs = AccessLogger::compile_all(&plan.access_logs, "access_logs")?;
+    Ok(TcpProxy::new(plan, access_logs))
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::filter::{self, NetworkChain};
 use crate::plan::{self, HttpConnectionManager, ListenerFilter, TcpKeepalive, TrafficDirection};
 use crate::route::{ChainInput, ChainTable, Table};
+use crate::telemetry::AccessLogger;
 use crate::tls::ServerCell;
 
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Listener {
     pub buffer_limit: Option<u32>,
     pub chains: Box<[Arc<Chain>]>,
     pub default_chain: Option<Arc<Chain>>,
+    /// For connections that no chain took, and TCP connections beside their chain's own.
+    pub access_logs: Box<[AccessLogger]>,
     pub(super) table: ChainTable,
 }
 
@@ -80,6 +83,7 @@ pub struct HttpManager {
     pub stat_prefix: Arc<str>,
     pub routes: Routes,
     pub filters: Arc<filter::Chain>,
+    pub access_logs: Box<[AccessLogger]>,
 }
 
 /// Where an HTTP manager's routes are.
@@ -99,10 +103,11 @@ pub struct TcpProxy {
     pub idle_timeout: Option<u64>,
     pub max_connection_duration: Option<u64>,
     pub max_connect_attempts: u32,
+    pub access_logs: Box<[AccessLogger]>,
 }
 
 impl TcpProxy {
-    pub(super) fn new(plan: &plan::TcpProxy) -> Self {
+    pub(super) fn new(plan: &plan::TcpProxy, access_logs: Box<[AccessLogger]>) -> Self {
         let mut sum = 0;
         let targets = plan.targets.iter().map(|target| {
             sum += u64::from(target.weight);
@@ -114,6 +119,7 @@ impl TcpProxy {
             idle_timeout: plan.idle_timeout,
             max_connection_duration: plan.max_connection_duration,
             max_connect_attempts: plan.max_connect_attempts.max(1),
+            access_logs,
         }
     }
 
