@@ -87,11 +87,13 @@ Connect = Callable[[Variant, "Kind | None"], Client]
 
 
 @asynccontextmanager
-async def served(tmp_path: Path, owner: OneView, **options: int) -> AsyncIterator[tuple[XdsServer, Connect]]:
+async def served(
+    tmp_path: Path, owner: OneView, peer: Peer | None = None, **options: Any
+) -> AsyncIterator[tuple[XdsServer, Connect]]:
     loop = asyncio.get_running_loop()
     xds = XdsServer(owner, lambda: int(loop.time() * 1_000), **options)
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((xds.handler(lambda context: Peer("", context.peer())),))
+    server.add_generic_rpc_handlers((xds.handler(lambda context: peer or Peer("", context.peer())),))
     address = f"unix:{tmp_path}/x.sock"
     server.add_insecure_port(address)
     await server.start()
@@ -199,6 +201,27 @@ def test_owner_can_end_a_stream(tmp_path: Path) -> None:
             await client.next()
             owner.streams[0].close(14, "moving")
             assert await client.call.code() == grpc.StatusCode.UNAVAILABLE
+
+    run(scenario())
+
+
+def test_stream_ends_a_minute_after_its_certificate(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        owner, today = OneView(), [1_000_000]
+        owner.view = SmallView()
+        peer = Peer("spiffe://x", expires=1_000_000)
+        async with served(tmp_path, owner, peer, time_of_day=lambda: today[0]) as (xds, connect):
+            client = connect("delta", None)
+            await client.receive(Receives("cluster"))
+            await client.next()
+            today[0] += 59_999
+            xds.look_at_deadlines()
+            assert owner.streams
+            assert owner.streams[0].end is None
+            today[0] += 1
+            xds.look_at_deadlines()
+            assert await client.call.code() == grpc.StatusCode.UNAVAILABLE
+            assert "renewed" in await client.call.details()
 
     run(scenario())
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any, Protocol
 
@@ -48,6 +49,8 @@ log = get_log("xds")
 TICK_S = 5.0
 """How often every stream looks at its deadlines."""
 MAX_STREAMS = 50_000
+LEAF_GRACE_MS = 60_000
+"""A stream may outlive the certificate it was opened with by this much: a renewal is under way then."""
 RETRY_WORDS = "too many streams here; try another address, or again in a few seconds"
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -147,12 +150,20 @@ class Stream:
 
 
 class XdsServer:
-    """All streams of this process. `now` is monotonic ms."""
+    """All streams of this process. `now` is monotonic ms, `time_of_day` Unix ms."""
 
-    def __init__(self, owner: Owner, now: Callable[[], int], *, max_streams: int = MAX_STREAMS) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        now: Callable[[], int],
+        *,
+        max_streams: int = MAX_STREAMS,
+        time_of_day: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
         self._owner = owner
         self._now = now
         self._max_streams = max_streams
+        self._time_of_day = time_of_day
         self._numbers = itertools.count(1)
         self._ring: Ring[Stream] = Ring()
         self._work = asyncio.Event()
@@ -280,11 +291,20 @@ class XdsServer:
         delay = max(0, at - self._now()) / 1_000
         stream.timer = asyncio.get_running_loop().call_later(delay, self.tell, stream, Tick())
 
+    def look_at_deadlines(self) -> None:
+        """Of every stream: writes and verdicts that do not come, certificates that have ended."""
+        today = self._time_of_day()
+        for stream in list(self.streams):
+            if stream.peer.expires and today >= stream.peer.expires + LEAF_GRACE_MS:
+                words = "the certificate of this stream has expired; connect with the renewed one"
+                self.finish(stream, Close(14, words))
+            else:
+                self.tell(stream, Tick())
+
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            for stream in list(self.streams):
-                self.tell(stream, Tick())
+            self.look_at_deadlines()
 
 
 class _Handler(grpc.GenericRpcHandler):

@@ -10,6 +10,7 @@ Called by `serve_grpcio`; the publisher gives it its view.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 
 from mainstay.xds import messages
@@ -83,6 +84,11 @@ class _Channel:
         self.dirty.discard(name)
         self.asked.discard(name)
         self.held.pop(name, None)
+
+    def shrink(self) -> None:
+        """A set that was large stays slow to walk through after it was emptied: begin with new ones."""
+        if not self.dirty:
+            self.dirty, self.asked = set(), set()
 
 
 class ServerStream:
@@ -302,7 +308,7 @@ class ServerStream:
     def _takes_away(self, channel: _Channel) -> bool:
         """Whether endpoints have gone, as far as a glance shows (the resource became shorter)."""
         assert self._view is not None
-        for name in list(channel.dirty)[:8]:
+        for name in itertools.islice(channel.dirty, 8):
             current, have = self._view.get("endpoint", name), channel.ledger.taken.get(name)
             if have is not None and (current is None or len(current.body) < len(have.body)):
                 return True
@@ -324,6 +330,7 @@ class ServerStream:
             sent.update(dict.fromkeys(plan.removals))
             for name in sent:
                 channel.settle(name)
+            channel.shrink()
             channel.owed = False
             nonce = channel.ledger.begin(sent, now)
             out.append(Send(kind, compose(self._variant, channel.row, plan, nonce)))
