@@ -8,7 +8,6 @@ use super::frame::{
     ACK, END_STREAM, ErrorCode, Frame, HEADER, Kind, MAX_PAYLOAD, PADDED, Wrong, protocol_error,
     put_window_update, wrong,
 };
-use super::settings::MAX_FRAME;
 use super::stream::{Closed, Receiving};
 use super::window::Exceeded;
 use crate::bytes::Out;
@@ -56,16 +55,8 @@ impl Connection {
     ) -> Result<Step<'b>, Fault> {
         let Some(frame) = Frame::parse(input.rest()) else { return Ok(Step::Wait) };
         self.check_order(&frame)?;
-        match frame.kind {
-            Kind::Data | Kind::Unknown if frame.length <= MAX_FRAME => {}
-            Kind::Headers | Kind::Continuation if frame.length > MAX_PAYLOAD && frame.length <= MAX_FRAME => {
-                // More than any head may have, in one piece.
-                if frame.length > 2 * self.settings.max_head_bytes {
-                    return Err(wrong(ErrorCode::EnhanceYourCalm, "head far too large").into());
-                }
-            }
-            _ if frame.length <= MAX_PAYLOAD => {}
-            _ => return Err(wrong(ErrorCode::FrameSize, "frame too large").into()),
+        if frame.length > MAX_PAYLOAD {
+            return Err(wrong(ErrorCode::FrameSize, "frame too large").into());
         }
         match frame.kind {
             Kind::Data => return self.begin_data(frame, input, out, now),

@@ -4,10 +4,6 @@ use super::frame::{ErrorCode, Kind, Wrong, protocol_error, put_header, wrong};
 use super::{Settings, window};
 use crate::bytes::Out;
 
-/// The largest frame that we take, bytes: half a stream's window, so that bulk between two of us moves in large writes. Only
-/// DATA may make use of it, since it alone is not gathered.
-pub(super) const MAX_FRAME: usize = 128 * 1024;
-
 const HEADER_TABLE_SIZE: u16 = 1;
 const ENABLE_PUSH: u16 = 2;
 const MAX_CONCURRENT_STREAMS: u16 = 3;
@@ -69,7 +65,6 @@ pub(super) fn put(out: &mut Out<'_>, settings: &Settings, we_are_server: bool) {
     let entries = [
         (name, value),
         (INITIAL_WINDOW_SIZE, settings.stream_window.max(window::INITIAL)),
-        (MAX_FRAME_SIZE, MAX_FRAME as u32),
         (MAX_HEADER_LIST_SIZE, u32::try_from(settings.max_head_bytes).unwrap_or(u32::MAX)),
     ];
     put_header(out, entries.len() * 6, Kind::Settings, 0, 0);
