@@ -1,10 +1,11 @@
 //! What the stream room keeps with a connection: the reactor stores it in the connection's slot and never looks inside.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::port::TimerSlot;
+use super::site::Site;
 use crate::codec::contract::StreamId;
-use crate::message::Key;
+use crate::message::{Key, Tick};
 
 /// The stream room's part of a connection.
 #[derive(Debug, Default)]
@@ -14,21 +15,40 @@ pub enum Binding {
     None,
     Downstream(Box<Downstream>),
     Upstream(Box<Upstream>),
+    /// One end of a layer-4 connection.
+    Pipe {
+        pipe: Key,
+        end: End,
+    },
 }
 
-/// A client's connection.
+/// Which end of a pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Client,
+    Endpoint,
+}
+
+/// A client's connection with HTTP on it.
 #[derive(Debug)]
 pub struct Downstream {
+    pub(super) site: Rc<Site>,
     pub(super) streams: StreamTable,
     pub(super) timer: TimerSlot,
+    pub(super) since: Tick,
+    pub(super) idle_since: Tick,
+    /// Requests taken.
+    pub(super) requests: u32,
+    /// It has been told to end.
+    pub(super) draining: bool,
 }
 
-/// A connection to an endpoint.
-#[derive(Debug)]
+/// A pooled connection to an endpoint.
+#[derive(Debug, Default)]
 pub struct Upstream {
     pub(super) streams: StreamTable,
-    pub(super) timer: TimerSlot,
-    pub(super) cluster: Arc<str>,
+    /// HTTP/1 requests ride inside HTTP/2 on it.
+    pub(super) carries_http1: bool,
 }
 
 /// Which exchange a stream belongs to. Sorted by stream: streams are opened in rising order, so adding is a push.
@@ -58,10 +78,6 @@ impl StreamTable {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
     }
 
     pub fn keys(&self) -> Vec<Key> {

@@ -32,6 +32,10 @@ pub struct Direction {
     pub end_sent: bool,
     /// Bytes that came, for the record.
     pub received: u64,
+    /// The filter that holds it wants the whole body.
+    pub collects: bool,
+    /// Made here: no source to give credit to.
+    pub is_ours: bool,
     trailers: Option<Box<HeaderBlock>>,
     buffer: Vec<u8>,
     /// Offset in `buffer` of the first byte not sent.
@@ -44,6 +48,19 @@ pub struct Direction {
 }
 
 impl Direction {
+    /// A body that is to come.
+    pub fn open() -> Self {
+        Self { stage: Stage::Body, ..Self::default() }
+    }
+
+    /// A whole body made here.
+    pub fn ours(body: &[u8]) -> Self {
+        let mut ours =
+            Self { stage: Stage::Ended, is_ours: true, received: body.len() as u64, ..Self::default() };
+        ours.hold(body);
+        ours
+    }
+
     /// Keeps what is sent, so that `rewind` can send it again.
     pub fn keep_for_replay(&mut self) {
         self.keeps = self.base == 0;
@@ -79,18 +96,13 @@ impl Direction {
         self.trailers = Some(trailers);
     }
 
-    pub fn trailers_mut(&mut self) -> Option<&mut HeaderBlock> {
-        self.trailers.as_deref_mut()
+    pub fn take_trailers(&mut self) -> Option<Box<HeaderBlock>> {
+        self.trailers.take()
     }
 
     /// Everything is here, and only waits to be sent.
     pub fn is_complete(&self) -> bool {
         self.stage == Stage::Ended
-    }
-
-    /// Bytes held.
-    pub fn held(&self) -> usize {
-        self.buffer.len()
     }
 
     /// Bytes that arrived behind others that wait, or before anything can be sent.
@@ -124,10 +136,26 @@ impl Direction {
         credit
     }
 
-    /// The body as a filter has it: what waits, replaced.
-    pub fn replace_waiting(&mut self, bytes: &[u8]) {
+    /// Takes out what waits, for filters to look at; what they leave comes back by `hold`.
+    pub fn take_waiting(&mut self) -> Vec<u8> {
+        let waiting = self.waiting().to_vec();
         self.buffer.truncate(self.sent);
-        self.buffer.extend_from_slice(bytes);
+        waiting
+    }
+
+    /// Credit for everything held: a filter collects, and the limit is another.
+    pub fn grant_held(&mut self) -> usize {
+        let held = self.base + self.buffer.len() as u64;
+        let credit = held.saturating_sub(self.granted);
+        self.granted = self.granted.max(held);
+        usize::try_from(credit).unwrap_or(usize::MAX)
+    }
+
+    /// A filter has put `after` bytes in the place of `before`. Returns the credit for those that vanished; for those that were
+    /// added the source gets none.
+    pub fn resized(&mut self, before: usize, after: usize) -> usize {
+        self.granted += after.saturating_sub(before) as u64;
+        before.saturating_sub(after)
     }
 
     fn credit(&mut self) -> usize {
@@ -181,7 +209,7 @@ mod tests {
         assert!(direction.can_rewind());
         direction.pass(b"x", 1);
         assert!(!direction.can_rewind());
-        assert_eq!(direction.held(), 0);
+        assert!(direction.buffer.is_empty());
     }
 
     proptest! {
@@ -208,7 +236,7 @@ mod tests {
                     direction.rewind();
                 }
                 prop_assert!(given <= came);
-                prop_assert!(direction.held() <= (came - given) + REPLAY_LIMIT);
+                prop_assert!(direction.buffer.len() <= (came - given) + REPLAY_LIMIT);
             }
             let rest = direction.waiting().len();
             given += direction.advance(rest);

@@ -13,69 +13,197 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod attempt;
 mod binding;
-#[allow(dead_code)] // Used by the exchange.
+mod born;
+mod chain;
+mod connection;
 mod direction;
-#[allow(dead_code)]
+mod exchange;
+mod expiry;
+mod finish;
 mod head;
+mod notes;
+mod origin;
+mod pipe;
+mod pools;
 pub mod port;
+mod reply;
+mod request;
+mod response;
+mod shared;
+mod site;
 #[cfg(test)]
 mod testing;
-#[allow(dead_code)]
 mod timeouts;
 
-pub use binding::Binding;
+pub use binding::{Binding, End};
+pub use exchange::Errand;
+pub use origin::{Caller, Failure};
 pub use port::{
     Close, Dial, DialError, DialErrorKind, DialOutcome, DialTls, Owner, Port, Speak, TimerSlot, Traffic,
 };
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crate::codec::contract::{ConnectionFault, Event};
-use crate::message::Key;
+use crate::message::{Key, Slab};
 use crate::plan::LocalWorkload;
-use crate::snapshot::Chain;
+use crate::telemetry::ClusterCounter;
+use exchange::Exchange;
+use pipe::Pipe;
+use shared::{Shared, Turn};
+use site::Site;
 
 /// All exchanges and pipes of one worker, and its pools.
-#[derive(Debug, Default)]
-pub struct Streams {}
+#[derive(Debug)]
+pub struct Streams {
+    exchanges: Slab<Exchange>,
+    pipes: Slab<Pipe>,
+    shared: Shared,
+    /// Where engine-born exchanges come in.
+    born: Rc<Site>,
+    /// What went wrong with the dial whose waiters are being told.
+    dial_failure: String,
+    connections: u64,
+}
 
 impl Streams {
     /// Made in its worker's thread, which it does not leave. `workers`: of the process; `seed`: another for each worker.
-    pub fn new(_workers: u32, _seed: u64, _own: &LocalWorkload) -> Self {
-        Self::default()
+    pub fn new(workers: u32, seed: u64, own: &LocalWorkload) -> Self {
+        Self {
+            exchanges: Slab::default(),
+            pipes: Slab::default(),
+            shared: Shared::new(workers, seed, own),
+            born: Rc::new(Site::born()),
+            dial_failure: String::new(),
+            connections: 0,
+        }
     }
 
-    /// A client's connection whose chain is known, TLS done, codec made: `Server` of HTTP for a chain that ends in an HTTP
-    /// manager, `tcp` for one that ends in a TCP proxy. Its binding is set here. It may be closed at once by a network filter.
-    pub fn opened<P: Port>(&mut self, _port: &mut P, _connection: Key, _chain: &Arc<Chain>) {}
-
-    /// Housekeeping (pools, seats), about once a second.
-    pub fn sweep<P: Port>(&mut self, _port: &mut P) {}
-
-    /// The clients' connections given are to end: HTTP says so, pipes go on until `Port::close`.
-    pub fn drain<P: Port>(&mut self, _port: &mut P, _connections: &[Key]) {}
-
     /// An event of a connection's codec.
-    pub fn event<P: Port>(&mut self, _port: &mut P, _connection: Key, _event: Event<'_>) {}
+    pub fn event<P: Port>(&mut self, port: &mut P, connection: Key, event: Event<'_>) {
+        match port.binding(connection) {
+            Some(Binding::Downstream(_)) => self.client_event(port, connection, event),
+            Some(Binding::Upstream(_)) => self.endpoint_event(port, connection, event),
+            Some(Binding::Pipe { pipe, end }) => {
+                let (pipe, end) = (*pipe, *end);
+                self.pipe_event(port, pipe, end, event);
+            }
+            _ => {}
+        }
+        self.run(port);
+    }
 
     /// The codec of a connection has given up; the resets of its streams follow as events.
-    pub fn fault<P: Port>(&mut self, _port: &mut P, _connection: Key, _fault: &ConnectionFault) {}
+    pub fn fault<P: Port>(&mut self, port: &mut P, connection: Key, fault: &ConnectionFault) {
+        match port.binding(connection) {
+            Some(Binding::Downstream(_)) => self.client_fault(port, connection, fault),
+            Some(Binding::Upstream(_)) => {
+                self.count_of(port, connection, ClusterCounter::CxProtocolError);
+                self.shared.pools.retire(connection);
+                self.run(port);
+            }
+            _ => {}
+        }
+    }
 
     /// A connection has ended.
-    pub fn closed<P: Port>(&mut self, _port: &mut P, _connection: Key, _traffic: Traffic) {}
+    pub fn closed<P: Port>(&mut self, port: &mut P, connection: Key, traffic: Traffic) {
+        match port.binding(connection) {
+            Some(Binding::Downstream(_)) => self.client_closed(port, connection, traffic),
+            Some(Binding::Upstream(_)) => self.pooled_closed(port, connection, traffic),
+            Some(Binding::Pipe { pipe, end }) => {
+                let (pipe, end) = (*pipe, *end);
+                self.pipe_closed(port, pipe, end);
+            }
+            _ => {}
+        }
+        self.run(port);
+    }
 
     /// What became of `Port::dial`.
-    pub fn dialed<P: Port>(&mut self, _port: &mut P, _connection: Key, _outcome: DialOutcome) {}
+    pub fn dialed<P: Port>(&mut self, port: &mut P, connection: Key, outcome: DialOutcome) {
+        match (port.binding(connection), outcome) {
+            (Some(Binding::Upstream(_)), Ok(())) => self.pooled_connected(port, connection),
+            (Some(Binding::Upstream(_)), Err(error)) => self.pooled_failed(port, connection, error),
+            (Some(Binding::Pipe { pipe, .. }), outcome) => {
+                let pipe = *pipe;
+                self.pipe_dialed(port, pipe, connection, outcome);
+            }
+            _ => {}
+        }
+        self.run(port);
+    }
 
     /// A timer has run out (its slot is empty already).
-    pub fn timer<P: Port>(&mut self, _port: &mut P, _owner: Owner) {}
+    pub fn timer<P: Port>(&mut self, port: &mut P, owner: Owner) {
+        match owner {
+            Owner::Exchange(key) => {
+                self.with(port, key, |exchange, turn| exchange.timer_fired(turn));
+            }
+            Owner::Pipe(key) => self.pipe_timer(port, key),
+            Owner::Connection(key) => self.client_timer(port, key),
+        }
+        self.run(port);
+    }
 
     /// The worker has taken up a new snapshot.
-    pub fn snapshot_changed<P: Port>(&mut self, _port: &mut P) {}
+    pub fn snapshot_changed<P: Port>(&mut self, port: &mut P) {
+        self.sweep(port);
+    }
+
+    /// Housekeeping (pools, seats), about once a second.
+    pub fn sweep<P: Port>(&mut self, port: &mut P) {
+        let now = port.now();
+        let snapshot = std::sync::Arc::clone(port.snapshot());
+        self.shared.pools.sweep(now, &|name| snapshot.cluster(name).cloned());
+        self.shared.seats.sweep(now);
+        self.run(port);
+    }
 
     /// Exchanges, pipes and calls that have not finished: what a drain waits for.
     pub fn active(&self) -> usize {
-        0
+        self.exchanges.len() + self.pipes.len()
+    }
+
+    /// Lends an exchange out for one action; false if it is gone. Sees to its timer and its end.
+    fn with<P: Port>(
+        &mut self,
+        port: &mut P,
+        key: Key,
+        act: impl FnOnce(&mut Exchange, &mut Turn<'_, P>),
+    ) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return false };
+        let mut turn = Turn { port, shared: &mut self.shared };
+        act(exchange, &mut turn);
+        if exchange.is_finished() {
+            self.finish(port, key);
+        } else {
+            let owner = exchange.owner();
+            exchange.deadlines.arm(port, owner);
+        }
+        true
+    }
+
+    /// Does what exchanges have left for each other, until nothing is left.
+    fn run<P: Port>(&mut self, port: &mut P) {
+        loop {
+            if let Some(todo) = self.shared.todo.pop_front() {
+                self.start_born(port, todo);
+                continue;
+            }
+            let answer = self.shared.answers.borrow_mut().pop_front();
+            if let Some(answer) = answer {
+                let exchange = answer.token.exchange;
+                self.with(port, exchange, |exchange, turn| exchange.filter_answered(turn, &answer));
+                continue;
+            }
+            let now = port.now();
+            match self.shared.pools.next_step(now) {
+                Some(step) => self.perform_step(port, step),
+                None => return,
+            }
+        }
     }
 }

@@ -11,8 +11,8 @@ use crate::codec::contract::{Accepted, Command, Refused, StreamId};
 use crate::codec::{AnyCodec, h1, h2, tcp};
 use crate::message::{Key, Peer, Tick};
 use crate::plan;
-use crate::snapshot::Snapshot;
-use crate::telemetry::Recorder;
+use crate::snapshot::{Chain, Snapshot};
+use crate::telemetry::{Facts, Recorder};
 use crate::tls::ClientContext;
 
 /// What has a timer. Each owner has at most one, at its nearest deadline; the reactor keeps the place in its wheel.
@@ -59,10 +59,15 @@ impl Speak {
             Self::Tcp => tcp::Connection::new().into(),
             Self::Http1(settings) => h1::Client::new(*settings).into(),
             Self::Http2(settings) => h2::Client::new(*settings).into(),
-            Self::Auto { http2, .. } if alpn == Some("h2") => h2::Client::new(*http2).into(),
+            Self::Auto { http2, .. } if alpn.is_some_and(is_http2) => h2::Client::new(*http2).into(),
             Self::Auto { http1, .. } => h1::Client::new(*http1).into(),
         }
     }
+}
+
+/// ALPN names under which HTTP/2 is spoken; Istio has one of its own.
+pub fn is_http2(alpn: &str) -> bool {
+    matches!(alpn, "h2" | "istio-h2")
 }
 
 /// TLS towards an endpoint.
@@ -71,6 +76,8 @@ pub struct DialTls {
     pub context: Arc<ClientContext>,
     /// Server name from the request's host, where the context asks for it (`auto_host_sni`); else the context's own.
     pub host: Option<Arc<str>>,
+    /// Offered by ALPN instead of what the context says.
+    pub application_protocols: Option<Vec<Vec<u8>>>,
 }
 
 /// A connection wanted. The key is there at once, its codec takes commands only after `Streams::dialed`.
@@ -155,5 +162,7 @@ pub trait Port {
     fn arm(&mut self, slot: &mut TimerSlot, owner: Owner, at: Option<Tick>);
 
     fn recorder(&mut self) -> &mut Recorder;
+    /// To the access logs of the chain.
+    fn log(&mut self, _chain: &Chain, _facts: &Facts<'_>) {}
     fn emit(&mut self, event: plan::Event);
 }

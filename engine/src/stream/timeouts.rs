@@ -20,6 +20,8 @@ pub enum Expired {
     PerTryIdle,
     /// Not a limit: the time has come to try again.
     BackOff,
+    /// Not a limit: a filter wants to be woken.
+    Wake,
 }
 
 /// The deadlines of one exchange.
@@ -30,6 +32,7 @@ pub struct Deadlines {
     pub request: Option<Tick>,
     pub per_try: Option<Tick>,
     pub back_off: Option<Tick>,
+    pub wake: Option<Tick>,
     /// Nanoseconds without a byte either way.
     pub idle_span: Option<u64>,
     /// Nanoseconds without a byte from or to the endpoint, while an attempt runs.
@@ -45,7 +48,7 @@ impl Deadlines {
         self.moved = now;
     }
 
-    fn each(&self) -> [(Expired, Option<Tick>); 7] {
+    fn each(&self) -> [(Expired, Option<Tick>); 8] {
         let after = |span: Option<u64>| span.map(|span| self.moved + span);
         [
             (Expired::Duration, self.duration),
@@ -55,6 +58,7 @@ impl Deadlines {
             (Expired::PerTry, self.per_try),
             (Expired::PerTryIdle, after(self.per_try_idle_span)),
             (Expired::BackOff, self.back_off),
+            (Expired::Wake, self.wake),
         ]
     }
 

@@ -1,0 +1,440 @@
+//! Attempts: an endpoint, a connection, the request sent on it; and whether another follows.
+//!
+//! In: what became of the last one. Out: leases of the worker's pools, commands. Invariant: a stream that was opened, or a
+//! place in a pool's queue that was taken, is given back exactly once, whatever ends the attempt.
+
+use std::sync::Arc;
+
+use super::exchange::{Exchange, Phase};
+use super::port::Port;
+use super::reply::flagged;
+use super::shared::Turn;
+use crate::codec::contract::{Command, StreamId};
+use crate::filter::LocalReply;
+use crate::message::{Key, MILLISECOND, NameId, Protocol, RequestHead, ResetReason, ResponseFlags, Tick};
+use crate::plan::UpstreamProtocol;
+use crate::route::{RetryPolicy, set_host};
+use crate::telemetry::ClusterCounter;
+use crate::upstream::{
+    Attempted, Cluster, Endpoint, EndpointId, Failure, InFlight, Leased, Permit, PickContext, PoolId,
+    PoolKey, PoolProtocol, Report, Resource, RetryDecision, RetryHistory, retry,
+};
+
+/// What became of an attempt that has no response to pass on (or one that may be given up).
+pub type Outcome<'a> = Attempted<'a>;
+
+/// Leases taken again because the connection would not open a stream after all.
+const MAX_RELEASES: u8 = 3;
+
+/// What all attempts of an exchange share.
+#[derive(Debug, Default)]
+pub struct Tries {
+    policy: Option<Arc<RetryPolicy>>,
+    history: RetryHistory,
+    tried: Vec<EndpointId>,
+    releases: u8,
+    /// Of the retry that runs.
+    permit: Option<Permit>,
+    /// Milliseconds for the whole, from the end of the request.
+    pub route_timeout: Option<u64>,
+    pub take_host_of_endpoint: bool,
+    pub append_forwarded_host: bool,
+    /// `x-envoy-attempt-count` to the endpoint.
+    pub send_count: bool,
+}
+
+impl Tries {
+    pub fn set_policy(&mut self, policy: Option<&Arc<RetryPolicy>>, head: &RequestHead) {
+        self.policy = retry::policy_for(policy, head);
+    }
+
+    pub fn may_retry(&self) -> bool {
+        self.policy.as_ref().is_some_and(|policy| policy.attempts > 0)
+    }
+
+    /// Milliseconds.
+    pub fn per_try_timeout(&self) -> Option<u64> {
+        self.policy.as_ref().and_then(|policy| policy.per_try_timeout)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// No pool took it.
+    Nowhere,
+    Queued(PoolId),
+    Open {
+        connection: Key,
+        stream: StreamId,
+    },
+    /// Its stream is over.
+    Ended,
+}
+
+/// One try.
+#[derive(Debug)]
+pub struct Attempt {
+    pub endpoint: Arc<Endpoint>,
+    /// Any of the request has been sent.
+    pub was_sent: bool,
+    place: Place,
+    /// Until its stream is over.
+    held: Option<(Permit, Option<InFlight>)>,
+}
+
+impl Attempt {
+    /// Where commands for it go; `None` before there is a connection, and after the end.
+    pub fn open_stream(&self) -> Option<(Key, StreamId)> {
+        match self.place {
+            Place::Open { connection, stream } => Some((connection, stream)),
+            _ => None,
+        }
+    }
+}
+
+impl Exchange {
+    /// Picks an endpoint and asks for a connection to it.
+    pub fn attempt<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
+        let Some(cluster) = self.notes.cluster.clone() else { return self.finish() };
+        let now = turn.now();
+        self.phase = Phase::Connecting;
+        self.notes.attempts += 1;
+        let reselections = self
+            .tries
+            .policy
+            .as_ref()
+            .filter(|policy| policy.avoid_previous_hosts)
+            .map_or(0, |policy| policy.host_selection_attempts.max(1));
+        let destination = self.request.headers.get(&ORIGINAL_DESTINATION_HEADER);
+        let context = PickContext {
+            now,
+            original_destination: self.site.peer.original_destination.or(self.site.peer.local),
+            destination_header: destination
+                .and_then(|text| std::str::from_utf8(text).ok()?.trim().parse().ok()),
+            tried: &self.tries.tried,
+            reselections,
+        };
+        let seat = turn.shared.seats.take(&cluster, turn.port.recorder(), now);
+        if seat.drops() {
+            return self.reply(turn, overflow("drop overload", "drop_overload"));
+        }
+        let Some(permit) = seat.acquire(self.priority, Resource::Requests) else {
+            return self.reply(
+                turn,
+                overflow(
+                    "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+                    "upstream_reset_before_response_started{overflow}",
+                ),
+            );
+        };
+        let Some(endpoint) = seat.pick(&context) else {
+            let flags = ResponseFlags::NO_HEALTHY_UPSTREAM;
+            return self.reply(turn, flagged(503, "no healthy upstream", "no_healthy_upstream", flags));
+        };
+        seat.counters.increment(ClusterCounter::RqTotal);
+        seat.counters.increment(ClusterCounter::RqActive);
+        let in_flight = cluster.policy().counts_active().then(|| endpoint.begin());
+        let key = self.pool_key(&cluster, &endpoint);
+        let leased = turn.shared.pools.lease(seat, &endpoint, key, self.key, now);
+        self.tries.tried.push(endpoint.id());
+        self.notes.endpoint = Some(Arc::clone(&endpoint));
+        let place = match leased {
+            Leased::Queued(pool) => Place::Queued(pool),
+            _ => Place::Nowhere,
+        };
+        let held = Some((permit, in_flight));
+        self.attempt = Some(Attempt { endpoint, was_sent: false, place, held });
+        match leased {
+            Leased::Reuse(connection) => self.served(turn, connection),
+            Leased::Queued(_) => {}
+            Leased::Overflow(resource) => self.unserved(turn, Failure::Overflow(resource)),
+        }
+    }
+
+    fn pool_key(&self, cluster: &Cluster, endpoint: &Endpoint) -> PoolKey {
+        let tls = endpoint.tls();
+        let is_plain_http1 = self.notes.protocol == Protocol::Http11 && self.request.upgrade.is_none();
+        let chosen = cluster.policy().http.protocol;
+        let carries = is_plain_http1
+            && endpoint.takes_http1_in_http2()
+            && tls.is_some_and(|tls| tls.is_mutual())
+            && matches!(chosen, UpstreamProtocol::Http1 | UpstreamProtocol::Downstream)
+            && self.site.http.is_some();
+        let protocol = match chosen {
+            _ if carries => PoolProtocol::Http2,
+            UpstreamProtocol::Http1 => PoolProtocol::Http1,
+            UpstreamProtocol::Http2 => PoolProtocol::Http2,
+            UpstreamProtocol::Downstream if self.notes.protocol == Protocol::Http2 => PoolProtocol::Http2,
+            UpstreamProtocol::Auto if tls.is_some() => PoolProtocol::Auto,
+            UpstreamProtocol::Downstream | UpstreamProtocol::Auto => PoolProtocol::Http1,
+        };
+        let takes_name = tls.is_some_and(|tls| tls.plan().auto_server_name);
+        PoolKey {
+            protocol,
+            priority: self.priority,
+            server_name: takes_name.then(|| host_of(self.request.authority())).flatten(),
+            carries_http1: carries,
+        }
+    }
+
+    /// A connection is there: the request goes out on it.
+    pub fn served<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key) {
+        let now = turn.now();
+        if self.attempt.is_none() || self.is_finished() {
+            return turn.shared.pools.give_back(connection, true, now);
+        }
+        let Some(stream) = turn.port.open_stream(connection) else {
+            return self.lease_again(turn, connection);
+        };
+        let Some(super::binding::Binding::Upstream(bound)) = turn.port.binding(connection) else {
+            turn.shared.pools.give_back(connection, false, now);
+            return self.unserved(turn, Failure::Connect);
+        };
+        bound.streams.insert(stream, self.key);
+        if let Some(attempt) = &mut self.attempt {
+            attempt.place = Place::Open { connection, stream };
+        }
+        self.phase = Phase::Sending;
+        self.notes.moments.upstream_connected.get_or_insert(now);
+        self.notes.upstream_local = turn.port.peer(connection).and_then(|peer| peer.local);
+        self.send_head(turn, connection, stream);
+    }
+
+    /// The pool believed that the connection had room, its codec knows better.
+    fn lease_again<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key) {
+        let now = turn.now();
+        turn.shared.pools.give_back(connection, false, now);
+        self.tries.releases += 1;
+        if self.tries.releases > MAX_RELEASES {
+            return self.unserved(turn, Failure::Connect);
+        }
+        let (Some(cluster), Some(attempt)) = (self.notes.cluster.clone(), &self.attempt) else { return };
+        let endpoint = Arc::clone(&attempt.endpoint);
+        let key = self.pool_key(&cluster, &endpoint);
+        let seat = turn.shared.seats.take(&cluster, turn.port.recorder(), now);
+        let leased = turn.shared.pools.lease(seat, &endpoint, key, self.key, now);
+        match (leased, &mut self.attempt) {
+            (Leased::Queued(pool), Some(attempt)) => attempt.place = Place::Queued(pool),
+            (Leased::Reuse(connection), _) => self.served(turn, connection),
+            (Leased::Overflow(resource), _) => self.unserved(turn, Failure::Overflow(resource)),
+            _ => {}
+        }
+    }
+
+    fn send_head<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key, stream: StreamId) {
+        self.fit_head(turn, connection);
+        let now = turn.port.clock();
+        self.notes.moments.first_upstream_sent.get_or_insert(now);
+        self.notes.moments.last_upstream_sent = Some(now);
+        self.set_try_limits(now);
+        let end = self.up.is_complete() && self.up.waiting().is_empty() && self.up.trailers().is_none();
+        let command = Command::SendRequest { stream, head: &self.request, end };
+        if turn.port.perform(connection, command).is_err() {
+            return self.upstream_reset(turn, ResetReason::ConnectionClosed, true);
+        }
+        if let Some(attempt) = &mut self.attempt {
+            attempt.was_sent = true;
+        }
+        self.up.end_sent = end;
+        if end {
+            self.release_if_over(turn);
+        } else {
+            self.flush_up(turn);
+        }
+    }
+
+    /// What differs from try to try in the request's head.
+    fn fit_head<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key) {
+        let Some(attempt) = &self.attempt else { return };
+        if self.tries.take_host_of_endpoint && !attempt.endpoint.hostname().is_empty() {
+            let host = Arc::clone(attempt.endpoint.hostname());
+            set_host(&mut self.request, host.as_bytes(), self.tries.append_forwarded_host);
+        }
+        let count = self.notes.attempts;
+        let headers = &mut self.request.headers;
+        if self.tries.send_count {
+            headers.set_id(NameId::X_ENVOY_ATTEMPT_COUNT, count.to_string().as_bytes());
+        }
+        headers.remove_id(NameId::MAINSTAY_ORIG_PROTO);
+        let carries = attempt.endpoint.takes_http1_in_http2()
+            && self.notes.protocol == Protocol::Http11
+            && turn.port.protocol(connection) == Some(Protocol::Http2)
+            && matches!(turn.port.binding(connection), Some(super::binding::Binding::Upstream(bound)) if bound.carries_http1);
+        if carries {
+            headers.push_id(NameId::MAINSTAY_ORIG_PROTO, b"HTTP/1.1");
+        }
+    }
+
+    fn set_try_limits(&mut self, now: Tick) {
+        let Some(policy) = &self.tries.policy else { return };
+        self.deadlines.per_try = policy.per_try_timeout.map(|limit| now.after_milliseconds(limit));
+        self.deadlines.per_try_idle_span =
+            policy.per_try_idle_timeout.map(|limit| limit.saturating_mul(MILLISECOND));
+        self.touch(now);
+    }
+
+    /// No connection came about.
+    pub fn unserved<P: Port>(&mut self, turn: &mut Turn<'_, P>, why: Failure) {
+        if self.attempt.is_none() || self.is_finished() {
+            return;
+        }
+        self.forget_stream(turn, false);
+        if let Failure::Overflow(_) = why {
+            return self.reply(
+                turn,
+                overflow(
+                    "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+                    "upstream_reset_before_response_started{overflow}",
+                ),
+            );
+        }
+        self.report(turn, Report::ConnectFailure);
+        if self.try_again(turn, &Outcome::ConnectFailure, true) {
+            return;
+        }
+        let reason = if why == Failure::ConnectTimeout { "connection_timeout" } else { "connection_failure" };
+        let mut body = format!(
+            "upstream connect error or disconnect/reset before headers. reset reason: {}",
+            reason.replace('_', " ")
+        );
+        if !self.notes.upstream_failure.is_empty() {
+            body.push_str(", transport failure reason: ");
+            body.push_str(&self.notes.upstream_failure);
+        }
+        let details = format!("upstream_reset_before_response_started{{{reason}}}");
+        let flags = ResponseFlags::UPSTREAM_CONNECTION_FAILURE;
+        let reply = LocalReply { body: body.into_bytes().into(), flags, ..LocalReply::new(503, "", details) };
+        self.reply(turn, reply);
+    }
+
+    /// Asks the policy; true if another attempt follows (now, or after its back-off). `ended`: the stream of this one is over.
+    pub fn try_again<P: Port>(&mut self, turn: &mut Turn<'_, P>, outcome: &Outcome<'_>, ended: bool) -> bool {
+        let Some(policy) = self.tries.policy.clone() else { return false };
+        if self.head_sent || self.is_tunnel || !self.up.can_rewind() || self.origin_gone {
+            return false;
+        }
+        let decision = retry::decide(&policy, outcome, self.tries.history, turn.port.random());
+        let Some(cluster) = &self.notes.cluster else { return false };
+        let now = turn.now();
+        let seat = turn.shared.seats.take(cluster, turn.port.recorder(), now);
+        let after = match decision {
+            RetryDecision::No => return false,
+            RetryDecision::Exhausted => {
+                seat.counters.increment(ClusterCounter::RqRetryLimit);
+                self.notes.flags.add(ResponseFlags::UPSTREAM_RETRY_LIMIT);
+                return false;
+            }
+            RetryDecision::Retry { after } => after,
+        };
+        // The permit of the retry that has just failed is free for this one.
+        self.tries.permit = None;
+        let Some(permit) = seat.acquire(self.priority, Resource::Retries) else {
+            self.notes.flags.add(ResponseFlags::UPSTREAM_OVERFLOW);
+            return false;
+        };
+        seat.counters.increment(ClusterCounter::RqRetry);
+        self.tries.history.retries += 1;
+        if ended && self.up.end_sent {
+            self.forget_stream(turn, true);
+        }
+        self.drop_attempt(turn, ResetReason::Cancelled);
+        self.tries.permit = Some(permit);
+        self.notes.upstream_failure.clear();
+        self.up.rewind();
+        self.deadlines.per_try = None;
+        self.deadlines.per_try_idle_span = None;
+        self.phase = Phase::Connecting;
+        self.deadlines.back_off = Some(now + after);
+        true
+    }
+
+    /// The back-off is over.
+    pub fn try_now<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
+        self.deadlines.back_off = None;
+        if self.phase == Phase::Connecting && self.attempt.is_none() {
+            // The cluster may have changed, or gone, in the meantime.
+            if let Some(cluster) = &self.notes.cluster
+                && let Some(current) = turn.port.snapshot().cluster(cluster.name())
+            {
+                self.notes.cluster = Some(Arc::clone(current));
+            }
+            self.attempt(turn);
+        }
+    }
+
+    /// For outlier detection.
+    pub fn report<P: Port>(&mut self, turn: &mut Turn<'_, P>, report: Report) {
+        let (Some(cluster), Some(attempt)) = (&self.notes.cluster, &self.attempt) else { return };
+        let now = turn.now();
+        turn.shared.seats.take(cluster, turn.port.recorder(), now).report(&attempt.endpoint, report, now);
+    }
+
+    /// The response is whole: once the request is too, the stream is over and the connection free.
+    pub fn attempt_ended<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
+        self.release_if_over(turn);
+    }
+
+    pub fn release_if_over<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
+        if self.up.end_sent && self.down.is_complete() && !self.down.is_ours {
+            self.forget_stream(turn, true);
+        }
+    }
+
+    /// Gives back the attempt's place without a word to the endpoint: its stream is over already.
+    pub fn forget_stream<P: Port>(&mut self, turn: &mut Turn<'_, P>, ended_well: bool) {
+        let now = turn.now();
+        let Some(attempt) = &mut self.attempt else { return };
+        attempt.held = None;
+        match std::mem::replace(&mut attempt.place, Place::Ended) {
+            Place::Ended => return,
+            Place::Nowhere => {}
+            Place::Queued(pool) => {
+                turn.shared.pools.cancel(pool, self.key);
+            }
+            Place::Open { connection, stream } => {
+                if let Some(super::binding::Binding::Upstream(bound)) = turn.port.binding(connection) {
+                    bound.streams.remove(stream);
+                }
+                let reusable = turn.port.is_open(connection);
+                turn.shared.pools.give_back(connection, reusable, now);
+            }
+        }
+        if let Some(cluster) = &self.notes.cluster {
+            let seat = turn.shared.seats.take(cluster, turn.port.recorder(), now);
+            seat.counters.decrement(ClusterCounter::RqActive);
+            if ended_well {
+                seat.counters.increment(ClusterCounter::RqCompleted);
+            }
+        }
+    }
+
+    /// Ends the attempt, wherever it is: its stream is reset.
+    pub fn drop_attempt<P: Port>(&mut self, turn: &mut Turn<'_, P>, reason: ResetReason) {
+        if let Some((connection, stream)) = self.attempt.as_ref().and_then(Attempt::open_stream) {
+            let _ = turn.port.perform(connection, Command::ResetStream { stream, reason });
+        }
+        self.forget_stream(turn, false);
+        self.attempt = None;
+        self.tries.permit = None;
+        self.deadlines.back_off = None;
+    }
+}
+
+static ORIGINAL_DESTINATION_HEADER: std::sync::LazyLock<crate::message::Name> =
+    std::sync::LazyLock::new(|| crate::message::Name::new("x-envoy-original-dst-host"));
+
+fn overflow(body: &'static str, details: &'static str) -> LocalReply {
+    let mut reply = flagged(503, body, details, ResponseFlags::UPSTREAM_OVERFLOW);
+    reply.headers.push_id(NameId::X_ENVOY_OVERLOADED, b"true");
+    reply
+}
+
+/// The name without its port, for TLS.
+fn host_of(authority: &[u8]) -> Option<Arc<str>> {
+    let text = std::str::from_utf8(authority).ok()?;
+    let host = match text.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => host,
+        _ => text,
+    };
+    Some(host.trim_matches(['[', ']']).to_ascii_lowercase().into())
+}

@@ -1,0 +1,300 @@
+//! Connections of clients and of endpoints, as a whole: opened, told what happens on their streams, drained, closed.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Streams;
+use super::binding::{Binding, Downstream, StreamTable};
+use super::exchange::Exchange;
+use super::origin::Origin;
+use super::port::{Close, Owner, Port, TimerSlot, Traffic};
+use super::site::{HttpSite, Site};
+use crate::codec::contract::{Command, ConnectionFault, Event, StreamId};
+use crate::filter::{Counts, NetworkContext, NetworkVerdict};
+use crate::message::{Key, MILLISECOND, Protocol, RequestHead, ResetReason, Tick};
+use crate::snapshot::{Chain, HttpManager, Terminal};
+use crate::telemetry::{HttpCounter, class_of};
+
+impl Streams {
+    /// A client's connection whose chain is known, TLS done, codec made: `Server` of HTTP for a chain that ends in an HTTP
+    /// manager, `tcp` for one that ends in a TCP proxy. Its binding is set here. It may be closed at once by a network filter.
+    pub fn opened<P: Port>(&mut self, port: &mut P, connection: Key, chain: &Arc<Chain>) {
+        match &chain.terminal {
+            Terminal::Http(manager) => self.open_http(port, connection, chain, manager),
+            Terminal::Tcp(proxy) => self.open_pipe(port, connection, chain, proxy),
+        }
+        self.run(port);
+    }
+
+    pub(super) fn next_connection_id(&mut self) -> u64 {
+        self.connections += 1;
+        self.connections
+    }
+
+    fn open_http<P: Port>(
+        &mut self,
+        port: &mut P,
+        connection: Key,
+        chain: &Arc<Chain>,
+        manager: &Arc<HttpManager>,
+    ) {
+        let Some(peer) = port.peer(connection).cloned() else { return };
+        let now = port.now();
+        let counters = port.recorder().http(&manager.stat_prefix);
+        counters.increment(HttpCounter::CxTotal);
+        counters.increment(HttpCounter::CxActive);
+        counters.increment(match port.protocol(connection) {
+            Some(Protocol::Http2) => HttpCounter::CxHttp2Total,
+            _ => HttpCounter::CxHttp1Total,
+        });
+        let context = NetworkContext { now, peer: &peer, counts: Counts::Http(&counters) };
+        let verdict = chain.network_filters.on_connection(&context);
+        let filters = self.shared.instances.of(&manager.filters);
+        let http = HttpSite { manager: Arc::clone(manager), filters, counters };
+        let site = Site::of(chain, &peer, Some(http), self.next_connection_id());
+        let bound = Downstream {
+            site: Rc::new(site),
+            streams: StreamTable::default(),
+            timer: TimerSlot::default(),
+            since: now,
+            idle_since: now,
+            requests: 0,
+            draining: false,
+        };
+        if let Some(binding) = port.binding(connection) {
+            *binding = Binding::Downstream(Box::new(bound));
+        }
+        if let NetworkVerdict::Close { .. } = verdict {
+            return port.close(connection, Close::Flushed);
+        }
+        self.arm_client(port, connection);
+    }
+
+    pub(super) fn client_event<P: Port>(&mut self, port: &mut P, connection: Key, event: Event<'_>) {
+        match event {
+            Event::RequestReceived { stream, head, end } => {
+                self.begin_exchange(port, connection, stream, head, end);
+            }
+            Event::DataReceived { stream, bytes, end } => {
+                let Some(key) = find_client(port, connection, stream) else { return };
+                let mirrors = self.mirrors_of(key);
+                self.with(port, key, |exchange, turn| exchange.request_data(turn, bytes, end));
+                for mirror in mirrors {
+                    self.mirror_data(port, mirror, bytes, end);
+                }
+            }
+            Event::TrailersReceived { stream, trailers } => {
+                let Some(key) = find_client(port, connection, stream) else { return };
+                for mirror in self.mirrors_of(key) {
+                    let trailers = trailers.clone();
+                    self.with(port, mirror, |exchange, turn| exchange.request_trailers(turn, trailers));
+                }
+                self.with(port, key, |exchange, turn| exchange.request_trailers(turn, trailers));
+            }
+            Event::StreamReset { stream, reason, .. } => {
+                let Some(key) = find_client(port, connection, stream) else { return };
+                for mirror in self.mirrors_of(key) {
+                    self.with(port, mirror, |exchange, turn| {
+                        if !exchange.up.is_complete() {
+                            exchange.origin_reset(turn, reason);
+                        }
+                    });
+                }
+                self.with(port, key, |exchange, turn| exchange.origin_reset(turn, reason));
+            }
+            Event::StreamWritable { stream } => {
+                let Some(key) = find_client(port, connection, stream) else { return };
+                self.with(port, key, |exchange, turn| exchange.flush_down(turn));
+            }
+            Event::InterimReceived { .. }
+            | Event::ResponseReceived { .. }
+            | Event::CapacityChanged { .. }
+            | Event::GoAwayReceived { .. }
+            | Event::InputEnded => {}
+        }
+    }
+
+    fn begin_exchange<P: Port>(
+        &mut self,
+        port: &mut P,
+        connection: Key,
+        stream: StreamId,
+        head: Box<RequestHead>,
+        end: bool,
+    ) {
+        let key = self.exchanges.next_key();
+        let Some(Binding::Downstream(bound)) = port.binding(connection) else { return };
+        let site = Rc::clone(&bound.site);
+        bound.streams.insert(stream, key);
+        bound.requests = bound.requests.saturating_add(1);
+        let requests = bound.requests;
+        let Some(http) = &site.http else { return };
+        http.counters.increment(HttpCounter::RqTotal);
+        http.counters.increment(HttpCounter::RqActive);
+        http.counters.increment(match head.protocol {
+            Protocol::Http2 => HttpCounter::RqHttp2Total,
+            _ => HttpCounter::RqHttp1Total,
+        });
+        if http.manager.options.max_requests_per_connection.is_some_and(|most| requests >= most) {
+            let _ = port.perform(connection, Command::GoAway { gentle: true });
+        }
+        let (now, wall) = (port.clock(), port.wall());
+        let origin = Origin::Client { connection, stream };
+        let exchange = Exchange::new(key, origin, Rc::clone(&site), head, now, wall);
+        self.exchanges.insert(exchange);
+        self.with(port, key, |exchange, turn| exchange.begin(turn, end));
+    }
+
+    pub(super) fn endpoint_event<P: Port>(&mut self, port: &mut P, connection: Key, event: Event<'_>) {
+        let find = |port: &mut P, stream| match port.binding(connection) {
+            Some(Binding::Upstream(bound)) => bound.streams.find(stream),
+            _ => None,
+        };
+        match event {
+            Event::InterimReceived { stream, head } => {
+                let Some(key) = find(port, stream) else { return };
+                self.with(port, key, |exchange, turn| exchange.interim_received(turn, &head));
+            }
+            Event::ResponseReceived { stream, head, end } => {
+                let Some(key) = find(port, stream) else { return };
+                self.with(port, key, |exchange, turn| exchange.response_received(turn, head, end));
+            }
+            Event::DataReceived { stream, bytes, end } => {
+                let Some(key) = find(port, stream) else { return };
+                self.with(port, key, |exchange, turn| exchange.response_data(turn, bytes, end));
+            }
+            Event::TrailersReceived { stream, trailers } => {
+                let Some(key) = find(port, stream) else { return };
+                self.with(port, key, |exchange, turn| exchange.response_trailers(turn, trailers));
+            }
+            Event::StreamReset { stream, reason, unprocessed } => {
+                let Some(key) = find(port, stream) else { return };
+                self.with(port, key, |exchange, turn| exchange.upstream_reset(turn, reason, unprocessed));
+            }
+            Event::StreamWritable { stream } => {
+                let Some(key) = find(port, stream) else { return };
+                self.with(port, key, |exchange, turn| exchange.flush_up(turn));
+            }
+            Event::CapacityChanged { streams } => self.shared.pools.capacity(connection, streams),
+            Event::GoAwayReceived { .. } | Event::InputEnded => self.shared.pools.retire(connection),
+            Event::RequestReceived { .. } => {}
+        }
+    }
+
+    /// The codec has answered a request that nobody saw, and given up.
+    pub(super) fn client_fault<P: Port>(&mut self, port: &mut P, connection: Key, fault: &ConnectionFault) {
+        let Some(Binding::Downstream(bound)) = port.binding(connection) else { return };
+        let site = Rc::clone(&bound.site);
+        let Some(http) = &site.http else { return };
+        if fault.reason == ResetReason::ProtocolError {
+            http.counters.increment(HttpCounter::CxProtocolError);
+        }
+        let Some(status) = fault.answered else { return };
+        http.counters.increment(HttpCounter::RqTotal);
+        http.counters.increment(class_of(status).1);
+        if status == 408 {
+            http.counters.increment(HttpCounter::RqHeaderTimeout);
+        }
+        self.record_unseen(port, &site, status, fault.what);
+    }
+
+    pub(super) fn client_closed<P: Port>(&mut self, port: &mut P, connection: Key, traffic: Traffic) {
+        let Some(Binding::Downstream(bound)) = port.binding(connection) else { return };
+        let (site, left) = (Rc::clone(&bound.site), bound.streams.keys());
+        let mut timer = std::mem::take(&mut bound.timer);
+        port.arm(&mut timer, Owner::Connection(connection), None);
+        if let Some(http) = &site.http {
+            http.counters.decrement(HttpCounter::CxActive);
+            http.counters.add(HttpCounter::CxRxBytes, super::pools::signed(traffic.received));
+            http.counters.add(HttpCounter::CxTxBytes, super::pools::signed(traffic.sent));
+            if !left.is_empty() {
+                http.counters.increment(HttpCounter::CxDestroyRemoteWithActive);
+            }
+            if let Some(chain) = site.chain_ref() {
+                let counts = Counts::Http(&http.counters);
+                let context = NetworkContext { now: port.now(), peer: &site.peer, counts };
+                chain.network_filters.on_close(&context);
+            }
+        }
+        for key in left {
+            self.with(port, key, |exchange, turn| {
+                exchange.origin_reset(turn, ResetReason::ConnectionClosed);
+            });
+        }
+    }
+
+    /// These connections of clients are to end: HTTP says so on the next response or by GOAWAY; pipes go on.
+    pub fn drain<P: Port>(&mut self, port: &mut P, connections: &[Key]) {
+        for &connection in connections {
+            self.drain_client(port, connection);
+        }
+        self.run(port);
+    }
+
+    fn drain_client<P: Port>(&mut self, port: &mut P, connection: Key) {
+        let Some(Binding::Downstream(bound)) = port.binding(connection) else { return };
+        if std::mem::replace(&mut bound.draining, true) {
+            return;
+        }
+        if let Some(http) = &bound.site.http {
+            http.counters.increment(HttpCounter::CxDrainClose);
+        }
+        let _ = port.perform(connection, Command::GoAway { gentle: true });
+    }
+
+    /// The client's connection has no stream any more.
+    pub(super) fn client_idle<P: Port>(&mut self, port: &mut P, connection: Key) {
+        let now = port.now();
+        if let Some(Binding::Downstream(bound)) = port.binding(connection) {
+            bound.idle_since = now;
+        }
+    }
+
+    /// When the connection's timer has to look again: the end of its idle time, or of its life.
+    fn arm_client<P: Port>(&mut self, port: &mut P, connection: Key) {
+        let now = port.now();
+        let Some(Binding::Downstream(bound)) = port.binding(connection) else { return };
+        let Some(http) = &bound.site.http else { return };
+        let options = &http.manager.options;
+        let after =
+            |since: Tick, limit: Option<u64>| limit.map(|limit| since + limit.saturating_mul(MILLISECOND));
+        // While streams run, the time since the last one ended does not count.
+        let idle_since = if bound.streams.is_empty() { bound.idle_since } else { now };
+        let idle = after(idle_since, options.idle_timeout);
+        let life = after(bound.since, options.max_connection_duration).filter(|_| !bound.draining);
+        let at = [idle, life].into_iter().flatten().min();
+        let mut slot = std::mem::take(&mut bound.timer);
+        port.arm(&mut slot, Owner::Connection(connection), at);
+        if let Some(Binding::Downstream(bound)) = port.binding(connection) {
+            bound.timer = slot;
+        }
+    }
+
+    pub(super) fn client_timer<P: Port>(&mut self, port: &mut P, connection: Key) {
+        let now = port.now();
+        let Some(Binding::Downstream(bound)) = port.binding(connection) else { return };
+        bound.timer = TimerSlot::default();
+        let Some(http) = &bound.site.http else { return };
+        let options = &http.manager.options;
+        let over = |since: Tick, limit: Option<u64>| {
+            limit.is_some_and(|limit| now.since(since) >= limit.saturating_mul(MILLISECOND))
+        };
+        if bound.streams.is_empty() && over(bound.idle_since, options.idle_timeout) {
+            http.counters.increment(HttpCounter::CxIdleTimeout);
+            let _ = port.perform(connection, Command::GoAway { gentle: false });
+            return port.close(connection, Close::Flushed);
+        }
+        if !bound.draining && over(bound.since, options.max_connection_duration) {
+            http.counters.increment(HttpCounter::CxMaxDuration);
+            self.drain_client(port, connection);
+        }
+        self.arm_client(port, connection);
+    }
+}
+
+fn find_client<P: Port>(port: &mut P, connection: Key, stream: StreamId) -> Option<Key> {
+    match port.binding(connection) {
+        Some(Binding::Downstream(bound)) => bound.streams.find(stream),
+        _ => None,
+    }
+}

@@ -1,0 +1,89 @@
+//! What happens when a time limit of an exchange is reached.
+
+use super::attempt::Outcome;
+use super::exchange::{Exchange, Phase};
+use super::port::Port;
+use super::reply::flagged;
+use super::shared::Turn;
+use super::timeouts::Expired;
+use crate::message::{ResetReason, ResponseFlags};
+use crate::telemetry::{ClusterCounter, HttpCounter};
+use crate::upstream::Report;
+
+impl Exchange {
+    /// The exchange's timer has fired: everything that is due.
+    pub fn timer_fired<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
+        self.deadlines.fired();
+        let now = turn.now();
+        while !self.is_finished()
+            && let Some(expired) = self.deadlines.expired(now)
+        {
+            self.expire(turn, expired);
+        }
+    }
+
+    fn expire<P: Port>(&mut self, turn: &mut Turn<'_, P>, expired: Expired) {
+        // A client that has sent all of its request waits for a server: 504; one that has not is late itself: 408.
+        let late = if self.up.is_complete() { 504 } else { 408 };
+        match expired {
+            Expired::BackOff => self.try_now(turn),
+            Expired::Wake => self.wake_filters(turn),
+            Expired::PerTry => self.try_expired(turn, ClusterCounter::RqPerTryTimeout),
+            Expired::PerTryIdle => self.try_expired(turn, ClusterCounter::RqPerTryTimeout),
+            Expired::Route => {
+                self.deadlines.route = None;
+                self.count_upstream(turn, ClusterCounter::RqTimeout);
+                self.report(turn, Report::Timeout);
+                let flags = ResponseFlags::UPSTREAM_REQUEST_TIMEOUT;
+                self.reply(turn, flagged(504, "upstream request timeout", "response_timeout", flags));
+            }
+            Expired::Request => {
+                self.deadlines.request = None;
+                self.count(HttpCounter::RqTimeout);
+                let flags = ResponseFlags::default();
+                self.reply(turn, flagged(408, "request timeout", "request_overall_timeout", flags));
+            }
+            Expired::Idle => {
+                self.deadlines.idle_span = None;
+                self.count(HttpCounter::RqIdleTimeout);
+                let flags = ResponseFlags::STREAM_IDLE_TIMEOUT;
+                self.reply(turn, flagged(late, "stream timeout", "stream_idle_timeout", flags));
+            }
+            Expired::Duration => {
+                self.deadlines.duration = None;
+                self.count(HttpCounter::RqMaxDuration);
+                let flags = ResponseFlags::DURATION_TIMEOUT;
+                self.reply(turn, flagged(late, "downstream duration timeout", "max_duration_timeout", flags));
+            }
+        }
+    }
+
+    /// This try has had its time; another may follow.
+    fn try_expired<P: Port>(&mut self, turn: &mut Turn<'_, P>, counter: ClusterCounter) {
+        self.deadlines.per_try = None;
+        self.deadlines.per_try_idle_span = None;
+        if self.phase >= Phase::Answered {
+            return;
+        }
+        self.count_upstream(turn, counter);
+        self.report(turn, Report::Timeout);
+        if self.try_again(turn, &Outcome::TryTimeout, false) {
+            return;
+        }
+        self.drop_attempt(turn, ResetReason::Timeout);
+        let flags = ResponseFlags::UPSTREAM_REQUEST_TIMEOUT;
+        self.reply(turn, flagged(504, "upstream request timeout", "response_timeout", flags));
+    }
+
+    fn count(&self, counter: HttpCounter) {
+        if let Some(http) = &self.site.http {
+            http.counters.increment(counter);
+        }
+    }
+
+    fn count_upstream<P: Port>(&mut self, turn: &mut Turn<'_, P>, counter: ClusterCounter) {
+        let Some(cluster) = &self.notes.cluster else { return };
+        let now = turn.now();
+        turn.shared.seats.take(cluster, turn.port.recorder(), now).counters.increment(counter);
+    }
+}

@@ -1,0 +1,84 @@
+//! The end of an exchange: the one place that takes it out, and records it.
+
+use std::rc::Rc;
+
+use super::Streams;
+use super::binding::Binding;
+use super::notes::Notes;
+use super::notes::as_source;
+use super::origin::Origin;
+use super::port::Port;
+use super::shared::Turn;
+use super::site::Site;
+use crate::filter::Context;
+use crate::message::{Key, Protocol, ResetReason, ResponseFlags};
+use crate::telemetry::{HttpCounter, class_of};
+
+impl Streams {
+    /// Takes the exchange out of the slab. Whatever ended it, it passes here, once.
+    pub(super) fn finish<P: Port>(&mut self, port: &mut P, key: Key) {
+        let Some(mut exchange) = self.exchanges.remove(key) else { return };
+        exchange.drop_attempt(&mut Turn { port, shared: &mut self.shared }, ResetReason::Cancelled);
+        let owner = exchange.owner();
+        exchange.deadlines.disarm(port, owner);
+        exchange.notes.moments.ended = port.clock();
+        if let Origin::Client { connection, stream } = exchange.origin {
+            if !exchange.up.is_complete() && !exchange.origin_gone {
+                // The response is whole, the rest of the request is not wanted (HTTP/1 lingers by itself).
+                exchange.origin.reset(port, ResetReason::NoError);
+            }
+            let mut is_idle = false;
+            if let Some(Binding::Downstream(bound)) = port.binding(connection) {
+                bound.streams.remove(stream);
+                is_idle = bound.streams.is_empty();
+            }
+            if is_idle {
+                self.client_idle(port, connection);
+            }
+        }
+        let site = Rc::clone(&exchange.site);
+        let Some(http) = &site.http else { return };
+        http.counters.decrement(HttpCounter::RqActive);
+        http.counters.increment(HttpCounter::RqCompleted);
+        if exchange.notes.status > 0 {
+            http.counters.increment(class_of(exchange.notes.status).1);
+        }
+        let reset = ResponseFlags::DOWNSTREAM_REMOTE_RESET;
+        if exchange.notes.flags.contains(reset) {
+            http.counters.increment(HttpCounter::RqRxReset);
+        }
+        let facts = exchange.notes.facts(&site, Some(&exchange.request), exchange.response.as_deref());
+        let (now, wall, random) = (port.now(), port.wall(), port.random());
+        let overrides = exchange.notes.decision.overrides();
+        let mut context =
+            Context::new(key, now, wall, random, &site.peer, overrides, &http.counters, as_source(&facts));
+        context.client = exchange.notes.client;
+        context.route = exchange.notes.decision.route().map(AsRef::as_ref);
+        http.filters.finish(&mut context, &mut exchange.states, &facts);
+        port.recorder().record(&facts);
+        if let Some(chain) = site.chain_ref() {
+            port.log(chain, &facts);
+        }
+    }
+
+    /// A request that the codec answered by itself: nobody saw it, but it counts and is logged.
+    pub(super) fn record_unseen<P: Port>(
+        &mut self,
+        port: &mut P,
+        site: &Rc<Site>,
+        status: u16,
+        what: &'static str,
+    ) {
+        let protocol = Protocol::Http11;
+        let mut notes = Notes::new(protocol, port.now(), port.wall());
+        notes.status = status;
+        notes.flags = ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
+        notes.details = what.replace(' ', "_").into();
+        notes.connection_id = site.connection_id;
+        let facts = notes.facts(site, None, None);
+        port.recorder().record(&facts);
+        if let Some(chain) = site.chain_ref() {
+            port.log(chain, &facts);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What an exchange has learnt about itself: for the record, the access log and command operators.
+//!
+//! Gathered while it runs, lent out as `Facts`; decides nothing.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::site::Site;
+use crate::message::{HeaderBlock, NameId, Protocol, RequestHead, ResponseFlags, ResponseHead, Tick};
+use crate::route::Decision;
+use crate::telemetry::log_format::Source;
+use crate::telemetry::{Facts, Moments, PeerLabels, Reporter};
+use crate::upstream::{Cluster, Endpoint};
+
+/// Everything but the heads.
+#[derive(Debug)]
+pub struct Notes {
+    pub protocol: Protocol,
+    pub client: Option<SocketAddr>,
+    pub decision: Decision,
+    pub cluster: Option<Arc<Cluster>>,
+    /// Of the last attempt.
+    pub endpoint: Option<Arc<Endpoint>>,
+    pub upstream_local: Option<SocketAddr>,
+    pub upstream_failure: String,
+    pub flags: ResponseFlags,
+    pub details: Cow<'static, str>,
+    pub status: u16,
+    pub grpc_status: Option<u32>,
+    pub attempts: u32,
+    pub received: u64,
+    pub sent: u64,
+    pub received_headers: u64,
+    pub sent_headers: u64,
+    pub request_messages: Messages,
+    pub response_messages: Messages,
+    pub moments: Moments,
+    /// The client's labels, where it is the other side.
+    pub client_labels: Option<Arc<PeerLabels>>,
+    pub trace_id: String,
+    pub connection_id: u64,
+}
+
+impl Notes {
+    pub fn new(protocol: Protocol, now: Tick, wall: u64) -> Self {
+        Self {
+            protocol,
+            client: None,
+            decision: Decision::NotFound,
+            cluster: None,
+            endpoint: None,
+            upstream_local: None,
+            upstream_failure: String::new(),
+            flags: ResponseFlags::default(),
+            details: Cow::Borrowed(""),
+            status: 0,
+            grpc_status: None,
+            attempts: 0,
+            received: 0,
+            sent: 0,
+            received_headers: 0,
+            sent_headers: 0,
+            request_messages: Messages::default(),
+            response_messages: Messages::default(),
+            moments: Moments { started: now, started_wall: wall, ended: now, ..Moments::default() },
+            client_labels: None,
+            trace_id: String::new(),
+            connection_id: 0,
+        }
+    }
+
+    /// The gRPC status of a trailers-only head or of trailers.
+    pub fn note_grpc_status(&mut self, headers: &HeaderBlock) {
+        let status = headers.get_id(NameId::GRPC_STATUS);
+        if let Some(code) = status.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()) {
+            self.grpc_status = Some(code);
+        }
+    }
+
+    /// As plain values; `None` for a head that is lent out.
+    pub fn facts<'a>(
+        &'a self,
+        site: &'a Site,
+        request: Option<&'a RequestHead>,
+        response: Option<&'a ResponseHead>,
+    ) -> Facts<'a> {
+        let route = self.decision.route();
+        let policy = self.cluster.as_ref().map(|cluster| cluster.policy());
+        let reporter = site.reporter;
+        let endpoint = self.endpoint.as_ref();
+        let other = match reporter {
+            Reporter::Destination => self.client_labels.as_deref(),
+            _ => endpoint.map(|endpoint| endpoint.labels().as_ref()),
+        };
+        let request_id = request
+            .and_then(|head| head.headers.get_id(NameId::X_REQUEST_ID))
+            .and_then(|id| std::str::from_utf8(id).ok())
+            .unwrap_or("");
+        Facts {
+            reporter,
+            protocol: self.protocol,
+            peer: &site.peer,
+            client: self.client,
+            request,
+            response,
+            grpc_status: self.grpc_status,
+            status: self.status,
+            flags: self.flags,
+            details: &self.details,
+            route: route.map_or("", |route| &route.name),
+            virtual_host: route.map_or("", |route| &route.host.name),
+            listener: site.listener(),
+            stat_prefix: site.stat_prefix(),
+            filter_chain: site.chain(),
+            cluster: policy.map_or("", |policy| &policy.name),
+            service_host: policy.map_or("", |policy| &policy.service_host),
+            service_name: policy.map_or("", |policy| &policy.service_name),
+            service_namespace: policy.map_or("", |policy| &policy.service_namespace),
+            upstream: endpoint.and_then(|endpoint| endpoint.address().socket()),
+            upstream_local: self.upstream_local,
+            mutual_tls: match reporter {
+                Reporter::Source => {
+                    endpoint.and_then(|endpoint| endpoint.tls()).is_some_and(|tls| tls.is_mutual())
+                }
+                _ => site.peer.certificate.is_some(),
+            },
+            upstream_failure: &self.upstream_failure,
+            other: other.unwrap_or(&site.unknown),
+            attempts: self.attempts,
+            received: self.received,
+            sent: self.sent,
+            received_headers: self.received_headers,
+            sent_headers: self.sent_headers,
+            request_messages: self.request_messages.count,
+            response_messages: self.response_messages.count,
+            moments: self.moments,
+            request_id,
+            trace_id: &self.trace_id,
+            connection_id: self.connection_id,
+        }
+    }
+}
+
+/// Answers command operators about a running exchange.
+pub fn as_source<'a>(_facts: &'a Facts<'a>) -> &'a dyn Source {
+    &()
+}
+
+/// Counts gRPC messages by their five-byte prefixes, wherever the data is cut.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Messages {
+    pub count: u64,
+    /// Bytes of the prefix that have come.
+    prefix: u8,
+    length: u32,
+    /// Bytes of the present message still to come.
+    rest: u32,
+}
+
+impl Messages {
+    pub fn note(&mut self, mut bytes: &[u8]) {
+        while let Some((&byte, tail)) = bytes.split_first() {
+            if self.rest > 0 {
+                let skipped = bytes.len().min(self.rest as usize);
+                self.rest -= skipped as u32;
+                bytes = bytes.get(skipped..).unwrap_or(&[]);
+                continue;
+            }
+            bytes = tail;
+            if self.prefix > 0 {
+                self.length = self.length << 8 | u32::from(byte);
+            }
+            self.prefix += 1;
+            if self.prefix == 5 {
+                self.count += 1;
+                (self.rest, self.prefix, self.length) = (self.length, 0, 0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_counted_wherever_they_are_cut() {
+        let mut stream = Vec::new();
+        for size in [0u32, 1, 300, 70_000] {
+            stream.push(0);
+            stream.extend(size.to_be_bytes());
+            stream.extend(vec![9; size as usize]);
+        }
+        for cut in [1, 2, 3, 5, 7, 1_000, 100_000] {
+            let mut messages = Messages::default();
+            stream.chunks(cut).for_each(|piece| messages.note(piece));
+            assert_eq!(messages.count, 4, "{cut}");
+        }
+    }
+}

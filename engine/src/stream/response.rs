@@ -1,0 +1,355 @@
+//! The response on its way down: is it taken or tried again, then head, body and trailers towards who asked.
+
+use super::attempt::Outcome;
+use super::direction::Stage;
+use super::exchange::{Exchange, Phase};
+use super::head;
+use super::notes::as_source;
+use super::origin::Origin;
+use super::port::Port;
+use super::reply::{flagged, status_of_grpc};
+use super::shared::Turn;
+use crate::codec::contract::Command;
+use crate::filter::Run;
+use crate::message::{HeaderBlock, MILLISECOND, NameId, Protocol, ResetReason, ResponseFlags, ResponseHead};
+use crate::telemetry::{HttpCounter, class_of};
+use crate::upstream::Report;
+
+impl Exchange {
+    /// A 1xx head of the endpoint.
+    pub fn interim_received<P: Port>(&mut self, turn: &mut Turn<'_, P>, head: &ResponseHead) {
+        self.touch(turn.now());
+        // 100-continue has been answered by the codec, unless the plan passes it on.
+        let passes = self.site.http.as_ref().is_some_and(|http| http.manager.options.proxy_100_continue);
+        if self.phase == Phase::Sending && (head.status != 100 || passes) {
+            self.origin.interim(turn.port, head);
+        }
+    }
+
+    /// The endpoint has answered. `end`: the head is all of it.
+    pub fn response_received<P: Port>(
+        &mut self,
+        turn: &mut Turn<'_, P>,
+        mut head: Box<ResponseHead>,
+        end: bool,
+    ) {
+        if self.phase != Phase::Sending {
+            return;
+        }
+        let now = turn.port.clock();
+        self.touch(now);
+        self.notes.moments.first_upstream_received.get_or_insert(now);
+        self.notes.moments.last_upstream_received = Some(now);
+        let is_grpc = self.request.is_grpc();
+        if is_grpc {
+            self.notes.grpc_status = None;
+            self.notes.note_grpc_status(&head.headers);
+        }
+        let grpc_status = self.notes.grpc_status;
+        let seen = grpc_status.map_or(head.status, status_of_grpc);
+        self.report(turn, Report::Answered(seen));
+        if self.try_again(turn, &Outcome::Answered { head: &head, grpc_status }, end) {
+            return;
+        }
+        self.notes.grpc_status = grpc_status;
+        self.count_answer(turn, head.status);
+        self.deadlines.per_try = None;
+        self.deadlines.per_try_idle_span = None;
+        self.up.stop_keeping();
+        self.phase = Phase::Answered;
+        self.down.stage = if end { Stage::Ended } else { Stage::Body };
+        if self.request.upgrade.is_some() {
+            self.accept_upgrade(&mut head);
+        }
+        if end {
+            self.attempt_ended(turn);
+        }
+        self.add_router_fields(&mut head, now);
+        self.begin_response(turn, head);
+    }
+
+    /// 101, or 2xx of an HTTP/2 endpoint, opens the tunnel; anything else is an ordinary answer.
+    fn accept_upgrade(&mut self, head: &mut ResponseHead) {
+        let by_http2 = head.protocol == Protocol::Http2 && (200..300).contains(&head.status);
+        if head.status != 101 && !by_http2 {
+            return;
+        }
+        self.is_tunnel = true;
+        // A client of HTTP/1 knows 101, one of HTTP/2 knows 200 (RFC 8441).
+        head.status = if self.request.protocol == Protocol::Http2 { 200 } else { 101 };
+        if head.status == 101
+            && !head.headers.contains_id(NameId::UPGRADE)
+            && let Some(upgrade) = self.request.upgrade()
+        {
+            head.headers.push_id(NameId::UPGRADE, upgrade);
+        }
+    }
+
+    fn count_answer<P: Port>(&mut self, turn: &mut Turn<'_, P>, status: u16) {
+        let Some(cluster) = &self.notes.cluster else { return };
+        let (seats, now) = (&mut turn.shared.seats, turn.port.now());
+        seats.take(cluster, turn.port.recorder(), now).counters.increment(class_of(status).0);
+    }
+
+    /// What Envoy's router says of the upstream.
+    fn add_router_fields(&mut self, head: &mut ResponseHead, now: crate::message::Tick) {
+        if self.site.http.is_none() {
+            return;
+        }
+        let headers = &mut head.headers;
+        headers.remove_id(NameId::X_ENVOY_PEER_METADATA);
+        headers.remove_id(NameId::X_ENVOY_PEER_METADATA_ID);
+        headers.remove_id(NameId::MAINSTAY_ORIG_PROTO);
+        if let Some(complete) = self.notes.moments.request_complete {
+            let milliseconds = now.since(complete) / MILLISECOND;
+            headers.set_id(NameId::X_ENVOY_UPSTREAM_SERVICE_TIME, milliseconds.to_string().as_bytes());
+        }
+        let returns = self.notes.decision.route().is_some_and(|route| route.host.return_attempt_count);
+        if returns {
+            headers.set_id(NameId::X_ENVOY_ATTEMPT_COUNT, self.notes.attempts.to_string().as_bytes());
+        }
+    }
+
+    /// A response, theirs or ours, starts on its way down: the route's changes, then the filters.
+    pub fn begin_response<P: Port>(&mut self, turn: &mut Turn<'_, P>, mut head: Box<ResponseHead>) {
+        if let Some(route) = self.notes.decision.route() {
+            let facts = self.notes.facts(&self.site, Some(&self.request), None);
+            route.apply_response(self.notes.decision.weighted(), &mut head, as_source(&facts));
+        }
+        self.response = Some(head);
+        self.filter_response_head(turn, Run::All);
+    }
+
+    /// The response's head is past all filters.
+    pub fn response_passed<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
+        let Some(mut head) = self.response.take() else { return };
+        let is_ours = self.down.is_ours;
+        let end = self.down.is_complete()
+            && self.down.waiting().is_empty()
+            && self.down.trailers().is_none()
+            && !self.is_tunnel;
+        if let Some(http) = &self.site.http {
+            let date = turn.shared.date.at(turn.port.wall());
+            head::send(&http.manager.options, &self.request, &mut head, date, is_ours);
+            if let Origin::Client { connection, .. } = self.origin
+                && self.request.protocol != Protocol::Http2
+                && turn.port.ends_keep_alive()
+            {
+                http.counters.increment(HttpCounter::CxDrainClose);
+                let _ = turn.port.perform(connection, Command::GoAway { gentle: true });
+            }
+        }
+        let now = turn.port.clock();
+        self.notes.moments.first_downstream_sent = Some(now);
+        self.notes.status = head.status;
+        self.notes.sent_headers = head.headers.arena_len() as u64;
+        let sent = self.origin.head(turn.port, &head, end);
+        self.response = Some(head);
+        self.head_sent = true;
+        self.down.end_sent = end;
+        if sent.is_err() {
+            // The stream is gone; its reset says why.
+            return self.origin_reset(turn, ResetReason::ConnectionClosed);
+        }
+        if self.is_tunnel && !self.open_tunnel(turn) {
+            return self.cut(turn, ResetReason::Failed);
+        }
+        self.flush_down(turn);
+    }
+
+    /// Body bytes of the endpoint.
+    pub fn response_data<P: Port>(&mut self, turn: &mut Turn<'_, P>, bytes: &[u8], end: bool) {
+        if self.is_finished() || self.phase != Phase::Answered || self.down.is_ours {
+            return;
+        }
+        let now = turn.now();
+        self.touch(now);
+        self.notes.moments.last_upstream_received = Some(now);
+        self.down.received += bytes.len() as u64;
+        if self.request.is_grpc() {
+            self.notes.response_messages.note(bytes);
+        }
+        if end {
+            self.down.stage = Stage::Ended;
+            self.attempt_ended(turn);
+        }
+        if !self.head_sent || self.down.paused_at.is_some() {
+            self.down.hold(bytes);
+            if self.down.collects {
+                self.collect_response(turn);
+            }
+            return;
+        }
+        let end = end && self.down.trailers().is_none();
+        if let Some(bytes) = self.filter_response_data(turn, Run::All, bytes, end) {
+            self.send_down(turn, &bytes);
+        }
+    }
+
+    pub fn response_trailers<P: Port>(&mut self, turn: &mut Turn<'_, P>, trailers: Box<HeaderBlock>) {
+        if self.is_finished() || self.phase != Phase::Answered || self.down.is_ours {
+            return;
+        }
+        self.touch(turn.now());
+        if self.request.is_grpc() {
+            self.notes.note_grpc_status(&trailers);
+        }
+        self.down.set_trailers(trailers);
+        self.down.stage = Stage::Ended;
+        self.attempt_ended(turn);
+        if self.down.collects {
+            return self.collect_response(turn);
+        }
+        if self.head_sent && self.down.paused_at.is_none() && self.pass_response_trailers(turn, Run::All) {
+            self.flush_down(turn);
+        }
+    }
+
+    /// Bytes that the filters have passed: down at once if who asked takes them and none wait before.
+    fn send_down<P: Port>(&mut self, turn: &mut Turn<'_, P>, bytes: &[u8]) {
+        if !self.down.waiting().is_empty() {
+            return self.down.hold(bytes);
+        }
+        let end = self.down.is_complete() && self.down.trailers().is_none();
+        let Ok(accepted) = self.origin.data(turn.port, bytes, end) else {
+            return self.origin_reset(turn, ResetReason::ConnectionClosed);
+        };
+        let credit = self.down.pass(bytes, accepted);
+        self.note_sent_down(turn, accepted, end && accepted == bytes.len());
+        self.grant_attempt(turn, credit);
+        if self.down.is_complete() && !self.down.end_sent && self.down.waiting().is_empty() {
+            return self.flush_down(turn);
+        }
+        self.settle();
+    }
+
+    /// Sends what waits, as far as who asked takes it.
+    pub fn flush_down<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
+        if !self.head_sent || self.down.paused_at.is_some() || self.is_finished() {
+            return;
+        }
+        let ends = self.down.is_complete() && self.down.trailers().is_none();
+        let waiting = self.down.waiting();
+        if !waiting.is_empty() || (ends && !self.down.end_sent) {
+            let size = waiting.len();
+            let Ok(accepted) = self.origin.data(turn.port, waiting, ends) else {
+                return self.origin_reset(turn, ResetReason::ConnectionClosed);
+            };
+            let credit = self.down.advance(accepted);
+            self.note_sent_down(turn, accepted, ends && accepted == size);
+            self.grant_attempt(turn, credit);
+        }
+        if self.down.waiting().is_empty()
+            && self.down.is_complete()
+            && !self.down.end_sent
+            && let Some(trailers) = self.down.trailers()
+        {
+            if self.origin.trailers(turn.port, trailers).is_err() {
+                return self.origin_reset(turn, ResetReason::ConnectionClosed);
+            }
+            self.note_sent_down(turn, 0, true);
+        }
+        self.settle();
+    }
+
+    fn note_sent_down<P: Port>(&mut self, turn: &mut Turn<'_, P>, bytes: usize, end: bool) {
+        self.touch(turn.now());
+        self.notes.sent += bytes as u64;
+        self.down.end_sent |= end;
+    }
+
+    /// `bytes` of the response have left our hands.
+    pub fn grant_attempt<P: Port>(&mut self, turn: &mut Turn<'_, P>, bytes: usize) {
+        if bytes == 0 || self.down.is_ours {
+            return;
+        }
+        if let Some((connection, stream)) = self.attempt.as_ref().and_then(|attempt| attempt.open_stream()) {
+            let _ = turn.port.perform(connection, Command::GrantCredit { stream, bytes });
+        }
+    }
+
+    /// The attempt's stream has ended before its time.
+    pub fn upstream_reset<P: Port>(
+        &mut self,
+        turn: &mut Turn<'_, P>,
+        reason: ResetReason,
+        unprocessed: bool,
+    ) {
+        if self.is_finished() {
+            return;
+        }
+        let was_sent = self.attempt.as_ref().is_some_and(|attempt| attempt.was_sent);
+        self.forget_stream(turn, false);
+        let flag = match reason {
+            ResetReason::ConnectionClosed => ResponseFlags::UPSTREAM_TERMINATION,
+            ResetReason::ProtocolError => ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+            _ => ResponseFlags::UPSTREAM_REMOTE_RESET,
+        };
+        if self.phase >= Phase::Answered {
+            if self.down.is_complete() {
+                // All of the response is here; what was left of the request is not wanted.
+                return;
+            }
+            self.down.stage = Stage::Reset;
+            self.notes.flags.add(flag);
+            self.note_details(format!("upstream_reset_after_response_started{{{}}}", text_of(reason)));
+            if self.is_tunnel {
+                return self.cut(turn, ResetReason::ConnectionClosed);
+            }
+            if !self.head_sent {
+                return self.reply(turn, flagged(502, "", "upstream_reset", flag));
+            }
+            return self.cut(turn, ResetReason::Failed);
+        }
+        self.report(turn, Report::Reset);
+        let outcome = Outcome::Reset { reason, sent: was_sent, unprocessed };
+        if self.try_again(turn, &outcome, true) {
+            return;
+        }
+        let status = if reason == ResetReason::ProtocolError { 502 } else { 503 };
+        let mut reply = flagged(
+            status,
+            "",
+            format!("upstream_reset_before_response_started{{{}}}", text_of(reason)),
+            flag,
+        );
+        reply.body = format!(
+            "upstream connect error or disconnect/reset before headers. reset reason: {}",
+            text_of(reason).replace('_', " ")
+        )
+        .into_bytes()
+        .into();
+        self.reply(turn, reply);
+    }
+
+    /// Both sides speak raw bytes from now on.
+    fn open_tunnel<P: Port>(&mut self, turn: &mut Turn<'_, P>) -> bool {
+        let Some((connection, stream)) = self.attempt.as_ref().and_then(|attempt| attempt.open_stream())
+        else {
+            return false;
+        };
+        if let Some(http) = &self.site.http {
+            http.counters.increment(HttpCounter::CxUpgradesTotal);
+        }
+        // The request ended with its head or body; now its direction is open again.
+        let received = self.up.received;
+        self.up = super::direction::Direction::open();
+        self.up.received = received;
+        self.deadlines.route = None;
+        self.deadlines.request = None;
+        self.origin.become_tunnel(turn.port).is_ok()
+            && turn.port.perform(connection, Command::BecomeTunnel { stream }).is_ok()
+    }
+}
+
+/// As Envoy's details name a reset.
+pub fn text_of(reason: ResetReason) -> &'static str {
+    match reason {
+        ResetReason::ConnectionClosed => "connection_termination",
+        ResetReason::ProtocolError => "protocol_error",
+        ResetReason::Refused => "remote_refused_stream_reset",
+        ResetReason::Overloaded => "overflow",
+        ResetReason::Timeout => "connection_timeout",
+        ResetReason::Cancelled | ResetReason::Failed | ResetReason::NoError => "remote_reset",
+    }
+}

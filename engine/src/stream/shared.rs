@@ -1,0 +1,186 @@
+//! What the exchanges of a worker share, and what they leave for each other to do.
+//!
+//! An exchange never touches another: it leaves a `Todo`, and `Streams` carries those out, one after another, before it
+//! returns to the reactor.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::exchange::Errand;
+use super::head::DateText;
+use super::origin::{Caller, Failure};
+use super::port::Port;
+use crate::filter::{CallRequest, Instances, Token};
+use crate::message::{HeaderBlock, Key, RequestHead, ResponseFlags, ResponseHead, Tick};
+use crate::plan::LocalWorkload;
+use crate::upstream::{Pools, Seats};
+
+/// A worker's own, beside its exchanges.
+pub struct Shared {
+    pub seats: Seats,
+    pub pools: Pools,
+    pub instances: Instances,
+    pub todo: VecDeque<Todo>,
+    /// Answers to filters' calls, left here by their callers.
+    pub answers: Answers,
+    pub date: DateText,
+    pub own: Own,
+}
+
+/// Who we are.
+#[derive(Debug, Clone, Default)]
+pub struct Own {
+    /// Our identity's URI, empty if we have none.
+    pub principal: String,
+    /// Our `x-envoy-peer-metadata` and `-id`; empty if there is nothing to tell.
+    pub metadata: String,
+    pub metadata_id: String,
+}
+
+impl Own {
+    pub fn new(workload: &LocalWorkload) -> Self {
+        if workload.name.is_empty() {
+            return Self { principal: workload.principal.clone(), ..Self::default() };
+        }
+        Self {
+            principal: workload.principal.clone(),
+            metadata: super::head::peer_metadata::encode(workload),
+            metadata_id: format!("sidecar~~{}.{}~", workload.name, workload.namespace),
+        }
+    }
+}
+
+/// What is to be done beside the exchange at hand.
+#[derive(Debug)]
+pub enum Todo {
+    /// Start an engine-born exchange that nobody waits for, and give it the body of `parent`.
+    /// `body`: what has come of it; `end`: that is all.
+    Mirror { parent: Key, head: Box<RequestHead>, errand: Errand, body: Vec<u8>, end: bool },
+    /// A filter asks a cluster.
+    Call(CallRequest),
+}
+
+/// What became of a filter's call.
+#[derive(Debug)]
+pub struct FilterAnswer {
+    pub token: Token,
+    pub result: Result<Collected, ResponseFlags>,
+}
+
+/// A whole response.
+#[derive(Debug, Default)]
+pub struct Collected {
+    pub head: ResponseHead,
+    pub body: Vec<u8>,
+    pub trailers: Option<HeaderBlock>,
+}
+
+pub type Answers = Rc<RefCell<VecDeque<FilterAnswer>>>;
+
+/// An exchange's view of its worker, for one event.
+pub struct Turn<'a, P: Port> {
+    pub port: &'a mut P,
+    pub shared: &'a mut Shared,
+}
+
+impl<P: Port> Turn<'_, P> {
+    pub fn now(&self) -> Tick {
+        self.port.now()
+    }
+}
+
+impl Shared {
+    pub fn new(workers: u32, seed: u64, workload: &LocalWorkload) -> Self {
+        Self {
+            seats: Seats::new(workers, seed),
+            pools: Pools::default(),
+            instances: Instances::default(),
+            todo: VecDeque::new(),
+            answers: Answers::default(),
+            date: DateText::default(),
+            own: Own::new(workload),
+        }
+    }
+
+    pub fn call_for_filter(&mut self, call: CallRequest) {
+        self.todo.push_back(Todo::Call(call));
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Shared")
+            .field("pools", &self.pools)
+            .field("todo", &self.todo)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes of an answer to a filter; a longer one counts as failed.
+const ANSWER_LIMIT: usize = 1024 * 1024;
+
+/// Collects the answer to a filter's call.
+#[derive(Debug)]
+pub struct FilterCaller {
+    token: Token,
+    collected: Option<Collected>,
+    answers: Answers,
+}
+
+impl FilterCaller {
+    pub fn new(token: Token, answers: &Answers) -> Self {
+        Self { token, collected: Some(Collected::default()), answers: Rc::clone(answers) }
+    }
+
+    fn finish(&mut self, flags: Option<ResponseFlags>) {
+        let Some(collected) = self.collected.take() else { return };
+        let result = flags.map_or(Ok(collected), Err);
+        self.answers.borrow_mut().push_back(FilterAnswer { token: self.token, result });
+    }
+}
+
+impl Caller for FilterCaller {
+    fn head(&mut self, _: &mut dyn Port, head: &ResponseHead, end: bool) {
+        if let Some(collected) = &mut self.collected {
+            collected.head = head.clone();
+        }
+        if end {
+            self.finish(None);
+        }
+    }
+
+    fn data(&mut self, _: &mut dyn Port, bytes: &[u8], end: bool) -> usize {
+        let fits = self.collected.as_mut().is_some_and(|collected| {
+            let fits = collected.body.len() + bytes.len() <= ANSWER_LIMIT;
+            if fits {
+                collected.body.extend_from_slice(bytes);
+            }
+            fits
+        });
+        if !fits {
+            self.finish(Some(ResponseFlags::default()));
+        } else if end {
+            self.finish(None);
+        }
+        bytes.len()
+    }
+
+    fn trailers(&mut self, _: &mut dyn Port, trailers: &HeaderBlock) {
+        if let Some(collected) = &mut self.collected {
+            collected.trailers = Some(trailers.clone());
+        }
+        self.finish(None);
+    }
+
+    fn failed(&mut self, _: &mut dyn Port, failure: &Failure) {
+        self.finish(Some(failure.flags));
+    }
+}
+
+/// Names a cluster for an errand.
+pub fn errand(cluster: &str, timeout: Option<u64>) -> Errand {
+    Errand { cluster: Arc::from(cluster), timeout }
+}

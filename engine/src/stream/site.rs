@@ -1,0 +1,95 @@
+//! Where exchanges come in: what all of a client's connection share.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::filter::Instance;
+use crate::message::Peer;
+use crate::plan::TrafficDirection;
+use crate::snapshot::{Chain, HttpManager, Terminal};
+use crate::telemetry::{Group, HttpCounter, PeerLabels, Reporter};
+
+/// A client's connection, as its exchanges know it; or the engine itself, for those that are born here.
+#[derive(Debug)]
+pub struct Site {
+    pub peer: Arc<Peer>,
+    pub reporter: Reporter,
+    pub http: Option<HttpSite>,
+    /// Labels of an other side that said nothing.
+    pub unknown: PeerLabels,
+    pub connection_id: u64,
+    chain: Option<Arc<Chain>>,
+}
+
+/// What only HTTP has.
+pub struct HttpSite {
+    pub manager: Arc<HttpManager>,
+    pub filters: Rc<Instance>,
+    pub counters: Arc<Group<HttpCounter>>,
+}
+
+impl std::fmt::Debug for HttpSite {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("HttpSite").field("manager", &self.manager).finish_non_exhaustive()
+    }
+}
+
+impl Site {
+    /// Of a connection that a listener took.
+    pub fn of(chain: &Arc<Chain>, peer: &Arc<Peer>, http: Option<HttpSite>, connection_id: u64) -> Self {
+        let reporter = match chain.direction {
+            TrafficDirection::Inbound => Reporter::Destination,
+            TrafficDirection::Outbound => Reporter::Source,
+            TrafficDirection::Unspecified => Reporter::None,
+        };
+        Self {
+            peer: Arc::clone(peer),
+            reporter,
+            http,
+            unknown: PeerLabels::default(),
+            connection_id,
+            chain: Some(Arc::clone(chain)),
+        }
+    }
+
+    /// The engine's own.
+    pub fn born() -> Self {
+        Self {
+            peer: Arc::default(),
+            reporter: Reporter::None,
+            http: None,
+            unknown: PeerLabels::default(),
+            connection_id: 0,
+            chain: None,
+        }
+    }
+
+    pub fn listener(&self) -> &str {
+        self.chain.as_ref().map_or("", |chain| &chain.listener)
+    }
+
+    pub fn chain(&self) -> &str {
+        self.chain.as_ref().map_or("", |chain| &chain.name)
+    }
+
+    pub fn chain_ref(&self) -> Option<&Arc<Chain>> {
+        self.chain.as_ref()
+    }
+
+    pub fn stat_prefix(&self) -> &str {
+        match self.chain.as_ref().map(|chain| &chain.terminal) {
+            Some(Terminal::Http(manager)) => &manager.stat_prefix,
+            Some(Terminal::Tcp(proxy)) => &proxy.stat_prefix,
+            None => "",
+        }
+    }
+
+    /// HTTP/1 inside HTTP/2 is taken from mesh peers.
+    pub fn takes_http1_in_http2(&self) -> bool {
+        self.chain.as_ref().is_some_and(|chain| chain.accepts_http1_in_http2)
+    }
+
+    pub fn is_inbound(&self) -> bool {
+        self.reporter == Reporter::Destination
+    }
+}
