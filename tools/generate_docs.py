@@ -1,7 +1,7 @@
 """Writes the reference pages from the code: `python tools/generate_docs.py [--check]`.
 
-In: settings structs, kinds, problem codes, converters. Out: files under `docs/reference/`; with `--check`, exit status 1 and their
-names if any is stale (a test does that). What is written here is never edited by hand.
+In: settings structs, kinds, problem codes, converters. Out: files under `docs/reference/`; with `--check`, exit status 1 and
+their names if any is stale (a test does that). What is written here is never edited by hand.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from mainstay.api.kinds import KINDS
 from mainstay.api.publish import problems_page, reference_page, schema_document
 from mainstay.settings.document import write_reference
+from mainstay.sidecar.support import support_page
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
@@ -29,6 +30,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "kinds.md": lambda: reference_page(KINDS),
     "problems.md": problems_page,
     "mesh.schema.json": mesh_schema,
+    "bootstrap.md": support_page,
 }
 
 

@@ -6,7 +6,7 @@ under `lenient`, what Mainstay does not do is left out and listed, but what cann
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from mainstay.sidecar import plan
 from mainstay.sidecar.bootstrap import document
 from mainstay.sidecar.bootstrap.boot import Boot, XdsSource
 from mainstay.sidecar.convert import listener, values
-from mainstay.sidecar.convert.refuse import Refused, at, check, lenient
+from mainstay.sidecar.convert.refuse import Refused, at, check, known, lenient
 from mainstay.sidecar.convert.table import KINDS, Converted, convert_message
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -27,7 +27,30 @@ _STATIC = (
     ("listeners", "envoy.config.listener.v3.Listener"),
 )
 _GRPC = {2: "sotw", 3: "delta"}
-_NODE = {"id", "cluster", "metadata", "locality", "user_agent_name", "user_agent_version"}
+_NODE = known(
+    "envoy.config.core.v3.Node",
+    {"id", "cluster", "metadata", "locality", "user_agent_name", "user_agent_version"},
+)
+
+
+_API_CONFIG_SOURCE_FIELDS = known(
+    "envoy.config.core.v3.ApiConfigSource",
+    {"api_type", "transport_api_version", "grpc_services", "set_node_on_first_message_only"},
+)
+_GRPC_SERVICE_FIELDS = known(
+    "envoy.config.core.v3.GrpcService", {"envoy_grpc", "initial_metadata", "timeout"}
+)
+_GRPC_SERVICE_ENVOY_GRPC_FIELDS = known(
+    "envoy.config.core.v3.GrpcService.EnvoyGrpc", {"cluster_name", "authority"}
+)
+known("envoy.config.bootstrap.v3.Bootstrap.StaticResources", {field for field, _ in _STATIC})
+_ADMIN_FIELDS = known("envoy.config.bootstrap.v3.Admin", {"address"})
+_BOOTSTRAP_DYNAMIC_RESOURCES_FIELDS = known(
+    "envoy.config.bootstrap.v3.Bootstrap.DynamicResources", {"lds_config", "cds_config", "ads_config"}
+)
+_BOOTSTRAP_FIELDS = known(
+    "envoy.config.bootstrap.v3.Bootstrap", {"node", "static_resources", "dynamic_resources", "admin"}
+)
 
 
 def read_bootstrap(path: Path, version: str, *, leniently: bool = False) -> Boot:
@@ -63,7 +86,7 @@ class _Reader:
         if not found:
             return None
         (message,) = found
-        self._collect(lambda: check(message, {"node", "static_resources", "dynamic_resources", "admin"}))
+        self._collect(lambda: check(message, _BOOTSTRAP_FIELDS))
         static = tuple(self._static(message.static_resources))
         sources: list[XdsSource] = []
         if message.HasField("dynamic_resources"):
@@ -123,14 +146,14 @@ class _Reader:
 
     def _admin(self, message: Any) -> plan.Address:
         with at("admin"):
-            check(message, {"address"})
+            check(message, _ADMIN_FIELDS)
             with at("address"):
                 return values.bound_address(message.address)
 
     def _dynamic(self, message: Any) -> XdsSource:
         with at("dynamic_resources"):
             dynamic = message.dynamic_resources
-            check(dynamic, {"lds_config", "cds_config", "ads_config"})
+            check(dynamic, _BOOTSTRAP_DYNAMIC_RESOURCES_FIELDS)
             for field in ("lds_config", "cds_config"):
                 if (
                     dynamic.HasField(field)
@@ -145,15 +168,15 @@ class _Reader:
 
 def _ads(dynamic: Any) -> XdsSource:
     config = dynamic.ads_config
-    check(config, {"api_type", "transport_api_version", "grpc_services", "set_node_on_first_message_only"})
+    check(config, _API_CONFIG_SOURCE_FIELDS)
     if config.api_type not in _GRPC:
         raise Refused("api_type", "must be GRPC or DELTA_GRPC")
     if len(config.grpc_services) != 1:
         raise Refused("grpc_services", "must be one")
     with at("grpc_services[0]"):
         service = config.grpc_services[0]
-        check(service, {"envoy_grpc", "initial_metadata", "timeout"})
-        check(service.envoy_grpc, {"cluster_name", "authority"})
+        check(service, _GRPC_SERVICE_FIELDS)
+        check(service.envoy_grpc, _GRPC_SERVICE_ENVOY_GRPC_FIELDS)
         if not service.envoy_grpc.cluster_name:
             raise Refused("envoy_grpc.cluster_name", "is required")
     return XdsSource(
@@ -165,6 +188,6 @@ def _ads(dynamic: Any) -> XdsSource:
     )
 
 
-def _check_within(path: str, message: Any, known: set[str]) -> None:
+def _check_within(path: str, message: Any, fields: Collection[str]) -> None:
     with at(path):
-        check(message, known)
+        check(message, fields)

@@ -6,13 +6,14 @@ from typing import Any
 
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert.filters.table import open_config
-from mainstay.sidecar.convert.refuse import Refused, at, check, unsupported
+from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
 
 _FILE = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
 _STREAMS: dict[str, plan.StdoutSink | plan.StderrSink] = {
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": plan.StdoutSink(),
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": plan.StderrSink(),
 }
+TYPES = (_FILE, *_STREAMS)
 _DEVICES: dict[str, plan.StdoutSink | plan.StderrSink] = {
     "/dev/stdout": plan.StdoutSink(),
     "/dev/stderr": plan.StderrSink(),
@@ -29,6 +30,17 @@ MAX_DEPTH = 8
 """Nesting of JSON objects."""
 
 
+_ACCESS_LOG_FIELDS = known("envoy.config.accesslog.v3.AccessLog", {"name", "typed_config"})
+_SUBSTITUTION_FORMAT_STRING_FIELDS = known(
+    "envoy.config.core.v3.SubstitutionFormatString",
+    {"text_format", "text_format_source", "json_format", "omit_empty_values", "json_format_options"},
+)
+_FILE_ACCESS_LOG_FIELDS = known(
+    "envoy.extensions.access_loggers.file.v3.FileAccessLog", {"path", "log_format", "format", "json_format"}
+)
+_STDOUT_ACCESS_LOG_FIELDS = known("envoy.extensions.access_loggers.stream.v3.StdoutAccessLog", {"log_format"})
+
+
 def access_logs(messages: Any, field: str = "access_log") -> tuple[plan.AccessLog, ...]:
     found = []
     for index, message in enumerate(messages):
@@ -38,15 +50,15 @@ def access_logs(messages: Any, field: str = "access_log") -> tuple[plan.AccessLo
 
 
 def _access_log(message: Any) -> plan.AccessLog:
-    check(message, {"name", "typed_config"})
+    check(message, _ACCESS_LOG_FIELDS)
     kind, config = open_config(message.typed_config)
     with at("typed_config"):
         if kind in _STREAMS:
-            check(config, {"log_format"})
+            check(config, _STDOUT_ACCESS_LOG_FIELDS)
             return plan.AccessLog(_STREAMS[kind], _format(config))
         if kind != _FILE:
             raise Refused("", f"{kind} is not supported")
-        check(config, {"path", "log_format", "format", "json_format"})
+        check(config, _FILE_ACCESS_LOG_FIELDS)
         if not config.path:
             raise Refused("path", "is required")
         return plan.AccessLog(_DEVICES.get(config.path, plan.FileSink(config.path)), _format(config))
@@ -71,7 +83,7 @@ def _format(config: Any) -> plan.TextFormat | plan.JsonFormat:
 def _substitution(message: Any) -> plan.TextFormat | plan.JsonFormat:
     check(
         message,
-        {"text_format", "text_format_source", "json_format", "omit_empty_values", "json_format_options"},
+        _SUBSTITUTION_FORMAT_STRING_FIELDS,
     )
     match message.WhichOneof("format"):
         case "text_format":

@@ -8,7 +8,7 @@ from mainstay.sidecar import plan
 from mainstay.sidecar.convert import tls, values
 from mainstay.sidecar.convert.endpoints import ISTIO, localities
 from mainstay.sidecar.convert.filters.table import open_config
-from mainstay.sidecar.convert.refuse import Refused, at, check, unsupported
+from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _KNOWN = {
@@ -49,8 +49,88 @@ _TYPES = ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS", "ORIGINAL_DST")
 _POLICIES = ("ROUND_ROBIN", "LEAST_REQUEST", "RING_HASH", "RANDOM", "", "MAGLEV", "CLUSTER_PROVIDED")
 
 
+_CLUSTER_FIELDS = known("envoy.config.cluster.v3.Cluster", _KNOWN)
+_HEALTH_CHECK_FIELDS = known(
+    "envoy.config.core.v3.HealthCheck",
+    {
+        "timeout",
+        "interval",
+        "initial_jitter",
+        "interval_jitter",
+        "unhealthy_threshold",
+        "healthy_threshold",
+        "http_health_check",
+        "tcp_health_check",
+        "grpc_health_check",
+        "no_traffic_interval",
+        "reuse_connection",
+    },
+)
+_CLUSTER_COMMON_LB_CONFIG_FIELDS = known(
+    "envoy.config.cluster.v3.Cluster.CommonLbConfig",
+    {
+        "healthy_panic_threshold",
+        "locality_weighted_lb_config",
+        "update_merge_window",
+        "ignore_new_hosts_until_first_hc",
+    },
+)
+_HTTP_PROTOCOL_OPTIONS_FIELDS = known(
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+    {
+        "common_http_protocol_options",
+        "explicit_http_config",
+        "use_downstream_protocol_config",
+        "auto_config",
+        "upstream_http_protocol_options",
+    },
+)
+_CIRCUIT_BREAKERS_FIELDS = known("envoy.config.cluster.v3.CircuitBreakers", {"thresholds"})
+_OUTLIER_DETECTION_FIELDS = known(
+    "envoy.config.cluster.v3.OutlierDetection",
+    {
+        "consecutive_5xx",
+        "interval",
+        "base_ejection_time",
+        "max_ejection_time",
+        "max_ejection_percent",
+        "enforcing_consecutive_5xx",
+        "enforcing_success_rate",
+        "consecutive_gateway_failure",
+        "enforcing_consecutive_gateway_failure",
+        "split_external_local_origin_errors",
+        "consecutive_local_origin_failure",
+        "enforcing_consecutive_local_origin_failure",
+        "enforcing_local_origin_success_rate",
+        "enforcing_failure_percentage",
+    },
+)
+_BIND_CONFIG_FIELDS = known("envoy.config.core.v3.BindConfig", {"source_address", "extra_source_addresses"})
+_CLUSTER_EDS_CLUSTER_CONFIG_FIELDS = known(
+    "envoy.config.cluster.v3.Cluster.EdsClusterConfig", {"eds_config", "service_name"}
+)
+_HTTP_PROTOCOL_OPTIONS_FIELDS_ = known(
+    "envoy.config.core.v3.HttpProtocolOptions",
+    {
+        "idle_timeout",
+        "max_connection_duration",
+        "max_stream_duration",
+        "max_requests_per_connection",
+        "max_headers_count",
+    },
+)
+_CLUSTER_LEAST_REQUEST_LB_CONFIG_FIELDS = known(
+    "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig", {"choice_count"}
+)
+_HEALTH_CHECK_HTTP_HEALTH_CHECK_FIELDS = known(
+    "envoy.config.core.v3.HealthCheck.HttpHealthCheck",
+    {"host", "path", "request_headers_to_add", "expected_statuses", "codec_client_type"},
+)
+_HEALTH_CHECK_TCP_HEALTH_CHECK_FIELDS = known("envoy.config.core.v3.HealthCheck.TcpHealthCheck", ())
+
+
 def cluster(message: Any, inline: tls.Inline) -> plan.Cluster:
-    check(message, _KNOWN)
+    check(message, _CLUSTER_FIELDS)
     if not message.name:
         raise Refused("name", "is required")
     matches = []
@@ -71,18 +151,13 @@ def cluster(message: Any, inline: tls.Inline) -> plan.Cluster:
     if message.HasField("upstream_bind_config"):
         with at("upstream_bind_config"):
             bind = message.upstream_bind_config
-            check(bind, {"source_address", "extra_source_addresses"})
+            check(bind, _BIND_CONFIG_FIELDS)
             source = plan.Socket(bind.source_address.address, bind.source_address.port_value)
     common = message.common_lb_config
     with at("common_lb_config"):
         check(
             common,
-            {
-                "healthy_panic_threshold",
-                "locality_weighted_lb_config",
-                "update_merge_window",
-                "ignore_new_hosts_until_first_hc",
-            },
+            _CLUSTER_COMMON_LB_CONFIG_FIELDS,
         )
     return plan.Cluster(
         name=message.name,
@@ -114,7 +189,7 @@ def _discovery(message: Any) -> plan.Discovery:
     name = _TYPES[message.type]
     if name == "EDS":
         with at("eds_cluster_config"):
-            check(message.eds_cluster_config, {"eds_config", "service_name"})
+            check(message.eds_cluster_config, _CLUSTER_EDS_CLUSTER_CONFIG_FIELDS)
             values.discovery_source(message.eds_cluster_config.eds_config, "eds_config")
         return plan.EdsDiscovery(message.eds_cluster_config.service_name or message.name)
     if name == "ORIGINAL_DST":
@@ -145,7 +220,7 @@ def _balancer(message: Any) -> plan.LoadBalancer:
             return plan.RoundRobin()
         case "LEAST_REQUEST":
             with at("least_request_lb_config"):
-                check(message.least_request_lb_config, {"choice_count"})
+                check(message.least_request_lb_config, _CLUSTER_LEAST_REQUEST_LB_CONFIG_FIELDS)
             choices = values.wrapped(message.least_request_lb_config, "choice_count", 2)
             return plan.LeastRequest(max(2, choices))
         case "RANDOM":
@@ -170,13 +245,7 @@ def _http(message: Any) -> plan.UpstreamHttp:
         _, found = open_config(options[HTTP_OPTIONS], "")
         check(
             found,
-            {
-                "common_http_protocol_options",
-                "explicit_http_config",
-                "use_downstream_protocol_config",
-                "auto_config",
-                "upstream_http_protocol_options",
-            },
+            _HTTP_PROTOCOL_OPTIONS_FIELDS,
         )
         protocol: Any = "http1"
         http2 = plan.Http2Options()
@@ -198,13 +267,7 @@ def _http(message: Any) -> plan.UpstreamHttp:
         with at("common_http_protocol_options"):
             check(
                 common,
-                {
-                    "idle_timeout",
-                    "max_connection_duration",
-                    "max_stream_duration",
-                    "max_requests_per_connection",
-                    "max_headers_count",
-                },
+                _HTTP_PROTOCOL_OPTIONS_FIELDS_,
             )
         return plan.UpstreamHttp(
             protocol=protocol,
@@ -233,7 +296,7 @@ def http2_options(message: Any) -> plan.Http2Options:
 def _breakers(message: Any) -> plan.CircuitBreakers:
     default, high = plan.Thresholds(), plan.Thresholds()
     with at("circuit_breakers"):
-        check(message.circuit_breakers, {"thresholds"})
+        check(message.circuit_breakers, _CIRCUIT_BREAKERS_FIELDS)
         for index, threshold in enumerate(message.circuit_breakers.thresholds):
             with at(f"thresholds[{index}]"):
                 if threshold.priority == 1:
@@ -247,8 +310,9 @@ _NO_LIMIT = 1 << 31
 """Istio writes 2^32-1 for "no limit"; whatever is beyond any machine counts as that."""
 
 
-def _threshold(message: Any) -> plan.Thresholds:
-    known = {
+_THRESHOLDS_FIELDS = known(
+    "envoy.config.cluster.v3.CircuitBreakers.Thresholds",
+    {
         "priority",
         "max_connections",
         "max_pending_requests",
@@ -256,8 +320,12 @@ def _threshold(message: Any) -> plan.Thresholds:
         "max_retries",
         "retry_budget",
         "track_remaining",
-    }
-    check(message, known)
+    },
+)
+
+
+def _threshold(message: Any) -> plan.Thresholds:
+    check(message, _THRESHOLDS_FIELDS)
 
     def of(field: str, default: int) -> int | None:
         value = values.wrapped(message, field, default)
@@ -284,22 +352,7 @@ def _outlier(message: Any) -> plan.OutlierDetection | None:
     with at("outlier_detection"):
         check(
             found,
-            {
-                "consecutive_5xx",
-                "interval",
-                "base_ejection_time",
-                "max_ejection_time",
-                "max_ejection_percent",
-                "enforcing_consecutive_5xx",
-                "enforcing_success_rate",
-                "consecutive_gateway_failure",
-                "enforcing_consecutive_gateway_failure",
-                "split_external_local_origin_errors",
-                "consecutive_local_origin_failure",
-                "enforcing_consecutive_local_origin_failure",
-                "enforcing_local_origin_success_rate",
-                "enforcing_failure_percentage",
-            },
+            _OUTLIER_DETECTION_FIELDS,
         )
         for field in (
             "enforcing_success_rate",
@@ -337,28 +390,14 @@ def health_check(message: Any) -> plan.HealthCheck:
     """`envoy.config.core.v3.HealthCheck`: HTTP, TCP connect and gRPC."""
     check(
         message,
-        {
-            "timeout",
-            "interval",
-            "initial_jitter",
-            "interval_jitter",
-            "unhealthy_threshold",
-            "healthy_threshold",
-            "http_health_check",
-            "tcp_health_check",
-            "grpc_health_check",
-            "no_traffic_interval",
-            "reuse_connection",
-        },
+        _HEALTH_CHECK_FIELDS,
     )
     kind: plan.HealthCheckKind
     match message.WhichOneof("health_checker"):
         case "http_health_check":
             http = message.http_health_check
             with at("http_health_check"):
-                check(
-                    http, {"host", "path", "request_headers_to_add", "expected_statuses", "codec_client_type"}
-                )
+                check(http, _HEALTH_CHECK_HTTP_HEALTH_CHECK_FIELDS)
             headers = tuple(
                 (each.header.key.lower(), each.header.value) for each in http.request_headers_to_add
             )
@@ -366,7 +405,7 @@ def health_check(message: Any) -> plan.HealthCheck:
             kind = plan.HttpHealthCheck(http.host, http.path, headers, statuses, http.codec_client_type == 1)
         case "tcp_health_check":
             with at("tcp_health_check"):
-                check(message.tcp_health_check, ())
+                check(message.tcp_health_check, _HEALTH_CHECK_TCP_HEALTH_CHECK_FIELDS)
             kind = plan.TcpHealthCheck()
         case "grpc_health_check":
             kind = plan.GrpcHealthCheck(

@@ -6,7 +6,7 @@ from typing import Any
 
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert import values
-from mainstay.sidecar.convert.refuse import Refused, at, check, unsupported
+from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
 
 SOCKET_MATCH = "envoy.transport_socket_match"
 ISTIO = "istio"
@@ -17,12 +17,29 @@ _HEALTH: tuple[plan.Health, ...] = ("healthy", "healthy", "unhealthy", "draining
 MAX_PRIORITY = 128
 
 
+_CLUSTER_LOAD_ASSIGNMENT_FIELDS = known(
+    "envoy.config.endpoint.v3.ClusterLoadAssignment", {"cluster_name", "endpoints", "policy"}
+)
+_LOCALITY_LB_ENDPOINTS_FIELDS = known(
+    "envoy.config.endpoint.v3.LocalityLbEndpoints",
+    {"locality", "lb_endpoints", "load_balancing_weight", "priority", "metadata", "proximity"},
+)
+_LB_ENDPOINT_FIELDS = known(
+    "envoy.config.endpoint.v3.LbEndpoint", {"endpoint", "health_status", "metadata", "load_balancing_weight"}
+)
+_ENDPOINT_FIELDS = known("envoy.config.endpoint.v3.Endpoint", {"address", "hostname", "health_check_config"})
+_CLUSTER_LOAD_ASSIGNMENT_POLICY_FIELDS = known(
+    "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy",
+    {"drop_overloads", "overprovisioning_factor", "weighted_priority_health"},
+)
+
+
 def endpoints(message: Any) -> plan.Endpoints:
-    check(message, {"cluster_name", "endpoints", "policy"})
+    check(message, _CLUSTER_LOAD_ASSIGNMENT_FIELDS)
     overprovisioning, drop = 140, 0.0
     if message.HasField("policy"):
         with at("policy"):
-            check(message.policy, {"drop_overloads", "overprovisioning_factor", "weighted_priority_health"})
+            check(message.policy, _CLUSTER_LOAD_ASSIGNMENT_POLICY_FIELDS)
             overprovisioning = values.wrapped(message.policy, "overprovisioning_factor", overprovisioning)
             kept = 1.0
             for overload in message.policy.drop_overloads:
@@ -40,15 +57,8 @@ def localities(messages: Any) -> tuple[plan.LocalityEndpoints, ...]:
     return tuple(found)
 
 
-_LOCALITY_FIELDS = frozenset(
-    {"locality", "lb_endpoints", "load_balancing_weight", "priority", "metadata", "proximity"}
-)
-_MEMBER_FIELDS = frozenset({"endpoint", "health_status", "metadata", "load_balancing_weight"})
-_ENDPOINT_FIELDS = frozenset({"address", "hostname", "health_check_config"})
-
-
 def _locality(message: Any) -> plan.LocalityEndpoints:
-    check(message, _LOCALITY_FIELDS)
+    check(message, _LOCALITY_LB_ENDPOINTS_FIELDS)
     if message.priority > MAX_PRIORITY:
         raise Refused("priority", f"is above {MAX_PRIORITY}")
     where = plan.Locality(message.locality.region, message.locality.zone, message.locality.sub_zone)
@@ -64,7 +74,7 @@ def _locality(message: Any) -> plan.LocalityEndpoints:
 
 
 def _endpoint(message: Any) -> plan.Endpoint:
-    check(message, _MEMBER_FIELDS)
+    check(message, _LB_ENDPOINT_FIELDS)
     inner = message.endpoint
     try:
         check(inner, _ENDPOINT_FIELDS)

@@ -12,7 +12,7 @@ from mainstay.sidecar.convert import values
 from mainstay.sidecar.convert.access_log import access_logs
 from mainstay.sidecar.convert.cluster import http2_options
 from mainstay.sidecar.convert.filters.table import HTTP, ROUTER, open_config, type_of
-from mainstay.sidecar.convert.refuse import Refused, at, check, unsupported
+from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
 from mainstay.sidecar.convert.route import route_table
 
 TYPE = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -68,21 +68,50 @@ _PASS_THROUGH, _IF_ABSENT = 2, 1
 MAX_HEADER_KB = 8_192
 
 
+_MANAGER_FIELDS = known(
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", _KNOWN
+)
+_HTTP_PROTOCOL_OPTIONS_FIELDS = known(
+    "envoy.config.core.v3.HttpProtocolOptions",
+    {
+        "idle_timeout",
+        "max_connection_duration",
+        "max_headers_count",
+        "max_stream_duration",
+        "max_requests_per_connection",
+    },
+)
+_HTTP1_PROTOCOL_OPTIONS_FIELDS = known(
+    "envoy.config.core.v3.Http1ProtocolOptions",
+    {"allow_absolute_url", "accept_http_10", "enable_trailers", "use_balsa_parser"},
+)
+_TRACING_FIELDS = known(
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing",
+    {"random_sampling", "overall_sampling"},
+)
+_HTTP_FILTER_FIELDS = known(
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
+    {"name", "typed_config", "is_optional", "disabled"},
+)
+_UPGRADE_FIELDS = known(
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig",
+    {"upgrade_type", "enabled"},
+)
+_RDS_FIELDS = known(
+    "envoy.extensions.filters.network.http_connection_manager.v3.Rds", {"config_source", "route_config_name"}
+)
+_ROUTER_FIELDS = known("envoy.extensions.filters.http.router.v3.Router", {"dynamic_stats"})
+
+
 def http_manager(message: Any) -> plan.HttpConnectionManager:
-    check(message, _KNOWN)
+    check(message, _MANAGER_FIELDS)
     if message.codec_type >= len(_CODECS):
         raise Refused("codec_type", "HTTP/3 is not supported")
     common = message.common_http_protocol_options
     with at("common_http_protocol_options"):
         check(
             common,
-            {
-                "idle_timeout",
-                "max_connection_duration",
-                "max_headers_count",
-                "max_stream_duration",
-                "max_requests_per_connection",
-            },
+            _HTTP_PROTOCOL_OPTIONS_FIELDS,
         )
     most_kb = values.wrapped(message, "max_request_headers_kb", 60)
     if not 1 <= most_kb <= MAX_HEADER_KB:
@@ -137,7 +166,7 @@ def _routes(message: Any) -> plan.NamedRoutes | plan.InlineRoutes:
     match message.WhichOneof("route_specifier"):
         case "rds":
             with at("rds"):
-                check(message.rds, {"config_source", "route_config_name"})
+                check(message.rds, _RDS_FIELDS)
                 values.discovery_source(message.rds.config_source, "config_source")
                 if not message.rds.route_config_name:
                     raise Refused("route_config_name", "is required")
@@ -157,13 +186,13 @@ def _filters(messages: Any) -> tuple[plan.HttpFilter, ...]:
         with at(f"http_filters[{index}]"):
             if routed:
                 raise Refused("", "stands behind the router, which ends the chain")
-            check(message, {"name", "typed_config", "is_optional", "disabled"})
+            check(message, _HTTP_FILTER_FIELDS)
             kind = type_of(message.typed_config)
             if kind == ROUTER:
                 _, config = open_config(message.typed_config)
                 with at("typed_config"):
                     # Statistics by virtual cluster are not made, switched on or off.
-                    check(config, {"dynamic_stats"})
+                    check(config, _ROUTER_FIELDS)
                 routed = True
                 continue
             if kind not in HTTP:
@@ -182,7 +211,7 @@ def _http1(message: Any, most_headers: int) -> plan.Http1Options:
     options = message.http_protocol_options
     with at("http_protocol_options"):
         # Which parser Envoy uses is its own affair.
-        check(options, {"allow_absolute_url", "accept_http_10", "enable_trailers", "use_balsa_parser"})
+        check(options, _HTTP1_PROTOCOL_OPTIONS_FIELDS)
     return plan.Http1Options(
         options.accept_http_10,
         values.wrapped(options, "allow_absolute_url", True),
@@ -201,7 +230,7 @@ def _upgrades(messages: Any) -> tuple[str, ...]:
     found = []
     for index, message in enumerate(messages):
         with at(f"upgrade_configs[{index}]"):
-            check(message, {"upgrade_type", "enabled"})
+            check(message, _UPGRADE_FIELDS)
             name = message.upgrade_type.lower()
             if name in ("connect", "connect-udp"):
                 unsupported("upgrade_type", f"{message.upgrade_type} is not supported yet")
@@ -216,7 +245,7 @@ def _tracing(message: Any) -> float | None:
     if not message.HasField("tracing"):
         return None
     with at("tracing"):
-        check(message.tracing, {"random_sampling", "overall_sampling"})
+        check(message.tracing, _TRACING_FIELDS)
         share = 100.0
         for field in ("random_sampling", "overall_sampling"):
             if message.tracing.HasField(field):

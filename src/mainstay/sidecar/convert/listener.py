@@ -10,7 +10,7 @@ from mainstay.sidecar.convert.access_log import access_logs
 from mainstay.sidecar.convert.endpoints import MAINSTAY
 from mainstay.sidecar.convert.filters.table import NETWORK, open_config
 from mainstay.sidecar.convert.listener_filter import listener_filters
-from mainstay.sidecar.convert.refuse import Refused, at, check, unsupported
+from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
 
 _KNOWN = {
     "name",
@@ -61,8 +61,14 @@ _IDLE, _INTERVAL, _COUNT = (6, 4), (6, 5), (6, 6)
 """Level and name, in Linux' numbers: SO_KEEPALIVE; TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT."""
 
 
+_LISTENER_FIELDS = known("envoy.config.listener.v3.Listener", _KNOWN)
+_FILTER_CHAIN_FIELDS = known("envoy.config.listener.v3.FilterChain", _CHAIN | {"name"})
+_FILTER_CHAIN_MATCH_FIELDS = known("envoy.config.listener.v3.FilterChainMatch", _MATCH)
+_FILTER_FIELDS = known("envoy.config.listener.v3.Filter", {"name", "typed_config"})
+
+
 def listener(message: Any, inline: tls.Inline) -> plan.Listener:
-    check(message, _KNOWN)
+    check(message, _LISTENER_FIELDS)
     with at("address"):
         address = values.bound_address(message.address)
     chains = []
@@ -108,7 +114,7 @@ def name_by_address(address: plan.Address) -> str:
 
 
 def _chain(message: Any, inline: tls.Inline, index: int) -> plan.FilterChain:
-    check(message, _CHAIN | {"name"})
+    check(message, _FILTER_CHAIN_FIELDS)
     with at("filter_chain_match"):
         matches = _match(message.filter_chain_match)
     socket = None
@@ -121,7 +127,7 @@ def _chain(message: Any, inline: tls.Inline, index: int) -> plan.FilterChain:
 
 
 def _match(message: Any) -> plan.ChainMatch:
-    check(message, _MATCH)
+    check(message, _FILTER_CHAIN_MATCH_FIELDS)
     port = values.wrapped(message, "destination_port")
     if port is not None and not 1 <= port <= 65_535:
         raise Refused("destination_port", "must be from 1 to 65535")
@@ -156,7 +162,7 @@ def _filters(messages: Any) -> tuple[tuple[plan.NetworkFilter, ...], plan.HttpTe
         with at(f"filters[{index}]"):
             if terminal is not None:
                 raise Refused("", "stands behind the filter that ends the chain")
-            check(message, {"name", "typed_config"})
+            check(message, _FILTER_FIELDS)
             kind, config = open_config(message.typed_config)
             with at("typed_config"):
                 if kind == http_manager.TYPE:

@@ -7,14 +7,25 @@ from typing import Any
 
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert.filters.table import open_config
-from mainstay.sidecar.convert.refuse import Refused, at, check
+from mainstay.sidecar.convert.refuse import Refused, at, check, known
 
 _LISTENER = "envoy.extensions.filters.listener"
 Ports = tuple[tuple[int, int], ...]
 
 
+_ORIGINAL_DST_FIELDS = known("envoy.extensions.filters.listener.original_dst.v3.OriginalDst", ())
+_TLS_INSPECTOR_FIELDS = known(
+    "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+    {"initial_read_buffer_size", "max_client_hello_size"},
+)
+_HTTP_INSPECTOR_FIELDS = known("envoy.extensions.filters.listener.http_inspector.v3.HttpInspector", ())
+_LISTENER_FILTER_FIELDS = known(
+    "envoy.config.listener.v3.ListenerFilter", {"name", "typed_config", "filter_disabled"}
+)
+
+
 def _original_destination(message: Any, disabled: Ports) -> plan.ListenerFilter:
-    check(message, ())
+    check(message, _ORIGINAL_DST_FIELDS)
     if disabled:
         raise Refused("filter_disabled", "is not supported for the original destination")
     return plan.OriginalDestinationFilter()
@@ -22,12 +33,12 @@ def _original_destination(message: Any, disabled: Ports) -> plan.ListenerFilter:
 
 def _tls_inspector(message: Any, disabled: Ports) -> plan.ListenerFilter:
     # How much is read at first and at most concerns Envoy's buffers; ours holds any ClientHello there may be.
-    check(message, {"initial_read_buffer_size", "max_client_hello_size"})
+    check(message, _TLS_INSPECTOR_FIELDS)
     return plan.TlsInspector(disabled)
 
 
 def _http_inspector(message: Any, disabled: Ports) -> plan.ListenerFilter:
-    check(message, ())
+    check(message, _HTTP_INSPECTOR_FIELDS)
     return plan.HttpInspector(disabled)
 
 
@@ -42,7 +53,7 @@ def listener_filters(messages: Any) -> tuple[plan.ListenerFilter, ...]:
     found = []
     for index, message in enumerate(messages):
         with at(f"listener_filters[{index}]"):
-            check(message, {"name", "typed_config", "filter_disabled"})
+            check(message, _LISTENER_FILTER_FIELDS)
             disabled: Ports = ()
             if message.HasField("filter_disabled"):
                 with at("filter_disabled"):

@@ -5,7 +5,7 @@ In: messages. Out: `Refused`. Invariant: `path` is the field path inside the res
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -53,6 +53,21 @@ class at:  # noqa: N801 (reads as a preposition)
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, Refused):
             raise error.within(self._path) from None
+
+
+_known: dict[str, frozenset[str]] = {}
+
+
+def known(message: str, fields: Collection[str]) -> frozenset[str]:
+    """Declares which fields of a message are taken, by its full name; the support table is made of these declarations."""
+    found = frozenset(fields)
+    _known[message] = _known.get(message, frozenset()) | found
+    return found
+
+
+def known_fields() -> Mapping[str, frozenset[str]]:
+    """Message → fields that some converter takes."""
+    return _known
 
 
 def check(message: Any, known: Collection[str], reason: str = "is not supported") -> None:

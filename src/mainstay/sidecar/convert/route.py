@@ -7,7 +7,7 @@ from typing import Any
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert import values
 from mainstay.sidecar.convert.filters import override
-from mainstay.sidecar.convert.refuse import Refused, at, check, unsupported
+from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
 from mainstay.sidecar.convert.values import ROUTE_HEADERS
 
 DEFAULT_TIMEOUT_MS = 15_000
@@ -113,9 +113,49 @@ _RETRY = {
 _PREVIOUS_HOSTS = "envoy.retry_host_predicates.previous_hosts"
 
 
+_ROUTE_CONFIGURATION_FIELDS = known("envoy.config.route.v3.RouteConfiguration", _TABLE)
+_VIRTUAL_HOST_FIELDS = known("envoy.config.route.v3.VirtualHost", _HOST)
+_ROUTE_FIELDS = known("envoy.config.route.v3.Route", _ROUTE)
+_ROUTE_MATCH_FIELDS = known("envoy.config.route.v3.RouteMatch", _MATCH)
+_ROUTE_ACTION_FIELDS = known("envoy.config.route.v3.RouteAction", _ACTION)
+_WEIGHTED_CLUSTER_FIELDS = known(
+    "envoy.config.route.v3.WeightedCluster", {"clusters", "total_weight", "runtime_key_prefix"}
+)
+_REDIRECT_ACTION_FIELDS = known(
+    "envoy.config.route.v3.RedirectAction",
+    {
+        "https_redirect",
+        "scheme_redirect",
+        "host_redirect",
+        "port_redirect",
+        "path_redirect",
+        "prefix_rewrite",
+        "regex_rewrite",
+        "response_code",
+        "strip_query",
+    },
+)
+_DIRECT_RESPONSE_ACTION_FIELDS = known("envoy.config.route.v3.DirectResponseAction", {"status", "body"})
+_RETRY_POLICY_FIELDS = known("envoy.config.route.v3.RetryPolicy", _RETRY)
+_ROUTE_ACTION_MAX_STREAM_DURATION_FIELDS = known(
+    "envoy.config.route.v3.RouteAction.MaxStreamDuration", {"max_stream_duration", "grpc_timeout_header_max"}
+)
+_INTERNAL_REDIRECT_POLICY_FIELDS = known(
+    "envoy.config.route.v3.InternalRedirectPolicy", {"max_internal_redirects", "redirect_response_codes"}
+)
+_ROUTE_ACTION_REQUEST_MIRROR_POLICY_FIELDS = known(
+    "envoy.config.route.v3.RouteAction.RequestMirrorPolicy",
+    {"cluster", "runtime_fraction", "trace_sampled", "disable_shadow_host_suffix_append"},
+)
+_CLUSTER_WEIGHT_FIELDS = known(
+    "envoy.config.route.v3.WeightedCluster.ClusterWeight",
+    ROUTE_HEADERS | {"name", "weight", "host_rewrite_literal", "typed_per_filter_config", "metadata_match"},
+)
+
+
 def route_table(message: Any) -> plan.RouteTable:
     """A whole table. Duplicate domains are refused, as in Envoy."""
-    check(message, _TABLE)
+    check(message, _ROUTE_CONFIGURATION_FIELDS)
     most = values.wrapped(message, "max_direct_response_body_size_bytes", MAX_DIRECT_BODY)
     hosts = []
     seen: dict[str, str] = {}
@@ -138,7 +178,7 @@ def route_table(message: Any) -> plan.RouteTable:
 
 
 def virtual_host(message: Any, most: int) -> plan.VirtualHost:
-    check(message, _HOST)
+    check(message, _VIRTUAL_HOST_FIELDS)
     if not message.domains:
         raise Refused("domains", "needs at least one")
     if message.require_tls == 1:
@@ -164,7 +204,7 @@ def virtual_host(message: Any, most: int) -> plan.VirtualHost:
 
 
 def route(message: Any, most: int) -> plan.Route:
-    check(message, _ROUTE)
+    check(message, _ROUTE_FIELDS)
     with at("match"):
         matches = route_match(message.match)
     action: plan.RouteAction
@@ -188,7 +228,7 @@ def route(message: Any, most: int) -> plan.Route:
 
 
 def route_match(message: Any) -> plan.RouteMatch:
-    check(message, _MATCH)
+    check(message, _ROUTE_MATCH_FIELDS)
     path: plan.PathMatch
     match message.WhichOneof("path_specifier"):
         case "prefix":
@@ -230,7 +270,7 @@ def query_match(message: Any) -> plan.QueryMatch:
 
 
 def forward(message: Any) -> plan.ForwardAction:
-    check(message, _ACTION)
+    check(message, _ROUTE_ACTION_FIELDS)
     idle = values.milliseconds(message, "idle_timeout")
     duration, grpc_max = max_durations(message)
     retry = None
@@ -240,7 +280,7 @@ def forward(message: Any) -> plan.ForwardAction:
     redirect_policy = None
     if message.HasField("internal_redirect_policy"):
         with at("internal_redirect_policy"):
-            check(message.internal_redirect_policy, {"max_internal_redirects", "redirect_response_codes"})
+            check(message.internal_redirect_policy, _INTERNAL_REDIRECT_POLICY_FIELDS)
             policy = message.internal_redirect_policy
             statuses = tuple(policy.redirect_response_codes) or (302,)
             redirect_policy = plan.InternalRedirect(
@@ -276,7 +316,7 @@ def max_durations(message: Any) -> tuple[int | None, int | None]:
     if not message.HasField("max_stream_duration"):
         return None, grpc_max
     with at("max_stream_duration"):
-        check(message.max_stream_duration, {"max_stream_duration", "grpc_timeout_header_max"})
+        check(message.max_stream_duration, _ROUTE_ACTION_MAX_STREAM_DURATION_FIELDS)
         stream = values.limit(message.max_stream_duration, "max_stream_duration", None)
         header = values.milliseconds(message.max_stream_duration, "grpc_timeout_header_max")
         return stream, grpc_max if header is None else header
@@ -296,18 +336,11 @@ def upstreams(message: Any) -> plan.Upstreams:
 
 
 def weighted(message: Any) -> tuple[plan.WeightedCluster, ...]:
-    check(message, {"clusters", "total_weight", "runtime_key_prefix"})
+    check(message, _WEIGHTED_CLUSTER_FIELDS)
     entries = []
     for index, entry in enumerate(message.clusters):
         with at(f"clusters[{index}]"):
-            known = ROUTE_HEADERS | {
-                "name",
-                "weight",
-                "host_rewrite_literal",
-                "typed_per_filter_config",
-                "metadata_match",
-            }
-            check(entry, known)
+            check(entry, _CLUSTER_WEIGHT_FIELDS)
             check(entry.metadata_match, ())
             host = entry.host_rewrite_literal or None
             headers = values.route_headers(entry)
@@ -347,17 +380,7 @@ def host_rewrite(message: Any) -> plan.HostRewrite | None:
 def redirect(message: Any) -> plan.Redirect:
     check(
         message,
-        {
-            "https_redirect",
-            "scheme_redirect",
-            "host_redirect",
-            "port_redirect",
-            "path_redirect",
-            "prefix_rewrite",
-            "regex_rewrite",
-            "response_code",
-            "strip_query",
-        },
+        _REDIRECT_ACTION_FIELDS,
     )
     kind = message.WhichOneof("path_rewrite_specifier")
     rewrite = path_rewrite(message) if kind in ("prefix_rewrite", "regex_rewrite") else None
@@ -373,7 +396,7 @@ def redirect(message: Any) -> plan.Redirect:
 
 
 def direct_response(message: Any, most: int) -> plan.DirectResponse:
-    check(message, {"status", "body"})
+    check(message, _DIRECT_RESPONSE_ACTION_FIELDS)
     if not 200 <= message.status <= 599:
         raise Refused("status", "must be from 200 to 599")
     body = b""
@@ -396,9 +419,7 @@ def mirrors(messages: Any) -> tuple[plan.Mirror, ...]:
     found = []
     for index, message in enumerate(messages):
         with at(f"request_mirror_policies[{index}]"):
-            check(
-                message, {"cluster", "runtime_fraction", "trace_sampled", "disable_shadow_host_suffix_append"}
-            )
+            check(message, _ROUTE_ACTION_REQUEST_MIRROR_POLICY_FIELDS)
             share = (
                 values.runtime_fraction(message.runtime_fraction)
                 if message.HasField("runtime_fraction")
@@ -409,7 +430,7 @@ def mirrors(messages: Any) -> tuple[plan.Mirror, ...]:
 
 
 def retry_policy(message: Any) -> plan.RetryPolicy:
-    check(message, _RETRY)
+    check(message, _RETRY_POLICY_FIELDS)
     classes = tuple(name.strip() for name in message.retry_on.split(",") if name.strip())
     for name in classes:
         if name not in RETRY_CLASSES:

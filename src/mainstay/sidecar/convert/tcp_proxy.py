@@ -7,7 +7,7 @@ from typing import Any
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert import values
 from mainstay.sidecar.convert.access_log import access_logs
-from mainstay.sidecar.convert.refuse import Refused, at, check
+from mainstay.sidecar.convert.refuse import Refused, at, check, known
 
 TYPE = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _KNOWN = {
@@ -21,8 +21,14 @@ _KNOWN = {
 }
 
 
+_TCP_PROXY_FIELDS = known("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", _KNOWN)
+_WEIGHT_FIELDS = known(
+    "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight", {"name", "weight"}
+)
+
+
 def tcp_proxy(message: Any) -> plan.TcpProxy:
-    check(message, _KNOWN)
+    check(message, _TCP_PROXY_FIELDS)
     return plan.TcpProxy(
         message.stat_prefix,
         _targets(message),
@@ -42,7 +48,7 @@ def _targets(message: Any) -> tuple[plan.TcpTarget, ...]:
             with at("weighted_clusters"):
                 for index, entry in enumerate(message.weighted_clusters.clusters):
                     with at(f"clusters[{index}]"):
-                        check(entry, {"name", "weight"})
+                        check(entry, _WEIGHT_FIELDS)
                         targets.append(plan.TcpTarget(entry.name, entry.weight))
                 if sum(target.weight for target in targets) <= 0:
                     raise Refused("clusters", "the sum of weights must be at least 1")

@@ -11,7 +11,7 @@ from typing import Any
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert import values
 from mainstay.sidecar.convert.filters.table import open_config
-from mainstay.sidecar.convert.refuse import Refused, at, check, unsupported
+from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
 
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
 DOWNSTREAM = f"{_TLS}.DownstreamTlsContext"
@@ -32,6 +32,56 @@ _VERSIONS: dict[int, plan.TlsVersion] = {3: "1.2", 4: "1.3"}
 
 ReadFile = Callable[[str], bytes]
 """Reads a file that a resource names; raises OSError, or ValueError for one that cannot be taken."""
+
+
+_DOWNSTREAM_TLS_CONTEXT_FIELDS = known(
+    "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+    {"common_tls_context", "require_client_certificate", "require_sni", "session_timeout"},
+)
+_UPSTREAM_TLS_CONTEXT_FIELDS = known(
+    "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+    {
+        "common_tls_context",
+        "sni",
+        "auto_host_sni",
+        "auto_sni_san_validation",
+        "max_session_keys",
+        "allow_renegotiation",
+    },
+)
+_COMMON_TLS_CONTEXT_FIELDS = known("envoy.extensions.transport_sockets.tls.v3.CommonTlsContext", _COMMON)
+_TLS_CERTIFICATE_FIELDS = known(
+    "envoy.extensions.transport_sockets.tls.v3.TlsCertificate", {"certificate_chain", "private_key"}
+)
+_VALIDATION_FIELDS = known(
+    "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",
+    {
+        "trusted_ca",
+        "match_subject_alt_names",
+        "match_typed_subject_alt_names",
+        "custom_validator_config",
+    },
+)
+_COMBINED_VALIDATION_FIELDS = known(
+    "envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext",
+    {"default_validation_context", "validation_context_sds_secret_config"},
+)
+_DEFAULT_VALIDATION_FIELDS = known(
+    "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",
+    {"match_typed_subject_alt_names", "match_subject_alt_names"},
+)
+
+
+_TLS_PARAMETERS_FIELDS = known(
+    "envoy.extensions.transport_sockets.tls.v3.TlsParameters",
+    {
+        "tls_minimum_protocol_version",
+        "tls_maximum_protocol_version",
+        "ecdh_curves",
+        "signature_algorithms",
+        "cipher_suites",
+    },
+)
 
 
 def no_files(path: str) -> bytes:
@@ -60,7 +110,7 @@ def downstream(socket: Any, inline: Inline) -> plan.DownstreamTls | None:
         return None
     if kind != DOWNSTREAM:
         raise Refused("typed_config", f"{kind} is not supported")
-    check(context, {"common_tls_context", "require_client_certificate", "require_sni", "session_timeout"})
+    check(context, _DOWNSTREAM_TLS_CONTEXT_FIELDS)
     if values.wrapped(context, "require_sni", False):
         unsupported("require_sni")
     with at("common_tls_context"):
@@ -88,14 +138,7 @@ def upstream(socket: Any, inline: Inline) -> plan.UpstreamTls | None:
         raise Refused("typed_config", f"{kind} is not supported")
     check(
         context,
-        {
-            "common_tls_context",
-            "sni",
-            "auto_host_sni",
-            "auto_sni_san_validation",
-            "max_session_keys",
-            "allow_renegotiation",
-        },
+        _UPSTREAM_TLS_CONTEXT_FIELDS,
     )
     if context.allow_renegotiation:
         unsupported("allow_renegotiation")
@@ -126,7 +169,7 @@ def _open(socket: Any) -> tuple[str, Any]:
 
 
 def _certificates(common: Any, inline: Inline) -> tuple[str, ...]:
-    check(common, _COMMON)
+    check(common, _COMMON_TLS_CONTEXT_FIELDS)
     names = [config.name for config in common.tls_certificate_sds_secret_configs]
     for index, certificate in enumerate(common.tls_certificates):
         with at(f"tls_certificates[{index}]"):
@@ -147,10 +190,10 @@ def _validation(common: Any, inline: Inline) -> tuple[str | None, plan.Alternati
         case "combined_validation_context":
             with at("combined_validation_context"):
                 combined = common.combined_validation_context
-                check(combined, {"default_validation_context", "validation_context_sds_secret_config"})
+                check(combined, _COMBINED_VALIDATION_FIELDS)
                 with at("default_validation_context"):
                     default = combined.default_validation_context
-                    check(default, {"match_typed_subject_alt_names", "match_subject_alt_names"})
+                    check(default, _DEFAULT_VALIDATION_FIELDS)
                     return combined.validation_context_sds_secret_config.name, _names(default)
         case other:
             raise Refused(other, "is not supported")
@@ -171,15 +214,9 @@ def _names(context: Any) -> plan.AlternativeNames:
 
 def _versions(common: Any, default: plan.TlsVersion) -> tuple[plan.TlsVersion, plan.TlsVersion]:
     parameters = common.tls_params
-    known = {
-        "tls_minimum_protocol_version",
-        "tls_maximum_protocol_version",
-        "ecdh_curves",
-        "signature_algorithms",
-    }
     with at("tls_params"):
         # Cipher suites of TLS 1.2 are rustls' own, all of them forward secret.
-        check(parameters, known | {"cipher_suites"})
+        check(parameters, _TLS_PARAMETERS_FIELDS)
         for field in ("tls_minimum_protocol_version", "tls_maximum_protocol_version"):
             if getattr(parameters, field) in (1, 2):
                 raise Refused(field, "TLS 1.0 and 1.1 are not supported")
@@ -201,7 +238,7 @@ def secret(message: Any, read_file: ReadFile = no_files) -> plan.Secret:
 
 
 def certificate_material(message: Any, read_file: ReadFile) -> plan.CertificateMaterial:
-    check(message, {"certificate_chain", "private_key"})
+    check(message, _TLS_CERTIFICATE_FIELDS)
     chain = data_source(message.certificate_chain, "certificate_chain", read_file)
     key = data_source(message.private_key, "private_key", read_file)
     return plan.CertificateMaterial(plan.CertificateChain(chain, key))
@@ -210,12 +247,7 @@ def certificate_material(message: Any, read_file: ReadFile) -> plan.CertificateM
 def validation_material(message: Any, read_file: ReadFile) -> plan.ValidationMaterial:
     check(
         message,
-        {
-            "trusted_ca",
-            "match_subject_alt_names",
-            "match_typed_subject_alt_names",
-            "custom_validator_config",
-        },
+        _VALIDATION_FIELDS,
     )
     domains: list[plan.TrustDomainBundle] = []
     if message.HasField("custom_validator_config"):

@@ -7,10 +7,17 @@ import re
 from typing import Any
 
 from mainstay.sidecar import plan
-from mainstay.sidecar.convert.refuse import Refused, at, check, unsupported
+from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
 
 MAX_DURATION_MS = 1 << 40
 _DENOMINATORS = (100, 10_000, 1_000_000)
+
+
+_SOCKET_ADDRESS_FIELDS = known(
+    "envoy.config.core.v3.SocketAddress",
+    {"protocol", "address", "port_value", "ipv4_compat", "resolver_name"},
+)
+_PIPE_FIELDS = known("envoy.config.core.v3.Pipe", {"path", "mode"})
 
 
 def milliseconds(message: Any, field: str, default: int | None = None) -> int | None:
@@ -53,7 +60,6 @@ def runtime_fraction(message: Any) -> plan.Fraction:
 _IPV4 = re.compile(
     r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}", re.ASCII
 )
-_SOCKET_FIELDS = frozenset({"protocol", "address", "port_value", "ipv4_compat", "resolver_name"})
 
 
 def address(message: Any, path: str = "") -> plan.Address:
@@ -63,7 +69,7 @@ def address(message: Any, path: str = "") -> plan.Address:
         if kind == "socket_address":
             return _socket(message.socket_address)
         if kind == "pipe":
-            check(message.pipe, {"path", "mode"})
+            check(message.pipe, _PIPE_FIELDS)
             if not message.pipe.path or len(message.pipe.path) > 107:
                 raise Refused("path", "must have 1 to 107 bytes")
             return plan.Pipe(message.pipe.path)
@@ -76,7 +82,7 @@ def address(message: Any, path: str = "") -> plan.Address:
 
 
 def _socket(message: Any) -> plan.Address:
-    check(message, _SOCKET_FIELDS)
+    check(message, _SOCKET_ADDRESS_FIELDS)
     text, port = message.address, message.port_value
     if message.protocol != 0:
         raise Refused("protocol", "only TCP is supported")

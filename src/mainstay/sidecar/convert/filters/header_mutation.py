@@ -6,22 +6,33 @@ from typing import Any
 
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert import values
-from mainstay.sidecar.convert.refuse import Refused, at, check
+from mainstay.sidecar.convert.refuse import Refused, at, check, known
+
+_HEADER_MUTATION_FIELDS = known(
+    "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+    {"mutations", "most_specific_header_mutations_wins"},
+)
+_HEADER_MUTATION_PER_ROUTE_FIELDS = known(
+    "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute", {"mutations"}
+)
+_MUTATIONS_FIELDS = known(
+    "envoy.extensions.filters.http.header_mutation.v3.Mutations", {"request_mutations", "response_mutations"}
+)
 
 
 def http(message: Any) -> plan.HeaderMutationFilter:
-    check(message, {"mutations", "most_specific_header_mutations_wins"})
+    check(message, _HEADER_MUTATION_FIELDS)
     return plan.HeaderMutationFilter(_mutations(message.mutations))
 
 
 def http_override(message: Any) -> plan.HttpFilterConfig:
     """`HeaderMutationPerRoute`."""
-    check(message, {"mutations"})
+    check(message, _HEADER_MUTATION_PER_ROUTE_FIELDS)
     return plan.HeaderMutationFilter(_mutations(message.mutations))
 
 
 def _mutations(message: Any) -> plan.RouteHeaders:
-    check(message, {"request_mutations", "response_mutations"})
+    check(message, _MUTATIONS_FIELDS)
     request, request_remove = _side(message, "request_mutations")
     response, response_remove = _side(message, "response_mutations")
     return plan.RouteHeaders(request, response, request_remove, response_remove)

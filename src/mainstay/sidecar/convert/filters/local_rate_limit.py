@@ -6,7 +6,7 @@ from typing import Any
 
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert import values
-from mainstay.sidecar.convert.refuse import Refused, at, check
+from mainstay.sidecar.convert.refuse import Refused, at, check, known
 
 _KNOWN = {
     "stat_prefix",
@@ -21,8 +21,11 @@ MIN_FILL_MS = 50
 """Envoy refuses shorter intervals, and so do we."""
 
 
+_LOCAL_RATE_LIMIT_FIELDS = known("envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit", _KNOWN)
+
+
 def http(message: Any) -> plan.LocalRateLimitFilter:
-    check(message, _KNOWN)
+    check(message, _LOCAL_RATE_LIMIT_FIELDS)
     bucket = None
     if message.HasField("token_bucket"):
         with at("token_bucket"):

@@ -6,22 +6,34 @@ from typing import Any
 
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert import values
-from mainstay.sidecar.convert.refuse import Refused, at, check
+from mainstay.sidecar.convert.refuse import Refused, at, check, known
 
 MAX_DEPTH = 16
 """Nesting of and, or and not."""
 
 
+_R_B_A_C_FIELDS = known("envoy.config.rbac.v3.RBAC", {"action", "policies"})
+_R_B_A_C_FIELDS_ = known(
+    "envoy.extensions.filters.http.rbac.v3.RBAC",
+    {"rules", "shadow_rules", "rules_stat_prefix", "shadow_rules_stat_prefix", "track_per_rule_stats"},
+)
+_R_B_A_C_FIELDS__ = known(
+    "envoy.extensions.filters.network.rbac.v3.RBAC",
+    {"rules", "shadow_rules", "stat_prefix", "shadow_rules_stat_prefix", "enforcement_type"},
+)
+_POLICY_FIELDS = known("envoy.config.rbac.v3.Policy", {"permissions", "principals"})
+
+
 def rules(message: Any) -> plan.RbacRules:
     """Policies in the order of their names, as Envoy evaluates them."""
-    check(message, {"action", "policies"})
+    check(message, _R_B_A_C_FIELDS)
     if message.action == 2:
         raise Refused("action", "LOG is not supported; use ALLOW or DENY")
     policies = []
     for name in sorted(message.policies):
         with at(f"policies[{name!r}]"):
             policy = message.policies[name]
-            check(policy, {"permissions", "principals"})
+            check(policy, _POLICY_FIELDS)
             permissions = _each(policy.permissions, "permissions", permission)
             principals = _each(policy.principals, "principals", principal)
             policies.append(plan.RbacPolicy(name, permissions, principals))
@@ -117,7 +129,7 @@ def http(message: Any) -> plan.RbacFilter:
     """`envoy.extensions.filters.http.rbac.v3.RBAC`."""
     check(
         message,
-        {"rules", "shadow_rules", "rules_stat_prefix", "shadow_rules_stat_prefix", "track_per_rule_stats"},
+        _R_B_A_C_FIELDS_,
     )
     return plan.RbacFilter(_rules(message, "rules"), _rules(message, "shadow_rules"))
 
@@ -129,7 +141,7 @@ def http_override(message: Any) -> plan.HttpFilterConfig:
 
 def network(message: Any) -> plan.NetworkRbacFilter:
     """`envoy.extensions.filters.network.rbac.v3.RBAC`."""
-    check(message, {"rules", "shadow_rules", "stat_prefix", "shadow_rules_stat_prefix", "enforcement_type"})
+    check(message, _R_B_A_C_FIELDS__)
     return plan.NetworkRbacFilter(
         _rules(message, "rules"), _rules(message, "shadow_rules"), message.stat_prefix
     )
