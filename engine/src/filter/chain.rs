@@ -13,6 +13,8 @@ use crate::message::{HeaderBlock, RequestHead, ResponseHead};
 use crate::plan::{self, PlanError};
 use crate::telemetry::Facts;
 
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
 /// The filters of a connection manager, as a snapshot holds them.
 pub struct Chain {
     id: u64,
@@ -33,7 +35,6 @@ impl Chain {
         scope: &str,
         registry: &Registry,
     ) -> Result<Arc<Self>, PlanError> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut filters: Vec<Member> = Vec::with_capacity(plans.len());
         for (index, plan) in plans.iter().enumerate() {
             let path = format!("filters[{index}]");
@@ -47,6 +48,15 @@ impl Chain {
             filters.push(Member { name, disabled: plan.disabled, wants, factory });
         }
         Ok(Arc::new(Self { id: NEXT.fetch_add(1, Relaxed), filters: filters.into() }))
+    }
+
+    /// Filters that no plan names, for tests of the contract and of those who run chains.
+    #[cfg(test)]
+    pub(crate) fn of(filters: Vec<(&str, Wants, Arc<dyn HttpFilterFactory>)>) -> Arc<Self> {
+        let member =
+            |(name, wants, factory)| Member { name: Arc::from(name), disabled: false, wants, factory };
+        let id = u64::MAX - NEXT.fetch_add(1, Relaxed);
+        Arc::new(Self { id, filters: filters.into_iter().map(member).collect() })
     }
 
     pub fn len(&self) -> usize {
@@ -357,6 +367,11 @@ impl Instances {
         let key = Arc::as_ptr(factory).cast::<()>() as usize;
         let make = || (Arc::clone(factory), Arc::clone(factory).instance());
         Rc::clone(&self.by_factory.entry(key).or_insert_with(make).1)
+    }
+
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        self.by_chain.len() + self.by_factory.len()
     }
 
     /// Forgets what no snapshot holds any more; amortised by waiting until twice as many chains are known.
