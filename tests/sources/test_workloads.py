@@ -96,8 +96,28 @@ def test_restart_keeps_what_was_there_and_waits_for_who_was_connected() -> None:
     assert set(after.records()) == {KEY}
     late = Machine(GRACE)
     late.restore(list(before.records().values()), 5_000)
+    late.take_changed()
     late.pass_time(5_000 + GRACE)
     assert not late.waits_for_known()
+    assert KEY in late.take_changed()  # so that what waited is looked at again
+
+
+def test_outage_longer_than_the_grace_takes_nobody_out_of_rotation() -> None:
+    """A sidecar that backs off comes back within half a minute."""
+    before = Machine(GRACE)
+    before.open_stream("a", claim(), 0)
+    before.report("a", Health.HEALTHY, 1)
+    after = Machine(GRACE)
+    after.restore(list(before.records().values()), 1_000_000)
+    after.pass_time(1_030_000)
+    assert after.records()[KEY].registration.health is Health.HEALTHY
+    after.open_stream("b", claim(), 1_030_000)
+    after.pass_time(2_000_000)
+    assert after.records()[KEY].connected
+    gone = Machine(GRACE)
+    gone.restore(list(before.records().values()), 1_000_000)
+    gone.pass_time(1_040_000)
+    assert gone.records() == {}
 
 
 Event = tuple[str, int, int]

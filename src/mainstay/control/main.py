@@ -110,13 +110,18 @@ async def serve(settings: ServeSettings) -> int:
     ports = {"api": port_of(api_socket), "metrics": port_of(metrics_socket)}
     engine = make_engine()
     if engine is not None:
-        ports["xds"] = await secure.serve(loop, engine, xds, GRPC_OPTIONS)
+        ports["xds"] = await secure.serve(loop, engine, xds, GRPC_OPTIONS, streams.leave)
     if settings.insecure_xds:
         server = grpc.aio.server(options=GRPC_OPTIONS)
         server.add_generic_rpc_handlers((xds.handler(_identify_plaintext),))
         ports["plaintext"] = _bind_grpc(server, settings.xds.plaintext_port)
         await server.start()
-        loop.spawn("plaintext xds", server.wait_for_termination(), drain=lambda: server.stop(1))
+
+        async def stop_plaintext() -> None:
+            streams.leave()
+            await server.stop(1)
+
+        loop.spawn("plaintext xds", server.wait_for_termination(), drain=stop_plaintext)
         log.warning("xDS without TLS or identity", address=f"{LOOPBACK}:{ports['plaintext']}")
     loop.spawn("metrics pages", pages.run(), drain=pages.stop)
     loop.spawn("rest", rest.run(), drain=rest.stop)

@@ -56,9 +56,14 @@ class Secure:
         return judge_node(identity, namespace, account, self._settings.trust_domain)
 
     async def serve(
-        self, loop: Loop, engine: FrontEngine, xds: XdsServer, options: Sequence[tuple[str, int]]
+        self,
+        loop: Loop,
+        engine: FrontEngine,
+        xds: XdsServer,
+        options: Sequence[tuple[str, int]],
+        leave: Callable[[], None],
     ) -> int:
-        """Opens the TLS port, spawns what serves it, and returns its number."""
+        """Opens the TLS port, spawns what serves it, and returns its number. `leave()` is called before streams are ended."""
         front = Front(
             engine,
             self.signer,
@@ -75,11 +80,16 @@ class Secure:
         )
         server.add_insecure_port(f"unix:{front.socket}")
         await server.start()
+
+        async def stop() -> None:
+            leave()
+            await front.stop()
+
         loop.spawn(
             "grpc behind the front", server.wait_for_termination(), drain=lambda: server.stop(STOP_GRPC_S)
         )
         port = await asyncio.to_thread(front.start)
-        loop.spawn("front", front.run(), drain=front.stop)
+        loop.spawn("front", front.run(), drain=stop)
         return port
 
 

@@ -73,6 +73,11 @@ class Streams:
         self._judge = judge
         self._audit = audit
         self._is_synced = is_synced
+        self._is_leaving = False
+
+    def leave(self) -> None:
+        """The control plane stops: streams that end from now on are ended by us, and say nothing of their workloads."""
+        self._is_leaving = True
 
     def opened(self, stream: Stream) -> None:
         """A stream has told its node."""
@@ -122,7 +127,8 @@ class Streams:
     def closed(self, stream: Stream) -> None:
         """An opened stream has ended."""
         name = _name_of(stream)
-        self._registrations.close_stream(name)
+        if not self._is_leaving:
+            self._registrations.close_stream(name)
         self._proxies.close(name)
         log.info("proxy disconnected", node=stream.node.id)
 

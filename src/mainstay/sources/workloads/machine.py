@@ -22,6 +22,10 @@ from mainstay.model.workload import Registration
 REPORT_LIFE_MS = 24 * 3_600_000
 """A leaf's default life: nobody can be connected under an older one."""
 
+RECONNECT_MS = 40_000
+"""A sidecar that lost its control plane tries again within 30 s (its longest back-off). So long an entry stays after a restart
+as it was: an outage of ours must not take endpoints out of rotation that serve well."""
+
 MAX_REGISTRATIONS = 100_000
 """Workloads known at once; more are refused (their sidecars get configuration, but register nothing)."""
 
@@ -41,8 +45,8 @@ class _Known(msgspec.Struct):
     connected: bool
     until: int | None = None
     """When it is forgotten (ms of the machine's clock), unless a stream comes."""
-    awaited: bool = False
-    """It was connected before a restart, and has not come back yet."""
+    awaited: int | None = None
+    """It was connected before a restart and has not come back; until when nothing is pushed for its sake."""
 
 
 class Machine:
@@ -55,12 +59,15 @@ class Machine:
         self._changed: dict[WorkloadKey, None] = {}
 
     def restore(self, records: list[Record], now: int) -> None:
-        """Takes up what was persisted: entries stay as they were for the grace."""
+        """Takes up what was persisted. Entries of connected sidecars stay as they were until those have had time to come back;
+        pushes wait for them no longer than the grace."""
         for record in records:
             key = record.registration.key
             known = _Known(record.registration, "", record.since, connected=False)
-            known.until = now + self._grace_ms if record.connected else self._end_of(known)
-            known.awaited = record.connected
+            known.until = self._end_of(known)
+            if record.connected:
+                known.until = now + max(self._grace_ms, RECONNECT_MS)
+                known.awaited = now + self._grace_ms
             self._known[key] = known
             self._changed[key] = None
 
@@ -115,14 +122,18 @@ class Machine:
             if known.until is not None and known.until <= now:
                 del self._known[key]
                 self._changed[key] = None
+            elif known.awaited is not None and known.awaited <= now:
+                known.awaited = None
+                self._changed[key] = None  # nothing of it changed, but what waited for it may go on
 
     def next_deadline(self) -> int | None:
-        return min((known.until for known in self._known.values() if known.until is not None), default=None)
+        times = (at for known in self._known.values() for at in (known.until, known.awaited))
+        return min((at for at in times if at is not None), default=None)
 
     def waits_for_known(self) -> bool:
         """Whether a workload that was connected before a restart is neither back nor given up: before, nothing is
         pushed, since a view without it would take its endpoints from everybody."""
-        return any(known.awaited for known in self._known.values())
+        return any(known.awaited is not None for known in self._known.values())
 
     def take_changed(self) -> dict[WorkloadKey, Record | None]:
         """What differs from the last call; None: gone."""
