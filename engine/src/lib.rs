@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod bytes;
 pub mod codec;
+pub mod engine;
 pub mod filter;
 pub mod matching;
 pub mod message;

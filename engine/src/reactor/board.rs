@@ -1,7 +1,7 @@
 //! What a worker has besides its exchanges: connections, timers, the lists of a turn. Through it `stream` reaches them.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::connection::{Connection, Dialing, Direct, Phase, Transport};
 use super::driver::{Driver, Wanted};
@@ -53,6 +53,8 @@ pub struct Board<D: Driver> {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) recorder: Recorder,
     pub(super) shared: Arc<Shared>,
+    /// Live connections here, and those that the acceptor has sent.
+    pub(super) load: Arc<AtomicUsize>,
     /// Cipher text on its way to the socket.
     pub(super) scratch: Vec<u8>,
 }
@@ -63,6 +65,7 @@ impl<D: Driver> Board<D> {
         snapshot: Arc<Snapshot>,
         recorder: Recorder,
         shared: Arc<Shared>,
+        load: Arc<AtomicUsize>,
         seed: u64,
     ) -> Self {
         let (now, wall) = (driver.now(), driver.wall());
@@ -77,10 +80,12 @@ impl<D: Driver> Board<D> {
             now,
             wall,
             wall_at: now,
-            random: seed,
+            // A xorshift never leaves zero.
+            random: seed | 1,
             snapshot,
             recorder,
             shared,
+            load,
             scratch: Vec::new(),
         }
     }
@@ -129,11 +134,13 @@ impl<D: Driver> Board<D> {
         self.wheel.arm(&mut connection.timer, Alarm::Connection(key), None);
         connection.outbox.clear(&mut self.pool);
         self.shared.live.fetch_sub(1, Ordering::Relaxed);
+        self.load.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Puts a connection into a slot under the key that it has been watched with.
     pub(super) fn insert(&mut self, connection: Connection<D::Socket>) -> Key {
         self.shared.live.fetch_add(1, Ordering::Relaxed);
+        self.load.fetch_add(1, Ordering::Relaxed);
         self.connections.insert(connection)
     }
 

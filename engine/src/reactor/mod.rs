@@ -4,6 +4,7 @@
 //! is handled, its effects on other connections included, before the next is asked for, and each connection that got
 //! something to write is written to once, at the end of the turn. Nothing here knows how HTTP looks.
 
+mod acceptor;
 mod board;
 mod connection;
 mod destinations;
@@ -12,6 +13,8 @@ mod doors;
 mod drain;
 mod driver;
 mod epoll;
+mod errands;
+mod events;
 mod intake;
 mod letter;
 mod mailbox;
@@ -22,13 +25,16 @@ pub mod sys;
 mod wheel;
 mod worker;
 
+pub use acceptor::{Acceptor, Seat};
 pub use board::Board;
 pub use doors::{Admitted, Door, Doors};
 pub use drain::{DrainOrder, Scope};
 pub use driver::{Driver, Incoming, Readiness, Wanted};
 pub use epoll::{Epoch, Epoll};
+pub use errands::{Busy, Errands};
+pub use events::Events;
 pub use letter::{Inbox, Letter, Task};
-pub use mailbox::Mailbox;
-pub use shared::{Events, Pressure, Shared};
+pub use mailbox::{Mailbox, Wake};
+pub use shared::{Pressure, Shared};
 pub use wheel::Wheel;
 pub use worker::Worker;

@@ -1,75 +1,11 @@
 //! What the threads of one engine share: a few counts, pressure, and the queue of events to Python.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::events::Events;
 use crate::plan::Event;
-
-/// Events that may wait for Python; notices beyond are joined or dropped and counted.
-pub const EVENT_CAPACITY: usize = 1_024;
-/// Events of one `wait`.
-pub const EVENT_BATCH: usize = 256;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Events on their way to Python.
-#[derive(Debug, Default)]
-pub struct Events {
-    queue: Mutex<VecDeque<Event>>,
-    arrived: Condvar,
-    dropped: AtomicU64,
-}
-
-impl Events {
-    /// Never blocks. What Python asked for (answers, timers, ends) is bounded by what it asked and always kept; of the
-    /// health of an endpoint only the newest counts; other notices are dropped when the queue is full.
-    pub fn push(&self, event: Event) {
-        let mut queue = lock(&self.queue);
-        if queue.len() >= EVENT_CAPACITY {
-            match &event {
-                Event::EndpointHealth { cluster, address, .. } => {
-                    queue.retain(|known| {
-                        !matches!(known, Event::EndpointHealth { cluster: c, address: a, .. } if c == cluster && a == address)
-                    });
-                }
-                Event::Trouble { .. } | Event::Asked { .. } | Event::Signal { .. } => {
-                    self.dropped.fetch_add(1, Ordering::Relaxed);
-                    return;
-                }
-                _ => {}
-            }
-        }
-        queue.push_back(event);
-        self.arrived.notify_one();
-    }
-
-    /// Room for a question to Python; a full queue answers by the question's failure mode.
-    pub fn has_room(&self) -> bool {
-        lock(&self.queue).len() < EVENT_CAPACITY
-    }
-
-    /// What has happened, at most a batch; empty when the time is up.
-    pub fn wait(&self, timeout: Duration) -> Vec<Event> {
-        let until = Instant::now().checked_add(timeout);
-        let mut queue = lock(&self.queue);
-        while queue.is_empty() {
-            let left = match until {
-                Some(until) => until.saturating_duration_since(Instant::now()),
-                None => Duration::from_secs(3_600),
-            };
-            if left.is_zero() {
-                return Vec::new();
-            }
-            queue = self.arrived.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        let count = queue.len().min(EVENT_BATCH);
-        queue.drain(..count).collect()
-    }
-}
 
 /// How close the process is to a limit, 0 to 1,000. Written by whoever measures, read at stream start.
 #[derive(Debug, Default)]
@@ -123,9 +59,9 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(max_connections: usize) -> Arc<Self> {
+    pub fn new(events: Events, max_connections: usize) -> Arc<Self> {
         Arc::new(Self {
-            events: Events::default(),
+            events,
             live: AtomicUsize::new(0),
             max_connections,
             pressure: Pressure::default(),
@@ -154,34 +90,14 @@ impl Shared {
 
     /// The count of a listener's live connections.
     pub fn listener(&self, name: &Arc<str>) -> Arc<AtomicU32> {
-        Arc::clone(lock(&self.listeners).entry(Arc::clone(name)).or_default())
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(listeners.entry(Arc::clone(name)).or_default())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_full_queue_drops_notices_and_keeps_answers() {
-        let events = Events::default();
-        for token in 0..EVENT_CAPACITY as u64 {
-            events.push(Event::Timer { token });
-        }
-        assert!(!events.has_room());
-        events.push(Event::Trouble { what: String::new() });
-        events.push(Event::Stopped {});
-        let mut seen = Vec::new();
-        loop {
-            let batch = events.wait(Duration::ZERO);
-            if batch.is_empty() {
-                break;
-            }
-            assert!(batch.len() <= EVENT_BATCH);
-            seen.extend(batch);
-        }
-        assert_eq!((seen.len(), seen.last()), (EVENT_CAPACITY + 1, Some(&Event::Stopped {})));
-    }
 
     #[test]
     fn pressure_falls_with_hysteresis() {

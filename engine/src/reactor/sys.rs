@@ -390,11 +390,20 @@ pub fn read_pipe(end: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     retry(|| check_size(unsafe { libc::read(end.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) }))
 }
 
-/// Waits until the descriptor has something to read, or the time is up.
-pub fn wait_readable(descriptor: BorrowedFd<'_>, milliseconds: i32) -> bool {
-    let mut entry = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one live entry.
-    unsafe { libc::poll(&raw mut entry, 1, milliseconds) > 0 }
+/// Into a pipe; one that is full holds a wake-up already.
+pub fn write_pipe(end: BorrowedFd<'_>, bytes: &[u8]) {
+    // SAFETY: the kernel reads within the slice.
+    let _ = retry(|| check_size(unsafe { libc::write(end.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) }));
+}
+
+/// Waits until one of the descriptors has something to read, or the time is up.
+pub fn wait_readable(descriptors: &[BorrowedFd<'_>], milliseconds: i32) {
+    let mut entries: Vec<libc::pollfd> = descriptors
+        .iter()
+        .map(|descriptor| libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 })
+        .collect();
+    // SAFETY: the entries are as many as is said.
+    unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, milliseconds) };
 }
 
 #[cfg(test)]
@@ -413,7 +422,7 @@ mod tests {
             listen(socket.as_fd(), 8).unwrap();
             let local = local_address(socket.as_fd()).unwrap();
             let client = std::net::TcpStream::connect(local).unwrap();
-            assert!(wait_readable(socket.as_fd(), 5_000));
+            wait_readable(&[socket.as_fd()], 5_000);
             let (accepted, peer) = accept(socket.as_fd()).unwrap();
             assert_eq!(peer, client.local_addr().ok());
             assert_eq!(local_address(accepted.as_fd()), Some(local));

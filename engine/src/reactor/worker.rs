@@ -143,7 +143,11 @@ impl<D: Driver> Worker<D> {
 
     fn read_letter(&mut self, letter: Letter<D>) {
         match letter {
-            Letter::Admitted(admitted) => self.take_in(admitted),
+            Letter::Admitted(admitted) => {
+                // Counted by the acceptor until now, by its slot from here on.
+                self.board.load.fetch_sub(1, Ordering::Relaxed);
+                self.take_in(admitted);
+            }
             Letter::Listen(door) => {
                 let name = Arc::clone(&door.listener);
                 if let Err(error) = self.doors.open(&mut self.board.driver, &self.board.shared, door) {
@@ -154,7 +158,9 @@ impl<D: Driver> Worker<D> {
             }
             Letter::Unlisten(name) => self.doors.close(&mut self.board.driver, &name),
             Letter::Drain(order) => self.begin_drain(order),
-            Letter::Task(task) => task(&mut self.streams, &mut self.board),
+            Letter::Task(task) => {
+                self.caught(|worker| task(&mut worker.streams, &mut worker.board));
+            }
             Letter::Stop => {}
         }
     }

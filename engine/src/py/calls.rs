@@ -1,0 +1,124 @@
+//! The one class of the border, a call a line of `mainstay.engine`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::EngineError;
+use crate::engine::{self, DrainScope};
+use crate::tls::Key;
+
+/// One data plane inside this process.
+#[pyclass(frozen, module = "mainstay._engine")]
+pub struct Engine(Arc<engine::Engine>);
+
+fn refuse(what: impl Into<String>) -> PyErr {
+    EngineError::new_err(what.into())
+}
+
+/// Works without the GIL; a panic becomes an `EngineError`.
+fn released<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+    py.detach(|| catch_unwind(AssertUnwindSafe(work)))
+        .map_err(|_| refuse("the engine panicked in this call; its message is on stderr"))
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> PyResult<T> {
+    rmp_serde::from_slice(bytes).map_err(|error| refuse(format!("{what}: {error}")))
+}
+
+fn encode<'py>(py: Python<'py>, value: &impl Serialize) -> PyResult<Bound<'py, PyBytes>> {
+    let bytes = rmp_serde::to_vec_named(value).map_err(|error| refuse(error.to_string()))?;
+    Ok(PyBytes::new(py, &bytes))
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    fn new(py: Python<'_>, settings: &[u8]) -> PyResult<Self> {
+        let settings = decode(settings, "settings")?;
+        let started = released(py, || engine::Engine::start(settings))?;
+        started.map(Self).map_err(|error| refuse(error.0))
+    }
+
+    fn apply<'py>(&self, py: Python<'py>, delta: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        // Decoded without the GIL too: a delta may hold thousands of resources.
+        let report = released(py, || {
+            rmp_serde::from_slice(delta).map(|delta| self.0.apply(delta)).map_err(|error| error.to_string())
+        })?;
+        encode(py, &report.map_err(|error| refuse(format!("delta: {error}")))?)
+    }
+
+    fn wait<'py>(&self, py: Python<'py>, timeout_milliseconds: u64) -> PyResult<Bound<'py, PyBytes>> {
+        let timeout = Duration::from_millis(timeout_milliseconds);
+        let events = released(py, || self.0.wait(timeout))?;
+        encode(py, &events)
+    }
+
+    fn set_timer(&self, delay_milliseconds: u64, token: u64) {
+        self.0.set_timer(Duration::from_millis(delay_milliseconds), token);
+    }
+
+    fn set_ready(&self, ready: bool) {
+        self.0.set_ready(ready);
+    }
+
+    fn drain(&self, scope: &str, min_milliseconds: u64, max_milliseconds: u64) -> PyResult<u64> {
+        let scope = match scope {
+            "inbound" => DrainScope::Inbound,
+            "process" => DrainScope::Process,
+            other => return Err(refuse(format!("drain scope \"{other}\" is neither inbound nor process"))),
+        };
+        let (min, max) = (Duration::from_millis(min_milliseconds), Duration::from_millis(max_milliseconds));
+        Ok(self.0.drain(scope, min, max))
+    }
+
+    fn held<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let held = released(py, || self.0.held())?;
+        encode(py, &held)
+    }
+
+    fn listeners(&self) -> Vec<(String, String)> {
+        self.0.listeners()
+    }
+
+    fn signal_descriptor(&self) -> i32 {
+        self.0.signal_descriptor()
+    }
+
+    fn generate_key(&self, py: Python<'_>) -> PyResult<u64> {
+        let made = released(py, || Key::generate().map(|key| self.0.keys().add(key)))?;
+        made.map_err(|error| refuse(error.to_string()))
+    }
+
+    fn import_key(&self, pem: &[u8]) -> PyResult<u64> {
+        Key::import(pem).map(|key| self.0.keys().add(key)).map_err(|error| refuse(error.to_string()))
+    }
+
+    fn export_key<'py>(&self, py: Python<'py>, key: u64) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, self.key(key)?.export().as_bytes()))
+    }
+
+    fn forget_key(&self, key: u64) {
+        self.0.keys().forget(key);
+    }
+
+    fn make_csr<'py>(&self, py: Python<'py>, key: u64, uri: &str) -> PyResult<Bound<'py, PyBytes>> {
+        let request = self.key(key)?.make_request(uri).map_err(|error| refuse(error.to_string()))?;
+        Ok(PyBytes::new(py, &request))
+    }
+
+    fn shutdown(&self, py: Python<'_>, deadline_milliseconds: u64) -> PyResult<()> {
+        released(py, || self.0.shutdown(Duration::from_millis(deadline_milliseconds)))
+    }
+}
+
+impl Engine {
+    fn key(&self, id: u64) -> PyResult<Arc<Key>> {
+        self.0.keys().get(id).ok_or_else(|| refuse(format!("key {id} is not there")))
+    }
+}
