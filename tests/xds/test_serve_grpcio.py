@@ -14,6 +14,7 @@ from model_mesh import NODE, SmallView, make, url
 from test_server_machine import encode, salts
 from transcripts import TRANSCRIPTS, Ends, Receives, Sends, SendsNothing, Shows, Transcript, Waits
 
+from mainstay.compile.resource import make_resource
 from mainstay.xds import messages
 from mainstay.xds.serve_grpcio import RefusedStream, Stream, XdsServer
 from mainstay.xds.server.types import Answered, Demanded, HealthReported, Peer
@@ -88,10 +89,14 @@ Connect = Callable[[Variant, "Kind | None"], Client]
 
 @asynccontextmanager
 async def served(
-    tmp_path: Path, owner: OneView, peer: Peer | None = None, **options: Any
+    tmp_path: Path,
+    owner: OneView,
+    peer: Peer | None = None,
+    clock: Callable[[], int] | None = None,
+    **options: Any,
 ) -> AsyncIterator[tuple[XdsServer, Connect]]:
     loop = asyncio.get_running_loop()
-    xds = XdsServer(owner, lambda: int(loop.time() * 1_000), **options)
+    xds = XdsServer(owner, clock or (lambda: int(loop.time() * 1_000)), **options)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((xds.handler(lambda context: peer or Peer("", context.peer())),))
     address = f"unix:{tmp_path}/x.sock"
@@ -222,6 +227,27 @@ def test_stream_ends_a_minute_after_its_certificate(tmp_path: Path) -> None:
             xds.look_at_deadlines()
             assert await client.call.code() == grpc.StatusCode.UNAVAILABLE
             assert "renewed" in await client.call.details()
+
+    run(scenario())
+
+
+def test_client_that_does_not_read_is_given_up(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        owner, now = OneView(), [0]
+        large = make_resource("cluster", "large", {"name": "large", "alt_stat_name": "x" * 32_000_000})
+        owner.view = SmallView(large)  # type: ignore[arg-type]
+        async with served(tmp_path, owner, clock=lambda: now[0]) as (xds, connect):
+            client = connect("delta", None)
+            await client.receive(Receives("cluster"))
+            while not owner.streams or not owner.streams[0].writing:
+                await asyncio.sleep(0)
+            now[0] = 29_999
+            xds.look_at_deadlines()
+            assert owner.streams
+            now[0] = 30_000
+            xds.look_at_deadlines()
+            await asyncio.wait_for(owner.ended.wait(), PATIENCE_S)
+            assert not xds.streams
 
     run(scenario())
 

@@ -98,14 +98,14 @@ class Tokens:
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._shelf = shelf
-        self._trust_domain = trust_domain
+        self.trust_domain = trust_domain
         self._bundle = bundle
         self._now = now
         self._random_bytes = random_bytes
 
     def create(self, namespace: str, account: str, group: str, uses: int, life_ms: int) -> Issued:
         """A new token; ValueError for what it may not be for."""
-        identity = make_identity(self._trust_domain, namespace, account)
+        identity = make_identity(self.trust_domain, namespace, account)
         if group:
             check_segment(group, "WorkloadGroup")
         if not 1 <= uses <= MAX_USES:
@@ -115,7 +115,7 @@ class Tokens:
         self._drop_expired()
         number, secret = _text(self._random_bytes(ID_BYTES)), _text(self._random_bytes(SECRET_BYTES))
         expires = self._now() + life_ms
-        record = _Record(_digest(secret), self._trust_domain, namespace, account, group, uses, expires)
+        record = _Record(_digest(secret), self.trust_domain, namespace, account, group, uses, expires)
         if not self._shelf.put(PREFIX + number, msgspec.json.encode(record), 0):
             raise RuntimeError("a random number came twice")
         token = Token(number, secret, digest_of_bundle(self._bundle()))

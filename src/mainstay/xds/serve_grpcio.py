@@ -9,6 +9,7 @@ the identity of a peer is found by `identify`, since only the way in tells wheth
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -51,6 +52,8 @@ TICK_S = 5.0
 MAX_STREAMS = 50_000
 LEAF_GRACE_MS = 60_000
 """A stream may outlive the certificate it was opened with by this much: a renewal is under way then."""
+ABORT_S = 5.0
+"""Longest time to tell a client that its stream ends; one that does not read is not waited for."""
 RETRY_WORDS = "too many streams here; try another address, or again in a few seconds"
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -111,9 +114,11 @@ class Stream:
         "node",
         "opened",
         "peer",
+        "task",
         "timer",
         "variant",
         "wake",
+        "writing",
     )
 
     def __init__(
@@ -130,6 +135,8 @@ class Stream:
         self.message: bytes | None = None
         self.end: Close | None = None
         self.wake = asyncio.Event()
+        self.task: asyncio.Task[Any] | None = None
+        self.writing = False
         self.timer: asyncio.TimerHandle | None = None
 
     def show(self, view: View, names: Mapping[Kind, Collection[str]] | None = None) -> None:
@@ -204,6 +211,8 @@ class XdsServer:
             stream.end = close
             self._ring.discard(stream)
             stream.wake.set()
+            if stream.writing and stream.task is not None:
+                stream.task.cancel()  # a client that does not read keeps the write waiting for ever
 
     # --- a stream's life ------------------------------------------------------------------------------------------
 
@@ -215,6 +224,7 @@ class XdsServer:
             self.refused_streams += 1
             return Close(14, RETRY_WORDS)
         self.streams.add(stream)
+        stream.task = asyncio.current_task()
         reader = asyncio.get_running_loop().create_task(self._read(stream, requests), name="xds reader")
         try:
             while True:
@@ -224,8 +234,15 @@ class XdsServer:
                     return stream.end if stream.end.status else None
                 if (message := stream.message) is not None:
                     stream.message = None
+                    stream.writing = True
                     await write(message)
+                    stream.writing = False
                     self.tell(stream, WriteFinished())
+        except asyncio.CancelledError:
+            if stream.end is None or not stream.writing or stream.task is None:
+                raise
+            stream.task.uncancel()  # it was `finish` that asked for it
+            return stream.end
         finally:
             reader.cancel()
             self._ring.discard(stream)
@@ -325,6 +342,8 @@ class _Handler(grpc.GenericRpcHandler):
             stream = Stream(server, next(server._numbers), self._identify(context), variant, kinds)
             end = await server.serve(stream, requests, context.write)
             if end is not None:
-                await context.abort(_CODES[end.status], end.reason)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(ABORT_S):
+                        await context.abort(_CODES[end.status], end.reason)
 
         return grpc.stream_stream_rpc_method_handler(serve)

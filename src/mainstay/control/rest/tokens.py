@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from mainstay.control.rest.answers import RestError, answer
 from mainstay.control.rest.changes import WHO
+from mainstay.identity.authorise import Operator, authorise
 from mainstay.identity.tokens import Tokens
 from mainstay.store import StoreError, StoreFullError
 
@@ -39,6 +40,11 @@ def token_routes(tokens: Tokens, audit: Audit) -> list[Route]:
             body = msgspec.json.decode(await request.body() or b"{}", type=TokenBody)
         except msgspec.MsgspecError as error:
             raise RestError(400, f"the body cannot be read: {error}") from None
+        verdict = authorise(
+            Operator(), "create-token", f"{body.namespace}/{body.account}", tokens.trust_domain
+        )
+        if not verdict.allowed:
+            raise RestError(403, verdict.reason)
         try:
             issued = await asyncio.to_thread(
                 tokens.create, body.namespace, body.account, body.group, body.uses, body.lifeMs
