@@ -124,14 +124,15 @@ impl Encoder {
             Way::Literal => (0x00, 4),
             Way::Never => (0x10, 4),
         };
+        let is_kept = bits == 0x40;
         match name_index {
             Some(index) => put_integer(out, bits, prefix, index),
             None => {
                 out.push(bits);
-                put_string(out, field.name);
+                put_string(out, field.name, is_kept);
             }
         }
-        put_string(out, field.value);
+        put_string(out, field.value, is_kept);
     }
 }
 
@@ -176,9 +177,10 @@ fn put_integer(out: &mut Vec<u8>, bits: u8, prefix: u32, number: usize) {
     out.push(rest as u8);
 }
 
-/// In the Huffman code where that is shorter.
-fn put_string(out: &mut Vec<u8>, text: &[u8]) {
-    let length = huffman::encoded_length(text);
+/// In the Huffman code where that is shorter and `is_kept`, said once and referred to later: coding and decoding what changes
+/// with every request took a third of all the time that the codec spends, for a fifth of its bytes.
+fn put_string(out: &mut Vec<u8>, text: &[u8], is_kept: bool) {
+    let length = if is_kept { huffman::encoded_length(text) } else { text.len() };
     if length < text.len() {
         put_integer(out, 0x80, 7, length);
         huffman::encode(text, out);
