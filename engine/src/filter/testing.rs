@@ -425,7 +425,7 @@ fn requests_beyond_the_limit_are_refused_over_all_workers_and_through_updates() 
         .map(|(_, name, value)| [name, b"=", value].concat())
         .map(|text| String::from_utf8(text).unwrap())
         .collect();
-    assert_eq!(shown, ["x-ratelimit-limit=3", "x-ratelimit-remaining=0", "x-ratelimit-reset=60", "x-mark=1"]);
+    assert_eq!(shown, ["x-mark=1", "x-ratelimit-limit=3", "x-ratelimit-remaining=0", "x-ratelimit-reset=60"]);
     for (counter, expected) in [
         (HttpCounter::RateLimitEnabled, 1),
         (HttpCounter::RateLimitOk, 0),
