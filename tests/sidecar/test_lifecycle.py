@@ -77,6 +77,12 @@ def test_a_stop_during_a_drain_waits_for_it() -> None:
     assert lifecycle.handle(DrainEnded(), 5_000) == [Drain("process", 0, 40_000)]
 
 
+def test_a_gateway_sees_everything_off() -> None:
+    lifecycle = Lifecycle(5_000, 45_000, needs_identity=False, scope="process")
+    lifecycle.handle(Configured(), 0)
+    assert Drain("process", 5_000, 45_000) in lifecycle.handle(StopAsked(), 0)
+
+
 def test_a_second_stop_cuts_short() -> None:
     lifecycle = ready()
     lifecycle.handle(StopAsked(), 0)

@@ -77,12 +77,20 @@ Command = SetReady | TellDraining | Drain | Shutdown | Ended
 
 
 class Lifecycle:
-    """The machine. `drain_min`, `drain_max` in ms; `needs_identity`: whether there will be a leaf to wait for."""
+    """The machine. `drain_min`, `drain_max` in ms; `needs_identity`: whether there will be a leaf to wait for; `scope`: what
+    brings others' traffic, inbound listeners beside an application, all of them at the edge."""
 
-    def __init__(self, drain_min: int, drain_max: int, needs_identity: bool) -> None:
+    def __init__(
+        self,
+        drain_min: int,
+        drain_max: int,
+        needs_identity: bool,
+        scope: Literal["inbound", "process"] = "inbound",
+    ) -> None:
         self._min = drain_min
         self._max = max(drain_min, drain_max)
         self._has_identity = not needs_identity
+        self._scope: Literal["inbound", "process"] = scope
         self._configured = False
         self._stop_wanted = False
         self._inbound_gone = False
@@ -124,7 +132,7 @@ class Lifecycle:
         self._until = now + self._max
         # Who never was ready has no traffic to see off.
         shortest = self._min if was_ready else 0
-        return [SetReady(False), TellDraining(), Drain("inbound", shortest, self._max)]
+        return [SetReady(False), TellDraining(), Drain(self._scope, shortest, self._max)]
 
     def _stop(self, now: int) -> list[Command]:
         if self.state in ("starting", "ready"):

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         settings = load(SidecarSettings, verb, rest, os.environ).settings
         _configure_log(settings)
         boot = read_boot(settings, verb)
-        return _run(settings, boot)
+        return _run(settings, boot, verb)
     except HelpAsked as asked:
         print(asked.text)
         return 0
@@ -111,7 +111,7 @@ def engine_settings(settings: SidecarSettings, boot: Boot) -> plan.EngineSetting
     )
 
 
-def _run(settings: SidecarSettings, boot: Boot) -> int:
+def _run(settings: SidecarSettings, boot: Boot, verb: str) -> int:
     try:
         engine = Engine(engine_settings(settings, boot))
     except EngineError as error:
@@ -121,7 +121,7 @@ def _run(settings: SidecarSettings, boot: Boot) -> int:
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(engine.signal_descriptor(), warn_on_full_buffer=False)
     status = Status(VERSION, ReadyFile(settings.ready_file, engine.listeners))
-    keeper = Keeper(engine, settings, boot, status)
+    keeper = Keeper(engine, settings, boot, status, verb)
     try:
         keeper.run()
     finally:
@@ -151,14 +151,26 @@ class ReadyFile:
 class Keeper:
     """Builds brains over one engine until one of them comes to its end in order."""
 
-    def __init__(self, engine: border.Engine, settings: SidecarSettings, boot: Boot, status: Status) -> None:
+    def __init__(
+        self,
+        engine: border.Engine,
+        settings: SidecarSettings,
+        boot: Boot,
+        status: Status,
+        verb: str = "sidecar",
+    ) -> None:
         self._engine = engine
         self._settings = settings
         self._boot = boot
         self._status = status
         self._last_good = LastGood(settings.data) if settings.data is not None else NoLastGood()
         self._leaf_file = LeafFile(settings.data / "identity" if settings.data is not None else None)
-        self._life = lifecycle.Lifecycle(settings.drain.min, settings.drain.max, self._has_identity)
+        self._life = lifecycle.Lifecycle(
+            settings.drain.min,
+            settings.drain.max,
+            self._has_identity,
+            "process" if verb == "gateway" else "inbound",
+        )
         self._deaths: list[int] = []
 
     @property
