@@ -21,6 +21,8 @@ from mainstay.engine import (
     GrpcMessage,
     GrpcOpened,
     Held,
+    ListenerBound,
+    RefusedEvent,
     RefusedResource,
     Signal,
     Stopped,
@@ -69,6 +71,7 @@ class FakeEngine:
         self.servers: dict[str, Callable[[], Server | None]] = {}
         self.events: deque[Event] = deque()
         self.calls: dict[int, _Call] = {}
+        self.taken_ports: set[str] = set()
         self.keys: dict[int, bytes] = {}
         self.ready: list[bool] = []
         self.drains: list[tuple[str, int, int]] = []
@@ -121,9 +124,17 @@ class FakeEngine:
                 refused.append(RefusedResource(upsert.resource, upsert.name, path, reason))
             else:
                 self.resources[reference] = (upsert.digest, upsert.body)
+                if upsert.resource == "listener":
+                    self._bind(upsert.name)
         for removal in delta.removals:
             self.resources.pop((removal.resource, removal.name), None)
         return ApplyReport(len(self.deltas), len(delta.upserts) - len(refused), tuple(refused))
+
+    def _bind(self, name: str) -> None:
+        if name in self.taken_ports:
+            self.happen(RefusedEvent("listener", name, "address", "cannot be bound: address already in use"))
+        else:
+            self.happen(ListenerBound(name, "127.0.0.1:1"))
 
     def wait(self, timeout_milliseconds: int) -> list[Event]:
         """Events that are there; otherwise time passes, up to the timeout or what happens first."""

@@ -371,3 +371,17 @@ def test_it_asks_for_no_secret_of_its_own(tmp_path: Path) -> None:
     (stream,) = sidecar.control_plane.streams
     secret = stream._machine.status().get("secret")
     assert secret is None or secret.names == ()
+
+
+def test_a_port_that_is_taken_is_a_nack_too(tmp_path: Path) -> None:
+    """The engine says so while it puts the change in force, by an event."""
+    control_plane = ControlPlane(golden_view(CASE))
+    token = tmp_path / "token"
+    token.write_text(control_plane.token())
+    sidecar = Sidecar(control_plane, tmp_path / "data", token)
+    name = names_of(control_plane.view, "listener")[0]
+    sidecar.engine.taken_ports.add(name)
+    sidecar.run()
+    assert control_plane.refused.keys() == {name}
+    assert "address already in use" in control_plane.refused[name]
+    assert sidecar.status.refusals["listener", name].path == "address"

@@ -2,7 +2,8 @@
 
 In: events (`engine.wait`), files of the last run. Out: calls to the engine. Invariants: machines never call each other, the
 wiring is here (`_take`); a turn is wait → events → clocks → conversion → one change → verdicts; what it did not build itself
-(engine, lifecycle, last good files) it leaves whole when it dies, for the next brain. Built and run by `main`.
+(engine, lifecycle, last good files) it leaves whole when it dies, for the next brain. Verdicts on a change are given one turn
+later: what the engine finds out while it puts a change in force (a port that is taken) comes as an event. Run by `main`.
 """
 
 from __future__ import annotations
@@ -96,6 +97,8 @@ class Brain:
         self._restored = False
         self._restored_versions: dict[XdsKind, dict[str, str]] = {}
         self._reconciled = False
+        self._refused: dict[Reference, xds.Refusal] = {}
+        """What the engine has refused since the last verdicts."""
         self._drain_token: int | None = None
         self._busy = True
         self.ended = False
@@ -131,8 +134,8 @@ class Brain:
             self._restore_some()
             return
         self._convert(now)
-        self._change(now)
         self._judge(now)
+        self._change(now)
         self._settle(now)
 
     def _patience(self, now: int) -> int:
@@ -167,10 +170,9 @@ class Brain:
                 self._report_health(self._health.take(event), now)
             case Asked():
                 self._answer(event, now)
-            case RefusedEvent(kind, name, path, reason):
-                self._warming.refused_late((kind, name))
-                self._status.refuse((kind, name), path, reason)
-                _log.warning("the engine refuses a resource", kind=kind, name=name, path=path, reason=reason)
+            case RefusedEvent():
+                self._warming.refused_late((event.resource, event.name))
+                self._refuse(event)
             case ListenerBound(name, address):
                 self._status.bound(name, address)
             case Trouble(what):
@@ -305,7 +307,6 @@ class Brain:
         refused = {(each.resource, each.name): each for each in report.refused}
         self._warming.applied(refused)
         self._note(change, refused)
-        self._judge(now, refused)
         self._last_good.write(
             Record(MESSAGES[kind], name, "", None) for kind, name in change.removals if kind in MESSAGES
         )
@@ -314,15 +315,7 @@ class Brain:
         for encoded in change.upserts:
             reference = (encoded.kind, encoded.name)
             if reference in refused:
-                fault = refused[reference]
-                self._status.refuse(reference, fault.path, fault.reason)
-                _log.warning(
-                    "the engine refuses a resource",
-                    kind=fault.resource,
-                    name=fault.name,
-                    path=fault.path,
-                    reason=fault.reason,
-                )
+                self._refuse(refused[reference])
             else:
                 self._status.accept(reference)
         for reference in change.removals:
@@ -332,12 +325,21 @@ class Brain:
         if LEAF_REFERENCE in {(encoded.kind, encoded.name) for encoded in change.upserts} - refused.keys():
             self._live(lifecycle.IdentityHeld(), self._clock())
 
-    def _judge(self, now: int, refused: dict[Reference, RefusedResource] | None = None) -> None:
-        words = {
-            reference: xds.Refusal(each.name, each.path, each.reason)
-            for reference, each in (refused or {}).items()
-        }
-        verdicts, records = self._intake.decided(self._warming.digest, words, now)
+    def _refuse(self, fault: RefusedResource | RefusedEvent) -> None:
+        reference = (fault.resource, fault.name)
+        self._refused[reference] = xds.Refusal(fault.name, fault.path, fault.reason)
+        self._status.refuse(reference, fault.path, fault.reason)
+        _log.warning(
+            "the engine refuses a resource",
+            kind=fault.resource,
+            name=fault.name,
+            path=fault.path,
+            reason=fault.reason,
+        )
+
+    def _judge(self, now: int) -> None:
+        refused, self._refused = self._refused, {}
+        verdicts, records = self._intake.decided(self._warming.digest, refused, now)
         for verdict in verdicts:
             for refusal in verdict.refused:
                 _log.warning("refused", name=refusal.name, path=refusal.path, reason=refusal.reason)
