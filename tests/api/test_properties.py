@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from api_reading import DEFAULTS, World, read_all
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from mainstay.api.define import Field, Part, Type, parts_below, shape_of
@@ -19,7 +19,7 @@ from mainstay.api.kinds import KINDS
 from mainstay.api.publish import schema_of
 from mainstay.model.problem import Problem
 
-SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SLOW = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 WORDS = st.sampled_from(
     ["a", "reviews", "reviews.shop.svc.cluster.local", "*.example.org", "*", ".", "~", "10.0.0.1"]
 )
@@ -184,17 +184,17 @@ def test_damaged_documents_are_refused_or_taken_but_never_raise(body: dict[str, 
 @given(damaged())
 def test_schema_and_decoder_accept_the_same(body: dict[str, Any]) -> None:
     which = next((each for each in KINDS if each.name == body.get("kind")), None)
-    if which is None:
-        return
+    assume(which is not None and not has_null(body))
+    assert which is not None
     _, problems = read_all(json.dumps(body), "x.json")
-    assert accepts(schema_of(which), drop_nulls(body)) == (not problems), problems
+    assert accepts(schema_of(which), body) == (not problems), problems
 
 
-def drop_nulls(value: Any) -> Any:
-    """What is null in a mapping is not there, for the decoder; JSON Schema has no word for that."""
+def has_null(value: Any) -> bool:
+    """For the decoder, null is "not given"; JSON Schema has no word for that."""
     if isinstance(value, dict):
-        return {key: drop_nulls(inner) for key, inner in value.items() if inner is not None}
-    return [drop_nulls(inner) for inner in value] if isinstance(value, list) else value
+        return any(has_null(inner) for inner in value.values())
+    return any(has_null(inner) for inner in value) if isinstance(value, list) else value is None
 
 
 def accepts(schema: dict[str, Any], value: Any) -> bool:

@@ -203,6 +203,12 @@ _TABLE = (
         "Hosts of this egress list match no known service at present.",
     ),
     Code(
+        "MS2006",
+        "error",
+        "Not in the file",
+        "A Mesh document names a service, gateway or path that does not exist in it or beside it.",
+    ),
+    Code(
         "IST0101",
         "error",
         "Referenced object not found",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from mainstay.cli.program import ProgramCommand
 
 
@@ -11,4 +13,10 @@ def _start(arguments: list[str]) -> int:
     return main(arguments)
 
 
-up = ProgramCommand("up", "Run a whole mesh on this machine, from one file.", _start)
+def _settings() -> type[msgspec.Struct]:
+    from mainstay.settings.up import UpSettings
+
+    return UpSettings
+
+
+up = ProgramCommand("up", "Run a whole mesh on this machine, from one file.", _start, _settings)

@@ -42,7 +42,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 class Field(msgspec.Struct, frozen=True):
-    """One setting of a program."""
+    """One setting of a program. Names that Python keeps for itself end in `_`, which no user sees."""
 
     path: tuple[str, ...]
     setting: Setting
@@ -56,15 +56,15 @@ class Field(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        return ".".join(self.path)
+        return ".".join(name.rstrip("_") for name in self.path)
 
     @property
     def flag(self) -> str:
-        return "--" + "-".join(self.path).replace("_", "-")
+        return "--" + "-".join(name.rstrip("_") for name in self.path).replace("_", "-")
 
     @property
     def variable(self) -> str:
-        return ENVIRONMENT_PREFIX + "_".join(self.path).upper()
+        return ENVIRONMENT_PREFIX + "_".join(name.rstrip("_") for name in self.path).upper()
 
     @property
     def metavar(self) -> str:

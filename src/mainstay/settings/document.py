@@ -11,10 +11,12 @@ from mainstay.settings.define import list_fields
 from mainstay.settings.load import CONFIG_FLAG, CONFIG_VARIABLE
 from mainstay.settings.serve import ServeSettings
 from mainstay.settings.sidecar import SidecarSettings
+from mainstay.settings.up import UpSettings
 
 PROGRAMS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("serve", ServeSettings),
     ("sidecar", SidecarSettings),
+    ("up", UpSettings),
 )
 
 _INTRODUCTION = f"""

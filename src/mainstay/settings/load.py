@@ -8,6 +8,7 @@ nearest name. Each program's `main` calls it once; nothing else reads flags or t
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -88,7 +89,7 @@ def show_settings(loaded: Loaded[Any]) -> str:
 
 def show_help(verb: str, program: type[msgspec.Struct], fields: Sequence[Field]) -> str:
     """`--help` of a program whose flags are its settings."""
-    about = (program.__doc__ or "").strip()
+    about = inspect.cleandoc(program.__doc__ or "")
     lines = [f"Usage: mainstay {verb} [OPTIONS]", "", about, "", "Options:"]
     for field in fields:
         heading = f"  {field.flag}" + ("" if field.type is bool else f" {field.metavar}")

@@ -182,3 +182,48 @@ def subtract(now: Iterable[Pair], earlier: Iterable[Pair]) -> list[Pair]:
             )
         )
     return result
+
+
+def unite(readings: Iterable[Iterable[Pair]]) -> list[Pair]:
+    """Pairs of several readings added up, sorted: of several proxies, or of several lives of one."""
+    united: dict[tuple[str, str, str], Pair] = {}
+    for pairs in readings:
+        for pair in pairs:
+            key = (pair.source, pair.destination, pair.protocol)
+            known = united.setdefault(key, Pair(*key))
+            known.requests += pair.requests
+            known.failures += pair.failures
+            if pair.mtls is not None:
+                known.mtls = pair.mtls if known.mtls is None else known.mtls and pair.mtls
+            for version, count in pair.versions.items():
+                known.versions[version] = known.versions.get(version, 0) + count
+            for bound, value in pair.duration.counts.items():
+                known.duration.add(bound, value)
+    return [united[key] for key in sorted(united)]
+
+
+class Tally:
+    """Figures of all proxies since a moment, across their restarts: counters begin anew with a process, totals do not."""
+
+    def __init__(self) -> None:
+        self._ended: dict[str, list[Pair]] = {}
+        self._latest: dict[str, tuple[int, list[Pair]]] = {}
+        self._before: list[Pair] = []
+
+    def take(self, proxy: str, life: int, text: str) -> None:
+        """A reading of one proxy; `life` tells one process of it from the next."""
+        known = self._latest.get(proxy)
+        if known is not None and known[0] != life:
+            self._ended[proxy] = unite([self._ended.get(proxy, []), known[1]])
+        self._latest[proxy] = (life, read_pairs({proxy: text}))
+
+    def total(self) -> list[Pair]:
+        """All pairs since the moment that `begin` marked."""
+        return subtract(self._everything(), self._before)
+
+    def begin(self) -> None:
+        """Forget what was before: warm-up, and the checks of whoever starts the mesh."""
+        self._before = self._everything()
+
+    def _everything(self) -> list[Pair]:
+        return unite([*self._ended.values(), *(pairs for _, pairs in self._latest.values())])

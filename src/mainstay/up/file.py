@@ -1,16 +1,16 @@
 """What `up` is told: the Mesh document as plain values.
 
-In: a decoded Mesh object (`mainstay.api`). Out: `MeshFile`. Times in milliseconds. Invariant: names are DNS labels and unique
-among workloads and gateways, since they become host names, identities and folder names.
+In: made by `read` from a decoded Mesh object. Out: `MeshFile`. Times in milliseconds. Invariant: names are DNS labels and unique
+among workloads and gateways, since they become host names, identities and folder names; what is named exists.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-Runtime = Literal["python", "node", "java", "go", ""]
+Runtime = Literal["python", "node", "java", "go"]
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -19,6 +19,11 @@ class Port(msgspec.Struct, frozen=True):
     number: int
     name: str = ""
     protocol: str = ""
+
+    @property
+    def shown_name(self) -> str:
+        """The name that objects use."""
+        return self.name or self.protocol or f"port-{self.number}"
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -70,25 +75,68 @@ class Load(msgspec.Struct, frozen=True):
     connections: int = 16
 
 
+class Text(msgspec.Struct, frozen=True):
+    """Objects as the control plane takes them: YAML or JSON, and the file they came from."""
+
+    file: str
+    text: str
+
+
 class Step(msgspec.Struct, frozen=True):
-    """Objects (YAML text) applied `after` milliseconds of load."""
+    """Objects applied `after` milliseconds of load."""
 
     after: int
-    apply: str
+    apply: tuple[Text, ...]
     note: str = ""
 
 
+class ExpectedPair(msgspec.Struct, frozen=True):
+    """What must hold for one pair; `versions`: least share in percent."""
+
+    source: str
+    destination: str
+    requests: int = 1
+    p99: int | None = None
+    mtls: bool | None = None
+    versions: dict[str, float] = {}
+
+
+class Expectation(msgspec.Struct, frozen=True):
+    """What must hold at the end."""
+
+    failures: int = 0
+    mtls: bool | None = None
+    pairs: tuple[ExpectedPair, ...] = ()
+
+
 class MeshFile(msgspec.Struct, frozen=True):
-    """A whole mesh. `config`: pairs of file name and YAML text. `directory`: where commands run and paths start."""
+    """A whole mesh. `settings` is the spec of its MeshSettings, as JSON values; `directory`: where commands run and paths
+    start."""
 
     name: str
     directory: str
     namespace: str = "default"
+    settings: dict[str, Any] = {}
     services: tuple[Service, ...] = ()
     workloads: tuple[Workload, ...] = ()
     gateways: tuple[Gateway, ...] = ()
-    config: tuple[tuple[str, str], ...] = ()
+    config: tuple[Text, ...] = ()
+    authored: frozenset[str] = frozenset()
+    """What `config` holds, as `Kind/namespace/name`."""
     load: tuple[Load, ...] = ()
     steps: tuple[Step, ...] = ()
+    expect: Expectation = Expectation()
     hints: tuple[str, ...] = ()
     """What to try next, shown at the end of start-up."""
+
+    @property
+    def trust_domain(self) -> str:
+        return str(self.settings.get("trustDomain", "cluster.local"))
+
+    @property
+    def domain_suffix(self) -> str:
+        return str(self.settings.get("domainSuffix", "cluster.local"))
+
+    @property
+    def root_namespace(self) -> str:
+        return str(self.settings.get("rootNamespace", "istio-system"))

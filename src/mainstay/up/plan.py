@@ -2,80 +2,86 @@
 
 In: `MeshFile` and what the machine has (`Machine`). Out: `Plan`: instances with their addresses and environments, objects as
 dictionaries, and who is left out and why. Invariant: the same file gives the same addresses on the same machine (by digest
-of the name), and no two instances share one.
+of the name), and no two listeners share address and port.
 
 On Linux each instance has a loopback address of its own (127.x.y.z), so that ports are what the file says; elsewhere all share
-127.0.0.1 and ports are chosen.
+127.0.0.1 and each listener gets a port of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
-
-import msgspec
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 from mainstay.model.digest import digest_of
-from mainstay.up.file import Gateway, MeshFile, Port, Workload
+from mainstay.up.file import Gateway, MeshFile, Port, Service, Workload
+from mainstay.up.objects import objects_of
+from mainstay.up.planned import (
+    INSTANCE_LABEL,
+    GatewayInstance,
+    Inbound,
+    Instance,
+    LeftOut,
+    Machine,
+    Outbound,
+    Plan,
+    Ports,
+)
 
-GROUP = "mainstay.dev/v1alpha1"
-NETWORKING = "networking.istio.io/v1"
-INSTANCE_LABEL = "mainstay.dev/instance"
+RUNTIMES = ("python", "node", "java", "go")
 FIRST_OUTBOUND_PORT = 20_001
 """Outbound listeners of an instance count up from here, in the order of its services."""
 APPLICATION_PORT_OFFSET = 10_000
 """The application listens this much above the port that its sidecar serves, on the same address."""
+FIRST_SHARED_PORT = 20_001
+"""Where all share one address, listeners of all instances count up from here."""
 
 
-class Machine(msgspec.Struct, frozen=True):
-    """What this machine offers."""
+class Places:
+    """Hands out addresses and ports."""
 
-    runtimes: frozenset[str]
-    own_addresses: bool
-    """Every 127.x.y.z can be bound."""
-    python: str
+    def __init__(
+        self, mesh: str, own: bool, is_free: Callable[[str], bool], free_port: Callable[[str], int]
+    ) -> None:
+        self._mesh, self._own, self._is_free, self._free_port = mesh, own, is_free, free_port
+        self._taken: set[str] = set()
+        self._shared = itertools.count(FIRST_SHARED_PORT)
 
+    def address(self, name: str) -> str:
+        """127.x.y.z from the digest of the name; the next one while it is taken. Never 127.0.0.x: others use it."""
+        if not self._own:
+            return "127.0.0.1"
+        seed = int.from_bytes(digest_of(f"{self._mesh}/{name}".encode())[:3], "big")
+        for step in range(1 << 16):
+            value = (seed + step * 257) % (1 << 24)
+            high, middle, low = value >> 16, value >> 8 & 0xFF, value & 0xFF
+            address = f"127.{high or 1}.{middle}.{low or 1}"
+            if low != 255 and address not in self._taken and self._is_free(address):
+                self._taken.add(address)
+                return address
+        raise ValueError("no loopback address is free")
 
-class Instance(msgspec.Struct, frozen=True):
-    """One process of an application with its sidecar."""
+    def port(self, wanted: int) -> int:
+        """The wanted port of an address of one's own, or the next of the shared one."""
+        return wanted if self._own else next(self._shared)
 
-    name: str
-    workload: Workload
-    address: str
-    inbound: tuple[tuple[Port, int], ...]
-    """Service ports with the port the application listens on behind each."""
-    outbound: tuple[tuple[str, Port, int], ...]
-    """Service, its port, and the port of the listener bound for it."""
-    environment: dict[str, str]
-    labels: dict[str, str]
+    def proxy(self) -> Ports:
+        """Ports of a proxy's pages."""
+        return Ports() if self._own else Ports(next(self._shared), next(self._shared), next(self._shared))
 
-    @property
-    def has_sidecar(self) -> bool:
-        return self.workload.proxy == "mainstay"
-
-
-class GatewayInstance(msgspec.Struct, frozen=True):
-    name: str
-    gateway: Gateway
-    address: str
-    labels: dict[str, str]
-
-
-class LeftOut(msgspec.Struct, frozen=True):
-    workload: str
-    reason: str
+    def gateway(self, wanted: int, address: str) -> int:
+        """The port a gateway was given, or any free one."""
+        return wanted or self._free_port(address)
 
 
-class Plan(msgspec.Struct, frozen=True):
-    mesh: MeshFile
-    instances: tuple[Instance, ...]
-    gateways: tuple[GatewayInstance, ...]
-    objects: tuple[dict[str, Any], ...]
-    left_out: tuple[LeftOut, ...]
-
-
-def plan(mesh: MeshFile, machine: Machine, is_free: Callable[[str], bool] = lambda _: True) -> Plan:
-    """The plan. `is_free(address)` says whether a loopback address is unused on this machine."""
+def plan(
+    mesh: MeshFile,
+    machine: Machine,
+    is_free: Callable[[str], bool] = lambda _: True,
+    free_port: Callable[[str], int] = lambda _: 8_080,
+) -> Plan:
+    """The plan. `is_free(address)` says whether a loopback address is unused on this machine; `free_port(address)` finds a port
+    for a gateway that wants any."""
     left_out = [
         LeftOut(workload.name, f"needs {need}, which this machine does not have")
         for workload in mesh.workloads
@@ -83,156 +89,75 @@ def plan(mesh: MeshFile, machine: Machine, is_free: Callable[[str], bool] = lamb
         if need not in machine.runtimes
     ]
     gone = {entry.workload for entry in left_out}
-    taken: set[str] = set()
-
-    def address_of(name: str) -> str:
-        return _address(f"{mesh.name}/{name}", taken, is_free) if machine.own_addresses else "127.0.0.1"
-
+    places = Places(mesh.name, machine.own_addresses, is_free, free_port)
     services = {service.name: service for service in mesh.services}
-    instances: list[Instance] = []
-    for workload in mesh.workloads:
-        if workload.name in gone:
-            continue
-        for number in range(workload.instances):
-            name = workload.name if workload.instances == 1 else f"{workload.name}-{number + 1}"
-            ports = services[workload.service].ports if workload.service else ()
-            instances.append(_instance(name, workload, address_of(name), ports, services, machine))
-    gateways = tuple(
-        GatewayInstance(
-            gateway.name, gateway, address_of(gateway.name), {"app": gateway.name, "istio": gateway.name}
-        )
-        for gateway in mesh.gateways
+    instances = tuple(
+        _instance(name, workload, places, services, machine)
+        for workload in mesh.workloads
+        if workload.name not in gone
+        for name in _names(workload)
     )
-    objects = [*_services(mesh), *(each for instance in instances for each in _objects(mesh, instance))]
-    return Plan(mesh, tuple(instances), gateways, tuple(objects), tuple(left_out))
+    gateways = tuple(_gateway(gateway, places) for gateway in mesh.gateways)
+    objects = tuple(objects_of(mesh, instances, gateways))
+    return Plan(mesh, instances, gateways, objects, tuple(left_out))
 
 
-def _address(name: str, taken: set[str], is_free: Callable[[str], bool]) -> str:
-    """127.x.y.z from the digest of the name; the next one while it is taken. Never 127.0.0.x: others use it."""
-    seed = int.from_bytes(digest_of(name.encode())[:3], "big")
-    for step in range(1 << 16):
-        value = (seed + step * 257) % (1 << 24)
-        high, middle, low = value >> 16, value >> 8 & 0xFF, value & 0xFF
-        address = f"127.{high or 1}.{middle}.{low or 1}"
-        if low != 255 and address not in taken and is_free(address):
-            taken.add(address)
-            return address
-    raise ValueError("no loopback address is free")
+def _names(workload: Workload) -> Iterator[str]:
+    if workload.instances == 1:
+        yield workload.name
+    else:
+        yield from (f"{workload.name}-{number + 1}" for number in range(workload.instances))
 
 
 def _instance(
-    name: str,
-    workload: Workload,
-    address: str,
-    ports: Iterable[Port],
-    services: dict[str, Any],
-    machine: Machine,
+    name: str, workload: Workload, places: Places, services: dict[str, Service], machine: Machine
 ) -> Instance:
-    meshed = workload.proxy == "mainstay"
-    inbound = tuple(
-        (port, port.number + APPLICATION_PORT_OFFSET if meshed else port.number) for port in ports
+    address = places.address(name)
+    ports = services[workload.service].ports if workload.service else ()
+    inbound = tuple(_inbound(port, workload.proxy == "mainstay", places) for port in ports)
+    called = ((service, port) for service in workload.calls for port in services[service].ports)
+    outbound = tuple(
+        Outbound(service, port, places.port(FIRST_OUTBOUND_PORT + index))
+        for index, (service, port) in enumerate(called)
     )
-    numbered = enumerate((called, port) for called in workload.calls for port in services[called].ports)
-    outbound = tuple((called, port, FIRST_OUTBOUND_PORT + index) for index, (called, port) in numbered)
     environment = {
         "HOST": address,
-        "PORT": str(inbound[0][1]) if inbound else "",
+        "PORT": str(inbound[0].application) if inbound else "",
         "VERSION": workload.version,
         "INSTANCE": name,
         "PYTHON": machine.python,
         **workload.env,
+        **dict(_addresses(address, outbound, services)),
     }
-    for called, port, number in outbound:
-        variable = called.upper().replace("-", "_")
-        first = services[called].ports[0] == port
-        environment[f"{variable}_ADDR" if first else f"{variable}_{port.number}_ADDR"] = f"{address}:{number}"
     labels = {"app": workload.service or workload.name, "version": workload.version, INSTANCE_LABEL: name}
-    return Instance(name, workload, address, inbound, outbound, environment, labels)
+    return Instance(name, workload, address, inbound, outbound, environment, labels, places.proxy())
 
 
-def _object(kind: str, version: str, mesh: MeshFile, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "apiVersion": version,
-        "kind": kind,
-        "metadata": {"name": name, "namespace": mesh.namespace},
-        "spec": spec,
-    }
+def _inbound(port: Port, meshed: bool, places: Places) -> Inbound:
+    listener = places.port(port.number)
+    if not meshed:
+        return Inbound(port, listener, listener)
+    # Above 65535 - 10000 the offset is taken off instead.
+    offset = (
+        APPLICATION_PORT_OFFSET
+        if port.number + APPLICATION_PORT_OFFSET <= 65_535
+        else -APPLICATION_PORT_OFFSET
+    )
+    return Inbound(port, listener, places.port(port.number + offset))
 
 
-def _port(port: Port) -> dict[str, Any]:
-    named = {"number": port.number, "name": port.name or port.protocol or f"port-{port.number}"}
-    return {**named, "protocol": port.protocol.upper()} if port.protocol else named
+def _addresses(
+    address: str, outbound: Iterable[Outbound], services: dict[str, Service]
+) -> Iterator[tuple[str, str]]:
+    for each in outbound:
+        variable = each.service.upper().replace("-", "_")
+        first = services[each.service].ports[0] == each.port
+        name = f"{variable}_ADDR" if first else f"{variable}_{each.port.number}_ADDR"
+        yield name, f"{address}:{each.listener}"
 
 
-def _services(mesh: MeshFile) -> Iterable[dict[str, Any]]:
-    for service in mesh.services:
-        ports = [
-            {
-                "name": port.name or port.protocol or f"port-{port.number}",
-                "number": port.number,
-                **({"appProtocol": port.protocol} if port.protocol else {}),
-            }
-            for port in service.ports
-        ]
-        yield _object(
-            "Service", GROUP, mesh, service.name, {"ports": ports, "selector": {"app": service.name}}
-        )
-
-
-def _objects(mesh: MeshFile, instance: Instance) -> Iterable[dict[str, Any]]:
-    workload = instance.workload
-    if instance.has_sidecar:
-        yield _group(mesh, instance)
-        yield _sidecar(mesh, instance)
-    elif workload.service:
-        entry = {"address": instance.address, "labels": instance.labels, "serviceAccount": workload.name}
-        yield _object("WorkloadEntry", NETWORKING, mesh, instance.name, entry)
-
-
-def _group(mesh: MeshFile, instance: Instance) -> dict[str, Any]:
-    """The instance's sidecar registers it; it enters rotation when its probe passes."""
-    probe = instance.workload.probe
-    spec: dict[str, Any] = {
-        "metadata": {"labels": instance.labels},
-        "template": {"serviceAccount": instance.workload.name, "labels": instance.labels},
-    }
-    if instance.inbound:
-        port = instance.inbound[0][1]
-        check: dict[str, Any] = (
-            {"httpGet": {"path": probe.path, "port": port, "host": instance.address}}
-            if probe.path
-            else {"tcpSocket": {"port": port, "host": instance.address}}
-        )
-        spec["probe"] = {
-            **check,
-            "periodSeconds": max(1, probe.period // 1_000),
-            "timeoutSeconds": max(1, probe.timeout // 1_000),
-            "failureThreshold": probe.failures,
-        }
-    return _object("WorkloadGroup", NETWORKING, mesh, instance.name, spec)
-
-
-def _sidecar(mesh: MeshFile, instance: Instance) -> dict[str, Any]:
-    ingress = [
-        {
-            "port": _port(port),
-            "bind": instance.address,
-            "captureMode": "NONE",
-            "defaultEndpoint": f"{instance.address}:{number}",
-        }
-        for port, number in instance.inbound
-    ]
-    egress = [
-        {
-            "port": {**_port(port), "number": number},
-            "bind": instance.address,
-            "captureMode": "NONE",
-            "hosts": [f"./{called}.{mesh.namespace}.svc.cluster.local"],
-        }
-        for called, port, number in instance.outbound
-    ]
-    spec: dict[str, Any] = {"workloadSelector": {"labels": {INSTANCE_LABEL: instance.name}}}
-    if ingress:
-        spec["ingress"] = ingress
-    spec["egress"] = egress or [{"hosts": ["~/*"]}]
-    return _object("Sidecar", NETWORKING, mesh, instance.name, spec)
+def _gateway(gateway: Gateway, places: Places) -> GatewayInstance:
+    address = places.address(gateway.name)
+    labels = {"app": gateway.name, "istio": gateway.name, INSTANCE_LABEL: gateway.name}
+    listener = places.gateway(gateway.port, address)
+    return GatewayInstance(gateway.name, gateway, address, listener, labels, places.proxy())

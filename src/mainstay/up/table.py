@@ -18,10 +18,11 @@ _HEADINGS = ("SOURCE", "DESTINATION", "PROTOCOL", "RATE/S", "SUCCESS", "P50 MS",
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A pair as shown: its rate over the last second, everything else since the start."""
+    """A pair as shown: its rate over the last second, versions of the last seconds, everything else since the start."""
 
     pair: Pair
     rate: float
+    versions: dict[str, int] = {}
 
     def cells(self) -> tuple[str, ...]:
         pair = self.pair
@@ -38,7 +39,7 @@ class Row(msgspec.Struct, frozen=True):
             _milliseconds(pair, 0.5),
             _milliseconds(pair, 0.99),
             mutual,
-            split(pair),
+            split(self.versions or pair.versions),
         )
 
 
@@ -47,24 +48,32 @@ def _milliseconds(pair: Pair, share: float) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def split(pair: Pair) -> str:
+def split(versions: dict[str, int]) -> str:
     """`v1 90 % · v2 10 %`; empty when there is but one version."""
-    total = sum(pair.versions.values())
-    if len(pair.versions) < 2 or total <= 0:
+    total = sum(versions.values())
+    if len(versions) < 2 or total <= 0:
         return ""
-    return " · ".join(f"{name} {100 * count / total:.0f} %" for name, count in sorted(pair.versions.items()))
+    return " · ".join(f"{name} {100 * count / total:.0f} %" for name, count in sorted(versions.items()))
 
 
-def render(title: str, rows: Sequence[Row], events: Sequence[str], width: int = 120) -> str:
-    """The whole picture: title, table, latest events."""
+def render(
+    title: str, rows: Sequence[Row], events: Sequence[str], hints: Sequence[str] = (), width: int = 120
+) -> str:
+    """The whole picture: title, table, latest events, what to try next."""
+    lines = [title, "", *table(rows, width), "", *(event[:width] for event in events[-EVENTS_SHOWN:])]
+    if hints:
+        lines += ["", *(hint[:width] for hint in hints)]
+    return "\n".join(lines)
+
+
+def table(rows: Sequence[Row], width: int = 120) -> list[str]:
+    """The table's lines, headings first."""
     cells = [_HEADINGS, *(row.cells() for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADINGS))]
-    lines = [title, ""]
-    for line in cells:
-        text = "  ".join(cell.ljust(size) for cell, size in zip(line, widths, strict=True))
-        lines.append(text.rstrip()[:width])
-    lines += ["", *(event[:width] for event in events[-EVENTS_SHOWN:])]
-    return "\n".join(lines)
+    return [
+        "  ".join(cell.ljust(size) for cell, size in zip(line, widths, strict=True)).rstrip()[:width]
+        for line in cells
+    ]
 
 
 def line_of(row: Row) -> str:
@@ -75,53 +84,47 @@ def line_of(row: Row) -> str:
 
 
 class Screen:
-    """Redraws the table in place on a terminal; elsewhere writes a line per pair every `EVERY_S` seconds."""
+    """Redraws the table in place on a terminal; elsewhere writes events as they come and a line per pair every `EVERY` rounds."""
 
-    EVERY_S = 5
+    EVERY = 5
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._live = stream.isatty()
-        self._ticks = 0
-        self._shown_events = 0
+        self._open = False
+        self._rounds = 0
 
-    def show(self, title: str, rows: Sequence[Row], events: Sequence[str]) -> None:
-        """Called each second."""
-        if self._live:
-            width, height = shutil.get_terminal_size()
-            picture = render(title, rows, events, width)
-            lines = picture.split("\n")[: max(1, height - 1)]
-            self._stream.write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
-        else:
-            for event in events[self._shown_events :]:
-                self._stream.write(event + "\n")
-            self._shown_events = len(events)
-            self._ticks += 1
-            if self._ticks % self.EVERY_S == 0:
-                self._stream.writelines(line_of(row) + "\n" for row in rows)
-        self._stream.flush()
+    def note(self, line: str) -> None:
+        """A line by itself; while the table stands it is part of the next picture."""
+        if not self._open:
+            self._write(line + "\n")
 
     def open(self) -> None:
+        """From here on the table stands."""
         if self._live:
-            self._stream.write("\x1b[2J\x1b[H")
+            self._open = True
+            self._write("\x1b[2J\x1b[H")
+
+    def show(self, title: str, rows: Sequence[Row], events: Sequence[str], hints: Sequence[str] = ()) -> None:
+        """Called each second."""
+        if self._open:
+            width, height = shutil.get_terminal_size()
+            lines = render(title, rows, events, hints, width).split("\n")[: max(1, height - 1)]
+            self._write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
+            return
+        self._rounds += 1
+        if self._rounds % self.EVERY == 0:
+            self._write("".join(line_of(row) + "\n" for row in rows))
 
     def close(self) -> None:
-        if self._live:
-            self._stream.write("\n")
-            self._stream.flush()
+        """Leave the last picture where it is; what comes next is written below."""
+        self._open = False
 
+    def conclude(self, rows: Sequence[Row]) -> None:
+        """The whole run as one table."""
+        if rows:
+            self._write("\n".join(["", *table(rows, 200), ""]))
 
-def unfinished(rows: Sequence[Row]) -> list[str]:
-    """What an operator should look at: pairs inside the mesh without mutual TLS, and pairs with failures."""
-    notes = []
-    for row in rows:
-        pair = row.pair
-        if pair.mtls is False:
-            notes.append(
-                f"{pair.source} → {pair.destination} ({pair.protocol}): not every request was mutual TLS"
-            )
-        if pair.failures:
-            notes.append(
-                f"{pair.source} → {pair.destination} ({pair.protocol}): {pair.failures} of {pair.requests} failed"
-            )
-    return notes
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()

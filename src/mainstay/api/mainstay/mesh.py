@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import msgspec
+
 from mainstay.api.define import (
     Anything,
     Count,
     Duration,
     Labels,
     Length,
-    NotYet,
     NotYetValue,
     Part,
     Pattern,
@@ -62,7 +63,10 @@ class MeshWorkload(Part, frozen=True):
 
     name: Annotated[Name, "Name, unique among workloads and gateways."]
     command: Annotated[
-        tuple[str, ...], "Program and arguments; it listens on `$HOST` and `$PORT`.", Length(1, 256)
+        tuple[str, ...],
+        "Program and arguments, run in the file's folder without a shell; `$NAME` stands for a variable of its environment. It"
+        " listens on `$HOST` and `$PORT`.",
+        Length(1, 256),
     ]
     service: Annotated[Name | None, "Service it is behind; none for a mere client."] = None
     version: Annotated[str, "Label `version`, by which subsets select it.", Length(1, 63)] = "v1"
@@ -108,6 +112,29 @@ class MeshStep(Part, frozen=True):
     note: Annotated[str, "Line shown when it happens.", Length(0, 200)] = ""
 
 
+class MeshExpectedPair(Part, frozen=True, kw_only=True):
+    """What must hold for one source calling one destination."""
+
+    source: Annotated[str, "Service, workload or gateway that calls.", Length(1, 63)] = msgspec.field(name="from")
+    destination: Annotated[str, "Service that is called.", Length(1, 63)] = msgspec.field(name="to")
+    requests: Annotated[Count, "Requests (connections, for TCP) there must have been at least."] = 1
+    p99: Annotated[Duration | None, "What 99 of 100 requests must have stayed below."] = None
+    mtls: Annotated[bool | None, "Whether all of them were mutual TLS."] = None
+    versions: Annotated[
+        dict[str, Annotated[float, Range(0, 100)]],
+        "Least share of the destination's versions, in percent.",
+        Length(0, 16),
+    ] = {}
+
+
+class MeshExpectation(Part, frozen=True, kw_only=True):
+    """What must hold at the end; else `mainstay up` exits with 1."""
+
+    failures: Annotated[Count, "Failed requests that are tolerated, of the load and between workloads."] = 0
+    mtls: Annotated[bool | None, "Whether every pair inside the mesh uses mutual TLS."] = None
+    pairs: Annotated[tuple[MeshExpectedPair, ...], "What must hold for single pairs.", Length(0, 256)] = ()
+
+
 class Mesh(Part, frozen=True, kw_only=True):
     """A mesh on one machine: services, workloads with their commands, gateways, configuration, load and steps. `mainstay
     up` starts all of it and ends all of it."""
@@ -120,7 +147,5 @@ class Mesh(Part, frozen=True, kw_only=True):
     config: Annotated[tuple[Anything, ...], "Objects, or paths of files with objects.", Length(0, 256)] = ()
     load: Annotated[tuple[MeshLoad, ...], "Load.", Length(0, 64)] = ()
     steps: Annotated[tuple[MeshStep, ...], "Changes while it runs.", Length(0, 64)] = ()
-    expect: Annotated[
-        Anything, "What must hold at the end.", NotYet("expectations; any failed request exits 1")
-    ] = None
+    expect: Annotated[MeshExpectation | None, "What must hold at the end; no failed request if absent."] = None
     hints: Annotated[tuple[str, ...], "What to try next, shown at the end of start-up.", Length(0, 16)] = ()

@@ -1,0 +1,162 @@
+"""Command lines and environments of everything `up` starts: pure.
+
+In: the plan, the folder of this run, where the control plane listens. Out: `Program`s. Invariant: children see none of this
+process's own settings (`MAINSTAY_…`), and all of them carry the reaper's mark.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from mainstay.settings.define import ENVIRONMENT_PREFIX
+from mainstay.supervise import Program
+from mainstay.up.file import Load, MeshFile
+from mainstay.up.planned import GatewayInstance, Instance, Ports
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+MAINSTAY = (sys.executable, "-m", "mainstay")
+
+
+class Folder:
+    """Where a run keeps its files: the control plane's state, a folder per proxy, logs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.context = path / "context.json"
+        self.control_ready = path / "control-plane.ready"
+        self.control_state = path / "control-plane"
+
+    def prepare(self) -> None:
+        """Make the folders; raises OSError."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (self.path / "logs").mkdir(exist_ok=True)
+        (self.path / "proxies").mkdir(exist_ok=True, mode=0o700)
+
+    def log(self, name: str) -> Path:
+        return self.path / "logs" / f"{name}.log"
+
+    def data(self, name: str) -> Path:
+        return self.path / "proxies" / name
+
+    def ready(self, name: str) -> Path:
+        return self.path / "proxies" / f"{name}.ready"
+
+    def token(self, name: str) -> Path:
+        return self.path / "proxies" / f"{name}.token"
+
+
+class Programs:
+    """Makes programs. `mark`: variables that every child carries; `mainstay`: how this very program is started."""
+
+    def __init__(
+        self,
+        mesh: MeshFile,
+        folder: Folder,
+        mark: Mapping[str, str],
+        drain_ms: int,
+        mainstay: tuple[str, ...] = MAINSTAY,
+    ) -> None:
+        self._mainstay = mainstay
+        self._mesh = mesh
+        self._folder = folder
+        self._drain_ms = drain_ms
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)
+        }
+        if path := inherited.get("PYTHONPATH"):
+            # Applications run in another folder, where relative parts would mean something else.
+            inherited["PYTHONPATH"] = os.pathsep.join(
+                os.path.abspath(part) for part in path.split(os.pathsep)
+            )
+        self._environment = {**inherited, **mark, "PYTHONUNBUFFERED": "1"}
+
+    def control_plane(self) -> Program:
+        """The control plane, on ports of the system's choice; the ready file tells them."""
+        return self._own(
+            "control-plane",
+            "serve",
+            {
+                "state": self._folder.control_state,
+                "trust-domain": self._mesh.trust_domain,
+                "domain-suffix": self._mesh.domain_suffix,
+                "root-namespace": self._mesh.root_namespace,
+                "metrics-port": 0,
+                "api-port": 0,
+                "api-context": self._folder.context,
+                "xds-port": 0,
+                "ready-file": self._folder.control_ready,
+            },
+        )
+
+    def sidecar(self, instance: Instance, control_plane: str) -> Program:
+        """The proxy beside an application."""
+        identity = {"workload": instance.name, "service-account": instance.workload.name}
+        return self._proxy("sidecar", identity, instance, control_plane)
+
+    def gateway(self, gateway: GatewayInstance, control_plane: str) -> Program:
+        """A proxy at the edge."""
+        identity = {"workload": gateway.name, "service-account": gateway.name}
+        return self._proxy("gateway", identity, gateway, control_plane)
+
+    def _proxy(
+        self, verb: str, identity: dict[str, str], place: Instance | GatewayInstance, control_plane: str
+    ) -> Program:
+        ports: Ports = place.ports
+        name = place.name
+        return self._own(
+            proxy_name(name),
+            verb,
+            {
+                **identity,
+                "namespace": self._mesh.namespace,
+                "labels": ",".join(f"{key}={value}" for key, value in place.labels.items()),
+                "addresses": place.address,
+                "trust-domain": self._mesh.trust_domain,
+                "domain-suffix": self._mesh.domain_suffix,
+                "data": self._folder.data(name),
+                "ready-file": self._folder.ready(name),
+                "control-plane-address": control_plane,
+                "control-plane-join-token-file": self._folder.token(name),
+                "admin-bind": place.address,
+                "admin-port": ports.admin,
+                "health-bind": place.address,
+                "health-port": ports.health,
+                "metrics-bind": place.address,
+                "metrics-port": ports.metrics,
+                "drain-min": f"{self._drain_ms}ms",
+            },
+        )
+
+    def _own(self, name: str, verb: str, flags: Mapping[str, object]) -> Program:
+        given = [part for flag, value in flags.items() for part in (f"--{flag}", str(value))]
+        return Program((*self._mainstay, verb, *given), self._environment, "", str(self._folder.log(name)))
+
+    def application(self, instance: Instance) -> Program:
+        """An application, in the folder of the mesh's file, with its addresses in its environment."""
+        environment = {**self._environment, **instance.environment}
+        command = tuple(expand(part, environment) for part in instance.workload.command)
+        return Program(command, environment, self._mesh.directory, str(self._folder.log(instance.name)))
+
+    def load(self, load: Load, number: int, url: str) -> Program:
+        """The load generator, outside of the mesh."""
+        command = (sys.executable, "-m", "mainstay.up.load", url, str(load.rate), str(load.connections))
+        return Program(command, self._environment, "", str(self._folder.log(load_name(number))))
+
+
+def proxy_name(name: str) -> str:
+    """Name of the child that is the proxy of a workload or gateway."""
+    return f"{name}-proxy"
+
+
+def load_name(number: int) -> str:
+    """Name of a load generator."""
+    return f"load-{number + 1}"
+
+
+def expand(text: str, environment: Mapping[str, str]) -> str:
+    """Put variables in place of `$NAME` and `${NAME}`; those that are not set become empty."""
+    return _VARIABLE.sub(lambda found: environment.get(found[1] or found[2], ""), text)

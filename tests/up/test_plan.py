@@ -1,0 +1,149 @@
+"""What is started where: addresses, ports, environments, objects."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from mainstay.up.file import Gateway, MeshFile, Port, Service, Workload
+from mainstay.up.plan import RUNTIMES, plan
+from mainstay.up.planned import INSTANCE_LABEL, Machine, Plan
+from mainstay.up.programs import expand
+
+LINUX = Machine(frozenset(RUNTIMES), own_addresses=True, python="/usr/bin/python3")
+SHARED = Machine(frozenset(RUNTIMES), own_addresses=False, python="python3")
+
+FRONT = Workload("front", ("$PYTHON", "front.py"), "front", calls=("cart", "cart-db"), instances=2)
+CART = Workload("cart", ("cart",), "cart", version="v2", env={"COLOUR": "red"})
+MESH = MeshFile(
+    "shop",
+    "/shop",
+    namespace="shop",
+    settings={"mtls": "STRICT"},
+    services=(
+        Service("front", (Port(8000, "http", "http"),)),
+        Service("cart", (Port(9000, "", "grpc"), Port(9001))),
+        Service("cart-db", (Port(60000, "tcp"),)),
+    ),
+    workloads=(FRONT, CART, Workload("db", ("db",), "cart-db", proxy="none")),
+    gateways=(Gateway("edge"),),
+)
+
+
+def objects(planned: Plan, kind: str) -> dict[str, dict[str, object]]:
+    found = {}
+    for each in planned.objects:
+        if each["kind"] == kind:
+            metadata, spec = each["metadata"], each["spec"]
+            assert isinstance(metadata, dict)
+            assert isinstance(spec, dict)
+            found[str(metadata["name"])] = spec
+    return found
+
+
+def test_addresses_stay_the_same_and_are_nobody_elses() -> None:
+    first, again = plan(MESH, LINUX), plan(MESH, LINUX)
+    addresses = [each.address for each in (*first.instances, *first.gateways)]
+    assert addresses == [each.address for each in (*again.instances, *again.gateways)]
+    assert len(set(addresses)) == 5
+    assert all(address.startswith("127.") and not address.startswith("127.0.0.") for address in addresses)
+
+
+def test_a_taken_address_is_passed_over() -> None:
+    taken = plan(MESH, LINUX).instances[0].address
+    assert plan(MESH, LINUX, lambda address: address != taken).instances[0].address != taken
+
+
+def test_an_application_finds_its_place_and_its_services_in_its_environment() -> None:
+    front = plan(MESH, LINUX).instances[0]
+    assert front.name == "front-1"
+    assert front.environment == {
+        "HOST": front.address,
+        "PORT": "18000",
+        "VERSION": "v1",
+        "INSTANCE": "front-1",
+        "PYTHON": "/usr/bin/python3",
+        "CART_ADDR": f"{front.address}:20001",
+        "CART_9001_ADDR": f"{front.address}:20002",
+        "CART_DB_ADDR": f"{front.address}:20003",
+    }
+
+
+def test_a_port_too_high_for_the_offset_goes_below() -> None:
+    mesh = msgspec.structs.replace(MESH, workloads=(msgspec.structs.replace(CART, service="cart-db"),))
+    assert plan(mesh, LINUX).instances[0].environment["PORT"] == "50000"
+
+
+def test_a_workload_without_a_sidecar_serves_its_ports_itself() -> None:
+    planned = plan(MESH, LINUX)
+    db = next(each for each in planned.instances if each.name == "db")
+    assert db.environment["PORT"] == "60000"
+    assert objects(planned, "WorkloadEntry")["db"]["address"] == db.address
+    assert "db" not in objects(planned, "Sidecar")
+
+
+def test_missing_run_times_leave_workloads_out_with_the_reason() -> None:
+    mesh = msgspec.structs.replace(MESH, workloads=(msgspec.structs.replace(CART, needs=("java",)),))
+    planned = plan(mesh, msgspec.structs.replace(LINUX, runtimes=frozenset({"python"})))
+    assert planned.instances == ()
+    assert planned.left_out[0].reason == "needs java, which this machine does not have"
+
+
+def test_objects_are_ordinary_ones() -> None:
+    planned = plan(MESH, LINUX)
+    front = planned.instances[0]
+    assert objects(planned, "MeshSettings") == {"default": {"mtls": "STRICT"}}
+    assert objects(planned, "Service")["cart"] == {
+        "ports": [
+            {"name": "grpc", "number": 9000, "appProtocol": "grpc"},
+            {"name": "port-9001", "number": 9001},
+        ],
+        "selector": {"app": "cart"},
+    }
+    sidecar = objects(planned, "Sidecar")["front-1"]
+    assert sidecar["workloadSelector"] == {"labels": {INSTANCE_LABEL: "front-1"}}
+    [ingress] = sidecar["ingress"]  # type: ignore[misc]
+    assert ingress["bind"] == front.address
+    assert ingress["defaultEndpoint"] == f"{front.address}:18000"
+    hosts = [each["hosts"] for each in sidecar["egress"]]  # type: ignore[attr-defined]
+    assert hosts[2] == ["./cart-db.shop.svc.cluster.local"]
+    assert objects(planned, "Sidecar")["cart"]["egress"] == [{"hosts": ["~/*"]}]
+    assert objects(planned, "Gateway")["edge"]["selector"] == {INSTANCE_LABEL: "edge"}
+
+
+def test_what_the_author_wrote_counts() -> None:
+    planned = plan(msgspec.structs.replace(MESH, authored=frozenset({"Gateway/shop/edge"})), LINUX)
+    assert objects(planned, "Gateway") == {}
+
+
+def test_on_one_shared_address_no_two_listeners_share_a_port() -> None:
+    planned = plan(MESH, SHARED)
+    ports = [
+        number
+        for each in planned.instances
+        for number in (
+            *(p for i in each.inbound for p in {i.listener, i.application}),
+            *(o.listener for o in each.outbound),
+            *(each.ports.admin, each.ports.health, each.ports.metrics),
+        )
+    ]
+    assert len(ports) == len(set(ports))
+    group = objects(planned, "WorkloadGroup")["cart"]
+    template = group["template"]
+    assert isinstance(template, dict)
+    cart = next(each for each in planned.instances if each.name == "cart")
+    assert template["ports"] == {"grpc": cart.inbound[0].listener, "port-9001": cart.inbound[1].listener}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("$PYTHON", "py"),
+        ("${PYTHON}-x", "py-x"),
+        ("$MISSING", ""),
+        ("a$", "a$"),
+        ("--port=$PORT", "--port=1"),
+    ],
+)
+def test_commands_may_name_variables(text: str, expected: str) -> None:
+    assert expand(text, {"PYTHON": "py", "PORT": "1"}) == expected
