@@ -1,0 +1,162 @@
+"""The real process over the real engine: `mainstay sidecar --bootstrap FILE`, requests, signals, idle memory."""
+
+from __future__ import annotations
+
+import http.client
+import http.server
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mainstay import _engine
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(_engine, "Engine"), reason="the engine is built without its border; `make build` has it"
+)
+PATIENCE_S = 20
+IDLE_MIB = 28
+
+BOOTSTRAP = """
+admin:
+  address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
+static_resources:
+  listeners:
+  - name: front
+    traffic_direction: INBOUND
+    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
+    filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: front
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+              - match: {{prefix: /direct}}
+                direct_response: {{status: 200, body: {{inline_string: hello}}}}
+              - match: {{prefix: /}}
+                route: {{cluster: application}}
+          http_filters:
+          - name: router
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+  clusters:
+  - name: application
+    type: STATIC
+    load_assignment:
+      cluster_name: application
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}
+"""
+
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        body = self.path.encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def application() -> Iterator[int]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+class Process:
+    """A running sidecar; `addresses` by listener."""
+
+    def __init__(self, process: subprocess.Popen[bytes], ready: Path) -> None:
+        self.process = process
+        self.ready = ready
+        self.addresses: dict[str, str] = json.loads(ready.read_bytes())["listeners"]
+
+    def get(self, path: str, listener: str = "front") -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(self.addresses[listener], timeout=PATIENCE_S)
+        try:
+            connection.request("GET", path, headers={"host": "localhost"})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def memory_mib(self) -> float:
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@contextmanager
+def running(tmp_path: Path, *flags: str) -> Iterator[Process]:
+    ready = tmp_path / "ready"
+    log = (tmp_path / "log").open("wb")
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "mainstay", "sidecar", "--ready-file", str(ready)),
+            *("--health-port", "0", "--metrics-port", "0", "--admin-port", "0", *flags),
+        ],
+        stderr=log,
+    )
+    try:
+        wait_for(ready.exists, process, tmp_path / "log")
+        yield Process(process, ready)
+    finally:
+        process.kill()
+        process.wait()
+        log.close()
+
+
+def wait_for(holds: object, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not holds():  # type: ignore[operator]
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.01)
+
+
+def bootstrap(tmp_path: Path, port: int) -> str:
+    path = tmp_path / "bootstrap.yaml"
+    path.write_text(BOOTSTRAP.format(port=port))
+    return str(path)
+
+
+def test_requests_flow_through_a_static_bootstrap(tmp_path: Path, application: int) -> None:
+    with running(tmp_path, "--bootstrap", bootstrap(tmp_path, application)) as sidecar:
+        assert sidecar.get("/direct") == (200, b"hello")
+        assert sidecar.get("/through") == (200, b"/through")
+
+
+def test_it_ends_in_order_when_told_to(tmp_path: Path, application: int) -> None:
+    flags = ("--bootstrap", bootstrap(tmp_path, application), "--drain-min", "200ms")
+    with running(tmp_path, *flags) as sidecar:
+        sidecar.process.send_signal(signal.SIGTERM)
+        assert sidecar.process.wait(PATIENCE_S) == 0
+        assert not sidecar.ready.exists()
+
+
+def test_it_is_small_when_idle(tmp_path: Path, application: int) -> None:
+    with running(tmp_path, "--bootstrap", bootstrap(tmp_path, application)) as sidecar:
+        sidecar.get("/through")
+        # YAML was loaded to read the bootstrap: 1.5 MiB that a sidecar of a mesh does not have.
+        assert sidecar.memory_mib() < IDLE_MIB + 1.5
