@@ -4,8 +4,12 @@
 //! stuck; what changes something is POST only; the Host header must name a loopback address (DNS rebinding); secrets are
 //! on no page. Nothing here knows a codec or a worker: `Pages` is all it asks.
 
+mod questions;
 mod request;
 mod server;
+mod view;
 
+pub use questions::Questions;
 pub use request::{Method, Request};
 pub use server::{Admin, Answer, Audience, Pages};
+pub use view::{State, View};

@@ -18,6 +18,8 @@ pub enum Method {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub method: Method,
+    /// Path and query as they came.
+    pub target: String,
     /// Without query.
     pub path: String,
     /// Pairs in order, percent-decoded.
@@ -59,6 +61,7 @@ pub fn parse(bytes: &[u8]) -> Parsed {
     };
     Parsed::Whole(Request {
         method,
+        target: head.path.unwrap_or_default().to_owned(),
         path: path.to_owned(),
         query: query.split('&').filter(|pair| !pair.is_empty()).map(pair).collect(),
         host: String::from_utf8_lossy(host.value).trim().to_ascii_lowercase(),

@@ -1,5 +1,6 @@
 //! The sockets of admin, metrics and health listeners, one thread each, a few connections at a time.
 
+use std::borrow::Cow;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -29,17 +30,21 @@ pub enum Audience {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
-    pub content_type: &'static str,
+    pub content_type: Cow<'static, str>,
     pub body: Vec<u8>,
 }
 
 impl Answer {
     pub fn text(status: u16, body: impl Into<String>) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body: body.into().into_bytes() }
+        Self {
+            status,
+            content_type: Cow::Borrowed("text/plain; charset=utf-8"),
+            body: body.into().into_bytes(),
+        }
     }
 
     pub fn json(body: impl Into<String>) -> Self {
-        Self { status: 200, content_type: "application/json", body: body.into().into_bytes() }
+        Self { status: 200, content_type: Cow::Borrowed("application/json"), body: body.into().into_bytes() }
     }
 }
 
@@ -164,7 +169,7 @@ fn judge(request: &Request, audience: Audience, pages: &dyn Pages) -> Answer {
         }
         (Audience::Metrics, "/stats/prometheus" | "/metrics") => Answer {
             status: 200,
-            content_type: "text/plain; version=0.0.4; charset=utf-8",
+            content_type: Cow::Borrowed("text/plain; version=0.0.4; charset=utf-8"),
             body: pages.prometheus().into_bytes(),
         },
         (Audience::Health | Audience::Metrics, _) => Answer::text(404, "no such page\n"),

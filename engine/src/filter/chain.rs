@@ -336,12 +336,15 @@ impl Instance {
     }
 }
 
+/// A filter's instance, with what it was made by.
+type Made = (Arc<dyn HttpFilterFactory>, Rc<dyn HttpFilter>);
+
 /// A worker's instances, by chain. A filter whose configuration did not change keeps its instance when the chain around it does.
 #[derive(Default)]
 pub struct Instances {
     by_chain: HashMap<u64, (Weak<Chain>, Rc<Instance>)>,
     /// By the factory's address, which the factory held here keeps from being used again.
-    by_factory: HashMap<usize, (Arc<dyn HttpFilterFactory>, Rc<dyn HttpFilter>)>,
+    by_factory: HashMap<usize, Made>,
     tidy_at: usize,
 }
 

@@ -188,11 +188,11 @@ fn name_rank(names: &[Box<str>], name: &str) -> Option<usize> {
     if names.is_empty() {
         return Some(0);
     }
-    let rank = |wanted: &Box<str>| match wanted.strip_prefix('.') {
-        Some(_) => (name.len() > wanted.len() && name.ends_with(&**wanted)).then_some(wanted.len()),
-        None => (**wanted == *name).then_some(usize::MAX),
+    let rank = |wanted: &str| match wanted.strip_prefix('.') {
+        Some(_) => (name.len() > wanted.len() && name.ends_with(wanted)).then_some(wanted.len()),
+        None => (wanted == name).then_some(usize::MAX),
     };
-    names.iter().filter_map(rank).max()
+    names.iter().filter_map(|wanted| rank(wanted)).max()
 }
 
 /// No ranges are the whole address space; an address that is not known is in no range.
