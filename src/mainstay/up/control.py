@@ -33,6 +33,10 @@ async def start_control_plane(stage: Stage) -> None:
 
     await stage.until(is_ready, child, "the control plane")
     ports = json.loads(ready.read_bytes())
+    if "xds" not in ports:
+        raise NotReady(
+            f"the control plane serves no TLS port; its log is {stage.folder.log('control-plane')}"
+        )
     stage.control_address = f"127.0.0.1:{ports['xds']}"
     try:
         stage.api = ControlPlane.from_context(stage.folder.context)
