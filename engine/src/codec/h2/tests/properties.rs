@@ -29,6 +29,21 @@ fn client_bytes() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|pieces| [HTTP2_PREFACE, &frame(SETTINGS, 0, 0, &[]), &pieces.concat()].concat())
 }
 
+/// Data joins what came last on its stream, wherever events of others lie.
+fn join(event: Seen, all: &mut Vec<Seen>) {
+    if let Seen::Data(stream, more) = &event {
+        let last = all.iter_mut().rev().find(|seen| match seen {
+            Seen::Data(id, _) | Seen::Request(id, _) | Seen::End(id) | Seen::Trailers(id, _) => id == stream,
+            Seen::Reset(id, ..) => id == stream,
+            _ => false,
+        });
+        if let Some(Seen::Data(_, known)) = last {
+            return known.extend(more);
+        }
+    }
+    all.push(event);
+}
+
 /// Everything a server sees and says, with each request answered as it ends.
 fn serve(bytes: &[u8], sizes: &[usize]) -> (Vec<Seen>, Vec<u8>) {
     let mut bench = Bench::new(Server::new(Settings::default()));
@@ -43,12 +58,7 @@ fn serve(bytes: &[u8], sizes: &[usize]) -> (Vec<Seen>, Vec<u8>) {
         });
         (rest, turn) = (&rest[size..], turn + 1);
         for event in seen {
-            match (all.last_mut(), event) {
-                (Some(Seen::Data(id, known)), Seen::Data(stream, more)) if *id == stream => {
-                    known.extend(more)
-                }
-                (_, event) => all.push(event),
-            }
+            join(event, &mut all);
         }
     }
     all.extend(std::iter::from_fn(|| bench.codec.next_reset()).map(|stream| Seen::End(stream.0)));
