@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 
 from mainstay.api.decode import decode
 from mainstay.api.document import read
-from mainstay.api.kind import Defaults, Fact, Kind
+from mainstay.api.kind import Defaults, Fact, Kind, ObjectIndex
 from mainstay.api.kinds import KINDS, kind_of
 from mainstay.api.object import Object
 from mainstay.model.problem import Problem
@@ -70,6 +70,9 @@ class World:
 
     def objects(self, kind: str) -> Iterable[Object]:
         return sorted((thing for thing in self.all if thing.kind.name == kind), key=lambda thing: thing.key)
+
+    def find(self, index: ObjectIndex, key: Hashable) -> Sequence[Object]:
+        return [thing for thing in self.objects(index.kind) if key in index.keys_of(thing, DEFAULTS)]
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         return next((t for t in self.objects(kind) if (t.namespace, t.name) == (namespace, name)), None)

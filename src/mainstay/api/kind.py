@@ -5,7 +5,7 @@ In: defined by the dialects. Out: used by the decoder, ``load``, the REST API an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -49,6 +49,13 @@ class Defaults(msgspec.Struct, frozen=True):
     mesh: Mesh = DEFAULT_MESH
 
 
+class ObjectIndex(msgspec.Struct, frozen=True):
+    """A way to find objects of a kind without looking at all of them: ``keys_of`` says under which keys one stands."""
+
+    kind: str
+    keys_of: Callable[[Object, Defaults], Iterable[Hashable]]
+
+
 class Lookup(Protocol):
     """What a check may ask about everything that exists, the checked objects included."""
 
@@ -58,6 +65,9 @@ class Lookup(Protocol):
 
     def objects(self, kind: str) -> Iterable[Object]:
         """All objects of a kind, in order of namespace and name."""
+
+    def find(self, index: ObjectIndex, key: Hashable) -> Sequence[Object]:
+        """The objects that stand under a key of an index, in order of namespace and name."""
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """The object of this name, or None."""
@@ -78,7 +88,8 @@ Check = Callable[[Object, Lookup], list[Problem]]
 
 class Kind(msgspec.Struct, frozen=True):
     """A row of the table. ``versions`` are one shape, newest first. ``inline``: fields stand beside ``metadata`` instead of
-    under ``spec`` (Kubernetes' Secret). ``stored`` is False for files that only a program reads."""
+    under ``spec`` (Kubernetes' Secret). ``stored`` is False for files that only a program reads.
+    ``makes_services``: its objects become services."""
 
     group: str
     versions: tuple[str, ...]
@@ -90,6 +101,7 @@ class Kind(msgspec.Struct, frozen=True):
     namespaced: bool = True
     inline: bool = False
     stored: bool = True
+    makes_services: bool = False
 
     @property
     def api_version(self) -> str:

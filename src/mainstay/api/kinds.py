@@ -70,6 +70,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         ServiceEntry,
         translate_service_entry,
         check_service_entry,
+        makes_services=True,
     ),
     Kind(*_NETWORKING, "WorkloadEntry", "workloadentries", WorkloadEntry, translate_workload_entry, _nothing),
     Kind(*_NETWORKING, "WorkloadGroup", "workloadgroups", WorkloadGroup, translate_workload_group, _nothing),
@@ -107,7 +108,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         translate_authorization_policy,
         _nothing,
     ),
-    Kind(*_OWN, "Service", "services", Service, translate_service, check_service),
+    Kind(*_OWN, "Service", "services", Service, translate_service, check_service, makes_services=True),
     Kind(
         *_OWN,
         "GatewaySecret",

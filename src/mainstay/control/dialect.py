@@ -8,7 +8,7 @@ sources' parsers, REST and the graph.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from mainstay.api.decode import decode
 from mainstay.api.document import read
 from mainstay.api.encode import encode
-from mainstay.api.kind import Defaults, Fact, Kind
+from mainstay.api.kind import Defaults, Fact, Kind, ObjectIndex
 from mainstay.api.kinds import KINDS, kind_of
 from mainstay.api.object import Object
 from mainstay.control.objects import ObjectId, Record
@@ -125,6 +125,7 @@ class References:
         self._others = tuple(others)
         self._by_kind: dict[str, list[Object]] | None = None
         self._services: dict[str, list[Service]] | None = None
+        self._indexes: dict[ObjectIndex, dict[Hashable, list[Object]]] = {}
 
     @property
     def defaults(self) -> Defaults:
@@ -136,6 +137,15 @@ class References:
             for each, thing in sorted(self._objects.items(), key=lambda item: item[0]):
                 self._by_kind.setdefault(each.kind, []).append(thing)
         return self._by_kind.get(kind, [])
+
+    def find(self, index: ObjectIndex, key: Hashable) -> Sequence[Object]:
+        built = self._indexes.get(index)
+        if built is None:
+            built = self._indexes[index] = {}
+            for thing in self.objects(index.kind):
+                for each in index.keys_of(thing, self._defaults):
+                    built.setdefault(each, []).append(thing)
+        return built.get(key, ())
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         group = _group_of_kind().get(kind, "")
@@ -152,6 +162,8 @@ class References:
             self._services = {}
             found = list(self._others)
             for thing in self._objects.values():
+                if not thing.kind.makes_services:
+                    continue
                 made = translate(thing, self._defaults)
                 found.extend(
                     () if isinstance(made, Refused) else (each for each in made if isinstance(each, Service))

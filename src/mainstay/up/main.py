@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
@@ -128,12 +129,15 @@ class _View:
         self._planned, self._folder, self._screen = planned, folder, screen
         self._events: list[str] = []
         self._hints: list[str] = []
+        self._began = time.monotonic()
 
     def tell(self, event: Event) -> None:
         self._events.append(event.line)
         self._screen.note(event.line)
 
     def ready(self) -> None:
+        """Everything runs."""
+        self._began = time.monotonic()
         mesh = self._planned.mesh
         twins = [each.name for each in self._planned.instances if each.workload.needs]
         if twins:
@@ -155,4 +159,6 @@ class _View:
         self._screen.close()
 
     def conclude(self, outcome: Outcome) -> None:
-        self._screen.conclude([Row(pair, 0.0) for pair in outcome.pairs])
+        """The whole run as one table."""
+        seconds = max(0.001, time.monotonic() - self._began)
+        self._screen.conclude([Row(pair, pair.requests / seconds) for pair in outcome.pairs])

@@ -115,7 +115,9 @@ class MeshStep(Part, frozen=True):
 class MeshExpectedPair(Part, frozen=True, kw_only=True):
     """What must hold for one source calling one destination."""
 
-    source: Annotated[str, "Service, workload or gateway that calls.", Length(1, 63)] = msgspec.field(name="from")
+    source: Annotated[str, "Service, workload or gateway that calls.", Length(1, 63)] = msgspec.field(
+        name="from"
+    )
     destination: Annotated[str, "Service that is called.", Length(1, 63)] = msgspec.field(name="to")
     requests: Annotated[Count, "Requests (connections, for TCP) there must have been at least."] = 1
     p99: Annotated[Duration | None, "What 99 of 100 requests must have stayed below."] = None
@@ -147,5 +149,7 @@ class Mesh(Part, frozen=True, kw_only=True):
     config: Annotated[tuple[Anything, ...], "Objects, or paths of files with objects.", Length(0, 256)] = ()
     load: Annotated[tuple[MeshLoad, ...], "Load.", Length(0, 64)] = ()
     steps: Annotated[tuple[MeshStep, ...], "Changes while it runs.", Length(0, 64)] = ()
-    expect: Annotated[MeshExpectation | None, "What must hold at the end; no failed request if absent."] = None
+    expect: Annotated[MeshExpectation | None, "What must hold at the end; no failed request if absent."] = (
+        None
+    )
     hints: Annotated[tuple[str, ...], "What to try next, shown at the end of start-up.", Length(0, 16)] = ()

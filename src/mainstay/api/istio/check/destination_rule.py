@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mainstay.api.findings import Findings
-from mainstay.api.istio.check.destinations import full_host, host_covers, visible_services
+from mainstay.api.istio.check.destinations import RULES_BY_HOST, full_host, host_covers, visible_services
 from mainstay.api.istio.destination_rule import ClientTLSSettings, DestinationRule, TrafficPolicy
 from mainstay.api.kind import Lookup
 from mainstay.api.node import Path
@@ -85,11 +85,9 @@ def _check_tls(tls: ClientTLSSettings, found: Findings, path: Path, code: str, l
 
 def _check_rivals(thing: Object, rule: DestinationRule, host: str, found: Findings, lookup: Lookup) -> None:
     selector = labels_of(rule.workload_selector.labels if rule.workload_selector else {})
-    for rival in lookup.objects("DestinationRule"):
+    for rival in lookup.find(RULES_BY_HOST, host):
         spec: DestinationRule = rival.spec
-        if rival.key == thing.key or rival.namespace != thing.namespace:
-            continue
         other = labels_of(spec.workload_selector.labels if spec.workload_selector else {})
-        if full_host(spec.host, rival.namespace, lookup) == host and other == selector:
+        if rival.key != thing.key and rival.namespace == thing.namespace and other == selector:
             reason = f"{rival.label} is for {host} too; the older one counts"
             found.add("MS2002", ("spec", "host"), reason, "Join the two")

@@ -13,8 +13,9 @@ from mainstay.api.findings import Findings
 from mainstay.api.hosts import complete_host
 from mainstay.api.istio.destination_rule import DestinationRule
 from mainstay.api.istio.virtual_service import Destination
-from mainstay.api.kind import Lookup
+from mainstay.api.kind import Defaults, Lookup, ObjectIndex
 from mainstay.api.node import Path
+from mainstay.api.object import Object
 from mainstay.model.key import is_visible
 from mainstay.model.service import Service
 
@@ -32,10 +33,8 @@ def host_covers(pattern: str, host: str) -> bool:
 def visible_services(host: str, namespace: str, lookup: Lookup) -> list[Service]:
     """Return services of this very host, or of a wildcard that covers it, which the namespace may use."""
     found = [each for each in lookup.services(host) if is_visible(each.visible_to, namespace)]
-    rest = host
-    while not found and "." in rest:
-        rest = rest.partition(".")[2]
-        found = [each for each in lookup.services(f"*.{rest}") if is_visible(each.visible_to, namespace)]
+    for pattern in () if found else covering(host):
+        found = found or [each for each in lookup.services(pattern) if is_visible(each.visible_to, namespace)]
     return found
 
 
@@ -76,14 +75,33 @@ def _check_subset(subset: str, host: str, found: Findings, path: Path, lookup: L
     )
 
 
+def rule_hosts(rule: Object, defaults: Defaults) -> Iterable[str]:
+    """The full host of a DestinationRule."""
+    spec: DestinationRule = rule.spec
+    yield complete_host(spec.host.lower().removesuffix("."), rule.namespace, defaults)
+
+
+RULES_BY_HOST = ObjectIndex("DestinationRule", rule_hosts)
+
+
+def covering(host: str) -> Iterable[str]:
+    """Yield a host and the patterns that cover it: ``a.b``, ``*.b``, ``*``."""
+    yield host
+    rest = host
+    while "." in rest:
+        rest = rest.partition(".")[2]
+        yield f"*.{rest}"
+    yield "*"
+
+
 def subsets_of(host: str, namespace: str, lookup: Lookup) -> Iterable[str]:
-    """Yield the names of a host's subsets that clients somewhere may see."""
-    for rule in lookup.objects("DestinationRule"):
-        spec: DestinationRule = rule.spec
-        if not spec.subsets or not host_covers(full_host(spec.host, rule.namespace, lookup), host):
-            continue
-        if rule.namespace == namespace or not spec.export_to or set(spec.export_to) & {"*", namespace}:
-            yield from (entry.name for entry in spec.subsets)
+    """Yield the names of a host's subsets that clients of a namespace may see."""
+    for pattern in covering(host):
+        for rule in lookup.find(RULES_BY_HOST, pattern):
+            spec: DestinationRule = rule.spec
+            seen_by = set(spec.export_to)
+            if rule.namespace == namespace or not seen_by or seen_by & {"*", namespace}:
+                yield from (entry.name for entry in spec.subsets)
 
 
 def _missing(host: str, namespace: str, lookup: Lookup) -> tuple[str, str]:

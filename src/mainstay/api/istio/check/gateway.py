@@ -5,9 +5,11 @@ In: a decoded Gateway and everything else. Out: problems.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mainstay.api.findings import Findings
 from mainstay.api.istio.gateway import Gateway, Server
-from mainstay.api.kind import Lookup
+from mainstay.api.kind import Defaults, Lookup, ObjectIndex
 from mainstay.api.mainstay.gateway_secret import GatewaySecret, certificate_of
 from mainstay.api.node import Path
 from mainstay.api.object import Object
@@ -46,19 +48,27 @@ def _check_credential(server: Server, found: Findings, path: Path, lookup: Looku
         found.add("IST0161", path, reason, "Add ca.crt to it")
 
 
+Claim = tuple[str, int, str]
+"""Address, port, host."""
+
+
+def _claims(server: Server) -> list[Claim]:
+    return [(server.bind or "", server.port.number, host.rpartition("/")[2]) for host in server.hosts]
+
+
+def _claims_of(thing: Object, _defaults: Defaults) -> Iterable[Claim]:
+    gateway: Gateway = thing.spec
+    return dict.fromkeys(claim for server in gateway.servers for claim in _claims(server))
+
+
+_BY_CLAIM = ObjectIndex("Gateway", _claims_of)
+
+
 def _check_rivals(thing: Object, gateway: Gateway, found: Findings, lookup: Lookup) -> None:
-    mine = {claim: at for at, server in enumerate(gateway.servers) for claim in _claims(server)}
-    for rival in lookup.objects("Gateway"):
-        spec: Gateway = rival.spec
-        if rival.key == thing.key or spec.selector != gateway.selector:
-            continue
-        for server in spec.servers:
-            for claim in _claims(server):
-                at = mine.get(claim)
-                if at is not None:
+    for at, server in enumerate(gateway.servers):
+        for claim in _claims(server):
+            for rival in lookup.find(_BY_CLAIM, claim):
+                spec: Gateway = rival.spec
+                if rival.key != thing.key and spec.selector == gateway.selector:
                     reason = f"{rival.label} takes {claim[2]} at port {claim[1]} of the same proxies too"
                     found.add("IST0145", ("spec", "servers", at), reason, "Keep one of the two")
-
-
-def _claims(server: Server) -> list[tuple[str, int, str]]:
-    return [(server.bind or "", server.port.number, host.rpartition("/")[2]) for host in server.hosts]

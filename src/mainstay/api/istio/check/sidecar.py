@@ -5,12 +5,14 @@ In: a decoded Sidecar and everything else. Out: problems.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from mainstay.api.findings import Findings
 from mainstay.api.istio.check.destinations import host_covers
 from mainstay.api.istio.sidecar import Sidecar
-from mainstay.api.kind import Lookup
+from mainstay.api.kind import Lookup, ObjectIndex
 from mainstay.api.object import Object
-from mainstay.model.key import is_visible
+from mainstay.model.key import is_visible, labels_of
 from mainstay.model.problem import Problem
 
 
@@ -19,8 +21,8 @@ def check_sidecar(thing: Object, lookup: Lookup) -> list[Problem]:
     found = Findings(thing)
     sidecar: Sidecar = thing.spec
     labels = _labels(sidecar)
-    for rival in lookup.objects("Sidecar"):
-        if rival.key == thing.key or rival.namespace != thing.namespace or _labels(rival.spec) != labels:
+    for rival in lookup.find(_BY_SELECTION, _selection_of(thing)):
+        if rival.key == thing.key:
             continue
         if labels:
             reason = f"{rival.label} selects the same workloads"
@@ -38,6 +40,14 @@ def check_sidecar(thing: Object, lookup: Lookup) -> list[Problem]:
                     "MS2005", path, f"{text} matches no known service", "Add the service, or correct the name"
                 )
     return found.problems
+
+
+def _selection_of(thing: Object) -> Hashable:
+    """Namespace and labels: what two Sidecars must not have in common."""
+    return thing.namespace, labels_of(_labels(thing.spec))
+
+
+_BY_SELECTION = ObjectIndex("Sidecar", lambda thing, _: [_selection_of(thing)])
 
 
 def _labels(sidecar: Sidecar) -> dict[str, str]:

@@ -5,13 +5,15 @@ In: a decoded VirtualService and everything else. Out: problems.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mainstay.api.findings import Findings
-from mainstay.api.hosts import find_audience
+from mainstay.api.hosts import complete_host, find_audience
 from mainstay.api.istio.check.destinations import check_destination, full_host, host_covers
 from mainstay.api.istio.gateway import Gateway
 from mainstay.api.istio.translate.virtual_service import audiences_of
 from mainstay.api.istio.virtual_service import HTTPMatchRequest, HTTPRoute, VirtualService
-from mainstay.api.kind import Lookup
+from mainstay.api.kind import Defaults, Lookup, ObjectIndex
 from mainstay.api.node import Path
 from mainstay.api.object import Object
 from mainstay.model.key import MESH, is_visible
@@ -135,20 +137,22 @@ def _takes_all(match: HTTPMatchRequest) -> bool:
     )
 
 
+def _mesh_hosts(thing: Object, defaults: Defaults) -> Iterable[str]:
+    """Full hosts of a VirtualService, if it has rules for sidecars."""
+    virtual: VirtualService = thing.spec
+    if MESH in audiences_of(virtual, thing.namespace):
+        for host in virtual.hosts:
+            yield complete_host(host.lower().removesuffix("."), thing.namespace, defaults)
+
+
+_BY_MESH_HOST = ObjectIndex("VirtualService", _mesh_hosts)
+
+
 def _check_rivals(thing: Object, virtual: VirtualService, found: Findings, lookup: Lookup) -> None:
     """Two VirtualServices that give sidecars rules for one host: only one of them would count."""
-    if MESH not in audiences_of(virtual, thing.namespace):
-        return
-    mine = {full_host(host, thing.namespace, lookup): at for at, host in enumerate(virtual.hosts)}
-    for rival in lookup.objects("VirtualService"):
-        spec: VirtualService = rival.spec
-        if rival.key == thing.key or MESH not in audiences_of(spec, rival.namespace):
-            continue
-        if not _meet(thing, virtual, rival, spec):
-            continue
-        for host in spec.hosts:
-            at = mine.get(full_host(host, rival.namespace, lookup))
-            if at is not None:
+    for at, host in enumerate(_mesh_hosts(thing, lookup.defaults)):
+        for rival in lookup.find(_BY_MESH_HOST, host):
+            if rival.key != thing.key and _meet(thing, virtual, rival, rival.spec):
                 reason = f"{rival.label} gives sidecars rules for {virtual.hosts[at]} too"
                 remedy = "Join the two, or limit them to different namespaces with exportTo"
                 found.add("IST0109", ("spec", "hosts", at), reason, remedy)
