@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::exchange::{Exchange, Phase};
-use super::notes::as_source;
 use super::port::Port;
 use super::reply::flagged;
 use super::shared::{FilterAnswer, Turn};
@@ -29,7 +28,7 @@ macro_rules! run {
             &$exchange.site.peer,
             $exchange.notes.decision.overrides(),
             &$http.counters,
-            as_source(&facts),
+            &facts,
         );
         $context.client = $exchange.notes.client;
         $context.route = $exchange.notes.decision.route().map(AsRef::as_ref);

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use super::Streams;
 use super::binding::Binding;
 use super::notes::Notes;
-use super::notes::as_source;
 use super::origin::Origin;
 use super::port::Port;
 use super::shared::Turn;
@@ -50,8 +49,7 @@ impl Streams {
         let facts = exchange.notes.facts(&site, Some(&exchange.request), exchange.response.as_deref());
         let (now, wall, random) = (port.now(), port.wall(), port.random());
         let overrides = exchange.notes.decision.overrides();
-        let mut context =
-            Context::new(key, now, wall, random, &site.peer, overrides, &http.counters, as_source(&facts));
+        let mut context = Context::new(key, now, wall, random, &site.peer, overrides, &http.counters, &facts);
         context.client = exchange.notes.client;
         context.route = exchange.notes.decision.route().map(AsRef::as_ref);
         http.filters.finish(&mut context, &mut exchange.states, &facts);

@@ -35,6 +35,8 @@ mod shared;
 mod site;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod timeouts;
 
 pub use binding::{Binding, End};

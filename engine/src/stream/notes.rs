@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::site::Site;
 use crate::message::{HeaderBlock, NameId, Protocol, RequestHead, ResponseFlags, ResponseHead, Tick};
 use crate::route::Decision;
-use crate::telemetry::log_format::Source;
+use crate::telemetry::TraceContext;
 use crate::telemetry::{Facts, Moments, PeerLabels, Reporter};
 use crate::upstream::{Cluster, Endpoint};
 
@@ -38,7 +38,7 @@ pub struct Notes {
     pub moments: Moments,
     /// The client's labels, where it is the other side.
     pub client_labels: Option<Arc<PeerLabels>>,
-    pub trace_id: String,
+    pub trace: Option<TraceContext>,
     pub connection_id: u64,
 }
 
@@ -65,7 +65,7 @@ impl Notes {
             response_messages: Messages::default(),
             moments: Moments { started: now, started_wall: wall, ended: now, ..Moments::default() },
             client_labels: None,
-            trace_id: String::new(),
+            trace: None,
             connection_id: 0,
         }
     }
@@ -136,15 +136,10 @@ impl Notes {
             response_messages: self.response_messages.count,
             moments: self.moments,
             request_id,
-            trace_id: &self.trace_id,
+            trace_id: self.trace.as_ref().map_or("", TraceContext::trace_id),
             connection_id: self.connection_id,
         }
     }
-}
-
-/// Answers command operators about a running exchange.
-pub fn as_source<'a>(_facts: &'a Facts<'a>) -> &'a dyn Source {
-    &()
 }
 
 /// Counts gRPC messages by their five-byte prefixes, wherever the data is cut.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::direction::Stage;
 use super::exchange::{Errand, Exchange, Phase};
 use super::head::{self, Entrance, Received, peer_metadata};
-use super::notes::as_source;
 use super::port::Port;
 use super::reply::flagged;
 use super::shared::{Todo, Turn};
@@ -33,14 +32,13 @@ impl Exchange {
             return self
                 .reply(turn, flagged(503, "envoy overloaded", "overload", ResponseFlags::OVERLOAD_MANAGER));
         }
-        let random = [turn.port.random(), turn.port.random()];
         let entrance = Entrance {
             manager: &http.manager.options,
             peer: &site.peer,
             takes_http1_in_http2: site.takes_http1_in_http2(),
             own: &turn.shared.own.principal,
         };
-        match head::receive(entrance, &mut self.request, random) {
+        match head::receive(entrance, &mut self.request, || turn.port.random()) {
             Received::Refused(status, details) => {
                 return self.reply(turn, LocalReply::new(status, "", details));
             }
@@ -50,7 +48,8 @@ impl Exchange {
                 reply.headers.push_id(NameId::LOCATION, &path);
                 return self.reply(turn, reply);
             }
-            Received::GoOn { client, carried } => {
+            Received::GoOn { client, carried, trace } => {
+                self.notes.trace = trace;
                 self.notes.client = client.address;
                 self.notes.protocol = carried.unwrap_or(self.notes.protocol);
                 if !client.is_internal
@@ -178,7 +177,7 @@ impl Exchange {
             self.up.keep_for_replay();
         }
         let facts = self.notes.facts(&self.site, None, None);
-        route.apply_request(weighted, &mut self.request, as_source(&facts));
+        route.apply_request(weighted, &mut self.request, &facts);
         self.tell_who_we_are(turn, &found);
         self.start_mirrors(turn, forward);
         if self.up.is_complete() {

@@ -4,7 +4,6 @@ use super::attempt::Outcome;
 use super::direction::Stage;
 use super::exchange::{Exchange, Phase};
 use super::head;
-use super::notes::as_source;
 use super::origin::Origin;
 use super::port::Port;
 use super::reply::{flagged, status_of_grpc};
@@ -52,6 +51,7 @@ impl Exchange {
             return;
         }
         self.notes.grpc_status = grpc_status;
+        self.note_details("via_upstream");
         self.count_answer(turn, head.status);
         self.deadlines.per_try = None;
         self.deadlines.per_try_idle_span = None;
@@ -114,7 +114,7 @@ impl Exchange {
     pub fn begin_response<P: Port>(&mut self, turn: &mut Turn<'_, P>, mut head: Box<ResponseHead>) {
         if let Some(route) = self.notes.decision.route() {
             let facts = self.notes.facts(&self.site, Some(&self.request), None);
-            route.apply_response(self.notes.decision.weighted(), &mut head, as_source(&facts));
+            route.apply_response(self.notes.decision.weighted(), &mut head, &facts);
         }
         self.response = Some(head);
         self.filter_response_head(turn, Run::All);

@@ -16,6 +16,7 @@ pub use path::{EscapedSlashes, PathOptions, PathOutcome, normalize};
 
 use crate::message::{NameId, Peer, Protocol, RequestHead, ResponseHead};
 use crate::plan;
+use crate::telemetry::{TraceContext, ensure_trace, request_id};
 
 /// Where a request came in.
 #[derive(Debug, Clone, Copy)]
@@ -32,15 +33,15 @@ pub struct Entrance<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Received {
     /// `carried`: what the request was before a sidecar put it into HTTP/2.
-    GoOn { client: Client, carried: Option<Protocol> },
+    GoOn { client: Client, carried: Option<Protocol>, trace: Option<TraceContext> },
     /// Answered at once: status, details.
     Refused(u16, &'static str),
     /// 307 to this location, same host.
     Redirected(Vec<u8>),
 }
 
-/// Brings a request's head into form. `random` feeds a request id.
-pub fn receive(entrance: Entrance<'_>, head: &mut RequestHead, random: [u64; 2]) -> Received {
+/// Brings a request's head into form. `random` feeds a request id and a trace.
+pub fn receive(entrance: Entrance<'_>, head: &mut RequestHead, mut random: impl FnMut() -> u64) -> Received {
     let Entrance { manager, peer, own, .. } = entrance;
     let is_connect = head.method() == b"CONNECT";
     if head.authority().is_empty() && head.protocol != Protocol::Http10 && head.protocol != Protocol::Rpc {
@@ -67,12 +68,13 @@ pub fn receive(entrance: Entrance<'_>, head: &mut RequestHead, random: [u64; 2])
     }
     let client = client::identify(manager, peer, head);
     certificate::forward(manager, peer, own, &mut head.headers);
-    set_request_id(manager, client, head, random);
+    set_request_id(manager, client, head, &mut random);
+    let trace = manager.tracing.map(|share| ensure_trace(head, share, &mut random));
     if !manager.via.is_empty() {
         append(&mut head.headers, NameId::VIA, b", ", manager.via.as_bytes());
     }
     let carried = carried(entrance, head);
-    Received::GoOn { client, carried }
+    Received::GoOn { client, carried, trace }
 }
 
 /// Believed only from a mesh peer whose certificate was verified, where the listener was told to; gone in any case.
@@ -110,29 +112,15 @@ fn set_request_id(
     manager: &plan::HttpConnectionManager,
     client: Client,
     head: &mut RequestHead,
-    random: [u64; 2],
+    mut random: impl FnMut() -> u64,
 ) {
     if !manager.generate_request_id {
         return;
     }
     let override_theirs = client.is_edge && !manager.preserve_external_request_id;
     if override_theirs || !head.headers.contains_id(NameId::X_REQUEST_ID) {
-        head.headers.set_id(NameId::X_REQUEST_ID, uuid(random).as_bytes());
+        head.headers.set_id(NameId::X_REQUEST_ID, request_id(random(), random()).as_bytes());
     }
-}
-
-/// A version 4 UUID (RFC 9562 §5.4).
-fn uuid([high, low]: [u64; 2]) -> String {
-    let high = high & !0xf000 | 0x4000;
-    let low = low & !(0b11 << 62) | 0b10 << 62;
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        high >> 32,
-        high >> 16 & 0xffff,
-        high & 0xffff,
-        low >> 48,
-        low & 0xffff_ffff_ffff
-    )
 }
 
 /// What the connection manager adds to a final response. `is_ours`: made here, not by an upstream.

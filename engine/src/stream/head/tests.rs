@@ -27,7 +27,7 @@ fn peer(address: &str) -> Peer {
 
 fn arrive(manager: &plan::HttpConnectionManager, peer: &Peer, head: &mut RequestHead) -> Received {
     let entrance = Entrance { manager, peer, takes_http1_in_http2: true, own: "spiffe://own" };
-    receive(entrance, head, [u64::MAX, u64::MAX])
+    receive(entrance, head, || u64::MAX)
 }
 
 fn field<'a>(head: &'a RequestHead, name: &str) -> Option<&'a str> {

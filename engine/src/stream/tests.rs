@@ -1,0 +1,3 @@
+//! Transcripts: client sends, upstream sees, upstream sends, client sees.
+
+mod http1;
