@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable
 from pathlib import Path
 from urllib.parse import quote
@@ -16,7 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay import engine
-from mainstay.control.front import Front, peer_of_context, peer_of_headers, read_element, server_identity
+from mainstay.control.front import (
+    Front,
+    peer_of_context,
+    peer_of_headers,
+    read_element,
+    server_identity,
+    socket_folder,
+)
 from mainstay.control.join import JoinHandler, StoreShelf
 from mainstay.control.listening import LOOPBACK
 from mainstay.identity import certificates, join_wire
@@ -82,7 +90,7 @@ class Clock:
 def front(tmp_path: Path, fake: FakeEngine, clock: Clock) -> Front:
     signer = open_authority(tmp_path / "ca", DOMAIN, clock)
     identity = server_identity(DOMAIN, "istio-system")
-    return Front(fake, signer, identity, LOOPBACK, 0, DAY, clock, lambda: 0.5)
+    return Front(fake, signer, identity, socket_folder(tmp_path), LOOPBACK, 0, DAY, clock, lambda: 0.5)
 
 
 def leaf_of(fake: FakeEngine) -> x509.Certificate:
@@ -114,9 +122,15 @@ def test_clients_are_verified_by_the_roots_of_their_trust_domain(tmp_path: Path)
 
 
 def test_socket_lies_where_only_this_user_comes(tmp_path: Path) -> None:
-    made = front(tmp_path, FakeEngine(), Clock())
-    assert made.socket.parent.stat().st_mode & 0o777 == 0o700
-    assert len(str(made.socket)) < 100
+    deep = tmp_path / ("x" * 100)
+    for state in (tmp_path, deep):
+        folder = socket_folder(state)
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert len(str(folder / "grpc.sock")) <= 100
+        (folder / "grpc.sock").touch()
+        if state is deep:
+            shutil.rmtree(folder)
+    assert not list(socket_folder(tmp_path).iterdir())
 
 
 def test_server_is_found_by_name_identity_and_address(tmp_path: Path) -> None:

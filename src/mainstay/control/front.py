@@ -44,6 +44,10 @@ LISTENER = "front"
 CLIENT_CERTIFICATE = "x-forwarded-client-cert"
 FORWARDED_FOR = "x-forwarded-for"
 
+SOCKET = "grpc.sock"
+MAX_SOCKET_PATH = 100
+"""Linux takes 107 bytes, others 103."""
+
 MAX_CONNECTIONS = 50_000
 STREAMS_A_CONNECTION = 100
 HANDSHAKE_MS = 10_000
@@ -178,13 +182,15 @@ def upsert(resource: plan.Resource) -> engine.Upsert:
 
 
 class Front:
-    """See the module. `bind` and `port` are where it listens; `now` is Unix ms; `random` gives numbers in [0, 1)."""
+    """See the module. `folder` is for the socket (`socket_folder`); `bind` and `port` are where it listens; `now` is Unix ms;
+    `random` gives numbers in [0, 1)."""
 
     def __init__(
         self,
         made: FrontEngine,
         signer: Signer,
         identity: Identity,
+        folder: Path,
         bind: str,
         port: int,
         life: int,
@@ -204,10 +210,8 @@ class Front:
         self._stopping = False
         # The engine is waited for on a thread of its own, so that the loop's workers stay free.
         self._waiter = ThreadPoolExecutor(1, thread_name_prefix="front")
-        self._folder = Path(
-            tempfile.mkdtemp(prefix="mainstay-")
-        )  # mode 0700, and short enough for a socket's path
-        self.socket = self._folder / "grpc.sock"
+        self._folder = folder
+        self.socket = folder / SOCKET
 
     def start(self) -> int:
         """Listens; returns the port. Raises `OperatorError` if it cannot. grpcio should serve `socket` by now."""
@@ -320,6 +324,16 @@ class Front:
         raise OperatorError(
             f"the port {self._bind}:{self._port} of xDS did not open within {BOUND_MS // 1_000} s"
         )
+
+
+def socket_folder(state: Path) -> Path:
+    """A folder of mode 0700, empty, whose name is short enough for the path of a Unix socket: of the state if that will do."""
+    folder = state / "run"
+    if len(str(folder / SOCKET)) > MAX_SOCKET_PATH:
+        return Path(tempfile.mkdtemp(prefix="mainstay-"))
+    shutil.rmtree(folder, ignore_errors=True)  # of a control plane that was killed
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
 
 
 def make_engine() -> engine.Engine | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import grpc
 
-from mainstay.control.front import Front, FrontEngine, peer_of_context, server_identity
+from mainstay.control.front import Front, FrontEngine, peer_of_context, server_identity, socket_folder
 from mainstay.control.join import JoinHandler, StoreShelf
 from mainstay.control.loop import Loop
 from mainstay.identity.authorise import judge_node
@@ -38,6 +38,7 @@ class Secure:
         self, settings: ServeSettings, state: Path, store: Store, audit: Audit, now: Callable[[], int]
     ) -> None:
         self._settings = settings
+        self._state = state
         self._now = now
         self.signer = open_signer(settings, state, now)
         self.tokens = Tokens(StoreShelf(store), settings.trust_domain, self.signer.bundle, now)
@@ -68,6 +69,7 @@ class Secure:
             engine,
             self.signer,
             self._identity,
+            socket_folder(self._state),
             self._settings.xds.bind,
             self._settings.xds.port,
             self._settings.ca.leaf_life,
