@@ -42,7 +42,8 @@ impl<D: Driver> Worker<D> {
             connection.phase = Phase::Securing(dialing);
             return self.open_dialed(key, None);
         };
-        let session = tls::Transport::client(&tls.context, tls.host.as_deref());
+        let session =
+            tls::Transport::client(&tls.context, tls.host.as_deref(), tls.application_protocols.as_deref());
         connection.phase = Phase::Securing(dialing);
         match session {
             Ok(session) => {

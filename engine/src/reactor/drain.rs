@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::board::Alarm;
-use super::connection::Connection;
+use super::connection::{Connection, Phase};
 use super::driver::Driver;
 use super::worker::Worker;
 use crate::codec::contract::{Codec, Command};
@@ -109,8 +109,11 @@ impl<D: Driver> Worker<D> {
                 draining.said_final = true;
                 self.announce(&draining.order.scope, false);
             }
-            let busy = self.in_scope(&draining.order.scope, |connection| {
-                connection.open().is_none_or(|open| open.codec.open_streams() > 0)
+            let busy = self.in_scope(&draining.order.scope, |connection| match &connection.phase {
+                Phase::Open(open) => open.codec.open_streams() > 0,
+                // Who has said nothing yet misses nothing.
+                Phase::Inspecting(_) | Phase::Choosing(_) => !connection.carry.is_empty(),
+                _ => true,
             });
             if now >= draining.order.max {
                 let mut cut = 0;
@@ -134,7 +137,18 @@ impl<D: Driver> Worker<D> {
     }
 
     fn announce(&mut self, scope: &Scope, gentle: bool) {
-        for key in self.in_scope(scope, |connection| connection.open().is_some()) {
+        let connections = self.in_scope(scope, |connection| connection.open().is_some());
+        if gentle {
+            return self.streams.drain(&mut self.board, &connections);
+        }
+        let silent = self.in_scope(scope, |connection| {
+            matches!(connection.phase, Phase::Inspecting(_) | Phase::Choosing(_))
+                && connection.carry.is_empty()
+        });
+        for key in silent {
+            self.board.close(key, Close::Flushed);
+        }
+        for key in connections {
             // A codec without such words (TCP) just goes on.
             let _ = self.board.perform(key, Command::GoAway { gentle });
         }

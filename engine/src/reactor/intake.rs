@@ -19,6 +19,7 @@ use crate::plan::{HttpConnectionManager, ListenerFilter, Protocol};
 use crate::route::ChainInput;
 use crate::snapshot::{Chain, Listener, Terminal};
 use crate::stream::Binding;
+use crate::stream::port::is_http2;
 use crate::telemetry::{Group, ListenerCounter};
 use crate::tls::{self, ClientHello, FaultKind, Inspected, TlsFault, inspect};
 
@@ -380,8 +381,11 @@ fn codec_of(options: &HttpConnectionManager, version: Protocol, is_tls: bool) ->
 fn choose_http(plan: Protocol, alpn: Option<&str>, detected: Option<Detected>) -> Option<Protocol> {
     match (plan, alpn, detected) {
         (Protocol::Http1 | Protocol::Http2, _, _) => Some(plan),
-        (Protocol::Auto, Some("h2"), _) | (Protocol::Auto, _, Some(Detected::Http2)) => Some(Protocol::Http2),
-        (Protocol::Auto, Some("http/1.1" | "http/1.0"), _) => Some(Protocol::Http1),
+        (Protocol::Auto, Some(alpn), _) if is_http2(alpn) => Some(Protocol::Http2),
+        (Protocol::Auto, Some(alpn), _) if alpn.ends_with("http/1.1") || alpn.ends_with("http/1.0") => {
+            Some(Protocol::Http1)
+        }
+        (Protocol::Auto, _, Some(Detected::Http2)) => Some(Protocol::Http2),
         // Whatever it is, the codec of HTTP/1 has the answer to it.
         (Protocol::Auto, _, Some(_)) => Some(Protocol::Http1),
         (Protocol::Auto, _, None) => None,
@@ -398,6 +402,8 @@ mod tests {
             (Protocol::Http1, Some("h2"), Some(Detected::Http2), Some(Protocol::Http1)),
             (Protocol::Auto, Some("h2"), None, Some(Protocol::Http2)),
             (Protocol::Auto, Some("http/1.1"), None, Some(Protocol::Http1)),
+            (Protocol::Auto, Some("istio-http/1.1"), None, Some(Protocol::Http1)),
+            (Protocol::Auto, Some("istio-h2"), None, Some(Protocol::Http2)),
             (Protocol::Auto, Some("istio"), Some(Detected::Http2), Some(Protocol::Http2)),
             (Protocol::Auto, None, Some(Detected::Tcp), Some(Protocol::Http1)),
             (Protocol::Auto, None, None, None),

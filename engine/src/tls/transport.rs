@@ -103,7 +103,12 @@ impl Transport {
     }
 
     /// `host`: the request's host, used when the context takes its server name from there.
-    pub fn client(context: &ClientContext, host: Option<&str>) -> Result<Self, TlsFault> {
+    /// `protocols`: offered by ALPN instead of what the context says.
+    pub fn client(
+        context: &ClientContext,
+        host: Option<&str>,
+        protocols: Option<&[Vec<u8>]>,
+    ) -> Result<Self, TlsFault> {
         let wanted = match host {
             Some(host) if context.auto_server_name => host,
             _ => context.server_name.as_str(),
@@ -115,7 +120,11 @@ impl Transport {
                 what: "server name cannot be used".to_owned(),
                 kind: FaultKind::Other,
             })?;
-        let connection = UnbufferedClientConnection::new(Arc::clone(&context.config), name)?;
+        let config = Arc::clone(&context.config);
+        let connection = match protocols {
+            Some(protocols) => UnbufferedClientConnection::new_with_alpn(config, name, protocols.to_vec())?,
+            None => UnbufferedClientConnection::new(config, name)?,
+        };
         Ok(Self::new(Side::Client(Box::new(connection))))
     }
 
@@ -521,7 +530,7 @@ mod tests {
 
     fn shake(server: &ServerContext, client: &ClientContext, split: usize) -> Result<Pair, TlsFault> {
         let mut pair = Pair {
-            client: Transport::client(client, None)?,
+            client: Transport::client(client, None, None)?,
             server: Transport::server(server)?,
             to_client: Line::default(),
             to_server: Line::default(),

@@ -1,0 +1,79 @@
+"""A live engine, and small servers to stand behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from engine_plans import LOOPBACK, delta
+
+from mainstay.engine import Engine
+from mainstay.sidecar import plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mainstay.engine import ApplyReport, Event
+
+PATIENCE = 10.0
+"""Seconds after which a test gives up; nothing waits that long when all is well."""
+
+
+class Live:
+    """An engine with what tests ask of it."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self.engine = Engine(plan.EngineSettings("test", workers=workers))
+
+    def apply(self, *resources: plan.Resource, removed: tuple[tuple[str, str], ...] = ()) -> ApplyReport:
+        report = self.engine.apply(delta(*resources, removed=removed))
+        assert not report.refused, report.refused
+        return report
+
+    def port(self, listener: str) -> int:
+        return int(dict(self.engine.listeners())[listener].rpartition(":")[2])
+
+    def dial(self, listener: str) -> socket.socket:
+        return socket.create_connection((LOOPBACK, self.port(listener)), timeout=PATIENCE)
+
+    def event(self, kind: type[Event]) -> Event:
+        """The next event of a kind; others are passed over."""
+        while True:
+            events = self.engine.wait(int(PATIENCE * 1_000))
+            assert events, f"no {kind.__name__} came"
+            for event in events:
+                if isinstance(event, kind):
+                    return event
+
+
+class Server:
+    """Accepts, and gives each connection to `serve` in a thread of its own."""
+
+    def __init__(self, serve: Callable[[socket.socket], object], bound: socket.socket | None = None) -> None:
+        self.listener = bound or socket.create_server((LOOPBACK, 0))
+        self.accepted = 0
+        self._serve = serve
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self.listener.getsockname()[1])
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            threading.Thread(target=self._run, args=(connection,), daemon=True).start()
+
+    def _run(self, connection: socket.socket) -> None:
+        connection.settimeout(PATIENCE)
+        with connection, contextlib.suppress(OSError):
+            self._serve(connection)
+
+    def close(self) -> None:
+        self.listener.close()
