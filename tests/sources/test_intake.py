@@ -134,6 +134,8 @@ def test_nothing_is_synced_before_every_source_was_read() -> None:
     intake.take()
     assert intake.is_synced()
     assert [health.state for health in intake.health()] == ["synced", "synced"]
+    offer(intake, Upsert("c", 1))
+    assert intake.is_synced()  # a change on its way takes nothing back
     intake.set_state("s", "failed", "down")
     assert intake.is_synced()
     assert intake.health()[0].state == "stale"

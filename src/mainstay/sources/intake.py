@@ -40,6 +40,8 @@ class _Feed:
     def __init__(self, now: int) -> None:
         self.epoch = 0
         self.complete = -1
+        self.was_read = False
+        """A whole listing has been read once; what comes later does not change that."""
         self.keys: dict[Hashable, int] = {}
         self.refused: dict[Hashable, int] = {}
         self.held: dict[Hashable, int] = {}
@@ -49,6 +51,10 @@ class _Feed:
         self.state: State = "starting"
         self.since = now
         self.reason = ""
+
+    def note_read(self) -> None:
+        """Looks whether a listing has been read to its end."""
+        self.was_read = self.was_read or (self.complete >= 0 and not self.unread)
 
 
 class Intake:
@@ -87,6 +93,7 @@ class Intake:
         if batch.synced:
             if feed.complete < batch.epoch:
                 self._end_listing(batch, feed)
+                feed.note_read()
             self.set_state(batch.source, "synced")
         if len(feed.unread) > MAX_UNREAD:
             feed.room.clear()
@@ -114,7 +121,7 @@ class Intake:
     def is_synced(self) -> bool:
         """Whether every source has sent one whole listing, and all of it was read: before, nothing may be
         pushed."""
-        return all(feed.complete >= 0 and not feed.unread for feed in self._feeds.values())
+        return all(feed.was_read for feed in self._feeds.values())
 
     def held_keys(self, source: str) -> list[Hashable]:
         """Keys that the last listing lacked and that are still kept."""
@@ -137,6 +144,7 @@ class Intake:
                 taken.append(feed.unread.pop(place))
             if len(feed.unread) <= MAX_UNREAD:
                 feed.room.set()
+            feed.note_read()
         return taken
 
     @property
