@@ -83,7 +83,10 @@ def run_control_plane() -> None:
         return (200, json.dumps(found[-1]["spec"])) if found else (404, "")
 
     def status(_path: str, _body: bytes) -> tuple[int, str]:
-        return 200, json.dumps({"proxies": []})
+        words = os.environ.get("REFUSED", "")
+        refused = [{"name": "80", "reason": words}] if words else []
+        types = {"routes": {"sent": 1, "pending": 0, "refused": refused}}
+        return 200, json.dumps({"proxies": [{"node": "sidecar~1~front.shop~x", "types": types}]})
 
     routes = {
         ("POST", "/v1/apply"): apply,
@@ -91,7 +94,7 @@ def run_control_plane() -> None:
         ("GET", "/v1/status"): status,
         ("GET", "*"): find,
     }
-    port = serve_pages("127.0.0.1", 0, routes)
+    port = serve_pages("127.0.0.1", int(flags["api-port"]), routes)
     context = Path(flags["api-context"])
     context.write_text(json.dumps({"server": f"http://127.0.0.1:{port}", "credential": "c"}))
     Path(flags["ready-file"]).write_text(json.dumps({"api": port, "xds": port}))

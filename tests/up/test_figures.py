@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstay.up.figures import OUTSIDE, Histogram, read_pairs, read_samples, subtract
+from mainstay.up.figures import OUTSIDE, Histogram, Tally, read_pairs, read_samples, subtract
 
 
 def line(name: str, value: float, **labels: str) -> str:
@@ -115,3 +115,28 @@ def test_labels_come_back_unescaped(labels: dict[str, str]) -> None:
     text = ",".join(f'{name}="{escape(value)}"' for name, value in labels.items())
     (sample,) = read_samples(f"istio_x{{{text}}} 1")
     assert sample.labels == labels
+
+
+def test_totals_go_on_when_a_proxy_begins_to_count_anew() -> None:
+    tally = Tally()
+    tally.take("front", 1, line("istio_requests_total", 5))
+    tally.begin()
+    tally.take("front", 1, line("istio_requests_total", 9))
+    tally.take("front", 2, line("istio_requests_total", 2))
+    tally.take("front", 2, line("istio_requests_total", 3))
+    tally.take("edge", 7, line("istio_requests_total", 1, source_canonical_service="edge"))
+    assert [(pair.source, pair.requests) for pair in tally.total()] == [("edge", 1), ("front", 7)]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["front", "edge"]), st.booleans(), st.integers(0, 50)), max_size=20)
+)
+def test_totals_are_the_sum_of_all_that_was_counted(turns: list[tuple[str, bool, int]]) -> None:
+    tally, life, counted, wanted = Tally(), {"front": 0, "edge": 0}, {"front": 0, "edge": 0}, 0
+    for proxy, restarts, more in turns:
+        if restarts:
+            life[proxy], counted[proxy] = life[proxy] + 1, 0
+        counted[proxy] += more
+        wanted += more
+        tally.take(proxy, life[proxy], line("istio_requests_total", counted[proxy]))
+    assert sum(pair.requests for pair in tally.total()) == wanted

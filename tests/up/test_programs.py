@@ -29,12 +29,18 @@ def programs(mesh: MeshFile) -> Programs:
 
 
 def test_the_control_plane_understands_its_flags(shop: Plan) -> None:
-    command = programs(shop.mesh).control_plane().command
+    command = programs(shop.mesh).control_plane({}).command
     assert command[3] == "serve"
     settings = load(ServeSettings, "serve", command[4:], {}).settings
     assert settings.state == Path("/run/shop/control-plane")
     assert (settings.api.port, settings.xds.port, settings.metrics_port) == (0, 0, 0)
     assert settings.api.context == Path("/run/shop/context.json")
+
+
+def test_a_control_plane_that_starts_again_is_where_it_was(shop: Plan) -> None:
+    command = programs(shop.mesh).control_plane({"api": 1, "xds": 2, "metrics": 3}).command
+    settings = load(ServeSettings, "serve", command[4:], {}).settings
+    assert (settings.api.port, settings.xds.port, settings.metrics_port) == (1, 2, 3)
 
 
 def test_a_sidecar_understands_its_flags(shop: Plan) -> None:
@@ -72,7 +78,7 @@ def test_children_see_none_of_our_own_settings(shop: Plan, monkeypatch: pytest.M
     monkeypatch.setenv("MAINSTAY_FOR", "20s")
     monkeypatch.setenv("PYTHONPATH", "src")
     made = programs(shop.mesh)
-    for program in (made.control_plane(), made.application(shop.instances[0])):
+    for program in (made.control_plane({}), made.application(shop.instances[0])):
         assert "MAINSTAY_FOR" not in program.environment
         assert program.environment["PYTHONPATH"] == os.path.abspath("src")
 

@@ -230,3 +230,29 @@ def test_workloads_are_restarted_in_turn(tmp_path: Path, monkeypatch: pytest.Mon
         "starts application front",
     ]
     assert again[:5] == wanted
+
+
+def test_a_killed_control_plane_comes_back_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill_once(made: Run, event: Event) -> None:
+        if event.what == "started" and event.who == "load-1":
+            process = made._stage.children["control-plane"].process
+            assert process is not None
+            os.kill(process.pid, signal.SIGKILL)
+
+    step = "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: a}, spec: {host: front}}"
+    more = f"  steps: [{{after: 1s, note: moved, apply: [{step}]}}]\n"
+    ran = run(tmp_path, mesh_file(tmp_path, more=more), monkeypatch, on_event=kill_once, for_=1_500)
+    assert ran.outcome.code == 0, ran.outcome.unmet
+    assert ran.journal.count("starts control-plane") == 2
+    assert ran.journal.count("applied control-plane") == 2, "the step reached the restarted one"
+
+
+def test_what_a_proxy_refuses_is_told_once_in_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFUSED", "I cannot do this")
+    ran = run(tmp_path, mesh_file(tmp_path), monkeypatch, for_=2_500)
+    told = [event.text for event in ran.events.all if event.what == "warning"]
+    assert told == ["refused routes 80: I cannot do this"]

@@ -25,14 +25,15 @@ async def start_control_plane(stage: Stage) -> None:
     """Start it and prepare everything that proxies need; raises NotReady."""
     ready = stage.folder.control_ready
     ready.unlink(missing_ok=True)
-    child = stage.child("control-plane", stage.programs.control_plane)
+    ports: dict[str, int] = {}
+    child = stage.child("control-plane", lambda: stage.programs.control_plane(ports))
     child.start()
 
     async def is_ready() -> bool:
         return ready.exists()
 
     await stage.until(is_ready, child, "the control plane")
-    ports = json.loads(ready.read_bytes())
+    ports |= json.loads(ready.read_bytes())
     if "xds" not in ports:
         raise NotReady(
             f"the control plane serves no TLS port; its log is {stage.folder.log('control-plane')}"

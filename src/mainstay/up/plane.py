@@ -62,13 +62,13 @@ class ControlPlane:
         """Return the names of connected proxies."""
         return [str(each["node"]) for each in self._call("GET", "/v1/status")["proxies"]]
 
-    def refusals(self) -> list[str]:
-        """Return what proxies refused, in their words."""
+    def refusals(self) -> list[tuple[str, str]]:
+        """Return what proxies refuse now: their names, and kind, name and reason in their own words."""
         found = []
         for proxy in self._call("GET", "/v1/status")["proxies"]:
             for kind, state in proxy.get("types", {}).items():
                 found += [
-                    f"{proxy['node']} refused {kind} {each['name']}: {each['reason']}"
+                    (str(proxy["node"]), f"refused {kind} {each['name']}: {each['reason']}")
                     for each in state["refused"]
                 ]
         return found

@@ -74,8 +74,9 @@ class Programs:
             )
         self._environment = {**inherited, **mark, "PYTHONUNBUFFERED": "1"}
 
-    def control_plane(self) -> Program:
-        """The control plane, on ports of the system's choice; the ready file tells them."""
+    def control_plane(self, ports: Mapping[str, int]) -> Program:
+        """The control plane. Its first start has no `ports`: the system chooses, and the ready file tells them. A restart has
+        them, since proxies look for it where it was."""
         return self._own(
             "control-plane",
             "serve",
@@ -84,10 +85,10 @@ class Programs:
                 "trust-domain": self._mesh.trust_domain,
                 "domain-suffix": self._mesh.domain_suffix,
                 "root-namespace": self._mesh.root_namespace,
-                "metrics-port": 0,
-                "api-port": 0,
+                "metrics-port": ports.get("metrics", 0),
+                "api-port": ports.get("api", 0),
                 "api-context": self._folder.context,
-                "xds-port": 0,
+                "xds-port": ports.get("xds", 0),
                 "ready-file": self._folder.control_ready,
             },
         )

@@ -122,6 +122,7 @@ class Run:
             )
             await self._watch.read()
             self._shown(self._watch.rows())
+            await self._watch.tell_refusals()
             for child in (*self._stage.children.values(), *self._loads.children):
                 if child.gave_up:
                     raise GaveUp(f"{child.name} failed too often")

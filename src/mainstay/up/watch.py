@@ -35,6 +35,7 @@ class Watch:
         self._tally = Tally()
         self._recent: deque[list[Pair]] = deque(maxlen=RECENT_ROUNDS + 1)
         self._told: list[Pair] = []
+        self._told_refusals: set[tuple[str, str]] = set()
 
     async def begin(self) -> None:
         """From here on requests count."""
@@ -86,6 +87,17 @@ class Watch:
                 name = f"{pair.source} → {pair.destination}"
                 self._stage.events.tell("split", name, shown, versions=dict(sorted(pair.versions.items())))
         self._told = total
+
+    async def tell_refusals(self) -> None:
+        """Tell what proxies refuse: they go on with what they had, and the author should know."""
+        try:
+            found = await self._stage.ask(lambda api: api.refusals())
+        except Unanswered:
+            return  # a control plane that is away tells nothing; that it is away is told already
+        for proxy, text in found:
+            if (proxy, text) not in self._told_refusals:
+                self._stage.events.tell("warning", proxy, text)
+        self._told_refusals = set(found)
 
     async def read_last(self, results: list[LoadResult]) -> list[Pair]:
         """Counters of the last requests show a moment after their answers."""
