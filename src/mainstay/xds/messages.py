@@ -7,6 +7,7 @@ of a resource are shared by everyone who gets it and never parsed again.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -122,7 +123,7 @@ def decode_sotw_request(data: bytes) -> SotwRequest:
     return SotwRequest(
         message.type_url,
         message.version_info,
-        tuple(message.resource_names),
+        _names(message.resource_names),
         message.response_nonce,
         _error_of(message),
         _node_of(message),
@@ -134,13 +135,18 @@ def decode_delta_request(data: bytes) -> DeltaRequest:
     message = pool.parse(_DISCOVERY + "DeltaDiscoveryRequest", data)
     return DeltaRequest(
         message.type_url,
-        tuple(message.resource_names_subscribe),
-        tuple(message.resource_names_unsubscribe),
+        _names(message.resource_names_subscribe),
+        _names(message.resource_names_unsubscribe),
         dict(message.initial_resource_versions),
         message.response_nonce,
         _error_of(message),
         _node_of(message),
     )
+
+
+def _names(found: Iterable[str]) -> tuple[str, ...]:
+    """Names as every stream shares them: thousands of proxies ask for the same."""
+    return tuple(map(sys.intern, found))
 
 
 def _error_of(message: Any) -> str | None:
