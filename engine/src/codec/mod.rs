@@ -7,6 +7,7 @@
 mod any;
 pub mod contract;
 pub mod detect;
+pub mod dns;
 pub mod h1;
 pub mod h2;
 mod syntax;
