@@ -27,6 +27,8 @@ pub(super) enum Alarm {
     Connection(Key),
     /// The worker's own: draining goes a step further.
     Drain,
+    /// A chore's deadline.
+    Chores,
     /// Accepting may be tried again.
     Doors,
     /// Once a minute: quiet series, load figures.

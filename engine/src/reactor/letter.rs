@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::board::Board;
+use super::chore::MakeChore;
 use super::doors::{Admitted, Door};
 use super::drain::DrainOrder;
 use super::driver::Driver;
@@ -24,6 +25,10 @@ pub enum Letter<D: Driver> {
     Drain(Arc<DrainOrder>),
     /// Work that needs the worker's exchanges: calls of Python, health checks.
     Task(Task<D>),
+    /// Moves in and acts at once.
+    Chore(MakeChore<D>),
+    /// The chores have something new to look at.
+    Nudge,
     Stop,
 }
 
@@ -38,6 +43,8 @@ impl<D: Driver> std::fmt::Debug for Letter<D> {
             Self::Unlisten(_) => "Unlisten",
             Self::Drain(_) => "Drain",
             Self::Task(_) => "Task",
+            Self::Chore(_) => "Chore",
+            Self::Nudge => "Nudge",
             Self::Stop => "Stop",
         })
     }

@@ -6,6 +6,7 @@
 
 mod acceptor;
 mod board;
+mod chore;
 mod connection;
 mod destinations;
 mod dial;
@@ -27,6 +28,7 @@ mod worker;
 
 pub use acceptor::{Acceptor, Seat};
 pub use board::Board;
+pub use chore::{Chore, MakeChore};
 pub use doors::{Admitted, Door, Doors};
 pub use drain::{DrainOrder, Scope};
 pub use driver::{Driver, Incoming, Readiness, Wanted};

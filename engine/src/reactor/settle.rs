@@ -164,6 +164,7 @@ impl<D: Driver> Worker<D> {
                     self.drain_timer = None;
                     self.step_drains();
                 }
+                Alarm::Chores => self.nudged = true,
                 Alarm::Doors => {
                     self.doors_timer = None;
                     self.doors.reopen();

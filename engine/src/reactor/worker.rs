@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::board::{Alarm, Board};
+use super::chore::Chore;
 use super::connection::Phase;
 use super::destinations::Destinations;
 use super::doors::{Admitted, Doors};
@@ -43,7 +44,6 @@ pub(super) const SERIES_ROUNDS: u64 = 60;
 pub(super) const FLUSH_PASSES: usize = 4;
 
 /// One thread's loop and all it owns.
-#[derive(Debug)]
 pub struct Worker<D: Driver> {
     pub(super) board: Board<D>,
     pub(super) streams: Streams,
@@ -53,6 +53,10 @@ pub struct Worker<D: Driver> {
     pub(super) drains: Vec<Draining>,
     /// Listeners without a socket, by the destinations they stand for.
     pub(super) destinations: Destinations,
+    chores: Vec<Box<dyn Chore<D>>>,
+    /// The chores shall act before this turn ends.
+    pub(super) nudged: bool,
+    chores_timer: Option<Key>,
     events: Vec<Readiness>,
     pub(super) buffer: Vec<u8>,
     pub(super) plain: Vec<u8>,
@@ -61,6 +65,12 @@ pub struct Worker<D: Driver> {
     pub(super) doors_timer: Option<Key>,
     pub(super) housekeeping: Option<Key>,
     pub(super) rounds: u64,
+}
+
+impl<D: Driver> std::fmt::Debug for Worker<D> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Worker").field("chores", &self.chores.len()).finish_non_exhaustive()
+    }
 }
 
 impl<D: Driver> Worker<D> {
@@ -73,6 +83,9 @@ impl<D: Driver> Worker<D> {
             letters: VecDeque::new(),
             drains: Vec::new(),
             destinations: Destinations::default(),
+            chores: Vec::new(),
+            nudged: false,
+            chores_timer: None,
             events: Vec::new(),
             buffer: Vec::new(),
             plain: Vec::new(),
@@ -101,6 +114,7 @@ impl<D: Driver> Worker<D> {
         self.note_readiness();
         self.serve_ready();
         self.decide_failed_dials();
+        self.act_on_chores();
         self.flush();
         ControlFlow::Continue(())
     }
@@ -134,6 +148,19 @@ impl<D: Driver> Worker<D> {
         ControlFlow::Continue(())
     }
 
+    fn act_on_chores(&mut self) {
+        if !std::mem::take(&mut self.nudged) {
+            return;
+        }
+        let mut chores = std::mem::take(&mut self.chores);
+        for chore in &mut chores {
+            self.caught(|worker| chore.act(&mut worker.streams, &mut worker.board));
+        }
+        let next = chores.iter().filter_map(|chore| chore.deadline()).min();
+        self.chores = chores;
+        self.board.wheel.arm(&mut self.chores_timer, Alarm::Chores, next);
+    }
+
     fn take_up(&mut self, snapshot: Arc<Snapshot>) {
         let former = std::mem::replace(&mut self.board.snapshot, snapshot);
         self.destinations = Destinations::new(&self.board.snapshot);
@@ -161,6 +188,11 @@ impl<D: Driver> Worker<D> {
             Letter::Task(task) => {
                 self.caught(|worker| task(&mut worker.streams, &mut worker.board));
             }
+            Letter::Chore(make) => {
+                self.chores.push(make());
+                self.nudged = true;
+            }
+            Letter::Nudge => self.nudged = true,
             Letter::Stop => {}
         }
     }

@@ -249,8 +249,7 @@ impl Worker {
     ) {
         fn upsert<T: serde::Serialize>(kind: Kind, name: &str, value: &T) -> Upsert {
             let mut body = Vec::new();
-            let mut encoder =
-                rmp_serde::Serializer::new(&mut body).with_struct_map().with_human_readable();
+            let mut encoder = rmp_serde::Serializer::new(&mut body).with_struct_map().with_human_readable();
             value.serialize(&mut encoder).unwrap();
             let digest = format!("{body:?}");
             Upsert { resource: kind, name: name.into(), digest, body }
