@@ -18,6 +18,7 @@ mod problem;
 mod route;
 mod secret;
 mod settings;
+mod wire;
 
 pub use access_log::{AccessLog, AccessLogFormat, AccessLogSink, JsonField};
 pub use address::{Address, AddressRange};
@@ -46,3 +47,4 @@ pub use route::{
 };
 pub use secret::{CertificateChain, Secret, SecretMaterial, TrustDomainBundle, ValidationContext};
 pub use settings::{EngineSettings, LocalWorkload};
+pub use wire::{decode, encode};

@@ -6,45 +6,71 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::compile::{Parts, compile_listener};
+use super::monitor::Monitor;
 use super::secrets::{KeyRing, SecretStore};
 use super::view::Snapshot;
+use super::warm::Warming;
 use crate::filter::Registry;
+use crate::message::Tick;
 use crate::plan::{
     self, ApplyReport, Delta, Discovery, Held, Kind, PlanError, RefusedResource, Removal, Upsert,
 };
 use crate::route::Table;
-use crate::upstream::{Cluster, Interner, Membership, Source};
+use crate::upstream::{Cluster, Interner, Membership, Names, Source};
 
 /// Where a cluster's endpoints come from.
-#[derive(Debug)]
-enum Endpoints {
+#[derive(Debug, Clone)]
+pub(super) enum Endpoints {
+    /// Of the cluster itself, or none (original destination).
     Own(Arc<Membership>),
+    /// By resolving names.
+    Names,
     /// By an endpoints resource of this name.
     Service(Arc<str>),
 }
 
 /// Makes snapshots. One per engine, behind a mutex, called outside the workers.
 pub struct Builder {
-    current: Arc<Snapshot>,
+    pub(super) current: Arc<Snapshot>,
     secrets: SecretStore,
-    interner: Interner,
+    pub(super) interner: Interner,
     registry: Registry,
     digests: BTreeMap<(Kind, Arc<str>), Box<str>>,
     memberships: HashMap<Arc<str>, Arc<Membership>>,
-    clusters: HashMap<Arc<str>, Endpoints>,
-    /// Clusters by the endpoints resource they use.
+    /// Of clusters in force.
+    pub(super) clusters: HashMap<Arc<str>, Endpoints>,
+    /// Clusters, in force or warming, by the endpoints resource they use.
     users: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    pub(super) warming: BTreeMap<Arc<str>, Warming>,
+    pub(super) names: BTreeMap<Arc<str>, Names>,
+    pub(super) monitor: Monitor,
+    pub(super) dice: Dice,
 }
 
-/// What one delta changes.
-struct Draft {
-    next: Snapshot,
+/// Random numbers that spread probes over time (splitmix64).
+#[derive(Debug)]
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+}
+
+/// What one change makes of the snapshot.
+pub(super) struct Draft {
+    pub next: Snapshot,
     /// Something that workers hold has changed, so that they need the next snapshot.
-    changed: bool,
+    pub changed: bool,
+    pub now: Tick,
 }
 
 impl Builder {
-    pub fn new(keys: Arc<KeyRing>) -> Self {
+    /// `seed`: any number, another for each process.
+    pub fn new(keys: Arc<KeyRing>, seed: u64) -> Self {
         Self {
             current: Arc::default(),
             secrets: SecretStore::new(keys),
@@ -54,6 +80,10 @@ impl Builder {
             memberships: HashMap::new(),
             clusters: HashMap::new(),
             users: HashMap::new(),
+            warming: BTreeMap::new(),
+            names: BTreeMap::new(),
+            monitor: Monitor::default(),
+            dice: Dice(seed),
         }
     }
 
@@ -65,9 +95,9 @@ impl Builder {
     /// Puts a delta in force: upserts in the order of their kinds, then removals in reverse. A resource that fails is
     /// refused with path and reason and keeps its last good version. The snapshot is there if workers need a new one
     /// (new endpoints and secrets reach them through what they hold).
-    pub fn apply(&mut self, delta: Delta) -> (Option<Arc<Snapshot>>, ApplyReport) {
+    pub fn apply(&mut self, delta: Delta, now: Tick) -> (Option<Arc<Snapshot>>, ApplyReport) {
         let mut report = ApplyReport::default();
-        let mut draft = Draft { next: Snapshot::clone(&self.current), changed: false };
+        let mut draft = self.draft(now);
         let mut upserts = delta.upserts;
         upserts.sort_by_key(|upsert| upsert.resource);
         for upsert in &upserts {
@@ -89,15 +119,22 @@ impl Builder {
         }
         self.secrets.sweep();
         self.interner.sweep();
-        let published = draft.changed.then(|| self.publish(draft.next));
+        let published = self.publish(draft);
         report.generation = self.current.generation;
         (published, report)
     }
 
-    fn publish(&mut self, mut next: Snapshot) -> Arc<Snapshot> {
-        next.generation = self.current.generation + 1;
-        self.current = Arc::new(next);
-        Arc::clone(&self.current)
+    pub(super) fn draft(&self, now: Tick) -> Draft {
+        Draft { next: Snapshot::clone(&self.current), changed: false, now }
+    }
+
+    pub(super) fn publish(&mut self, mut draft: Draft) -> Option<Arc<Snapshot>> {
+        if !draft.changed {
+            return None;
+        }
+        draft.next.generation = self.current.generation + 1;
+        self.current = Arc::new(draft.next);
+        Some(Arc::clone(&self.current))
     }
 
     /// What is held of each resource: for a brain that starts over.
@@ -153,12 +190,20 @@ impl Builder {
             membership = membership.sharing(former);
         }
         let membership = Arc::new(membership);
-        for cluster in self.users.get(&service).into_iter().flatten() {
-            if let Some(cluster) = draft.next.clusters.get(cluster) {
-                cluster.set_membership(&membership);
+        let users: Vec<_> = self.users.get(&service).into_iter().flatten().cloned().collect();
+        self.memberships.insert(Arc::clone(&service), Arc::clone(&membership));
+        for cluster in users {
+            let uses =
+                |endpoints: &Endpoints| matches!(endpoints, Endpoints::Service(used) if *used == service);
+            if self.clusters.get(&cluster).is_some_and(uses)
+                && let Some(cluster) = draft.next.clusters.get(&cluster)
+            {
+                self.replace_membership(cluster, &membership, draft.now);
+            }
+            if self.warming.get(&cluster).is_some_and(|warming| uses(&warming.endpoints)) {
+                self.rewarm(&cluster, Arc::clone(&membership), draft.now);
             }
         }
-        self.memberships.insert(service, membership);
         Ok(())
     }
 
@@ -167,42 +212,100 @@ impl Builder {
         let secrets = &mut self.secrets;
         let cluster =
             Cluster::compile(plan, &mut |tls| secrets.client(tls), &mut self.interner, former.as_deref())?;
-        let own = match &plan.discovery {
-            Discovery::Static { localities } => Membership {
-                localities: Membership::localities(localities, &mut self.interner)
-                    .map_err(|problem| problem.within("discovery"))?,
-                ..Membership::default()
-            },
-            _ => Membership::default(),
-        };
+        let (endpoints, names) = self.find_endpoints(plan, &cluster)?;
+        let cluster = Arc::new(cluster);
+        // From here on nothing can fail: the former version is given up.
         let name = Arc::clone(cluster.name());
-        self.forget_use(&name);
-        let endpoints = match &cluster.policy().source {
-            Source::Service(service) => {
-                self.users.entry(Arc::clone(service)).or_default().insert(Arc::clone(&name));
-                Endpoints::Service(Arc::clone(service))
-            }
-            _ => Endpoints::Own(Arc::new(own)),
-        };
-        let membership = match &endpoints {
-            Endpoints::Own(membership) => Arc::clone(membership),
-            Endpoints::Service(service) => self.memberships.get(service).cloned().unwrap_or_default(),
-        };
-        cluster.take_force(&membership);
-        self.clusters.insert(Arc::clone(&name), endpoints);
-        draft.next.clusters.insert(&name, Arc::new(cluster));
-        draft.changed = true;
+        let abandoned = self.warming.remove(&name).map(|warming| warming.endpoints);
+        self.forget_use(&name, abandoned);
+        match names {
+            Some(names) => drop(self.names.insert(Arc::clone(&name), names)),
+            None => drop(self.names.remove(&name)),
+        }
+        if let Endpoints::Service(service) = &endpoints {
+            self.users.entry(Arc::clone(service)).or_default().insert(Arc::clone(&name));
+        }
+        self.begin_warming(cluster, endpoints, draft);
         Ok(())
     }
 
-    fn forget_use(&mut self, cluster: &str) {
-        if let Some(Endpoints::Service(service)) = self.clusters.get(cluster)
-            && let Some(users) = self.users.get_mut(service)
+    /// Where the endpoints come from; fails if they are in the plan and wrong.
+    fn find_endpoints(
+        &mut self,
+        plan: &plan::Cluster,
+        cluster: &Cluster,
+    ) -> Result<(Endpoints, Option<Names>), PlanError> {
+        let within = |problem: PlanError| problem.within("discovery");
+        let own = |membership| Endpoints::Own(Arc::new(membership));
+        Ok(match (&plan.discovery, &cluster.policy().source) {
+            (Discovery::StrictDns { localities, refresh, respect_ttl }, _) => {
+                // Judged before the former names are given up.
+                Names::new(localities, *refresh, *respect_ttl, None)
+                    .membership(&mut self.interner)
+                    .map_err(within)?;
+                let former = self.names.remove(cluster.name());
+                (Endpoints::Names, Some(Names::new(localities, *refresh, *respect_ttl, former)))
+            }
+            (Discovery::Static { localities }, _) => {
+                let localities = Membership::localities(localities, &mut self.interner).map_err(within)?;
+                (own(Membership { localities, ..Membership::default() }), None)
+            }
+            (_, Source::Service(service)) => (Endpoints::Service(Arc::clone(service)), None),
+            _ => (own(Membership::default()), None),
+        })
+    }
+
+    /// The endpoints as far as they are known.
+    pub(super) fn membership_of(&mut self, cluster: &str, endpoints: &Endpoints) -> Arc<Membership> {
+        match endpoints {
+            Endpoints::Own(membership) => Arc::clone(membership),
+            Endpoints::Service(service) => self.memberships.get(service).cloned().unwrap_or_default(),
+            Endpoints::Names => {
+                let names = self.names.get(cluster);
+                let membership = names.map(|names| names.membership(&mut self.interner));
+                // The plan was judged when it came; answers only add addresses.
+                Arc::new(membership.and_then(Result::ok).unwrap_or_default())
+            }
+        }
+    }
+
+    /// New endpoints of a cluster in force.
+    pub(super) fn replace_membership(&mut self, cluster: &Arc<Cluster>, membership: &Membership, now: Tick) {
+        cluster.set_membership(membership);
+        self.monitor.watch(cluster, &cluster.endpoints(), now, &mut || self.dice.roll());
+    }
+
+    /// A version is in force: workers find it in the next snapshot.
+    pub(super) fn install(&mut self, cluster: Arc<Cluster>, endpoints: Endpoints, draft: &mut Draft) {
+        let name = Arc::clone(cluster.name());
+        self.monitor.watch(&cluster, &cluster.endpoints(), draft.now, &mut || self.dice.roll());
+        let former = self.clusters.insert(Arc::clone(&name), endpoints);
+        self.forget_use(&name, former);
+        draft.next.clusters.insert(&name, cluster);
+        draft.changed = true;
+    }
+
+    fn uses(&self, cluster: &str, service: &str) -> bool {
+        let uses =
+            |endpoints: &Endpoints| matches!(endpoints, Endpoints::Service(used) if **used == *service);
+        self.clusters.get(cluster).is_some_and(uses)
+            || self.warming.get(cluster).is_some_and(|warming| uses(&warming.endpoints))
+    }
+
+    /// A version of the cluster is gone, and with it its use of an endpoints resource, unless another version has it too.
+    fn forget_use(&mut self, cluster: &str, gone: Option<Endpoints>) {
+        if let Some(Endpoints::Service(service)) = gone
+            && !self.uses(cluster, &service)
         {
+            self.forget_user(&service, cluster);
+        }
+    }
+
+    fn forget_user(&mut self, service: &str, cluster: &str) {
+        if let Some(users) = self.users.get_mut(service) {
             users.remove(cluster);
             if users.is_empty() {
-                let service = Arc::clone(service);
-                self.users.remove(&service);
+                self.users.remove(service);
             }
         }
     }
@@ -217,8 +320,12 @@ impl Builder {
                 self.memberships.remove(&name);
             }
             Kind::Cluster => {
-                self.forget_use(&name);
-                self.clusters.remove(&name);
+                let warming = self.warming.remove(&name).map(|warming| warming.endpoints);
+                let current = self.clusters.remove(&name);
+                self.forget_use(&name, warming);
+                self.forget_use(&name, current);
+                self.names.remove(&name);
+                self.monitor.forget(&name);
                 draft.changed |= draft.next.clusters.remove(&name).is_some();
             }
             Kind::Route => draft.changed |= draft.next.tables.remove(&name).is_some(),
@@ -229,8 +336,7 @@ impl Builder {
 
 /// The typed struct of an upsert, whose own name must be the resource's.
 fn decode<T: DeserializeOwned>(upsert: &Upsert, name: impl Fn(&T) -> &String) -> Result<T, PlanError> {
-    let plan: T = rmp_serde::from_slice(&upsert.body)
-        .map_err(|error| PlanError::new("", format!("cannot be decoded: {error}")))?;
+    let plan: T = plan::decode(&upsert.body)?;
     if *name(&plan) != upsert.name {
         return Err(PlanError::new("name", format!("is \"{}\", not \"{}\"", name(&plan), upsert.name)));
     }

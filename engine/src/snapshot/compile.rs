@@ -118,8 +118,7 @@ impl Scope<'_> {
 }
 
 fn digest_of(plan: &plan::FilterChain) -> Result<[u8; 32], PlanError> {
-    let bytes =
-        rmp_serde::to_vec(plan).map_err(|error| PlanError::new("", format!("cannot be encoded: {error}")))?;
+    let bytes = plan::encode(plan)?;
     let mut digest = [0; 32];
     digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref());
     Ok(digest)

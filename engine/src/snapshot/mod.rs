@@ -6,13 +6,20 @@
 
 mod builder;
 mod compile;
+mod facts;
 mod listener;
+mod monitor;
 mod secrets;
 mod shards;
+#[cfg(test)]
+mod tests;
 mod view;
+mod warm;
 
 pub use builder::Builder;
+pub use facts::{Due, Lookup, Outcome};
 pub use listener::{Chain, HttpManager, Listener, Routes, TcpProxy, Terminal};
+pub use monitor::Probe;
 pub use secrets::{KeyRing, SecretStore};
 pub use shards::Shards;
 pub use view::Snapshot;

@@ -296,13 +296,28 @@ impl Cluster {
         let mut change = self.change();
         let former = self.shared.current.load_full();
         let set = self.build_set(membership, &former);
+        if !self.policy.health_checks.is_empty() && set.await_first_pass(&former) {
+            // Their bits have just changed.
+            let set = set.retabled(self.policy.shape);
+            change.ejected = outlier::count_ejected(&set);
+            self.shared.current.store(Arc::new(set));
+            return;
+        }
         change.ejected = outlier::count_ejected(&set);
         self.shared.current.store(Arc::new(set));
     }
 
-    /// What `membership` would be in this version, without putting it in force: for warming.
-    pub fn preview(&self, membership: &Membership) -> Arc<EndpointSet> {
-        Arc::new(self.build_set(membership, &self.shared.current.load()))
+    /// What `membership` would be in this version, without putting it in force: for warming. New endpoints wait for their
+    /// first pass where there are checks.
+    /// `former`: the preview before this one.
+    pub fn preview(&self, membership: &Membership, former: Option<&EndpointSet>) -> Arc<EndpointSet> {
+        let current = self.shared.current.load();
+        let former = former.unwrap_or(&current);
+        let set = self.build_set(membership, former);
+        if !self.policy.health_checks.is_empty() {
+            set.await_first_pass(former);
+        }
+        Arc::new(set)
     }
 
     /// Puts a previewed set in force, states and all.

@@ -3,7 +3,7 @@
 //! In: time and what became of a probe. Out: a probe to start, a change of verdict. The slow worker runs the probes (an
 //! exchange or a connection) and tells the cluster; jitter comes with the random number.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::cluster::Cluster;
@@ -137,13 +137,15 @@ impl EndpointSet {
         found.is_some()
     }
 
-    /// Endpoints that were not there before start out of rotation until their first pass, where the cluster has checks.
-    pub fn await_first_pass(&self, former: &Self) {
-        for endpoint in &self.endpoints {
-            if !former.endpoints.iter().any(|known| Arc::ptr_eq(&known.state, &endpoint.state)) {
-                mark(&endpoint.state, false);
-            }
+    /// Endpoints that were not there before start out of rotation until their first pass. True if there are any.
+    pub(super) fn await_first_pass(&self, former: &Self) -> bool {
+        let known: HashSet<_> = former.endpoints.iter().map(|known| known.id()).collect();
+        let mut found = false;
+        for endpoint in self.endpoints.iter().filter(|endpoint| !known.contains(&endpoint.id())) {
+            mark(&endpoint.state, false);
+            found = true;
         }
+        found
     }
 }
 

@@ -303,7 +303,7 @@ mod tests {
     fn only_the_enforced_share_is_ejected() {
         let cluster = cluster_with(OutlierDetection { enforcing_consecutive_5xx: 30, ..OUTLIER }, 4);
         let endpoint = Arc::clone(&cluster.endpoints().endpoints[0]);
-        let mut report = |random| {
+        let report = |random| {
             (0..3).filter_map(|_| cluster.report(&endpoint, Report::Answered(500), at(0), random)).last()
         };
         assert_eq!(report(30), None);

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::address::Remote;
 use super::balance::Tables;
@@ -141,6 +142,8 @@ pub struct SetLocality {
 /// The endpoints of a cluster at one moment.
 #[derive(Debug, Default)]
 pub struct EndpointSet {
+    /// Another for each set of the process; 0 is the empty one.
+    pub version: u64,
     pub endpoints: Box<[Arc<Endpoint>]>,
     pub localities: Box<[SetLocality]>,
     pub overprovisioning: u32,
@@ -155,6 +158,11 @@ pub(super) struct Shape {
     pub panic_threshold: u32,
     /// The balancer steps through weights in turn (round robin).
     pub steps: bool,
+}
+
+fn next_version() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Relaxed)
 }
 
 impl EndpointSet {
@@ -189,6 +197,7 @@ impl EndpointSet {
         }
         let tables = Tables::build(&endpoints, &localities, membership.overprovisioning, shape);
         Self {
+            version: next_version(),
             endpoints: endpoints.into(),
             localities: localities.into(),
             overprovisioning: membership.overprovisioning,
@@ -200,6 +209,7 @@ impl EndpointSet {
     /// The same endpoints under their present health.
     pub(super) fn retabled(&self, shape: Shape) -> Self {
         Self {
+            version: next_version(),
             endpoints: self.endpoints.clone(),
             localities: self.localities.clone(),
             overprovisioning: self.overprovisioning,

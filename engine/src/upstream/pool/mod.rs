@@ -124,7 +124,7 @@ struct Pool {
     /// In the list of those to look through.
     touched: bool,
     /// The endpoint set this pool was last held against.
-    seen_set: usize,
+    seen_set: u64,
     /// The endpoint is gone from its cluster or has another TLS context: nothing new is dialled for it.
     retired: bool,
 }
@@ -468,8 +468,7 @@ impl Pools {
                 None => false,
                 Some(current) => {
                     pool.cluster = Arc::clone(current);
-                    let set = current.endpoints();
-                    let seen = Arc::as_ptr(&set).addr();
+                    let seen = current.endpoints().version;
                     if seen == pool.seen_set {
                         continue;
                     }
@@ -547,7 +546,7 @@ impl Pools {
             ordered: Vec::new(),
             multiplexes,
             touched: false,
-            seen_set: 0,
+            seen_set: u64::MAX,
             retired: false,
         });
         self.by_key.insert(full, id);
