@@ -83,7 +83,7 @@ impl Engine {
         let shared = Shared::new(events, connection_limit(&settings));
         let keys = Arc::new(KeyRing::default());
         let telemetry = Telemetry::new(settings.workload.clone());
-        let builder = Builder::new(Arc::clone(&keys));
+        let builder = Builder::new(Arc::clone(&keys), threads::random());
         let errands = Errands::start().map_err(|error| failed("errands", error))?;
         let threads = Threads::start(&settings, epoch, &shared, &telemetry, builder.snapshot())
             .map_err(|error| failed("threads", error))?;
@@ -105,7 +105,7 @@ impl Engine {
     /// Puts a change in force: judged resource by resource, then published to every worker, then sockets follow.
     pub fn apply(&self, delta: Delta) -> ApplyReport {
         let mut builder = lock(&self.builder);
-        let (snapshot, report) = builder.apply(delta);
+        let (snapshot, report) = builder.apply(delta, self.epoch.now());
         if let Some(snapshot) = snapshot {
             for handle in self.threads.all() {
                 handle.inbox.post_snapshot(Arc::clone(&snapshot));

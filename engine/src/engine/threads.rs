@@ -160,6 +160,6 @@ fn spawn(
 }
 
 /// From the standard library's keyed hasher, which the system seeds.
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::EngineError;
 use crate::engine::{self, DrainScope};
+use crate::plan;
 use crate::tls::Key;
 
 /// One data plane inside this process.
@@ -28,11 +29,11 @@ fn released<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResul
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> PyResult<T> {
-    rmp_serde::from_slice(bytes).map_err(|error| refuse(format!("{what}: {error}")))
+    plan::decode(bytes).map_err(|error| refuse(format!("{what}: {error}")))
 }
 
 fn encode<'py>(py: Python<'py>, value: &impl Serialize) -> PyResult<Bound<'py, PyBytes>> {
-    let bytes = rmp_serde::to_vec_named(value).map_err(|error| refuse(error.to_string()))?;
+    let bytes = plan::encode(value).map_err(|error| refuse(error.to_string()))?;
     Ok(PyBytes::new(py, &bytes))
 }
 
@@ -48,7 +49,7 @@ impl Engine {
     fn apply<'py>(&self, py: Python<'py>, delta: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
         // Decoded without the GIL too: a delta may hold thousands of resources.
         let report = released(py, || {
-            rmp_serde::from_slice(delta).map(|delta| self.0.apply(delta)).map_err(|error| error.to_string())
+            plan::decode(delta).map(|delta| self.0.apply(delta)).map_err(|error| error.to_string())
         })?;
         encode(py, &report.map_err(|error| refuse(format!("delta: {error}")))?)
     }

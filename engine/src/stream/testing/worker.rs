@@ -229,7 +229,7 @@ impl Worker {
                 overloaded: false,
             },
             streams: Streams::new(1, 1, &LocalWorkload::default()),
-            builder: Builder::new(Arc::new(KeyRing::default())),
+            builder: Builder::new(Arc::new(KeyRing::default()), 1),
         };
         worker.apply(listener, tables, clusters);
         worker
@@ -248,16 +248,14 @@ impl Worker {
         clusters: &[plan::Cluster],
     ) {
         fn upsert<T: serde::Serialize>(kind: Kind, name: &str, value: &T) -> Upsert {
-            let mut body = Vec::new();
-            let mut encoder = rmp_serde::Serializer::new(&mut body).with_struct_map().with_human_readable();
-            value.serialize(&mut encoder).unwrap();
+            let body = plan::encode(value).unwrap();
             let digest = format!("{body:?}");
             Upsert { resource: kind, name: name.into(), digest, body }
         }
         let mut upserts = vec![upsert(Kind::Listener, &listener.name, listener)];
         upserts.extend(tables.iter().map(|table| upsert(Kind::Route, &table.name, table)));
         upserts.extend(clusters.iter().map(|cluster| upsert(Kind::Cluster, &cluster.name, cluster)));
-        let (_, report) = self.builder.apply(Delta { upserts, removals: Vec::new() });
+        let (_, report) = self.builder.apply(Delta { upserts, removals: Vec::new() }, self.port.now);
         assert_eq!(report.refused, []);
         self.port.snapshot = Arc::clone(self.builder.snapshot());
         self.streams.snapshot_changed(&mut self.port);
