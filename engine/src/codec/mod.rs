@@ -13,6 +13,6 @@ pub mod h2;
 mod syntax;
 pub mod tcp;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use any::AnyCodec;

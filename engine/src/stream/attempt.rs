@@ -135,6 +135,11 @@ impl Exchange {
         seat.counters.increment(ClusterCounter::RqActive);
         let in_flight = cluster.policy().counts_active().then(|| endpoint.begin());
         let key = self.pool_key(&cluster, &endpoint);
+        if key.protocol == PoolProtocol::Http2 && self.request.upgrade.is_some() {
+            // Only HTTP/1 endpoints are asked to upgrade.
+            seat.counters.decrement(ClusterCounter::RqActive);
+            return self.reply(turn, LocalReply::new(403, "", "upgrade_failed"));
+        }
         let leased = turn.shared.pools.lease(seat, &endpoint, key, self.key, now);
         self.tries.tried.push(endpoint.id());
         self.notes.endpoint = Some(Arc::clone(&endpoint));
@@ -237,7 +242,7 @@ impl Exchange {
         }
         self.up.end_sent = end;
         if end {
-            self.release_if_over(turn);
+            self.after_sending_up(turn);
         } else {
             self.flush_up(turn);
         }

@@ -152,7 +152,8 @@ impl Exchange {
     /// Trailers, if they are there, through the filters. False if they are held, or the exchange is answered.
     pub fn pass_request_trailers<P: Port>(&mut self, turn: &mut Turn<'_, P>, run: Run) -> bool {
         let site = Rc::clone(&self.site);
-        let (Some(http), Some(mut trailers)) = (&site.http, self.up.take_trailers()) else { return true };
+        let Some(http) = &site.http else { return true };
+        let Some(mut trailers) = self.up.take_trailers() else { return true };
         let block: &mut HeaderBlock = &mut trailers;
         let (step, wishes) = run!(self, turn, http, |filters, context, states| filters.request_trailers(
             run,
@@ -178,9 +179,8 @@ impl Exchange {
     /// The response's head goes through the filters from `run` on.
     pub fn filter_response_head<P: Port>(&mut self, turn: &mut Turn<'_, P>, run: Run) {
         let site = Rc::clone(&self.site);
-        let (Some(http), Some(mut head)) = (&site.http, self.response.take()) else {
-            return self.response_passed(turn);
-        };
+        let Some(http) = &site.http else { return self.response_passed(turn) };
+        let Some(mut head) = self.response.take() else { return };
         let end = self.down.is_complete() && self.down.waiting().is_empty() && self.down.trailers().is_none();
         let lent: &mut ResponseHead = &mut head;
         let (step, wishes) = run!(self, turn, http, |filters, context, states| filters.response_head(
@@ -300,7 +300,8 @@ impl Exchange {
     /// As `pass_request_trailers`, on the way down.
     pub fn pass_response_trailers<P: Port>(&mut self, turn: &mut Turn<'_, P>, run: Run) -> bool {
         let site = Rc::clone(&self.site);
-        let (Some(http), Some(mut trailers)) = (&site.http, self.down.take_trailers()) else { return true };
+        let Some(http) = &site.http else { return true };
+        let Some(mut trailers) = self.down.take_trailers() else { return true };
         let block: &mut HeaderBlock = &mut trailers;
         let (step, wishes) = run!(self, turn, http, |filters, context, states| filters.response_trailers(
             run,

@@ -105,6 +105,11 @@ impl Direction {
         self.stage == Stage::Ended
     }
 
+    /// Bytes held.
+    pub fn held(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Bytes that arrived behind others that wait, or before anything can be sent.
     pub fn hold(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);

@@ -169,6 +169,13 @@ impl Streams {
         self.exchanges.len() + self.pipes.len()
     }
 
+    /// Bytes of bodies that exchanges and pipes hold.
+    pub fn held(&self) -> usize {
+        let exchanges = self.exchanges.iter().map(|(_, exchange)| exchange.up.held() + exchange.down.held());
+        let pipes = self.pipes.iter().map(|(_, pipe)| pipe.held());
+        exchanges.sum::<usize>() + pipes.sum::<usize>()
+    }
+
     /// Lends an exchange out for one action; false if it is gone. Sees to its timer and its end.
     fn with<P: Port>(
         &mut self,

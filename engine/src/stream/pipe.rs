@@ -190,6 +190,10 @@ impl Streams {
 }
 
 impl Pipe {
+    pub fn held(&self) -> usize {
+        self.up.held() + self.down.held()
+    }
+
     fn begin<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
         let verdict = self.judge(turn, |filters, context| filters.on_connection(context));
         if let NetworkVerdict::Close { details } = verdict {

@@ -134,7 +134,7 @@ impl Streams {
 
     /// A pooled connection is open.
     pub(super) fn pooled_connected<P: Port>(&mut self, port: &mut P, connection: Key) {
-        let multiplexes = port.protocol(connection) == Some(Protocol::Http2);
+        let multiplexes = matches!(port.protocol(connection), Some(Protocol::Http2 | Protocol::Rpc));
         let now = port.now();
         if port.peer(connection).is_some_and(|peer| peer.is_tls) {
             self.count_of(port, connection, ClusterCounter::SslHandshake);

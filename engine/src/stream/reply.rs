@@ -109,6 +109,11 @@ impl Exchange {
         if self.fail_caller(turn) {
             return;
         }
+        if self.request.one_way {
+            // Nobody waits for an answer.
+            self.notes.status = reply.status;
+            return self.finish();
+        }
         self.phase = Phase::Answered;
         let (head, body) = form(&self.request, reply);
         self.down = super::direction::Direction::ours(&body);

@@ -32,6 +32,9 @@ impl Exchange {
             return self
                 .reply(turn, flagged(503, "envoy overloaded", "overload", ResponseFlags::OVERLOAD_MANAGER));
         }
+        if self.request.method() == b"CONNECT" {
+            return self.reply(turn, LocalReply::new(403, "", "upgrade_failed"));
+        }
         let entrance = Entrance {
             manager: &http.manager.options,
             peer: &site.peer,
@@ -186,11 +189,8 @@ impl Exchange {
         self.attempt(turn);
     }
 
-    /// CONNECT is not taken; other upgrades where the route, else the connection manager, allows them.
+    /// Where the route, else the connection manager, allows it.
     fn may_upgrade(&self, forward: &Forward) -> bool {
-        if self.request.method() == b"CONNECT" {
-            return false;
-        }
         let Some(wanted) = self.request.upgrade() else { return true };
         let by_manager = || {
             self.site.http.as_ref().is_some_and(|http| {
@@ -394,7 +394,12 @@ impl Exchange {
         self.up.end_sent |= end;
     }
 
-    fn after_sending_up<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
+    pub fn after_sending_up<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
+        if self.up.end_sent && self.request.one_way {
+            // Nobody answers, so nobody is waited for.
+            self.forget_stream(turn, true);
+            return self.finish();
+        }
         if self.up.end_sent {
             self.release_if_over(turn);
             if self.is_tunnel {

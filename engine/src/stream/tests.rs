@@ -1,3 +1,10 @@
 //! Transcripts: client sends, upstream sees, upstream sends, client sees.
 
+mod born;
 mod http1;
+mod http2;
+mod limits;
+mod random;
+mod retry;
+mod rpc;
+mod tcp;

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::bolt::Bolt;
 use super::plans::{listener, manager};
 use crate::bytes::{Out, Outbox, Pool};
 use crate::codec::contract::{
@@ -17,7 +18,8 @@ use crate::telemetry::{Facts, Recorder, Telemetry};
 
 /// A connection without a socket.
 pub struct Link {
-    pub codec: Option<AnyCodec>,
+    pub codec: Option<Box<dyn Codec>>,
+    protocol: Protocol,
     speak: Option<Speak>,
     pub outbox: Outbox,
     carry: Vec<u8>,
@@ -109,17 +111,13 @@ impl Port for Memory {
         self.links.get_mut(connection)?.codec.as_mut()?.open_stream()
     }
     fn open_streams(&self, connection: Key) -> usize {
-        self.codec(connection).map_or(0, Codec::open_streams)
+        self.codec(connection).map_or(0, |codec| codec.open_streams())
     }
     fn is_open(&self, connection: Key) -> bool {
         self.codec(connection).is_some_and(|codec| codec.ending() == Ending::Open)
     }
     fn protocol(&self, connection: Key) -> Option<Protocol> {
-        Some(match self.codec(connection)? {
-            AnyCodec::Tcp(_) => Protocol::Tcp,
-            AnyCodec::Http1Server(_) | AnyCodec::Http1Client(_) => Protocol::Http11,
-            AnyCodec::Http2Server(_) | AnyCodec::Http2Client(_) => Protocol::Http2,
-        })
+        self.links.get(connection).filter(|link| link.codec.is_some()).map(|link| link.protocol)
     }
     fn binding(&mut self, connection: Key) -> Option<&mut Binding> {
         self.links.get_mut(connection).map(|link| &mut link.binding)
@@ -174,15 +172,31 @@ impl Port for Memory {
 }
 
 impl Memory {
-    fn codec(&self, connection: Key) -> Option<&AnyCodec> {
-        self.links.get(connection)?.codec.as_ref()
+    fn codec(&self, connection: Key) -> Option<&dyn Codec> {
+        self.links.get(connection)?.codec.as_deref()
     }
 }
 
+/// A codec, whichever, with the name of its protocol.
+fn known(codec: AnyCodec) -> (Box<dyn Codec>, Protocol) {
+    let protocol = match &codec {
+        AnyCodec::Tcp(_) => Protocol::Tcp,
+        AnyCodec::Http1Server(_) | AnyCodec::Http1Client(_) => Protocol::Http11,
+        AnyCodec::Http2Server(_) | AnyCodec::Http2Client(_) => Protocol::Http2,
+    };
+    (Box::new(codec), protocol)
+}
+
 impl Link {
+    /// Bytes the codec has not wanted: they would still lie in the kernel.
+    pub fn unread(&self) -> usize {
+        self.carry.len()
+    }
+
     fn new(peer: Peer) -> Self {
         Self {
             codec: None,
+            protocol: Protocol::Tcp,
             speak: None,
             outbox: Outbox::default(),
             carry: Vec::new(),
@@ -267,8 +281,13 @@ impl Worker {
     }
 
     fn client(&mut self, codec: AnyCodec, peer: Peer) -> Key {
+        let (codec, protocol) = known(codec);
+        self.client_of(codec, protocol, peer)
+    }
+
+    fn client_of(&mut self, codec: Box<dyn Codec>, protocol: Protocol, peer: Peer) -> Key {
         let chain = self.chain();
-        let key = self.port.links.insert(Link { codec: Some(codec), ..Link::new(peer) });
+        let key = self.port.links.insert(Link { codec: Some(codec), protocol, ..Link::new(peer) });
         self.streams.opened(&mut self.port, key, &chain);
         self.settle();
         key
@@ -298,11 +317,26 @@ impl Worker {
     pub fn accept_alpn(&mut self, alpn: Option<&str>) -> Key {
         let key = self.port.dialled.pop_front().expect("a dial");
         let link = self.port.links.get_mut(key).unwrap();
-        let speak = link.speak.take().unwrap();
-        link.codec = Some(speak.codec(alpn));
+        let (codec, protocol) = known(link.speak.take().unwrap().codec(alpn));
+        self.accept_with(key, codec, protocol);
+        key
+    }
+
+    fn accept_with(&mut self, key: Key, codec: Box<dyn Codec>, protocol: Protocol) {
+        let link = self.port.links.get_mut(key).unwrap();
+        (link.codec, link.protocol) = (Some(codec), protocol);
         self.streams.dialed(&mut self.port, key, Ok(()));
         self.offer(key);
         self.settle();
+    }
+
+    pub fn connect_bolt(&mut self) -> Key {
+        self.client_of(Box::new(Bolt::server()), Protocol::Rpc, client_peer())
+    }
+
+    pub fn accept_bolt(&mut self) -> Key {
+        let key = self.port.dialled.pop_front().expect("a dial");
+        self.accept_with(key, Box::new(Bolt::client()), Protocol::Rpc);
         key
     }
 
@@ -448,7 +482,7 @@ impl Worker {
         if link.outbox.room() == 0 {
             link.blocked = true;
         }
-        let ending = link.codec.as_ref().map_or(Ending::Open, Codec::ending);
+        let ending = link.codec.as_ref().map_or(Ending::Open, |codec| codec.ending());
         link.finished |= ending == Ending::HalfClosed;
         let flushed = link.outbox.is_empty();
         match (link.closing, ending) {
@@ -458,7 +492,7 @@ impl Worker {
                 self.remove(key, Gone::Closed, false);
             }
             _ => {
-                let wants = link.codec.as_ref().is_some_and(Codec::wants_input);
+                let wants = link.codec.as_ref().is_some_and(|codec| codec.wants_input());
                 if wants && !link.carry.is_empty() {
                     let before = link.carry.len();
                     self.offer(key);
@@ -516,6 +550,22 @@ impl Worker {
             link.stalled = stalled;
         }
         self.settle();
+    }
+
+    /// A connection to an endpoint on which a request waits for its answer.
+    pub fn busy_upstream(&self) -> Option<Key> {
+        let busy = |link: &Link| {
+            link.address.is_some() && link.codec.as_ref().is_some_and(|codec| codec.open_streams() > 0)
+        };
+        self.port.links.iter().find(|(_, link)| busy(link)).map(|(key, _)| key)
+    }
+
+    /// Where a dialled connection leads.
+    pub fn address_of(&self, connection: Key) -> String {
+        match self.port.links.get(connection).and_then(|link| link.address.as_ref()) {
+            Some(Address::Socket { ip, port }) => format!("{ip}:{port}"),
+            _ => String::new(),
+        }
     }
 
     /// The newest record.

@@ -1,0 +1,146 @@
+//! Requests that the engine makes itself.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::message::{HeaderBlock, RequestHead, ResponseHead, SECOND};
+use crate::plan;
+use crate::stream::testing::{Worker, cluster, listener, manager, route, table, to};
+use crate::stream::{Caller, Errand, Failure, Port};
+
+/// Notes what it is told.
+#[derive(Debug, Clone, Default)]
+struct Notebook(Rc<RefCell<Vec<String>>>);
+
+impl Caller for Notebook {
+    fn head(&mut self, _: &mut dyn Port, head: &ResponseHead, end: bool) {
+        self.0.borrow_mut().push(format!("head {} {end}", head.status));
+    }
+    fn data(&mut self, _: &mut dyn Port, bytes: &[u8], end: bool) -> usize {
+        self.0.borrow_mut().push(format!("data {} {end}", String::from_utf8_lossy(bytes)));
+        bytes.len()
+    }
+    fn trailers(&mut self, _: &mut dyn Port, trailers: &HeaderBlock) {
+        self.0.borrow_mut().push(format!("trailers {}", trailers.len()));
+    }
+    fn request_moved(&mut self, _: &mut dyn Port, credit: usize) {
+        self.0.borrow_mut().push(format!("moved {credit}"));
+    }
+    fn failed(&mut self, _: &mut dyn Port, failure: &Failure) {
+        self.0.borrow_mut().push(format!("failed {} {}", failure.flags.text(), failure.details));
+    }
+}
+
+fn head(path: &str) -> Box<RequestHead> {
+    let mut head = Box::<RequestHead>::default();
+    head.set_method(b"POST");
+    head.set_scheme(b"http");
+    head.set_authority(b"shop");
+    head.set_path(path.as_bytes());
+    head
+}
+
+fn errand() -> Errand {
+    Errand { cluster: "shop".into(), timeout: Some(SECOND) }
+}
+
+fn shop() -> Worker {
+    Worker::http(vec![route("/", to("shop"))], &[cluster("shop", &["10.1.0.1:80"])])
+}
+
+#[test]
+fn a_call_streams_both_ways() {
+    let (mut worker, notebook) = (shop(), Notebook::default());
+    let caller = Box::new(notebook.clone());
+    let call = worker.streams.call(&mut worker.port, errand(), head("/x"), false, caller);
+    let upstream = worker.accept();
+    assert!(worker.streams.send(&mut worker.port, call, b"question", true));
+    worker.settle();
+    let sent = worker.sent(upstream);
+    assert!(sent.starts_with("POST /x HTTP/1.1\r\nhost: shop\r\n") && sent.contains("question"), "{sent}");
+    worker.receive(upstream, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nans");
+    worker.receive(upstream, "wer");
+    assert_eq!(*notebook.0.borrow(), ["moved 8", "head 200 false", "data ans false", "data wer true"]);
+    assert_eq!(worker.streams.active(), 0);
+}
+
+#[test]
+fn a_call_that_fails_is_told_once() {
+    for (name, act, told) in [
+        ("refused", 0, "failed UF upstream_reset_before_response_started{connection_failure}"),
+        ("late", 1, "failed DT max_duration_timeout"),
+        ("lost", 2, "failed UC upstream_reset_before_response_started{connection_termination}"),
+    ] {
+        let (mut worker, notebook) = (shop(), Notebook::default());
+        worker.streams.call(&mut worker.port, errand(), head("/"), true, Box::new(notebook.clone()));
+        match act {
+            0 => worker.refuse(),
+            1 => worker.pass(1_000),
+            _ => {
+                let upstream = worker.accept();
+                worker.lose(upstream);
+            }
+        }
+        assert_eq!(*notebook.0.borrow(), [told], "{name}");
+        assert_eq!(worker.streams.active(), 0);
+    }
+    let (mut worker, notebook) = (shop(), Notebook::default());
+    let nowhere = Errand { cluster: "nowhere".into(), timeout: None };
+    worker.streams.call(&mut worker.port, nowhere, head("/"), true, Box::new(notebook.clone()));
+    assert_eq!(*notebook.0.borrow(), ["failed NC cluster_not_found"]);
+}
+
+#[test]
+fn a_cancelled_call_says_nothing_more() {
+    let (mut worker, notebook) = (shop(), Notebook::default());
+    let call = worker.streams.call(&mut worker.port, errand(), head("/"), true, Box::new(notebook.clone()));
+    let upstream = worker.accept();
+    worker.streams.cancel(&mut worker.port, call);
+    worker.settle();
+    assert!(worker.gone(upstream).is_some());
+    assert!(notebook.0.borrow().is_empty());
+}
+
+#[test]
+fn mirrors_get_the_request_and_nobody_their_answer() {
+    let mut action = to("shop");
+    if let plan::RouteAction::Forward { mirrors, .. } = &mut action {
+        mirrors.push(plan::Mirror { cluster: "shadow".into(), fraction: None, shadow_host: true });
+    }
+    let clusters = [cluster("shop", &["10.1.0.1:80"]), cluster("shadow", &["10.9.0.1:80"])];
+    let mut worker = Worker::http(vec![route("/", action)], &clusters);
+    let client = worker.connect();
+    worker.receive(client, "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 6\r\n\r\nab");
+    let upstream = worker.accept();
+    assert_eq!(worker.next_dial().as_deref(), Some("10.9.0.1:80"));
+    let shadow = worker.accept();
+    worker.receive(client, "cdef");
+    for (connection, host) in [(upstream, "host: shop\r\n"), (shadow, "host: shop-shadow\r\n")] {
+        let sent = worker.sent(connection);
+        assert!(sent.contains(host) && sent.ends_with("abcdef"), "{sent}");
+    }
+    worker.receive(shadow, "HTTP/1.1 500 No\r\nContent-Length: 3\r\n\r\nbad");
+    assert_eq!(worker.sent(client), "");
+    worker.receive(upstream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert!(worker.sent(client).starts_with("HTTP/1.1 200"));
+    assert_eq!(worker.streams.active(), 0);
+}
+
+#[test]
+fn a_mirror_that_lags_is_given_up() {
+    let mut action = to("shop");
+    if let plan::RouteAction::Forward { mirrors, .. } = &mut action {
+        mirrors.push(plan::Mirror { cluster: "shadow".into(), fraction: None, shadow_host: false });
+    }
+    let listener = listener(plan::Terminal::Http { manager: manager() });
+    let clusters = [cluster("shop", &["10.1.0.1:80"]), cluster("shadow", &["10.9.0.1:80"])];
+    let mut worker = Worker::new(&listener, &[table(vec![route("/", action)])], &clusters);
+    let client = worker.connect();
+    worker.receive(client, "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000000\r\n\r\n");
+    let upstream = worker.accept();
+    for _ in 0..10 {
+        worker.receive(client, vec![b'x'; 100_000]);
+    }
+    assert!(worker.sent(upstream).len() > 1_000_000);
+    assert_eq!(worker.streams.active(), 1);
+}
