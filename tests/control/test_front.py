@@ -17,16 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay import engine
-from mainstay.control.front import (
-    Front,
-    peer_of_context,
-    peer_of_headers,
-    read_element,
-    server_identity,
-    socket_folder,
-)
+from mainstay.control.front import Front, server_identity, socket_folder
 from mainstay.control.join import JoinHandler, StoreShelf
 from mainstay.control.listening import LOOPBACK
+from mainstay.control.peer import peer_of_context, peer_of_headers, read_element
 from mainstay.identity import certificates, join_wire
 from mainstay.identity.authority import Authority, open_authority
 from mainstay.identity.join import JoinService

@@ -15,8 +15,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from mainstay import _engine
-from mainstay.control.front import Front, make_engine, peer_of_context, server_identity, socket_folder
+from mainstay.control.front import Front, make_engine, server_identity, socket_folder
 from mainstay.control.join import JoinHandler, StoreShelf
+from mainstay.control.peer import peer_of_context
 from mainstay.identity import certificates, join_wire
 from mainstay.identity.authority import Authority, open_authority
 from mainstay.identity.certificates import PrivateKey

@@ -7,7 +7,8 @@ from model_mesh import NODE, SmallView, make, read_back, url
 from transcripts import TRANSCRIPTS, Ends, Receives, Sends, SendsNothing, Shows, Transcript, Waits
 
 from mainstay.xds import messages
-from mainstay.xds.server.stream import CUT_BYTES, ServerStream
+from mainstay.xds.server.planner import CUT_BYTES
+from mainstay.xds.server.stream import ServerStream
 from mainstay.xds.server.types import (
     Answered,
     Close,

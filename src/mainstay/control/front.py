@@ -4,8 +4,8 @@ grpcio's Python server either demands a client certificate or never asks for one
 engine terminates TLS, tells who the client was in `x-forwarded-client-cert` (replacing whatever the client sent under that
 name), and passes on over a Unix socket in a folder of mode 0700, where nobody else can speak for it.
 
-In: the address, the socket behind, the control plane's leaf and the roots. Out: a listening port; `peer_of_context` reads
-what the front told. Invariants: without a client certificate there is no identity; one that does not verify ends the
+In: the address, the socket behind, the control plane's leaf and the roots. Out: a listening port; `peer` reads what the
+front told. Invariants: without a client certificate there is no identity; one that does not verify ends the
 handshake; the leaf is renewed in place, no connection is dropped for it. Built by `main`.
 """
 
@@ -17,11 +17,9 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import unquote
+from typing import Protocol
 
 import msgspec
-from cryptography import x509
 
 from mainstay import engine
 from mainstay.identity import certificates, renewal
@@ -32,7 +30,6 @@ from mainstay.model.identity import Identity, TrustBundle
 from mainstay.settings import OperatorError
 from mainstay.sidecar import plan
 from mainstay.telemetry.log import get_log
-from mainstay.xds.server.types import Peer
 
 log = get_log("front")
 
@@ -40,9 +37,6 @@ LEAF = "server"
 ROOTS = "roots"
 CLUSTER = "grpc"
 LISTENER = "front"
-
-CLIENT_CERTIFICATE = "x-forwarded-client-cert"
-FORWARDED_FOR = "x-forwarded-for"
 
 SOCKET = "grpc.sock"
 MAX_SOCKET_PATH = 100
@@ -347,62 +341,3 @@ def make_engine() -> engine.Engine | None:
 
 def _own_address(bind: str) -> list[str]:
     return [] if bind in ("0.0.0.0", "::") else [bind]
-
-
-# --- who called ---------------------------------------------------------------------------------------------------
-
-
-def peer_of_context(context: Any) -> Peer:
-    """The peer of a gRPC call that came through the front; to be used for nothing that came another way."""
-    found = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
-    return peer_of_headers(found.get(CLIENT_CERTIFICATE, ""), found.get(FORWARDED_FOR, ""))
-
-
-def peer_of_headers(client_certificate: str, forwarded_for: str) -> Peer:
-    """Reads the front's two headers. The front has removed what the client sent, so there is one element, ours."""
-    fields = read_element(client_certificate)
-    identities = fields.get("URI", [])
-    if len(identities) != 1:
-        identities = [""]  # a leaf names one workload (X.509-SVID §2); with several it names none
-    expires = _expiry(unquote(fields["Cert"][0])) if fields.get("Cert") else 0
-    return Peer(identities[0], forwarded_for.rpartition(",")[2].strip(), expires)
-
-
-def read_element(text: str) -> dict[str, list[str]]:
-    """The pairs of an `x-forwarded-client-cert` with one element; empty for anything else."""
-    fields: dict[str, list[str]] = {}
-    at = 0
-    while at < len(text):
-        name, equals, _ = text[at:].partition("=")
-        if not equals:
-            return {}
-        at += len(name) + 1
-        if text[at : at + 1] == '"':
-            value, at = _quoted(text, at + 1)
-        else:
-            end = min(
-                (found for found in (text.find(mark, at) for mark in ";,") if found >= 0), default=len(text)
-            )
-            value, at = text[at:end], end
-        fields.setdefault(name, []).append(value)
-        if text[at : at + 1] == ",":
-            return {}  # a second element would be somebody else's word
-        at += 1
-    return fields
-
-
-def _quoted(text: str, at: int) -> tuple[str, int]:
-    value: list[str] = []
-    while at < len(text) and text[at] != '"':
-        if text[at] == "\\":
-            at += 1
-        value.append(text[at : at + 1])
-        at += 1
-    return "".join(value), at + 1
-
-
-def _expiry(pem: str) -> int:
-    try:
-        return certificates.lifetime(x509.load_pem_x509_certificate(pem.encode()))[1]
-    except ValueError:
-        return 0

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import grpc
 
-from mainstay.control.front import Front, FrontEngine, peer_of_context, server_identity, socket_folder
+from mainstay.control.front import Front, FrontEngine, server_identity, socket_folder
 from mainstay.control.join import JoinHandler, StoreShelf
 from mainstay.control.loop import Loop
+from mainstay.control.peer import peer_of_context
 from mainstay.identity.authorise import judge_node
 from mainstay.identity.authority import Authority, load_authority, open_authority
 from mainstay.identity.join import JoinService

@@ -9,10 +9,9 @@ keeps because it refused the newer version.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
-from mainstay.xds.server.ledger import Claimed, Ledger
-from mainstay.xds.server.subscriptions import Subscriptions
+from mainstay.xds.server.channel import Channel
+from mainstay.xds.server.ledger import Claimed
 from mainstay.xds.server.types import Ref, Resource, View
 from mainstay.xds.types import TYPES, Kind
 
@@ -33,15 +32,6 @@ REFERRERS: dict[Kind, tuple[Kind, ...]] = {
     "secret": ("cluster", "listener"),
 }
 """Kind → kinds that may refer to it."""
-
-
-class Channel(Protocol):
-    """As much of a stream's kind as this module looks at."""
-
-    @property
-    def subscriptions(self) -> Subscriptions: ...
-    @property
-    def ledger(self) -> Ledger: ...
 
 
 def wait_of_upsert(

@@ -15,10 +15,10 @@ from collections.abc import Collection, Mapping
 
 from mainstay.xds import messages
 from mainstay.xds.messages import DeltaRequest, SotwRequest
-from mainstay.xds.server.compose import Plan, compose
-from mainstay.xds.server.ledger import Claimed, Ledger
-from mainstay.xds.server.order import NOW, wait_of_upsert, waits_of_removals
-from mainstay.xds.server.subscriptions import Change, Subscriptions
+from mainstay.xds.server.channel import Channel
+from mainstay.xds.server.compose import compose
+from mainstay.xds.server.planner import Planner
+from mainstay.xds.server.subscriptions import Change
 from mainstay.xds.server.types import (
     Answered,
     Close,
@@ -41,55 +41,16 @@ from mainstay.xds.server.types import (
     Work,
     WriteFinished,
 )
-from mainstay.xds.types import HEALTH_URL, KIND_OF_URL, TYPES, Kind, Type, Variant
+from mainstay.xds.types import HEALTH_URL, KIND_OF_URL, TYPES, Kind, Variant
 
 WRITE_MS = 30_000
 """Longest time without progress of a write."""
 VERDICT_MS = 60_000
 """Longest time without a verdict on a response."""
-CUT_BYTES = 512 * 1024
-"""Messages are cut at this size, where the variant allows it."""
-
 URGENT, ENDPOINTS, CHANGES, FIRST_LOAD = range(4)
-
-_SETTLED: Resource = Claimed("", "")
-"""Stands for: nothing has to be said."""
 
 _INVALID_ARGUMENT = 3
 _UNAVAILABLE = 14
-
-
-class _Channel:
-    """One kind. `dirty`: names that may differ. `asked`: those to be answered whatever they are. `owed`: an answer is due
-    even if it is empty. `held`: names that wait for others, and since when. `resumes`: SotW version the client came with."""
-
-    __slots__ = ("asked", "dirty", "held", "ledger", "owed", "resumes", "row", "subscriptions")
-
-    def __init__(self, row: Type) -> None:
-        self.row = row
-        self.subscriptions = Subscriptions()
-        self.ledger = Ledger()
-        # Dicts as sets: an empty one is a quarter of an empty set, and most are empty most of the time.
-        self.dirty: dict[str, None] = {}
-        self.asked: dict[str, None] = {}
-        self.held: dict[str, int] = {}
-        self.owed = False
-        self.resumes = ""
-
-    @property
-    def has_work(self) -> bool:
-        return self.ledger.under_way is None and (self.owed or bool(self.dirty))
-
-    def settle(self, name: str) -> None:
-        """Nothing is left to be said about this name."""
-        self.dirty.pop(name, None)
-        self.asked.pop(name, None)
-        self.held.pop(name, None)
-
-    def shrink(self) -> None:
-        """What was large stays slow to walk through after it was emptied: begin with new ones."""
-        if not self.dirty:
-            self.dirty, self.asked = {}, {}
 
 
 class ServerStream:
@@ -97,11 +58,11 @@ class ServerStream:
 
     def __init__(self, variant: Variant, kinds: tuple[Kind, ...]) -> None:
         self._variant: Variant = variant
-        self._channels: dict[Kind, _Channel] = {kind: _Channel(TYPES[kind]) for kind in kinds}
+        self._channels: dict[Kind, Channel] = {kind: Channel(TYPES[kind]) for kind in kinds}
         self._sequence = sorted(kinds, key=lambda kind: (kind != "secret", TYPES[kind].order))
         self._view: View | None = None
         self._known = False
-        self._resumed = False
+        self._planner = Planner(variant, self._channels)
         self._unknown: tuple[str, ...] = ()
         self._writing: int | None = None
         self._timer_at: int | None = None
@@ -182,14 +143,14 @@ class ServerStream:
         else:
             self._request_delta(channel, request, out)
 
-    def _channel_of(self, url: str) -> _Channel | None:
+    def _channel_of(self, url: str) -> Channel | None:
         """The kind of a request; a single service's may leave it out."""
         if not url and len(self._channels) == 1:
             return next(iter(self._channels.values()))
         kind = KIND_OF_URL.get(url)
         return self._channels.get(kind) if kind is not None else None
 
-    def _request_sotw(self, channel: _Channel, request: SotwRequest, out: list[Command]) -> None:
+    def _request_sotw(self, channel: Channel, request: SotwRequest, out: list[Command]) -> None:
         first = not channel.subscriptions.started
         if request.nonce and request.nonce != channel.ledger.last_nonce and not first:
             return
@@ -197,12 +158,12 @@ class ServerStream:
             self._take_verdict(channel, request.error, out)
         if first:
             channel.resumes = request.version
-            self._resumed = self._resumed or bool(request.version)
+            self._planner.is_resumed |= bool(request.version)
         change = channel.subscriptions.take_sotw(channel.row, request)
         channel.owed = channel.owed or (first and channel.row.full_state)
         self._apply(channel, change, out)
 
-    def _request_delta(self, channel: _Channel, request: DeltaRequest, out: list[Command]) -> None:
+    def _request_delta(self, channel: Channel, request: DeltaRequest, out: list[Command]) -> None:
         first = not channel.subscriptions.started
         under_way = channel.ledger.under_way
         if under_way is not None and request.nonce == under_way.nonce:
@@ -216,11 +177,11 @@ class ServerStream:
             }
             channel.ledger.claim(held)
             channel.dirty.update(dict.fromkeys(held))
-            self._resumed = self._resumed or bool(held)
+            self._planner.is_resumed |= bool(held)
         channel.owed = channel.owed or (change.began_wildcard and not channel.ledger.taken)
         self._apply(channel, change, out)
 
-    def _take_verdict(self, channel: _Channel, error: str | None, out: list[Command]) -> None:
+    def _take_verdict(self, channel: Channel, error: str | None, out: list[Command]) -> None:
         refused: tuple[Refused, ...] = ()
         under_way = channel.ledger.under_way
         if under_way is None:
@@ -238,7 +199,7 @@ class ServerStream:
         removed = tuple(name for name, resource in under_way.sent.items() if resource is None)
         out.append(Answered(channel.row.kind, accepted, removed, refused))
 
-    def _apply(self, channel: _Channel, change: Change, out: list[Command]) -> None:
+    def _apply(self, channel: Channel, change: Change, out: list[Command]) -> None:
         left = list(change.left)
         if change.left_wildcard:
             left += [name for name in channel.ledger.taken if not channel.subscriptions.covers(name)]
@@ -270,23 +231,15 @@ class ServerStream:
                 candidates |= set(view.names(kind))
             channel.dirty.update((name, None) for name in candidates if self._may_differ(channel, name))
 
-    def _may_differ(self, channel: _Channel, name: str) -> bool:
+    def _may_differ(self, channel: Channel, name: str) -> bool:
         assert self._view is not None
-        current, have = self._current(self._view, channel, name), channel.ledger.taken.get(name)
+        current, have = channel.current(self._view, name), channel.ledger.taken.get(name)
         under_way = channel.ledger.under_way
         if name in channel.ledger.refused or (under_way is not None and name in under_way.sent):
             return True
         if current is None or have is None:
             return current is not have
         return current.version != have.version
-
-    @staticmethod
-    def _current(view: View, channel: _Channel, name: str) -> Resource | None:
-        """What the client should have of a name: a wildcard brings the scope, anything beyond has to be named."""
-        kind = channel.row.kind
-        if name in channel.subscriptions.names or name in view.names(kind):
-            return view.get(kind, name)
-        return None
 
     # --- turns ----------------------------------------------------------------------------------------------------
 
@@ -297,7 +250,7 @@ class ServerStream:
         classes = [self._class_of(channel) for channel in self._channels.values() if channel.has_work]
         return min(classes, default=None)
 
-    def _class_of(self, channel: _Channel) -> int:
+    def _class_of(self, channel: Channel) -> int:
         if channel.row.kind == "secret":
             return URGENT
         if not channel.ledger.last_nonce:
@@ -306,7 +259,7 @@ class ServerStream:
             return CHANGES
         return URGENT if self._takes_away(channel) else ENDPOINTS
 
-    def _takes_away(self, channel: _Channel) -> bool:
+    def _takes_away(self, channel: Channel) -> bool:
         """Whether endpoints have gone, as far as a glance shows (the resource became shorter)."""
         assert self._view is not None
         for name in itertools.islice(channel.dirty, 8):
@@ -324,7 +277,7 @@ class ServerStream:
             channel = self._channels[kind]
             if not channel.has_work:
                 continue
-            plan = self._plan(view, channel, now, due)
+            plan = self._planner.plan(view, channel, now, due)
             if plan is None:
                 continue
             sent: dict[str, Resource | None] = {each.name: each for each in plan.upserts}
@@ -341,115 +294,6 @@ class ServerStream:
         if nearest is not None and (self._timer_at is None or nearest < self._timer_at):
             self._timer_at = nearest
             out.append(SetTimer(nearest))
-
-    def _plan(self, view: View, channel: _Channel, now: int, due: list[int]) -> Plan | None:
-        """What to send of one kind now; None for nothing. Names that have to wait stay dirty."""
-        if self._resumes_unchanged(view, channel):
-            return None
-        upserts: list[Resource] = []
-        removals: list[str] = []
-        size, waiting = 0, False
-        for name in sorted(channel.dirty):
-            resource = self._pending(view, channel, name)
-            if resource is None:
-                removals.append(name)
-                continue
-            if resource is _SETTLED:
-                channel.settle(name)
-                continue
-            wait = wait_of_upsert(self._channels, view, channel.row.kind, resource)
-            if self._is_held(channel, name, wait, now, due):
-                waiting = waiting or wait is not None
-            elif size + len(resource.body) > CUT_BYTES and upserts and not self._is_whole(channel):
-                removals.clear()  # they come last, with the rest
-                break
-            else:
-                size += len(resource.body)
-                upserts.append(resource)
-        if channel.owed and waiting:
-            return None  # the first answer comes whole
-        removals = self._ready_removals(channel, removals, now, due)
-        if self._variant == "sotw" and not channel.row.full_state:
-            self._drop_silently(channel, removals)
-            removals = []
-        if not upserts and not removals and not channel.owed:
-            return None
-        listed = self._list_all(channel, upserts, removals) if self._is_whole(channel) else upserts
-        return Plan(tuple(upserts), tuple(removals), tuple(listed))
-
-    def _pending(self, view: View, channel: _Channel, name: str) -> Resource | None:
-        """What is to be sent of a name: a resource, None for a removal, `_SETTLED` for nothing."""
-        if not channel.subscriptions.covers(name):
-            return _SETTLED
-        current, have = self._current(view, channel, name), channel.ledger.taken.get(name)
-        if current is None:
-            channel.ledger.refused.pop(name, None)
-            return None if have is not None or name in channel.asked else _SETTLED
-        if have is not None and have.version == current.version:
-            channel.ledger.refused.pop(name, None)
-            channel.ledger.confirm(current)
-            if isinstance(have, Claimed):  # it was asked for in order to resume
-                return _SETTLED
-        return current if name in channel.asked or channel.ledger.is_new(current) else _SETTLED
-
-    def _is_held(self, channel: _Channel, name: str, wait: int | None, now: int, due: list[int]) -> bool:
-        if wait == NOW:
-            return False
-        since = channel.held.setdefault(name, now)
-        if wait is None:
-            return True
-        if now - since >= wait:
-            return False
-        due.append(since + wait)
-        return True
-
-    def _ready_removals(self, channel: _Channel, names: list[str], now: int, due: list[int]) -> list[str]:
-        if not names:
-            return names
-        for_all, of_name = waits_of_removals(self._channels, channel.row.kind, self._resumed)
-        ready: list[str] = []
-        for name in names:
-            wait: int | None = NOW
-            if name in channel.ledger.taken:
-                wait = of_name.get(name, NOW)
-                wait = None if wait is None else max(wait, for_all)
-            if not self._is_held(channel, name, wait, now, due):
-                ready.append(name)
-        return ready
-
-    @staticmethod
-    def _drop_silently(channel: _Channel, names: list[str]) -> None:
-        """In SotW, of a kind without full state, nothing can say that a resource has gone."""
-        for name in names:
-            channel.ledger.taken.pop(name, None)
-            channel.settle(name)
-
-    def _is_whole(self, channel: _Channel) -> bool:
-        return self._variant == "sotw" and channel.row.full_state
-
-    @staticmethod
-    def _list_all(channel: _Channel, upserts: list[Resource], removals: list[str]) -> list[Resource]:
-        """All that a SotW response of full state has to hold: what is new, and what the client works with and may keep."""
-        listed = {**channel.ledger.taken, **{each.name: each for each in upserts}}
-        for name in removals:
-            listed.pop(name, None)
-        return [listed[name] for name in sorted(listed) if channel.subscriptions.covers(name)]
-
-    def _resumes_unchanged(self, view: View, channel: _Channel) -> bool:
-        """Whether a SotW client came with the very state that it would be sent: nothing has to be said then."""
-        version, channel.resumes = channel.resumes, ""
-        wanted = channel.subscriptions
-        if not version or not channel.owed or not wanted.wildcard or wanted.names:
-            return False
-        found = [view.get(channel.row.kind, name) for name in sorted(view.names(channel.row.kind))]
-        listed = tuple(each for each in found if each is not None)
-        if Plan((), (), listed).version != version:
-            return False
-        for each in listed:
-            channel.ledger.confirm(each)
-        channel.owed = False
-        channel.dirty.clear()
-        return True
 
     # --- patience -------------------------------------------------------------------------------------------------
 
