@@ -340,7 +340,10 @@ class _Handler(grpc.GenericRpcHandler):
         async def serve(requests: AsyncIterator[bytes], context: Any) -> None:
             server = self._server
             stream = Stream(server, next(server._numbers), self._identify(context), variant, kinds)
-            end = await server.serve(stream, requests, context.write)
+            try:
+                end = await server.serve(stream, requests, context.write)
+            except asyncio.CancelledError:
+                return  # the client has gone, or the server stops: gRPC would log it as an error of ours
             if end is not None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(ABORT_S):
