@@ -43,7 +43,7 @@ class UpSettings(msgspec.Struct, frozen=True):
     ] = None
     ready_timeout: Annotated[
         int, Setting("How long each part may take to get ready.", unit="ms", minimum=1)
-    ] = 60_000
+    ] = 120_000
     drain: Annotated[
         int, Setting("Least time a workload drains before its application is stopped.", unit="ms", minimum=0)
     ] = 1_000

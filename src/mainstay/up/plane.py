@@ -74,11 +74,12 @@ class ControlPlane:
         return found
 
     def endpoints(self, node: str) -> dict[str, set[str]]:
-        """Return the addresses that take traffic, by cluster, as far as a proxy has applied them."""
+        """Return the addresses that take traffic, by cluster, as a proxy has them in force: none of what is on its way."""
         found: dict[str, set[str]] = {}
         for each in self._call("GET", f"/v1/proxies/{node}/endpoints")["resources"]:
-            if each.get("state") == "applied":
-                found[each["name"]] = set(_serving(each["resource"]))
+            if each.get("state") in ("applied", "pending"):
+                applied = each["state"] == "applied"
+                found[each["name"]] = set(_serving(each["resource"])) if applied else set()
         return found
 
     def _call(self, method: str, path: str, body: Any = None, timeout_s: float = TIMEOUT_S) -> Any:

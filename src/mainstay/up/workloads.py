@@ -130,9 +130,10 @@ class Workloads:
             for node in api.nodes():
                 name = node.split("~")[2].rpartition(".")[0] if node.count("~") == 3 else ""
                 clusters = api.endpoints(node) if name in callers else {}
-                # Clusters are named `outbound|port|subset|host`; a gateway has those it routes to.
-                sets = [addresses for cluster, addresses in clusters.items() if cluster.endswith(f"||{host}")]
-                if not all(instance.address in addresses for addresses in sets):
+                # Clusters are named `outbound|port|subset|host`. A gateway has those it routes to, and the address may be in
+                # a subset only.
+                sets = [addresses for cluster, addresses in clusters.items() if cluster.endswith(f"|{host}")]
+                if sets and not any(instance.address in addresses for addresses in sets):
                     return False
             return True
 
