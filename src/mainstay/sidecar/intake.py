@@ -19,10 +19,12 @@ from mainstay.sidecar.convert.table import Converted, Encoded, convert
 from mainstay.sidecar.convert.tls import ReadFile, no_files
 from mainstay.sidecar.last_good import Record
 from mainstay.sidecar.warming import Offer
+from mainstay.telemetry.log import get_log
 from mainstay.xds.client.types import Judged, Offered, Refusal
 from mainstay.xds.types import TYPES
 from mainstay.xds.types import Kind as XdsKind
 
+_log = get_log("sidecar.intake")
 BUDGET_MS = 50
 PATIENCE_MS = 500
 
@@ -103,6 +105,14 @@ class Intake:
             converted = convert(message, offer.body, self._read_file)
         except Refused as refused:
             work.refusals.append(Refusal(offer.name, refused.path, refused.reason))
+            return
+        except Exception as error:
+            # A bug of ours that one resource brings to light must not cost the others.
+            _log.exception("cannot convert a resource", kind=work.offered.kind, name=offer.name)
+            reason = (
+                f"a bug of Mainstay: {type(error).__name__}: {error}; please report it with the proxy's log"
+            )
+            work.refusals.append(Refusal(offer.name, "", reason))
             return
         if converted.resource.name != offer.name:
             reason = f"the message calls itself {converted.resource.name!r}"

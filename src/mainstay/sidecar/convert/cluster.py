@@ -159,15 +159,14 @@ def cluster(message: Any, inline: tls.Inline) -> plan.Cluster:
             common,
             _CLUSTER_COMMON_LB_CONFIG_FIELDS,
         )
+        panic = int(values.percentage(common, "healthy_panic_threshold", 50))
     return plan.Cluster(
         name=message.name,
         discovery=_discovery(message),
         stat_name=message.alt_stat_name,
         load_balancer=_balancer(message),
         locality="weighted" if common.HasField("locality_weighted_lb_config") else "ignore",
-        panic_threshold=int(common.healthy_panic_threshold.value)
-        if common.HasField("healthy_panic_threshold")
-        else 50,
+        panic_threshold=panic,
         connect_timeout=values.milliseconds(message, "connect_timeout", 5_000) or 5_000,
         http=_http(message),
         breakers=_breakers(message),
@@ -242,7 +241,9 @@ def _http(message: Any) -> plan.UpstreamHttp:
             return plan.UpstreamHttp(protocol="http2", http2=http2_options(message.http2_protocol_options))
         return plan.UpstreamHttp()
     with at(f"typed_extension_protocol_options[{HTTP_OPTIONS!r}]"):
-        _, found = open_config(options[HTTP_OPTIONS], "")
+        kind, found = open_config(options[HTTP_OPTIONS], "")
+        if kind != HTTP_OPTIONS:
+            raise Refused("", f"is a {kind}")
         check(
             found,
             _HTTP_PROTOCOL_OPTIONS_FIELDS,
@@ -334,7 +335,8 @@ def _threshold(message: Any) -> plan.Thresholds:
     budget = message.retry_budget if message.HasField("retry_budget") else None
     percent = None
     if budget is not None:
-        percent = budget.budget_percent.value if budget.HasField("budget_percent") else 20.0
+        with at("retry_budget"):
+            percent = values.percentage(budget, "budget_percent", 20.0)
     return plan.Thresholds(
         of("max_connections", 1_024),
         of("max_pending_requests", 1_024),

@@ -246,8 +246,5 @@ def _tracing(message: Any) -> float | None:
         return None
     with at("tracing"):
         check(message.tracing, _TRACING_FIELDS)
-        share = 100.0
-        for field in ("random_sampling", "overall_sampling"):
-            if message.tracing.HasField(field):
-                share = min(share, getattr(message.tracing, field).value)
-        return max(0.0, min(100.0, share)) / 100
+        random = values.percentage(message.tracing, "random_sampling", 100.0)
+        return min(random, values.percentage(message.tracing, "overall_sampling", 100.0)) / 100

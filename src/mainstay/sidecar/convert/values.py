@@ -47,9 +47,14 @@ def fraction(message: Any) -> plan.Fraction:
     return plan.Fraction(message.numerator, _DENOMINATORS[message.denominator])
 
 
-def percent(message: Any) -> plan.Fraction:
-    """`envoy.type.v3.Percent`, exact to a ten-thousandth."""
-    return plan.Fraction(round(message.value * 10_000), 1_000_000)
+def percentage(message: Any, field: str, default: float) -> float:
+    """The number in a `envoy.type.v3.Percent` field, 0 to 100; `default` if unset."""
+    if not message.HasField(field):
+        return default
+    value = float(getattr(message, field).value)
+    if not 0 <= value <= 100:  # also for what is no number
+        raise Refused(field, "must be from 0 to 100")
+    return value
 
 
 def runtime_fraction(message: Any) -> plan.Fraction:
