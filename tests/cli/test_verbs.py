@@ -249,7 +249,12 @@ def test_completion_scripts(shell: str, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_token_alone_is_on_stdout(plane: ControlPlane, capsys: pytest.CaptureFixture[str]) -> None:
-    answer = {"token": "abc", "identity": "spiffe://cluster.local/ns/shop/sa/web", "expires": "soon"}
+    answer = {
+        "token": "abc",
+        "id": "7f",
+        "identity": "spiffe://cluster.local/ns/shop/sa/web",
+        "expires": "soon",
+    }
     plane.answers["POST /v1/tokens"] = (201, answer)
     assert (
         main(["join-token", "create", "-n", "shop", "--account", "web", "--uses", "2", "--life", "5m"]) == 0
@@ -262,3 +267,12 @@ def test_token_alone_is_on_stdout(plane: ControlPlane, capsys: pytest.CaptureFix
         "lifeMs": 300_000,
     }
     assert capsys.readouterr().out == "abc\n"
+
+
+def test_token_is_deleted_by_its_id(plane: ControlPlane, capsys: pytest.CaptureFixture[str]) -> None:
+    plane.answers["DELETE /v1/tokens/7f"] = (200, {"id": "7f", "outcome": "deleted"})
+    assert main(["join-token", "delete", "7f"]) == 0
+    assert "7f deleted" in capsys.readouterr().out
+    plane.answers["DELETE /v1/tokens/7f"] = (404, {"detail": "there is no token '7f'"})
+    assert main(["join-token", "delete", "7f"]) == 1
+    assert "there is no token" in capsys.readouterr().err

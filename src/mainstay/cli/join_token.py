@@ -1,6 +1,8 @@
-"""`mainstay join-token create`: tokens with which workloads join the mesh."""
+"""`mainstay join-token create|delete`: tokens with which workloads join the mesh."""
 
 from __future__ import annotations
+
+from urllib.parse import quote
 
 import click
 
@@ -12,7 +14,7 @@ from mainstay.settings import read_duration
 
 @click.group(name="join-token")
 def join_token() -> None:
-    """Create tokens with which workloads join the mesh."""
+    """Create and delete tokens with which workloads join the mesh."""
 
 
 @join_token.command()
@@ -44,5 +46,16 @@ def create(
         show_data(answer, output)
     else:
         click.echo(answer["token"])
-        click.echo(f"for {answer['identity']}, until {answer['expires']}, uses: {uses}", err=True)
+        words = f"{answer['id']}: for {answer['identity']}, until {answer['expires']}, uses: {uses}"
+        click.echo(words, err=True)
+    return 0
+
+
+@join_token.command()
+@click.argument("token_id", metavar="ID")
+@context_option
+def delete(token_id: str, client: Client) -> int:
+    """Delete a token by its id, which `create` shows. Certificates it has given stay valid until they end."""
+    client.call("DELETE", f"/v1/tokens/{quote(token_id, safe='')}")
+    click.echo(f"join token {token_id} deleted")
     return 0
