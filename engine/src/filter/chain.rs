@@ -1,5 +1,6 @@
 //! A chain of filters: compiled once for all workers, an instance per worker, a run per event.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -29,7 +30,8 @@ struct Member {
 }
 
 impl Chain {
-    /// `scope`: where the chain stands (listener and filter chain), the same as long as that place exists.
+    /// `scope`: where the chain stands (listener and filter chain), the same as long as that place exists. Filters may share
+    /// a name, as Istio's two of RBAC do: a route's settings by that name are for all of them, what they remember is not.
     pub fn compile(
         plans: &[plan::HttpFilter],
         scope: &str,
@@ -38,11 +40,11 @@ impl Chain {
         let mut filters: Vec<Member> = Vec::with_capacity(plans.len());
         for (index, plan) in plans.iter().enumerate() {
             let path = format!("filters[{index}]");
-            if filters.iter().any(|other| *other.name == *plan.name) {
-                return Err(PlanError::new(path, format!("the chain has two filters named {}", plan.name)));
-            }
+            let twins = filters.iter().filter(|other| *other.name == *plan.name).count();
+            let scope =
+                if twins == 0 { Cow::Borrowed(scope) } else { Cow::Owned(format!("{scope}#{twins}")) };
             let (wants, factory) = registry
-                .http(scope, &plan.name, &plan.config)
+                .http(&scope, &plan.name, &plan.config)
                 .map_err(|problem| problem.within("config").within(&path))?;
             let name = Arc::from(plan.name.as_str());
             filters.push(Member { name, disabled: plan.disabled, wants, factory });

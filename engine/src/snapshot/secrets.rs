@@ -99,14 +99,25 @@ impl SecretStore {
         self.materials.remove(name);
     }
 
+    /// Contexts of which another secret has gone keep what they have: it is none of this secret's fault.
+    fn has_all(&self, certificates: &[String], validation: Option<&String>) -> bool {
+        certificates.iter().chain(validation).all(|name| self.materials.contains_key(name))
+    }
+
     fn refill(&self, name: &str) -> Result<(), PlanError> {
         let mut servers = Vec::new();
         for cell in self.servers.values().filter_map(Weak::upgrade).filter(|cell| cell.names(name)) {
+            if !self.has_all(&cell.plan().certificates, cell.plan().validation.as_ref()) {
+                continue;
+            }
             let context = ServerContext::compile(cell.plan(), self)?;
             servers.push((cell, context));
         }
         let mut clients = Vec::new();
         for cell in self.clients.values().filter_map(Weak::upgrade).filter(|cell| cell.names(name)) {
+            if !self.has_all(&cell.plan().certificates, cell.plan().validation.as_ref()) {
+                continue;
+            }
             let parts = ClientParts::find(cell.plan(), self)?;
             clients.push((cell, parts));
         }
