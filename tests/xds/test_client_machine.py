@@ -248,6 +248,18 @@ def test_name_that_gets_no_answer_is_missing_once() -> None:
     assert machine.handle(TimerFired(), 40_000) == []
 
 
+def test_what_is_held_is_not_missed_after_a_reconnect() -> None:
+    machine = client()
+    machine.handle(Wanted("endpoint", frozenset({"a"}), wait=15_000), 0)
+    machine.handle(Started(), 0)
+    offered = only(machine.handle(delta("endpoint", "1", {"a": "1"}), 0), Offered)
+    machine.handle(Judged(offered.token), 0)
+    machine.handle(Closed(14, ""), 0)
+    machine.handle(TimerFired(), 1_000)
+    assert machine.connected
+    assert machine.handle(TimerFired(), 60_000) == []
+
+
 def test_health_is_told_now_and_after_a_reconnect() -> None:
     machine = client()
     machine.handle(Wanted("cluster", wildcard=True), 0)

@@ -232,7 +232,8 @@ class ClientStream:
         channel.asked = wish
         added = wish - asked - {WILDCARD}
         if channel.wait:
-            channel.deadlines.update((name, now + channel.wait) for name in added)
+            unknown = added - channel.held.keys()  # a server that resumes says nothing of what is held
+            channel.deadlines.update((name, now + channel.wait) for name in unknown)
         for name in asked - wish:
             channel.deadlines.pop(name, None)
         url, node = TYPES[kind].url, self._take_node()
