@@ -206,6 +206,8 @@ class Brain:
             self._xds(xds.TimerFired(), now)
         if self._identity is not None:
             self._identity.tick(now, self._warming.holds)
+            report = self._identity.report
+            self._status.trouble = f"{report.trouble}: {report.reason}" if report.trouble else ""
 
     # --- machines → engine ----------------------------------------------------------------------------------------
 
@@ -323,6 +325,8 @@ class Brain:
             if reference[0] == "cluster":
                 self._health.forget(reference[1])
         if LEAF_REFERENCE in {(encoded.kind, encoded.name) for encoded in change.upserts} - refused.keys():
+            if self._identity is not None:
+                self._status.certificate = self._identity.joined
             self._live(lifecycle.IdentityHeld(), self._clock())
 
     def _refuse(self, fault: RefusedResource | RefusedEvent) -> None:

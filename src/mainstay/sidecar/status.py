@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from mainstay.identity.join_wire import Joined
 from mainstay.sidecar.convert.references import Reference
 from mainstay.xds.client.types import HealthChanged, Judged
 from mainstay.xds.types import Kind as XdsKind
@@ -37,6 +38,9 @@ class Status:
         self.connections = 0
         self.last_loss = ""
         self.deaths = 0
+        self.certificate: Joined | None = None
+        self.trouble = ""
+        """What is wrong with it."""
 
     def ready(self, ready: bool) -> None:
         self._on_ready(ready)
