@@ -29,6 +29,13 @@ def note(what: str) -> None:
         file.write(f"{what} {name}\n")
 
 
+def tell_ready(text: str) -> None:
+    """Replaces the file whole: nobody reads half of it."""
+    file = Path(flags["ready-file"])
+    file.with_suffix(".new").write_text(text)
+    file.with_suffix(".new").replace(file)
+
+
 class Page(BaseHTTPRequestHandler):
     """Answers `routes[method, path]`, a function of the body."""
 
@@ -97,7 +104,7 @@ def run_control_plane() -> None:
     port = serve_pages("127.0.0.1", int(flags["api-port"]), routes)
     context = Path(flags["api-context"])
     context.write_text(json.dumps({"server": f"http://127.0.0.1:{port}", "credential": "c"}))
-    Path(flags["ready-file"]).write_text(json.dumps({"api": port, "xds": port}))
+    tell_ready(json.dumps({"api": port, "xds": port}))
 
 
 def ask(kind: str) -> dict[str, Any]:
@@ -145,7 +152,7 @@ def run_proxy() -> None:
     else:
         for each in ask("Sidecar").get("ingress", []):
             listening.append(socket.create_server((each["bind"], each["port"]["number"])))
-    Path(flags["ready-file"]).write_text("{}")
+    tell_ready("{}")
 
 
 note("starts")

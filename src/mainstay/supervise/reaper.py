@@ -57,8 +57,8 @@ class Reaper:
         self._process.wait()
 
     def _write(self, line: str) -> None:
-        # A reaper that somebody killed must not take the program with it.
-        with contextlib.suppress(OSError):
+        # A reaper that somebody killed must not take the program with it; one that is closed wants to hear nothing more.
+        with contextlib.suppress(OSError, ValueError):
             pipe = self._pipe()
             pipe.write(line.encode())
             pipe.flush()
