@@ -4,11 +4,20 @@
 //! stuck; what changes something is POST only; the Host header must name a loopback address (DNS rebinding); secrets are
 //! on no page. Nothing here knows a codec or a worker: `Pages` is all it asks.
 
+mod certs;
+mod clusters;
+mod config_dump;
+mod console;
+mod listeners;
 mod questions;
 mod request;
 mod server;
+mod stats;
+#[cfg(test)]
+mod tests;
 mod view;
 
+pub use console::Console;
 pub use questions::Questions;
 pub use request::{Method, Request};
 pub use server::{Admin, Answer, Audience, Pages};

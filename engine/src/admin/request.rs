@@ -98,6 +98,14 @@ fn decode(text: &str) -> String {
 }
 
 impl Request {
+    /// A GET for a path with its query, from here.
+    pub fn get(target: &str) -> Option<Self> {
+        match parse(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()) {
+            Parsed::Whole(request) => Some(request),
+            _ => None,
+        }
+    }
+
     /// First value of a query parameter.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())

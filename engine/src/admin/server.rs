@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::request::{MAX_HEAD, Method, Parsed, Request, parse};
+use super::view::State;
 
 /// Connections served at once by one listener; more wait in the backlog.
 const CONCURRENT: usize = 16;
@@ -43,6 +44,14 @@ impl Answer {
         }
     }
 
+    pub fn prometheus(body: impl Into<String>) -> Self {
+        Self {
+            status: 200,
+            content_type: Cow::Borrowed("text/plain; version=0.0.4; charset=utf-8"),
+            body: body.into().into_bytes(),
+        }
+    }
+
     pub fn json(body: impl Into<String>) -> Self {
         Self { status: 200, content_type: Cow::Borrowed("application/json"), body: body.into().into_bytes() }
     }
@@ -51,7 +60,7 @@ impl Answer {
 /// Who knows the pages. Called on the listener's threads: it may take short locks, never wait for Python beyond its own deadline.
 pub trait Pages: Send + Sync + 'static {
     fn answer(&self, request: &Request) -> Answer;
-    fn is_ready(&self) -> bool;
+    fn state(&self) -> State;
     fn prometheus(&self) -> String;
 }
 
@@ -161,17 +170,11 @@ fn judge(request: &Request, audience: Audience, pages: &dyn Pages) -> Answer {
     let path = request.path.as_str();
     match (audience, path) {
         (Audience::Health, "/healthz/ready" | "/ready") | (Audience::Admin, "/ready" | "/healthz/ready") => {
-            if pages.is_ready() {
-                Answer::text(200, "LIVE\n")
-            } else {
-                Answer::text(503, "PRE_INITIALIZING\n")
-            }
+            let state = pages.state();
+            let status = if state == State::Live { 200 } else { 503 };
+            Answer::text(status, format!("{}\n", state.text()))
         }
-        (Audience::Metrics, "/stats/prometheus" | "/metrics") => Answer {
-            status: 200,
-            content_type: Cow::Borrowed("text/plain; version=0.0.4; charset=utf-8"),
-            body: pages.prometheus().into_bytes(),
-        },
+        (Audience::Metrics, "/stats/prometheus" | "/metrics") => Answer::prometheus(pages.prometheus()),
         (Audience::Health | Audience::Metrics, _) => Answer::text(404, "no such page\n"),
         (Audience::Admin, _) if !request.host_is_loopback() => {
             Answer::text(403, "the Host header must name a loopback address\n")
@@ -209,8 +212,8 @@ mod tests {
                 _ => Answer::text(404, "no such page\n"),
             }
         }
-        fn is_ready(&self) -> bool {
-            self.0
+        fn state(&self) -> State {
+            if self.0 { State::Live } else { State::PreInitializing }
         }
         fn prometheus(&self) -> String {
             "a 1\n".to_owned()

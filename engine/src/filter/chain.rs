@@ -65,6 +65,11 @@ impl Chain {
         self.filters.len()
     }
 
+    /// For pages.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.filters.iter().map(|filter| &*filter.name)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.filters.is_empty()
     }

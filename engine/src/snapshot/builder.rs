@@ -16,6 +16,7 @@ use crate::plan::{
     self, ApplyReport, Delta, Discovery, Held, Kind, PlanError, RefusedResource, Removal, Upsert,
 };
 use crate::route::Table;
+use crate::tls::Material;
 use crate::upstream::{Cluster, Interner, Membership, Names, Source};
 
 /// Where a cluster's endpoints come from.
@@ -135,6 +136,11 @@ impl Builder {
         draft.next.generation = self.current.generation + 1;
         self.current = Arc::new(draft.next);
         Some(Arc::clone(&self.current))
+    }
+
+    /// Secrets in force.
+    pub fn materials(&self) -> Vec<(String, Arc<Material>)> {
+        self.secrets.materials()
     }
 
     /// What is held of each resource: for a brain that starts over.

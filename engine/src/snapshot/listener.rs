@@ -123,6 +123,11 @@ impl TcpProxy {
         }
     }
 
+    /// Names of all clusters, for pages.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.targets.iter().map(|(cluster, _)| cluster)
+    }
+
     /// The cluster of one connection, by weight.
     pub fn cluster(&self, random: u64) -> Option<&Arc<str>> {
         let (_, sum) = self.targets.last()?;

@@ -94,6 +94,14 @@ impl SecretStore {
         self.clients.retain(|_, cell| cell.strong_count() > 0);
     }
 
+    /// Every secret in force by its name, for pages: of a certificate's key nothing can be had but signatures.
+    pub fn materials(&self) -> Vec<(String, Arc<Material>)> {
+        let mut all: Vec<_> =
+            self.materials.iter().map(|(name, material)| (name.clone(), Arc::clone(material))).collect();
+        all.sort_by(|(left, _), (right, _)| left.cmp(right));
+        all
+    }
+
     /// Forgets a secret. Contexts made of it go on until their chains and clusters go.
     pub fn remove(&mut self, name: &str) {
         self.materials.remove(name);

@@ -34,7 +34,7 @@ mod response;
 mod shared;
 mod site;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod timeouts;

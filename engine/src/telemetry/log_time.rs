@@ -122,7 +122,7 @@ impl Moment {
 }
 
 /// Appends the moment. `format` empty: RFC 3339 with milliseconds. What is no letter of strftime stays as it is.
-pub(super) fn write_time(format: &str, wall: u64, out: &mut Vec<u8>) {
+pub fn write_time(format: &str, wall: u64, out: &mut Vec<u8>) {
     let moment = Moment::new(wall);
     let format = if format.is_empty() { "%Y-%m-%dT%H:%M:%S.%3fZ" } else { format };
     let mut rest = format.chars();

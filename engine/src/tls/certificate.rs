@@ -10,6 +10,8 @@ const SET: u8 = 0x31;
 const INTEGER: u8 = 0x02;
 const OBJECT_ID: u8 = 0x06;
 const BOOLEAN: u8 = 0x01;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
 const OCTET_STRING: u8 = 0x04;
 /// `[0]` version, `[3]` extensions in TBSCertificate; `[2]` dNSName, `[6]` uniformResourceIdentifier in GeneralName.
 const CONTEXT_0: u8 = 0xa0;
@@ -56,6 +58,44 @@ pub fn describe(der: &[u8]) -> PeerCertificate {
         PeerCertificate { der: der.to_vec(), digest: digest(der), ..PeerCertificate::default() };
     let _ = read(der, &mut certificate);
     certificate
+}
+
+/// When a DER certificate begins and ends to be valid, seconds since the epoch.
+pub fn validity(der: &[u8]) -> Option<(u64, u64)> {
+    let mut body = Der(Der(Der(der).expect(SEQUENCE)?).expect(SEQUENCE)?);
+    let (tag, _) = body.next()?;
+    if tag == CONTEXT_0 {
+        body.expect(INTEGER)?;
+    }
+    let _signature = body.expect(SEQUENCE)?;
+    let _issuer = body.expect(SEQUENCE)?;
+    let mut times = Der(body.expect(SEQUENCE)?);
+    Some((time(times.next()?)?, time(times.next()?)?))
+}
+
+/// UTCTime (two digits of the year; RFC 5280 §4.1.2.5.1: 50 and more are the 1900s) or GeneralizedTime, both in UTC.
+fn time((tag, contents): (u8, &[u8])) -> Option<u64> {
+    let text = std::str::from_utf8(contents).ok()?.strip_suffix('Z')?;
+    let century = match (tag, text.get(..2)?) {
+        (UTC_TIME, year) if year >= "50" => "19",
+        (UTC_TIME, _) => "20",
+        (GENERALIZED_TIME, _) => "",
+        _ => return None,
+    };
+    let digits = format!("{century}{text}");
+    if digits.len() != 14 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let part = |from: usize, to: usize| digits.get(from..to)?.parse::<u64>().ok();
+    let (year, month, day) = (part(0, 4)?, part(4, 6)?, part(6, 8)?);
+    if year < 1970 || !(1..=12).contains(&month) {
+        return None;
+    }
+    // Years begin in March, so that the leap day is the last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    let seconds = part(8, 10)? * 3_600 + part(10, 12)? * 60 + part(12, 14)?;
+    Some(days.checked_sub(719_468)? * 86_400 + seconds)
 }
 
 fn digest(der: &[u8]) -> String {
@@ -181,9 +221,31 @@ mod tests {
         assert!(!read.serial.is_empty());
     }
 
+    #[test]
+    fn the_time_of_validity_is_read() {
+        let mut params = CertificateParams::new(vec!["a.b".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2024, 2, 29);
+        params.not_after = rcgen::date_time_ymd(2051, 1, 1);
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        assert_eq!(validity(certificate.der()), Some((1_709_164_800, 2_556_144_000)));
+        for (tag, text, expected) in [
+            (UTC_TIME, "700101000000Z", Some(0)),
+            (UTC_TIME, "240301123456Z", Some(1_709_296_496)),
+            (GENERALIZED_TIME, "20000301000000Z", Some(951_868_800)),
+            (UTC_TIME, "500101000000Z", None),
+            (UTC_TIME, "241301000000Z", None),
+            (UTC_TIME, "2403011234Z", None),
+            (GENERALIZED_TIME, "20240301123456+01", None),
+            (INTEGER, "240301123456Z", None),
+        ] {
+            assert_eq!(time((tag, text.as_bytes())), expected, "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            validity(&bytes);
             describe(&bytes);
         }
 

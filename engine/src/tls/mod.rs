@@ -13,7 +13,7 @@ mod transport;
 mod verify;
 
 pub use cell::{ClientCell, ServerCell};
-pub use certificate::describe;
+pub use certificate::{describe, validity};
 pub use context::{ClientContext, ClientParts, ServerContext};
 pub use inspect::{ClientHello, Inspected, inspect};
 pub use keys::{Key, KeyError};

@@ -3,7 +3,7 @@
 //! A peer whose SPIFFE trust domain has a bundle of its own is judged by that bundle alone; all others by the common
 //! roots. No bundle, no peer: unknown trust fails closed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -61,6 +61,13 @@ impl Trust {
             return Err(PlanError::new("material.context", "has no trust roots"));
         }
         Ok(Self { common, domains, provider: Arc::clone(provider) })
+    }
+
+    /// Trust domains with how many roots each has; the empty name stands for all others.
+    pub fn domains(&self) -> BTreeMap<String, usize> {
+        let common = self.common.iter().map(|roots| (String::new(), roots.store.len()));
+        let domains = self.domains.iter().map(|(name, roots)| (name.clone(), roots.store.len()));
+        domains.chain(common).collect()
     }
 
     /// The roots that judge this peer.

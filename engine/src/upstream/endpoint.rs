@@ -124,6 +124,11 @@ impl Endpoint {
         }
     }
 
+    /// What the configuration says of it, whatever checks and ejection say.
+    pub fn configured_health(&self) -> Health {
+        self.spec.health
+    }
+
     /// Since when it is out until when; `None` unless ejected.
     pub fn ejected_until(&self) -> Option<Tick> {
         self.is_ejected().then(|| Tick(self.state.ejected_until.load(Relaxed)))
