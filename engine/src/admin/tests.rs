@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
-use serde::Serialize;
 use serde_json::Value;
 
 use super::*;
@@ -82,12 +81,9 @@ impl View for Fake {
     }
 }
 
-fn upsert(resource: Kind, name: &str, body: &impl Serialize) -> Upsert {
-    // As Python writes it: maps by field name, addresses as text.
-    let mut bytes = Vec::new();
-    let mut encoder = rmp_serde::Serializer::new(&mut bytes).with_struct_map().with_human_readable();
-    body.serialize(&mut encoder).unwrap();
-    Upsert { resource, name: name.into(), digest: "d".into(), body: bytes }
+fn upsert(resource: Kind, name: &str, body: &impl serde::Serialize) -> Upsert {
+    let body = plan::encode(body).unwrap();
+    Upsert { resource, name: name.into(), digest: "d".into(), body }
 }
 
 fn listener() -> plan::Listener {
@@ -154,16 +150,19 @@ fn engine(answers: Option<Answer>) -> (Arc<Fake>, String) {
             vec![crate::upstream::testing::endpoint_plan(1), slow],
         )],
     );
-    let mut builder = Builder::new(Arc::new(KeyRing::default()));
-    let (_, report) = builder.apply(Delta {
-        upserts: vec![
-            upsert(Kind::Secret, "default", &secret),
-            upsert(Kind::Endpoints, "outbound|80||cart", &endpoints),
-            upsert(Kind::Cluster, "outbound|80||cart", &cluster),
-            upsert(Kind::Listener, "ingress", &listener()),
-        ],
-        removals: vec![],
-    });
+    let mut builder = Builder::new(Arc::new(KeyRing::default()), 1);
+    let (_, report) = builder.apply(
+        Delta {
+            upserts: vec![
+                upsert(Kind::Secret, "default", &secret),
+                upsert(Kind::Endpoints, "outbound|80||cart", &endpoints),
+                upsert(Kind::Cluster, "outbound|80||cart", &cluster),
+                upsert(Kind::Listener, "ingress", &listener()),
+            ],
+            removals: vec![],
+        },
+        crate::message::Tick(0),
+    );
     assert_eq!(report.refused, []);
     let settings = EngineSettings {
         workers: 2,
