@@ -218,7 +218,7 @@ def test_only_the_question_for_the_roots_goes_out_unverified() -> None:
     first, joining, joined = (
         own.first_contact("127.0.0.1", 1),
         own.joining("127.0.0.1", 1, "spiffe://x/cp"),
-        own.joined("127.0.0.1", 1, "spiffe://x/cp"),
+        own.joined(own.XDS_CLUSTER, "127.0.0.1", 1, "spiffe://x/cp"),
     )
     found = [cluster.tls for cluster in (first, joining, joined) if cluster.tls is not None]
     assert [(tls.validation, tls.certificates) for tls in found] == [

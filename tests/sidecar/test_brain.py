@@ -44,7 +44,7 @@ class Sidecar:
         self.engine = FakeEngine()
         self.control_plane = control_plane
         control_plane.wall = self.engine.wall
-        for cluster in (own.XDS_CLUSTER, own.JOIN_CLUSTER, own.FIRST_CLUSTER):
+        for cluster in (own.XDS_CLUSTER, f"{own.XDS_CLUSTER}-2", own.JOIN_CLUSTER, own.FIRST_CLUSTER):
             self.engine.servers[cluster] = control_plane.call
         insecure = token is None and (data is None or not (data / "identity").exists())
         self.settings = SidecarSettings(
@@ -272,7 +272,18 @@ def test_renewal_swaps_the_leaf_and_forgets_the_old_key(tmp_path: Path) -> None:
     assert sidecar.digests()["secret", "default"] != leaf
     assert len(sidecar.engine.keys) == 1
     for reference, digest in others.items():
-        assert sidecar.digests()[reference] == digest
+        assert reference[1] == own.XDS_CLUSTER or sidecar.digests()[reference] == digest
+
+
+def test_the_stream_shows_the_new_leaf_and_loses_nothing_by_it(tmp_path: Path) -> None:
+    sidecar = joined_sidecar(tmp_path)
+    sent = sidecar.control_plane.sent
+    sidecar.run(for_ms=13 * 3_600_000)
+    assert {call.cluster for call in sidecar.engine.calls.values()} == {f"{own.XDS_CLUSTER}-2"}
+    assert own.XDS_CLUSTER not in sidecar.engine.names("cluster")
+    assert len(sidecar.control_plane.nodes) == 2
+    assert sidecar.control_plane.sent == sent
+    assert sidecar.engine.ready == [False, True]
 
 
 def test_a_denied_join_is_told_and_nothing_is_served(tmp_path: Path) -> None:

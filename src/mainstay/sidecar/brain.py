@@ -206,8 +206,20 @@ class Brain:
             self._xds(xds.TimerFired(), now)
         if self._identity is not None:
             self._identity.tick(now, self._warming.holds)
+            self._follow_leaf(self._identity.cluster, now)
             report = self._identity.report
             self._status.trouble = f"{report.trouble}: {report.reason}" if report.trouble else ""
+
+    def _follow_leaf(self, cluster: str, now: int) -> None:
+        """A new leaf has a new cluster: the stream moves there, and resumes with the versions it has."""
+        if (
+            self._stream is None
+            or self._stream.cluster == cluster
+            or not self._warming.holds(("cluster", cluster))
+        ):
+            return
+        self._stream.move(cluster)
+        self._xds(xds.Closed(0, "moving to the new certificate"), now)
 
     # --- machines → engine ----------------------------------------------------------------------------------------
 
@@ -380,9 +392,12 @@ class Brain:
     def _open_stream(self, now: int) -> None:
         """The stream is opened once its cluster is there: at once, or after joining."""
         source = self._boot.xds
-        if source is None or self._client is not None or not self._warming.holds(("cluster", source.cluster)):
+        if source is None or self._client is not None:
             return
-        self._stream = Stream(self._lease, source.cluster, source.metadata)
+        cluster = source.cluster if self._identity is None else self._identity.cluster
+        if not self._warming.holds(("cluster", cluster)):
+            return
+        self._stream = Stream(self._lease, cluster, source.metadata)
         held = {
             kind: {
                 name: version

@@ -2,6 +2,7 @@
 
 In: the machine's commands. Out: events for it, and resources for warming (`offers`). Invariant: the leaf, the roots and the
 cluster that uses them come in force in this order, by warming's rules; what joining needed is removed once there is a leaf.
+Each leaf gets a cluster of its own towards the control plane: a connection shows the leaf it began with for as long as it lasts.
 """
 
 from __future__ import annotations
@@ -52,10 +53,18 @@ class Identity:
         self._queue: deque[certificates.Event] = deque()
         self._leaf_key: int | None = None
         self._timer_at: int | None = None
+        self._leaves = 0
+        self._retiring: str | None = None
+        """The cluster of the former leaf, until that of the new one is in force."""
         self._joining: set[Reference] = set()
         """What only joining needed."""
         self.offers: list[Offer] = []
         self.report = certificates.Report("")
+
+    @property
+    def cluster(self) -> str:
+        """The cluster whose connections show the present leaf."""
+        return own.XDS_CLUSTER if self._leaves < 2 else f"{own.XDS_CLUSTER}-{self._leaves}"
 
     @property
     def joined(self) -> Joined | None:
@@ -92,6 +101,9 @@ class Identity:
         if self._timer_at is not None and self._wall() >= self._timer_at:
             self._timer_at = None
             self._feed(certificates.TimerFired())
+        if self._retiring is not None and holds(("cluster", self.cluster)):
+            self.offers.append(Offer(removals=(("cluster", self._retiring),), local=True))
+            self._retiring = None
         if self._waiting_call is not None and holds(("cluster", self._waiting_call[0])):
             cluster, call = self._waiting_call
             self._waiting_call = None
@@ -150,7 +162,7 @@ class Identity:
                 assert self._server is not None
                 cluster = own.joining(self._host, self._port, self._server)
             case "leaf":
-                self._waiting_call = (own.XDS_CLUSTER, call)
+                self._waiting_call = (self.cluster, call)
                 return
         self._joining.add(("cluster", cluster.name))
         self._offer(cluster)
@@ -170,9 +182,11 @@ class Identity:
             self._save(Stored(key, joined))
         self._trust(joined.bundle)
         chain = plan.CertificateChain(joined.chain.encode(), b"", command.key)
+        self._retiring = self.cluster if self._leaves else None
+        self._leaves += 1
         self._offer(
             plan.Secret(own.LEAF, plan.CertificateMaterial(chain)),
-            own.joined(self._host, self._port, joined.bundle.server),
+            own.joined(self.cluster, self._host, self._port, joined.bundle.server),
         )
         if self._joining:
             self.offers.append(Offer(removals=tuple(sorted(self._joining)), local=True))

@@ -47,6 +47,15 @@ class Stream:
         self._metadata = metadata
         self._call: int | None = None
 
+    @property
+    def cluster(self) -> str:
+        return self._cluster
+
+    def move(self, cluster: str) -> None:
+        """Gives up the call; the next one goes to another cluster."""
+        self.cancel()
+        self._cluster = cluster
+
     def open(self, path: str) -> None:
         self.cancel()
         self._call = self._lease.open_grpc(self._cluster, path, self._metadata)

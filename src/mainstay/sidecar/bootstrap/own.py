@@ -164,9 +164,9 @@ def joining(host: str, port: int, server: str) -> plan.Cluster:
     return cluster_of(JOIN_CLUSTER, host, port, _tls(ROOTS, server, leaf=False))
 
 
-def joined(host: str, port: int, server: str) -> plan.Cluster:
+def joined(name: str, host: str, port: int, server: str) -> plan.Cluster:
     """Both sides are verified: for configuration and renewal."""
-    return cluster_of(XDS_CLUSTER, host, port, _tls(ROOTS, server, leaf=True))
+    return cluster_of(name, host, port, _tls(ROOTS, server, leaf=True))
 
 
 def _tls(roots: str | None, server: str, *, leaf: bool) -> plan.UpstreamTls:
