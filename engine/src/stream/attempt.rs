@@ -14,7 +14,7 @@ use crate::filter::LocalReply;
 use crate::message::{Key, MILLISECOND, NameId, Protocol, RequestHead, ResetReason, ResponseFlags, Tick};
 use crate::plan::UpstreamProtocol;
 use crate::route::{RetryPolicy, set_host};
-use crate::telemetry::ClusterCounter;
+use crate::telemetry::{ClusterCounter, Group};
 use crate::upstream::{
     Attempted, Cluster, Endpoint, EndpointId, Failure, InFlight, Leased, Permit, PickContext, PoolId,
     PoolKey, PoolProtocol, Report, Resource, RetryDecision, RetryHistory, retry,
@@ -78,6 +78,7 @@ pub struct Attempt {
     /// Any of the request has been sent.
     pub was_sent: bool,
     place: Place,
+    pub counters: Arc<Group<ClusterCounter>>,
     /// Until its stream is over.
     held: Option<(Permit, Option<InFlight>)>,
 }
@@ -140,15 +141,18 @@ impl Exchange {
             seat.counters.decrement(ClusterCounter::RqActive);
             return self.reply(turn, LocalReply::new(403, "", "upgrade_failed"));
         }
+        let counters = Arc::clone(&seat.counters);
         let leased = turn.shared.pools.lease(seat, &endpoint, key, self.key, now);
-        self.tries.tried.push(endpoint.id());
+        if self.tries.may_retry() {
+            self.tries.tried.push(endpoint.id());
+        }
         self.notes.endpoint = Some(Arc::clone(&endpoint));
         let place = match leased {
             Leased::Queued(pool) => Place::Queued(pool),
             _ => Place::Nowhere,
         };
         let held = Some((permit, in_flight));
-        self.attempt = Some(Attempt { endpoint, was_sent: false, place, held });
+        self.attempt = Some(Attempt { endpoint, was_sent: false, place, counters, held });
         match leased {
             Leased::Reuse(connection) => self.served(turn, connection),
             Leased::Queued(_) => {}
@@ -271,6 +275,9 @@ impl Exchange {
     }
 
     fn set_try_limits(&mut self, now: Tick) {
+        let longest =
+            self.notes.cluster.as_ref().and_then(|cluster| cluster.policy().http.max_stream_duration);
+        self.deadlines.upstream = longest.map(|limit| now.after_milliseconds(limit));
         let Some(policy) = &self.tries.policy else { return };
         self.deadlines.per_try = policy.per_try_timeout.map(|limit| now.after_milliseconds(limit));
         self.deadlines.per_try_idle_span =
@@ -346,8 +353,7 @@ impl Exchange {
         self.tries.permit = Some(permit);
         self.notes.upstream_failure.clear();
         self.up.rewind();
-        self.deadlines.per_try = None;
-        self.deadlines.per_try_idle_span = None;
+        self.deadlines.end_of_try();
         self.phase = Phase::Connecting;
         self.deadlines.back_off = Some(now + after);
         true
@@ -370,6 +376,9 @@ impl Exchange {
     /// For outlier detection.
     pub fn report<P: Port>(&mut self, turn: &mut Turn<'_, P>, report: Report) {
         let (Some(cluster), Some(attempt)) = (&self.notes.cluster, &self.attempt) else { return };
+        if cluster.policy().outlier.is_none() {
+            return;
+        }
         let now = turn.now();
         turn.shared.seats.take(cluster, turn.port.recorder(), now).report(&attempt.endpoint, report, now);
     }
@@ -404,12 +413,9 @@ impl Exchange {
                 turn.shared.pools.give_back(connection, reusable, now);
             }
         }
-        if let Some(cluster) = &self.notes.cluster {
-            let seat = turn.shared.seats.take(cluster, turn.port.recorder(), now);
-            seat.counters.decrement(ClusterCounter::RqActive);
-            if ended_well {
-                seat.counters.increment(ClusterCounter::RqCompleted);
-            }
+        attempt.counters.decrement(ClusterCounter::RqActive);
+        if ended_well {
+            attempt.counters.increment(ClusterCounter::RqCompleted);
         }
     }
 

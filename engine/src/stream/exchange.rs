@@ -65,6 +65,8 @@ pub struct Exchange {
     pub priority: Priority,
     pub attempt: Option<Attempt>,
     pub tries: Tries,
+    /// Redirects followed here.
+    pub redirects: u32,
     pub notes: Notes,
     pub states: States,
     pub deadlines: Deadlines,
@@ -104,6 +106,7 @@ impl Exchange {
             priority: Priority::Default,
             attempt: None,
             tries: Tries::default(),
+            redirects: 0,
             notes,
             states: States::default(),
             deadlines,

@@ -28,8 +28,23 @@ impl Exchange {
         match expired {
             Expired::BackOff => self.try_now(turn),
             Expired::Wake => self.wake_filters(turn),
-            Expired::PerTry => self.try_expired(turn, ClusterCounter::RqPerTryTimeout),
-            Expired::PerTryIdle => self.try_expired(turn, ClusterCounter::RqPerTryTimeout),
+            Expired::PerTry | Expired::PerTryIdle => {
+                self.try_expired(
+                    turn,
+                    ClusterCounter::RqPerTryTimeout,
+                    ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
+                );
+            }
+            Expired::Upstream => {
+                self.deadlines.upstream = None;
+                let flags = ResponseFlags::UPSTREAM_MAX_STREAM_DURATION;
+                if self.phase >= Phase::Answered {
+                    self.count_upstream(turn, ClusterCounter::RqMaxDuration);
+                    let reply = flagged(504, "", "upstream_max_stream_duration_reached", flags);
+                    return self.reply(turn, reply);
+                }
+                self.try_expired(turn, ClusterCounter::RqMaxDuration, flags);
+            }
             Expired::Route => {
                 self.deadlines.route = None;
                 self.count_upstream(turn, ClusterCounter::RqTimeout);
@@ -59,9 +74,13 @@ impl Exchange {
     }
 
     /// This try has had its time; another may follow.
-    fn try_expired<P: Port>(&mut self, turn: &mut Turn<'_, P>, counter: ClusterCounter) {
-        self.deadlines.per_try = None;
-        self.deadlines.per_try_idle_span = None;
+    fn try_expired<P: Port>(
+        &mut self,
+        turn: &mut Turn<'_, P>,
+        counter: ClusterCounter,
+        flags: ResponseFlags,
+    ) {
+        self.deadlines.end_of_try();
         if self.phase >= Phase::Answered {
             return;
         }
@@ -71,7 +90,6 @@ impl Exchange {
             return;
         }
         self.drop_attempt(turn, ResetReason::Timeout);
-        let flags = ResponseFlags::UPSTREAM_REQUEST_TIMEOUT;
         self.reply(turn, flagged(504, "upstream request timeout", "response_timeout", flags));
     }
 

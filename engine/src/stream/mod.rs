@@ -28,6 +28,7 @@ mod origin;
 mod pipe;
 mod pools;
 pub mod port;
+mod redirect;
 mod reply;
 mod request;
 mod response;

@@ -39,6 +39,8 @@ pub struct Notes {
     /// The client's labels, where it is the other side.
     pub client_labels: Option<Arc<PeerLabels>>,
     pub trace: Option<TraceContext>,
+    /// The client told who it is: it is told who we are.
+    pub asked_who_we_are: bool,
     pub connection_id: u64,
 }
 
@@ -66,6 +68,7 @@ impl Notes {
             moments: Moments { started: now, started_wall: wall, ended: now, ..Moments::default() },
             client_labels: None,
             trace: None,
+            asked_who_we_are: false,
             connection_id: 0,
         }
     }

@@ -179,6 +179,13 @@ impl Streams {
         pipe.notes.sent = pipe.down.received;
         pipe.counters.add(TcpCounter::CxRxBytes, signed(pipe.up.received));
         pipe.counters.add(TcpCounter::CxTxBytes, signed(pipe.down.received));
+        if pipe.notes.moments.upstream_connected.is_some()
+            && let Some(cluster) = &pipe.notes.cluster
+        {
+            let seat = self.shared.seats.take(cluster, port.recorder(), now);
+            seat.counters.add(ClusterCounter::CxTxBytes, signed(pipe.up.received));
+            seat.counters.add(ClusterCounter::CxRxBytes, signed(pipe.down.received));
+        }
         if let Some(chain) = pipe.site.chain_ref() {
             let context = NetworkContext { now, peer: &pipe.site.peer, counts: Counts::Tcp(&pipe.counters) };
             chain.network_filters.on_close(&context);

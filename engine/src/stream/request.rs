@@ -8,7 +8,7 @@ use super::exchange::{Errand, Exchange, Phase};
 use super::head::{self, Entrance, Received, peer_metadata};
 use super::port::Port;
 use super::reply::flagged;
-use super::shared::{Todo, Turn};
+use super::shared::{Own, Todo, Turn};
 use super::site::HttpSite;
 use crate::codec::contract::Command;
 use crate::filter::{LocalReply, Run};
@@ -29,8 +29,9 @@ impl Exchange {
         }
         if turn.port.refuses_exchanges() {
             http.counters.increment(HttpCounter::RqOverload);
-            return self
-                .reply(turn, flagged(503, "envoy overloaded", "overload", ResponseFlags::OVERLOAD_MANAGER));
+            let mut reply = flagged(503, "envoy overloaded", "overload", ResponseFlags::OVERLOAD_MANAGER);
+            reply.headers.push_id(NameId::X_ENVOY_LOCAL_OVERLOADED, b"true");
+            return self.reply(turn, reply);
         }
         if self.request.method() == b"CONNECT" {
             return self.reply(turn, LocalReply::new(403, "", "upgrade_failed"));
@@ -60,7 +61,7 @@ impl Exchange {
                 {
                     table.remove_internal_headers(&mut self.request);
                 }
-                self.note_peer();
+                self.note_peer(&turn.shared.own);
             }
         }
         self.decide_route(turn);
@@ -77,11 +78,12 @@ impl Exchange {
     }
 
     /// Who the client says it is, for labels; not for the application.
-    fn note_peer(&mut self) {
+    fn note_peer(&mut self, own: &Own) {
         if !self.site.is_inbound() {
             return;
         }
         let field = self.request.headers.get_id(NameId::X_ENVOY_PEER_METADATA);
+        self.notes.asked_who_we_are = field.is_some() && !own.metadata.is_empty();
         if field.is_some() || self.site.peer.identity.is_some() {
             let labels = peer_metadata::labels(self.site.peer.identity.as_ref(), field);
             self.notes.client_labels = Some(Arc::new(labels));
@@ -176,7 +178,8 @@ impl Exchange {
         self.tries.append_forwarded_host = forward.append_forwarded_host;
         self.tries.send_count = route.host.send_attempt_count;
         self.take_timeouts(forward);
-        if self.tries.may_retry() && self.request.upgrade.is_none() {
+        let sends_again = self.tries.may_retry() || forward.internal_redirect.is_some();
+        if sends_again && self.request.upgrade.is_none() {
             self.up.keep_for_replay();
         }
         let facts = self.notes.facts(&self.site, None, None);

@@ -7,7 +7,7 @@ use super::head;
 use super::origin::Origin;
 use super::port::Port;
 use super::reply::{flagged, status_of_grpc};
-use super::shared::Turn;
+use super::shared::{Own, Turn};
 use crate::codec::contract::Command;
 use crate::filter::Run;
 use crate::message::{HeaderBlock, MILLISECOND, NameId, Protocol, ResetReason, ResponseFlags, ResponseHead};
@@ -46,15 +46,20 @@ impl Exchange {
         }
         let grpc_status = self.notes.grpc_status;
         let seen = grpc_status.map_or(head.status, status_of_grpc);
-        self.report(turn, Report::Answered(seen));
+        // How a gRPC call went is known by its trailers.
+        if !is_grpc || grpc_status.is_some() || end || head.status != 200 {
+            self.report(turn, Report::Answered(seen));
+        }
+        if self.follow_redirect(turn, &head) {
+            return;
+        }
         if self.try_again(turn, &Outcome::Answered { head: &head, grpc_status }, end) {
             return;
         }
         self.notes.grpc_status = grpc_status;
         self.note_details("via_upstream");
-        self.count_answer(turn, head.status);
-        self.deadlines.per_try = None;
-        self.deadlines.per_try_idle_span = None;
+        self.count_answer(head.status);
+        self.deadlines.end_of_try();
         self.up.stop_keeping();
         self.phase = Phase::Answered;
         self.down.stage = if end { Stage::Ended } else { Stage::Body };
@@ -64,7 +69,7 @@ impl Exchange {
         if end {
             self.attempt_ended(turn);
         }
-        self.add_router_fields(&mut head, now);
+        self.add_router_fields(&turn.shared.own, &mut head, now);
         self.begin_response(turn, head);
     }
 
@@ -85,14 +90,14 @@ impl Exchange {
         }
     }
 
-    fn count_answer<P: Port>(&mut self, turn: &mut Turn<'_, P>, status: u16) {
-        let Some(cluster) = &self.notes.cluster else { return };
-        let (seats, now) = (&mut turn.shared.seats, turn.port.now());
-        seats.take(cluster, turn.port.recorder(), now).counters.increment(class_of(status).0);
+    fn count_answer(&self, status: u16) {
+        if let Some(attempt) = &self.attempt {
+            attempt.counters.increment(class_of(status).0);
+        }
     }
 
     /// What Envoy's router says of the upstream.
-    fn add_router_fields(&mut self, head: &mut ResponseHead, now: crate::message::Tick) {
+    fn add_router_fields(&mut self, own: &Own, head: &mut ResponseHead, now: crate::message::Tick) {
         if self.site.http.is_none() {
             return;
         }
@@ -100,6 +105,10 @@ impl Exchange {
         headers.remove_id(NameId::X_ENVOY_PEER_METADATA);
         headers.remove_id(NameId::X_ENVOY_PEER_METADATA_ID);
         headers.remove_id(NameId::MAINSTAY_ORIG_PROTO);
+        if self.notes.asked_who_we_are {
+            headers.push_id(NameId::X_ENVOY_PEER_METADATA, own.metadata.as_bytes());
+            headers.push_id(NameId::X_ENVOY_PEER_METADATA_ID, own.metadata_id.as_bytes());
+        }
         if let Some(complete) = self.notes.moments.request_complete {
             let milliseconds = now.since(complete) / MILLISECOND;
             headers.set_id(NameId::X_ENVOY_UPSTREAM_SERVICE_TIME, milliseconds.to_string().as_bytes());
@@ -193,6 +202,8 @@ impl Exchange {
         self.touch(turn.now());
         if self.request.is_grpc() {
             self.notes.note_grpc_status(&trailers);
+            let status = self.notes.grpc_status.map_or(200, status_of_grpc);
+            self.report(turn, Report::Answered(status));
         }
         self.down.set_trailers(trailers);
         self.down.stage = Stage::Ended;

@@ -7,4 +7,5 @@ mod limits;
 mod random;
 mod retry;
 mod rpc;
+mod states;
 mod tcp;

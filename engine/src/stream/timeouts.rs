@@ -18,6 +18,8 @@ pub enum Expired {
     Idle,
     PerTry,
     PerTryIdle,
+    /// The longest that a stream to the cluster may live.
+    Upstream,
     /// Not a limit: the time has come to try again.
     BackOff,
     /// Not a limit: a filter wants to be woken.
@@ -31,6 +33,7 @@ pub struct Deadlines {
     pub route: Option<Tick>,
     pub request: Option<Tick>,
     pub per_try: Option<Tick>,
+    pub upstream: Option<Tick>,
     pub back_off: Option<Tick>,
     pub wake: Option<Tick>,
     /// Nanoseconds without a byte either way.
@@ -48,7 +51,7 @@ impl Deadlines {
         self.moved = now;
     }
 
-    fn each(&self) -> [(Expired, Option<Tick>); 8] {
+    fn each(&self) -> [(Expired, Option<Tick>); 9] {
         let after = |span: Option<u64>| span.map(|span| self.moved + span);
         [
             (Expired::Duration, self.duration),
@@ -57,6 +60,7 @@ impl Deadlines {
             (Expired::Idle, after(self.idle_span)),
             (Expired::PerTry, self.per_try),
             (Expired::PerTryIdle, after(self.per_try_idle_span)),
+            (Expired::Upstream, self.upstream),
             (Expired::BackOff, self.back_off),
             (Expired::Wake, self.wake),
         ]
@@ -70,6 +74,12 @@ impl Deadlines {
     /// What has run out by now.
     pub fn expired(&self, now: Tick) -> Option<Expired> {
         self.each().into_iter().find(|(_, at)| at.is_some_and(|at| at <= now)).map(|(what, _)| what)
+    }
+
+    /// The attempt has its answer, or is over: what limited it alone goes.
+    pub fn end_of_try(&mut self) {
+        self.per_try = None;
+        self.per_try_idle_span = None;
     }
 
     /// The timer has fired: it is not armed any more.

@@ -338,3 +338,40 @@ fn malformed_requests_count_and_are_logged() {
     assert_eq!(worker.http_counter(HttpCounter::Rq4xx), 1);
     assert!(worker.gone(client).is_some());
 }
+
+#[test]
+fn a_redirect_is_followed_here_where_the_route_says_so() {
+    let mut action = to("shop");
+    if let plan::RouteAction::Forward { internal_redirect, .. } = &mut action {
+        *internal_redirect = Some(plan::InternalRedirect { max_redirects: 1, statuses: vec![302] });
+    }
+    let mut worker = Worker::http(vec![route("/", action)], &[cluster("shop", &[UPSTREAM])]);
+    let client = worker.connect();
+    worker.receive(client, "POST /a HTTP/1.1\r\nHost: shop\r\nContent-Length: 2\r\n\r\nhi");
+    let upstream = worker.accept();
+    worker.sent(upstream);
+    worker.receive(upstream, "HTTP/1.1 302 Found\r\nLocation: http://stock/b\r\nContent-Length: 0\r\n\r\n");
+    let upstream = worker.busy_upstream().unwrap_or_else(|| worker.accept());
+    let sent = worker.sent(upstream);
+    assert!(sent.starts_with("POST /b HTTP/1.1\r\nhost: stock\r\n") && sent.ends_with("hi"), "{sent}");
+    assert!(sent.contains("x-envoy-original-url: http://shop/a\r\n"));
+    worker.receive(upstream, "HTTP/1.1 302 Found\r\nLocation: /c\r\nContent-Length: 0\r\n\r\n");
+    assert!(worker.sent(client).contains("location: /c"));
+}
+
+#[test]
+fn workloads_that_say_who_they_are_are_told_who_we_are() {
+    let mut listener = listener(plan::Terminal::Http { manager: manager() });
+    listener.direction = plan::TrafficDirection::Inbound;
+    let mut worker =
+        Worker::new(&listener, &[table(vec![route("/", to("shop"))])], &[cluster("shop", &[UPSTREAM])]);
+    let own = plan::LocalWorkload { name: "cart".into(), ..plan::LocalWorkload::default() };
+    worker.streams = crate::stream::Streams::new(1, 1, &own);
+    let client = worker.connect();
+    let metadata = crate::stream::head::peer_metadata::encode(&own);
+    worker.receive(client, format!("GET / HTTP/1.1\r\nHost: a\r\nx-envoy-peer-metadata: {metadata}\r\n\r\n"));
+    let upstream = worker.accept();
+    assert!(!worker.sent(upstream).contains("peer-metadata"));
+    worker.receive(upstream, "HTTP/1.1 204 X\r\n\r\n");
+    assert!(worker.sent(client).contains("x-envoy-peer-metadata-id: sidecar~~cart.~\r\n"));
+}
