@@ -95,7 +95,7 @@ class ControlPlane:
 
     def token(self) -> str:
         digest = digest_of_bundle(TrustBundle(BUNDLE.trust_domain, BUNDLE.roots))
-        return join_wire.write_token(Token("id", "secret", digest))
+        return join_wire.write_token(Token("id", "secret", digest, BUNDLE.server))
 
     def call(self) -> ControlPlaneCall | None:
         return ControlPlaneCall(self) if self.up else None

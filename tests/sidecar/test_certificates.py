@@ -33,6 +33,7 @@ from mainstay.sidecar.leaf_file import LeafFile, Stored
 
 HOUR = 3_600_000
 BUNDLE = BundleAnswer("cluster.local", (pem_of(b"root"),), "spiffe://cluster.local/ns/istio-system/sa/cp")
+IMPOSTOR = BundleAnswer("cluster.local", BUNDLE.roots, "spiffe://cluster.local/ns/shop/sa/thief")
 OTHER = BundleAnswer("cluster.local", (pem_of(b"other root"),), BUNDLE.server)
 IDENTITY = "spiffe://cluster.local/ns/shop/sa/cart"
 
@@ -41,7 +42,7 @@ C = TypeVar("C", bound=Command)
 
 def token(bundle: BundleAnswer = BUNDLE) -> str:
     digest = digest_of_bundle(TrustBundle(bundle.trust_domain, bundle.roots))
-    return join_wire.write_token(Token("id", "secret", digest))
+    return join_wire.write_token(Token("id", "secret", digest, bundle.server))
 
 
 def joined(start: int, life: int = 24 * HOUR) -> Joined:
@@ -80,11 +81,12 @@ def test_the_first_call_trusts_nobody_and_the_second_the_bundle() -> None:
     assert certificates.joined == joined(0)
 
 
-def test_the_token_is_not_shown_before_the_bundle_was_checked() -> None:
+@pytest.mark.parametrize("answer", [OTHER, IMPOSTOR], ids=["other roots", "a workload of the mesh"])
+def test_the_token_is_not_shown_to_who_is_not_in_it(answer: BundleAnswer) -> None:
     certificates = machine()
     certificates.handle(Begun(), 0)
     certificates.handle(TokenRead(token()), 0)
-    out = certificates.handle(Answered(join_wire.encode(OTHER)), 0)
+    out = certificates.handle(Answered(join_wire.encode(answer)), 0)
     assert not [command for command in out if isinstance(command, (Call, Trusted, MakeRequest))]
     assert "not the one in the join token" in only(Report, out).reason
 

@@ -42,8 +42,10 @@ class Secure:
         self._state = state
         self._now = now
         self.signer = open_signer(settings, state, now)
-        self.tokens = Tokens(StoreShelf(store), settings.trust_domain, self.signer.bundle, now)
         self._identity = server_identity(settings.trust_domain, settings.root_namespace)
+        self.tokens = Tokens(
+            StoreShelf(store), settings.trust_domain, self.signer.bundle, now, server=self._identity.spiffe
+        )
         self.service = JoinService(
             self.signer,
             self.tokens,

@@ -6,7 +6,7 @@ ignored.
 
 How a workload joins, with a token it was given: `TOKEN_PREFIX` and base64url of a `Token`.
 1. Over TLS to the control plane's port, without checking the server (there are no roots yet): `GET_BUNDLE` → `BundleAnswer`.
-   The answer counts only if `bundle.digest_of_bundle` of it equals the token's `bundle`; then it is kept.
+   The answer counts only if `bundle.digest_of_bundle` of it equals the token's `bundle`, and its `server` the token's.
 2. Over a new connection, verified by that bundle and the server's SPIFFE ID (`server` of the answer): `JOIN`, `JoinRequest` →
 `Joined`.
    Every failure is a gRPC status: 7 PERMISSION_DENIED (expired, used up, bound to another key; the words say which), 3
@@ -35,13 +35,15 @@ SERVER_ACCOUNT = "mainstay-control-plane"
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A join token: `id` names it, `secret` proves it, `bundle` is the digest (hex) of the trust bundle of the mesh.
+    """A join token: `id` names it, `secret` proves it, `bundle` is the digest (hex) of the trust bundle of the mesh, `server`
+    the control plane's SPIFFE ID: else any workload of the mesh could answer in its place and get the token.
 
     Whom it is for stands in the control plane's store, not here."""
 
     id: str
     secret: str
     bundle: str
+    server: str = ""
 
     def __repr__(self) -> str:
         return f"Token(id={self.id!r}, …)"

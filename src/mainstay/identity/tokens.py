@@ -87,7 +87,7 @@ class _Record(msgspec.Struct, frozen=True):
 
 
 class Tokens:
-    """See the module. `now` is Unix ms; `bundle()` is the mesh's trust bundle."""
+    """See the module. `now` is Unix ms; `bundle()` is the mesh's trust bundle; `server` the control plane's SPIFFE ID."""
 
     def __init__(
         self,
@@ -96,12 +96,14 @@ class Tokens:
         bundle: Callable[[], TrustBundle],
         now: Callable[[], int],
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        server: str = "",
     ) -> None:
         self._shelf = shelf
         self.trust_domain = trust_domain
         self._bundle = bundle
         self._now = now
         self._random_bytes = random_bytes
+        self._server = server
 
     def create(self, namespace: str, account: str, group: str, uses: int, life_ms: int) -> Issued:
         """A new token; ValueError for what it may not be for."""
@@ -118,7 +120,7 @@ class Tokens:
         record = _Record(_digest(secret), self.trust_domain, namespace, account, group, uses, expires)
         if not self._shelf.put(PREFIX + number, msgspec.json.encode(record), 0):
             raise RuntimeError("a random number came twice")
-        token = Token(number, secret, digest_of_bundle(self._bundle()))
+        token = Token(number, secret, digest_of_bundle(self._bundle()), self._server)
         return Issued(write_token(token), number, identity, expires)
 
     def redeem(self, text: str, key_digest: str) -> Grant:

@@ -216,9 +216,10 @@ class Certificates:
             self._fail(13, f"the control plane's answer cannot be read: {error}", now, out)
 
     def _check_bundle(self, answer: BundleAnswer, now: int, out: list[Command]) -> None:
-        if _digest(answer) != join_wire.read_token(self._token).bundle:
+        token = join_wire.read_token(self._token)
+        if _digest(answer) != token.bundle or answer.server != token.server:
             self._retry(
-                "the control plane's trust bundle is not the one in the join token: "
+                "the control plane's trust bundle or name is not the one in the join token: "
                 "is this the address of the mesh that issued the token?",
                 now,
                 out,
