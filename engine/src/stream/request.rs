@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::direction::Stage;
 use super::exchange::{Errand, Exchange, Phase};
-use super::head::{self, Entrance, Received, peer_metadata};
+use super::head::{self, Entrance, Received};
 use super::port::Port;
 use super::reply::flagged;
 use super::shared::{Own, Todo, Turn};
@@ -84,10 +84,7 @@ impl Exchange {
         }
         let field = self.request.headers.get_id(NameId::X_ENVOY_PEER_METADATA);
         self.notes.asked_who_we_are = field.is_some() && !own.metadata.is_empty();
-        if field.is_some() || self.site.peer.identity.is_some() {
-            let labels = peer_metadata::labels(self.site.peer.identity.as_ref(), field);
-            self.notes.client_labels = Some(Arc::new(labels));
-        }
+        self.notes.client_labels = Some(self.site.client_labels(field));
         self.request.headers.remove_id(NameId::X_ENVOY_PEER_METADATA);
         self.request.headers.remove_id(NameId::X_ENVOY_PEER_METADATA_ID);
     }

@@ -1,8 +1,10 @@
 //! Where exchanges come in: what all of a client's connection share.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::head::peer_metadata;
 use crate::filter::Instance;
 use crate::message::Peer;
 use crate::plan::TrafficDirection;
@@ -19,6 +21,8 @@ pub struct Site {
     pub unknown: PeerLabels,
     pub connection_id: u64,
     chain: Option<Arc<Chain>>,
+    /// Labels of the client by what it said last: it mostly says the same.
+    said: RefCell<Option<(Vec<u8>, Arc<PeerLabels>)>>,
 }
 
 /// What only HTTP has.
@@ -49,6 +53,7 @@ impl Site {
             unknown: PeerLabels::default(),
             connection_id,
             chain: Some(Arc::clone(chain)),
+            said: RefCell::default(),
         }
     }
 
@@ -61,6 +66,7 @@ impl Site {
             unknown: PeerLabels::default(),
             connection_id: 0,
             chain: None,
+            said: RefCell::default(),
         }
     }
 
@@ -87,6 +93,21 @@ impl Site {
     /// HTTP/1 inside HTTP/2 is taken from mesh peers.
     pub fn takes_http1_in_http2(&self) -> bool {
         self.chain.as_ref().is_some_and(|chain| chain.accepts_http1_in_http2)
+    }
+
+    /// Who the client is, from its certificate and what it says (`x-envoy-peer-metadata`).
+    pub fn client_labels(&self, field: Option<&[u8]>) -> Arc<PeerLabels> {
+        let field = field.unwrap_or(&[]);
+        let mut said = self.said.borrow_mut();
+        match &*said {
+            Some((known, labels)) if known == field => Arc::clone(labels),
+            _ => {
+                let told = Some(field).filter(|field| !field.is_empty());
+                let labels = Arc::new(peer_metadata::labels(self.peer.identity.as_ref(), told));
+                *said = Some((field.to_vec(), Arc::clone(&labels)));
+                labels
+            }
+        }
     }
 
     pub fn is_inbound(&self) -> bool {

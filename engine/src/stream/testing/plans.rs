@@ -242,3 +242,18 @@ pub fn listener(terminal: plan::Terminal) -> plan::Listener {
         accepts_http1_in_http2: true,
     }
 }
+
+/// Mutual TLS by the secrets of `Worker::with_identity`.
+pub fn mutual_tls(application_protocols: &[&str]) -> plan::UpstreamTls {
+    plan::UpstreamTls {
+        certificates: vec!["own".into()],
+        validation: Some("roots".into()),
+        alternative_names: plan::AlternativeNames::default(),
+        server_name: String::new(),
+        auto_server_name: false,
+        auto_san_validation: false,
+        application_protocols: application_protocols.iter().map(|name| (*name).to_owned()).collect(),
+        min_version: plan::TlsVersion::V1_2,
+        max_version: plan::TlsVersion::V1_3,
+    }
+}

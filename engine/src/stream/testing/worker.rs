@@ -37,6 +37,8 @@ pub struct Link {
     /// We said our last byte.
     pub finished: bool,
     pub deadline: Tick,
+    /// What a dial offers by ALPN instead of what its context says.
+    pub offered: Option<Vec<String>>,
 }
 
 /// How a connection that is gone ended.
@@ -126,14 +128,18 @@ impl Port for Memory {
         self.links.get(connection).map(|link| &link.peer)
     }
     fn dial(&mut self, dial: Dial) -> Key {
-        let key = self.links.insert(Link {
-            codec: None,
-            speak: Some(dial.speak),
-            binding: dial.binding,
-            address: Some(dial.address),
-            deadline: dial.deadline,
-            ..Link::new(Peer { is_tls: dial.tls.is_some(), ..Peer::default() })
-        });
+        let key =
+            self.links.insert(Link {
+                codec: None,
+                speak: Some(dial.speak),
+                binding: dial.binding,
+                address: Some(dial.address),
+                deadline: dial.deadline,
+                offered: dial.tls.as_ref().and_then(|tls| tls.application_protocols.as_ref()).map(|names| {
+                    names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+                }),
+                ..Link::new(Peer { is_tls: dial.tls.is_some(), ..Peer::default() })
+            });
         self.dialled.push_back(key);
         key
     }
@@ -177,6 +183,12 @@ impl Memory {
     }
 }
 
+fn upsert<T: serde::Serialize>(kind: Kind, name: &str, value: &T) -> Upsert {
+    let body = plan::encode(value).unwrap();
+    let digest = format!("{body:?}");
+    Upsert { resource: kind, name: name.into(), digest, body }
+}
+
 /// A codec, whichever, with the name of its protocol.
 fn known(codec: AnyCodec) -> (Box<dyn Codec>, Protocol) {
     let protocol = match &codec {
@@ -210,6 +222,7 @@ impl Link {
             address: None,
             finished: false,
             deadline: Tick::default(),
+            offered: None,
         }
     }
 }
@@ -255,20 +268,43 @@ impl Worker {
         Self::new(&listener, &[super::plans::table(routes)], clusters)
     }
 
+    /// A certificate and trust in it, for clusters that name them `own` and `roots`.
+    pub fn with_identity(mut self, clusters: &[plan::Cluster]) -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(vec!["own".into()]).unwrap().self_signed(&key).unwrap();
+        let certificates = certificate.pem().into_bytes();
+        let chain = plan::CertificateChain {
+            certificates: certificates.clone(),
+            key: key.serialize_pem().into_bytes(),
+            key_id: None,
+        };
+        let context = plan::ValidationContext { roots: certificates, domains: Vec::new() };
+        let mut upserts: Vec<Upsert> = [
+            ("own", plan::SecretMaterial::Certificate { chain }),
+            ("roots", plan::SecretMaterial::Validation { context }),
+        ]
+        .into_iter()
+        .map(|(name, material)| upsert(Kind::Secret, name, &plan::Secret { name: name.into(), material }))
+        .collect();
+        upserts.extend(clusters.iter().map(|cluster| upsert(Kind::Cluster, &cluster.name, cluster)));
+        self.put(upserts);
+        self
+    }
+
     pub fn apply(
         &mut self,
         listener: &plan::Listener,
         tables: &[plan::RouteTable],
         clusters: &[plan::Cluster],
     ) {
-        fn upsert<T: serde::Serialize>(kind: Kind, name: &str, value: &T) -> Upsert {
-            let body = plan::encode(value).unwrap();
-            let digest = format!("{body:?}");
-            Upsert { resource: kind, name: name.into(), digest, body }
-        }
         let mut upserts = vec![upsert(Kind::Listener, &listener.name, listener)];
         upserts.extend(tables.iter().map(|table| upsert(Kind::Route, &table.name, table)));
         upserts.extend(clusters.iter().map(|cluster| upsert(Kind::Cluster, &cluster.name, cluster)));
+        self.put(upserts);
+    }
+
+    fn put(&mut self, upserts: Vec<Upsert>) {
         let (_, report) = self.builder.apply(Delta { upserts, removals: Vec::new() }, self.port.now);
         assert_eq!(report.refused, []);
         self.port.snapshot = Arc::clone(self.builder.snapshot());
@@ -351,6 +387,11 @@ impl Worker {
         self.streams.dialed(&mut self.port, key, Err(error));
         self.port.links.remove(key);
         self.settle();
+    }
+
+    /// What the oldest unanswered dial offers by ALPN, if it is not what its context says.
+    pub fn next_offer(&self) -> Option<Vec<String>> {
+        self.port.links.get(*self.port.dialled.front()?)?.offered.clone()
     }
 
     /// Where the oldest unanswered dial goes.

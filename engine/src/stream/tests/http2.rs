@@ -1,9 +1,11 @@
 use crate::codec::contract::{Codec, Command, StreamId};
 use crate::codec::h2;
 use crate::codec::testing::{Bench, Seen, request, response};
-use crate::message::{HeaderBlock, Key, ResetReason};
+use crate::message::{HeaderBlock, Key, Protocol, ResetReason};
 use crate::plan;
-use crate::stream::testing::{Worker, cluster, retries, route, to, to_with_retries};
+use crate::stream::testing::{
+    Worker, cluster, listener, manager, mutual_tls, retries, route, table, to, to_with_retries,
+};
 
 const UPSTREAM: &str = "10.1.0.1:80";
 
@@ -215,4 +217,65 @@ fn a_goodbye_of_the_endpoint_moves_new_requests_to_another_connection() {
     assert!(worker.sent(clients[0]).starts_with("HTTP/1.1 204"));
     worker.settle();
     assert!(worker.gone(upstream).is_some());
+}
+
+/// A cluster of HTTP/1 whose endpoint is another sidecar of ours.
+fn to_a_sidecar(takes: bool) -> Worker {
+    let mut plan = cluster("shop", &[UPSTREAM]);
+    plan.tls = Some(mutual_tls(&["istio-http/1.1", "istio-h2", "istio"]));
+    if let plan::Discovery::Static { localities } = &mut plan.discovery {
+        localities[0].endpoints[0].takes_http1_in_http2 = takes;
+    }
+    let mut manager = manager();
+    manager.upgrades = vec!["websocket".into()];
+    let listener = listener(plan::Terminal::Http { manager });
+    Worker::new(&listener, &[table(vec![route("/", to("shop"))])], &[]).with_identity(&[plan])
+}
+
+#[test]
+fn http1_rides_inside_http2_between_sidecars() {
+    let mut worker = to_a_sidecar(true);
+    let clients = [worker.connect(), worker.connect()];
+    for client in clients {
+        worker.receive(client, "GET / HTTP/1.1\r\nHost: a\r\nmainstay-orig-proto: HTTP/9\r\n\r\n");
+    }
+    assert_eq!(worker.next_offer(), Some(vec!["istio-h2".into(), "h2".into()]));
+    let (upstream, mut peer) = (worker.accept_alpn(Some("istio-h2")), server());
+    let seen = talk(&mut worker, upstream, &mut peer);
+    let marked = |event: &&Seen| matches!(event, Seen::Request(_, text) if text.contains("\nmainstay-orig-proto: HTTP/1.1"));
+    assert_eq!(seen.iter().filter(marked).count(), 2, "{seen:?}");
+    let head = response(204, &[]);
+    for stream in [StreamId(1), StreamId(3)] {
+        peer.send(Command::SendResponse { stream, head: &head, end: true }).unwrap();
+    }
+    talk(&mut worker, upstream, &mut peer);
+    for client in clients {
+        assert!(worker.sent(client).starts_with("HTTP/1.1 204"));
+    }
+    assert_eq!(worker.record().protocol, Protocol::Http11);
+}
+
+#[test]
+fn http1_stays_itself_where_it_may_not_ride() {
+    let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for (takes, request) in [
+        (false, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (true, "GET / HTTP/1.0\r\nHost: a\r\n\r\n"),
+        (true, upgrade),
+    ] {
+        let mut worker = to_a_sidecar(takes);
+        let client = worker.connect();
+        worker.receive(client, request);
+        assert_eq!(worker.next_offer(), Some(vec!["istio-http/1.1".into(), "istio".into()]), "{request}");
+        let upstream = worker.accept_alpn(Some("istio-http/1.1"));
+        let sent = worker.sent(upstream);
+        assert!(sent.starts_with("GET / HTTP/1.1\r\n") && !sent.contains("orig-proto"), "{sent}");
+    }
+    // A peer that will not speak HTTP/2 after all gets plain HTTP/1.
+    let mut worker = to_a_sidecar(true);
+    let client = worker.connect();
+    worker.receive(client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let upstream = worker.accept_alpn(None);
+    let sent = worker.sent(upstream);
+    assert!(sent.starts_with("GET / HTTP/1.1\r\n") && !sent.contains("orig-proto"), "{sent}");
 }
