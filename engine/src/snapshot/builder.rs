@@ -37,6 +37,8 @@ pub struct Builder {
     pub(super) interner: Interner,
     registry: Registry,
     digests: BTreeMap<(Kind, Arc<str>), Box<str>>,
+    /// Changes since what nothing holds any more was last forgotten.
+    untidied: usize,
     memberships: HashMap<Arc<str>, Arc<Membership>>,
     /// Of clusters in force.
     pub(super) clusters: HashMap<Arc<str>, Endpoints>,
@@ -78,6 +80,7 @@ impl Builder {
             interner: Interner::default(),
             registry: Registry::default(),
             digests: BTreeMap::new(),
+            untidied: 0,
             memberships: HashMap::new(),
             clusters: HashMap::new(),
             users: HashMap::new(),
@@ -118,11 +121,20 @@ impl Builder {
             self.remove(removal, &mut draft);
             report.accepted += 1;
         }
-        self.secrets.sweep();
-        self.interner.sweep();
+        self.tidy(upserts.len() + removals.len());
         let published = self.publish(draft);
         report.generation = self.current.generation;
         (published, report)
+    }
+
+    /// Forgets what nothing holds any more, once enough has changed to pay for looking everything through.
+    fn tidy(&mut self, changes: usize) {
+        self.untidied += changes;
+        if self.untidied * 4 >= self.digests.len() {
+            self.untidied = 0;
+            self.secrets.sweep();
+            self.interner.sweep();
+        }
     }
 
     pub(super) fn draft(&self, now: Tick) -> Draft {
@@ -151,6 +163,11 @@ impl Builder {
             digest: digest.to_string(),
         };
         self.digests.iter().map(held).collect()
+    }
+
+    /// Secrets in force, by name.
+    pub fn secrets(&self) -> Vec<(String, Arc<Material>)> {
+        self.secrets.list()
     }
 
     fn upsert(&mut self, upsert: &Upsert, draft: &mut Draft) -> Result<(), PlanError> {

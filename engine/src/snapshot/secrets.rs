@@ -88,6 +88,14 @@ impl SecretStore {
         })
     }
 
+    /// Every secret in force, by name.
+    pub fn list(&self) -> Vec<(String, Arc<Material>)> {
+        let mut all: Vec<_> =
+            self.materials.iter().map(|(name, material)| (name.clone(), Arc::clone(material))).collect();
+        all.sort_by(|left, right| left.0.cmp(&right.0));
+        all
+    }
+
     /// Drops the cells that nothing uses any more; called after each delta.
     pub fn sweep(&mut self) {
         self.servers.retain(|_, cell| cell.strong_count() > 0);

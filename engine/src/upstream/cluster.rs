@@ -257,6 +257,14 @@ impl Cluster {
         self.shared.current.load()
     }
 
+    /// Every endpoint there is, original destinations included: for those who show or count them.
+    pub fn list_endpoints(&self) -> Vec<Arc<Endpoint>> {
+        match self.policy.source {
+            Source::OriginalDestination { .. } => self.shared.destinations.list(),
+            _ => self.endpoints().endpoints.to_vec(),
+        }
+    }
+
     /// An endpoint for a request, `None` if none may be used. `cursor` is the calling worker's.
     pub fn pick(&self, cursor: &mut Cursor, context: &PickContext<'_>) -> Option<Arc<Endpoint>> {
         cursor.panicked = false;
