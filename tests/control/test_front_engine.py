@@ -14,7 +14,6 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from mainstay import _engine
 from mainstay.control.front import Front, make_engine, server_identity, socket_folder
 from mainstay.control.join import JoinHandler, StoreShelf
 from mainstay.control.peer import peer_of_context
@@ -26,8 +25,6 @@ from mainstay.identity.join_wire import BundleRequest, JoinRequest, RenewRequest
 from mainstay.identity.signer import LeafRequest
 from mainstay.identity.tokens import Tokens
 from mainstay.store import MemoryStore
-
-pytestmark = pytest.mark.skipif(not hasattr(_engine, "Engine"), reason="the engine has to be built first")
 
 DAY = 86_400_000
 DOMAIN = "cluster.local"
@@ -52,10 +49,8 @@ class Served:
         self.tokens = Tokens(StoreShelf(MemoryStore()), DOMAIN, self.signer.bundle, now)
         identity = server_identity(DOMAIN, "istio-system")
         service = JoinService(self.signer, self.tokens, lambda *_: None, DOMAIN, identity.spiffe, DAY)
-        engine = make_engine()
-        assert engine is not None
         self.front = Front(
-            engine, self.signer, identity, socket_folder(path), "127.0.0.1", 0, DAY, now, random.random
+            make_engine(), self.signer, identity, socket_folder(path), "127.0.0.1", 0, DAY, now, random.random
         )
         self.server = grpc.aio.server()
         self.server.add_generic_rpc_handlers((JoinHandler(service, peer_of_context),))

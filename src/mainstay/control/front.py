@@ -330,13 +330,9 @@ def socket_folder(state: Path) -> Path:
     return folder
 
 
-def make_engine() -> engine.Engine | None:
-    """The control plane's engine: no admin pages, one worker. None where this build has none."""
-    try:
-        return engine.Engine(plan.EngineSettings("control-plane", workers=1))
-    except AttributeError:
-        log.error("the compiled engine is missing: no TLS port is served")
-        return None
+def make_engine() -> engine.Engine:
+    """The control plane's engine: no admin pages, one worker."""
+    return engine.Engine(plan.EngineSettings("control-plane", workers=1))
 
 
 def _own_address(bind: str) -> list[str]:

@@ -108,9 +108,7 @@ async def serve(settings: ServeSettings) -> int:
     plane.spawn(loop)
     loop.spawn("xds", xds.run())
     ports = {"api": port_of(api_socket), "metrics": port_of(metrics_socket)}
-    engine = make_engine()
-    if engine is not None:
-        ports["xds"] = await secure.serve(loop, engine, xds, GRPC_OPTIONS, streams.leave)
+    ports["xds"] = await secure.serve(loop, make_engine(), xds, GRPC_OPTIONS, streams.leave)
     if settings.insecure_xds:
         server = grpc.aio.server(options=GRPC_OPTIONS)
         server.add_generic_rpc_handlers((xds.handler(_identify_plaintext),))
