@@ -17,8 +17,9 @@ use threads::{Handle, Threads};
 
 use crate::message::Tick;
 use crate::plan::{ApplyReport, Delta, EngineSettings, Event, Held};
-use crate::reactor::{DrainOrder, Epoch, Errands, Events, Letter, Scope, Shared, sys};
+use crate::reactor::{Board, DrainOrder, Epoch, Epoll, Errands, Events, Letter, Scope, Shared, sys};
 use crate::snapshot::{Builder, KeyRing};
+use crate::stream::{GrpcCall, Streams};
 use crate::telemetry::Telemetry;
 
 /// Why the engine as a whole said no.
@@ -59,6 +60,7 @@ pub struct Engine {
     errands: Arc<Errands>,
     ready: AtomicBool,
     drains: AtomicU64,
+    calls: AtomicU64,
 }
 
 impl std::fmt::Debug for Engine {
@@ -99,6 +101,7 @@ impl Engine {
             errands,
             ready: AtomicBool::new(false),
             drains: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
         }))
     }
 
@@ -179,6 +182,33 @@ impl Engine {
             worker.inbox.post_always(Letter::Drain(Arc::clone(&order)));
         }
         token
+    }
+
+    /// Opens a gRPC call on a cluster; the number names it in events.
+    pub fn open_grpc(&self, cluster: String, path: String, metadata: Vec<(String, String)>) -> u64 {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        let call = GrpcCall { number, cluster, path, metadata };
+        self.ask_slowly(move |streams, board| streams.open_grpc(board, &call));
+        number
+    }
+
+    /// Sends one message; `end` half-closes the call behind it.
+    pub fn send_grpc(&self, call: u64, message: Vec<u8>, end: bool) {
+        self.ask_slowly(move |streams, board| streams.send_grpc(board, call, &message, end));
+    }
+
+    /// Lets so many more messages come.
+    pub fn grant_grpc(&self, call: u64, messages: u32) {
+        self.ask_slowly(move |streams, board| streams.grant_grpc(board, call, messages));
+    }
+
+    pub fn cancel_grpc(&self, call: u64) {
+        self.ask_slowly(move |streams, board| streams.cancel_grpc(board, call));
+    }
+
+    /// Runs on the slow worker's thread, in the order of asking.
+    fn ask_slowly(&self, task: impl FnOnce(&mut Streams, &mut Board<Epoll>) + Send + 'static) {
+        self.threads.slow().inbox.post_always(Letter::Task(Box::new(task)));
     }
 
     /// Ends every thread; `Stopped` is the last event. A second call does nothing.

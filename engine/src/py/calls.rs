@@ -64,6 +64,22 @@ impl Engine {
         self.0.set_timer(Duration::from_millis(delay_milliseconds), token);
     }
 
+    fn open_grpc(&self, cluster: String, path: String, metadata: Vec<(String, String)>) -> u64 {
+        self.0.open_grpc(cluster, path, metadata)
+    }
+
+    fn send(&self, call: u64, message: &[u8], end: bool) {
+        self.0.send_grpc(call, message.to_vec(), end);
+    }
+
+    fn grant(&self, call: u64, messages: u32) {
+        self.0.grant_grpc(call, messages);
+    }
+
+    fn cancel(&self, call: u64) {
+        self.0.cancel_grpc(call);
+    }
+
     fn set_ready(&self, ready: bool) {
         self.0.set_ready(ready);
     }

@@ -16,6 +16,7 @@
 mod attempt;
 mod binding;
 mod born;
+mod call;
 mod chain;
 mod connection;
 mod direction;
@@ -41,6 +42,7 @@ mod tests;
 mod timeouts;
 
 pub use binding::{Binding, End};
+pub use call::GrpcCall;
 pub use exchange::Errand;
 pub use origin::{Caller, Failure};
 pub use port::{
@@ -50,7 +52,7 @@ pub use port::{
 use std::rc::Rc;
 
 use crate::codec::contract::{ConnectionFault, Event};
-use crate::message::{Key, Slab};
+use crate::message::{Key, ResetReason, Slab};
 use crate::plan::LocalWorkload;
 use crate::telemetry::ClusterCounter;
 use exchange::Exchange;
@@ -66,6 +68,8 @@ pub struct Streams {
     shared: Shared,
     /// Where engine-born exchanges come in.
     born: Rc<Site>,
+    /// gRPC calls of Python.
+    lent: call::Lent,
     /// What went wrong with the dial whose waiters are being told.
     dial_failure: String,
     connections: u64,
@@ -79,6 +83,7 @@ impl Streams {
             pipes: Slab::default(),
             shared: Shared::new(workers, seed, own),
             born: Rc::new(Site::born()),
+            lent: call::Lent::default(),
             dial_failure: String::new(),
             connections: 0,
         }
@@ -201,6 +206,12 @@ impl Streams {
         loop {
             if let Some(todo) = self.shared.todo.pop_front() {
                 self.start_born(port, todo);
+                continue;
+            }
+            if let Some(exchange) = self.lent.next_ended() {
+                self.with(port, exchange, |exchange, turn| {
+                    exchange.origin_reset(turn, ResetReason::Cancelled);
+                });
                 continue;
             }
             let answer = self.shared.answers.borrow_mut().pop_front();

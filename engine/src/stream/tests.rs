@@ -1,6 +1,7 @@
 //! Transcripts: client sends, upstream sees, upstream sends, client sees.
 
 mod born;
+mod call;
 mod http1;
 mod http2;
 mod limits;

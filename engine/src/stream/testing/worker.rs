@@ -74,6 +74,7 @@ pub struct Memory {
     pub timers: BTreeMap<Owner, Tick>,
     pub gone: BTreeMap<Key, (Gone, Vec<u8>)>,
     pub records: Vec<Record>,
+    pub emitted: Vec<plan::Event>,
     pub drains: bool,
     pub overloaded: bool,
 }
@@ -174,7 +175,9 @@ impl Port for Memory {
             protocol: facts.protocol,
         });
     }
-    fn emit(&mut self, _: plan::Event) {}
+    fn emit(&mut self, event: plan::Event) {
+        self.emitted.push(event);
+    }
 }
 
 impl Memory {
@@ -252,6 +255,7 @@ impl Worker {
                 timers: BTreeMap::new(),
                 gone: BTreeMap::new(),
                 records: Vec::new(),
+                emitted: Vec::new(),
                 drains: false,
                 overloaded: false,
             },
