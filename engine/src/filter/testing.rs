@@ -376,10 +376,19 @@ fn routes_add_to_switch_off_and_switch_on_filters_by_name() {
 }
 
 #[test]
-fn a_chain_has_each_name_once() {
-    let twice = plan::HttpFilter { name: "f".into(), config: adding("1"), disabled: false };
-    let problem = Chain::compile(&[twice.clone(), twice], "s", &Registry::default()).unwrap_err();
-    assert_eq!(problem.path, "filters[1]");
+fn filters_that_share_a_name_share_what_a_route_says_but_not_what_they_remember() {
+    let registry = Registry::default();
+    let mut bench =
+        Bench::new(&compiled(&[("one", adding("1"), false), ("one", adding("2"), false)], &registry));
+    bench.overrides = overrides(&[("one", adding("r"))], &[], &registry);
+    let mut head = RequestHead::default();
+    bench.request(Run::All, &mut head);
+    assert_eq!(marks(&head.headers), "1r2r");
+    // Equal limits in one chain are two buckets: a request takes a token of each.
+    let twice = compiled(&[("limit", limit(2, 100), false), ("limit", limit(2, 100), false)], &registry);
+    let mut bench = Bench::new(&twice);
+    let mut passes = || matches!(bench.request(Run::All, &mut RequestHead::default()).0, Step::Done);
+    assert_eq!([passes(), passes(), passes()], [true, true, false]);
 }
 
 fn limit(max_tokens: u32, enforced: u32) -> HttpFilterConfig {

@@ -13,9 +13,9 @@ use crate::codec::AnyCodec;
 use crate::codec::contract::{Accepted, Codec, Command, Ending, Refused, StreamId};
 use crate::message::{Key, Peer, Protocol, Slab, Tick};
 use crate::plan;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Chain, Snapshot, Terminal};
 use crate::stream::{Binding, Close, Dial, DialError, DialErrorKind, Owner, Port, TimerSlot};
-use crate::telemetry::Recorder;
+use crate::telemetry::{Facts, Recorder};
 
 /// Slices of this size and more may pass the outbox.
 const LARGE_SLICE: usize = 16 * 1024;
@@ -310,6 +310,14 @@ impl<D: Driver> Port for Board<D> {
 
     fn recorder(&mut self) -> &mut Recorder {
         &mut self.recorder
+    }
+
+    fn log(&mut self, chain: &Chain, facts: &Facts<'_>) {
+        let logs = match &chain.terminal {
+            Terminal::Http(manager) => &manager.access_logs,
+            Terminal::Tcp(proxy) => &proxy.access_logs,
+        };
+        self.recorder.log(logs, facts);
     }
 
     fn emit(&mut self, event: plan::Event) {

@@ -176,6 +176,7 @@ impl<D: Driver> Worker<D> {
 
     fn keep_house(&mut self) {
         self.rounds += 1;
+        self.board.recorder.flush_logs();
         if self.rounds.is_multiple_of(SERIES_ROUNDS) {
             self.board.recorder.sweep(self.board.now);
         }
