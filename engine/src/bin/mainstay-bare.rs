@@ -29,7 +29,7 @@ fn run() -> Result<(), String> {
     let delta = if path.ends_with(".json") {
         from_json(&bytes)?
     } else {
-        rmp_serde::from_slice(&bytes).map_err(|error| format!("{path}: {error}"))?
+        plan::decode(&bytes).map_err(|error| format!("{path}: {error}"))?
     };
     let engine = Engine::start(settings(workers)).map_err(|error| error.to_string())?;
     let report = engine.apply(delta);
@@ -86,5 +86,5 @@ fn from_json(bytes: &[u8]) -> Result<Delta, String> {
 
 fn body<T: DeserializeOwned + Serialize>(plan: serde_json::Value) -> Result<Vec<u8>, String> {
     let plan: T = serde_json::from_value(plan).map_err(|error| error.to_string())?;
-    rmp_serde::to_vec_named(&plan).map_err(|error| error.to_string())
+    plan::encode(&plan).map_err(|error| error.to_string())
 }

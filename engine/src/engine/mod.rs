@@ -5,21 +5,28 @@
 //! workers, an acceptor if N > 1, a slow worker (the same loop without clients: calls of Python, health checks), `errands` for
 //! what blocks, admin's. None takes signals, none outlives `shutdown`.
 
+mod calls;
+mod configuration;
+mod facts;
+mod levels;
 mod listening;
 mod threads;
+mod view;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use listening::Listening;
-use threads::{Handle, Threads};
+use calls::Calls;
+use configuration::{Configuration, lock};
+use levels::Levels;
+use threads::Threads;
 
-use crate::message::Tick;
-use crate::plan::{ApplyReport, Delta, EngineSettings, Event, Held};
-use crate::reactor::{Board, DrainOrder, Epoch, Epoll, Errands, Events, Letter, Scope, Shared, sys};
+use crate::admin::{Admin, Answer, Audience, Console, Questions};
+use crate::filter::Registry;
+use crate::plan::{Address, ApplyReport, Delta, EngineSettings, Event, Held};
+use crate::reactor::{DrainOrder, Epoch, Errands, Events, Letter, Scope, Shared, sys};
 use crate::snapshot::{Builder, KeyRing};
-use crate::stream::{GrpcCall, Streams};
 use crate::telemetry::Telemetry;
 
 /// Why the engine as a whole said no.
@@ -34,12 +41,6 @@ impl std::fmt::Display for EngineError {
 
 impl std::error::Error for EngineError {}
 
-impl EngineError {
-    fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
-    }
-}
-
 /// Which connections a drain is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DrainScope {
@@ -47,37 +48,39 @@ pub enum DrainScope {
     Process,
 }
 
-/// One data plane.
+/// One data plane. Dropping it does not end its threads, `shutdown` does.
 pub struct Engine {
+    body: Arc<Body>,
+    console: Arc<Console>,
+    admins: Mutex<Vec<Admin>>,
+    keys: Arc<KeyRing>,
+    calls: Calls,
+    errands: Arc<Errands>,
+}
+
+/// What the admin pages look at while Python holds the engine.
+struct Body {
     settings: EngineSettings,
     epoch: Epoch,
     shared: Arc<Shared>,
-    keys: Arc<KeyRing>,
     telemetry: Arc<Telemetry>,
-    builder: Mutex<Builder>,
-    listening: Mutex<Listening>,
-    threads: Threads,
-    errands: Arc<Errands>,
+    configuration: Arc<Configuration>,
+    threads: Arc<Threads>,
+    questions: Questions,
+    levels: Levels,
     ready: AtomicBool,
     drains: AtomicU64,
-    calls: AtomicU64,
 }
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Engine({})", self.settings.node_id)
+        write!(formatter, "Engine({})", self.body.settings.node_id)
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Engine {
-    pub fn start(settings: EngineSettings) -> Result<Arc<Self>, EngineError> {
-        if !(1..=256).contains(&settings.workers) {
-            return Err(EngineError::new("workers: must be 1 to 256"));
-        }
+    pub fn start(settings: EngineSettings) -> Result<Self, EngineError> {
+        let admins = judge(&settings)?;
         let failed = |what: &str, error: std::io::Error| EngineError(format!("{what}: {error}"));
         sys::raise_descriptor_limit();
         let epoch = Epoch::default();
@@ -89,80 +92,139 @@ impl Engine {
         let errands = Errands::start().map_err(|error| failed("errands", error))?;
         let threads = Threads::start(&settings, epoch, &shared, &telemetry, builder.snapshot())
             .map_err(|error| failed("threads", error))?;
-        Ok(Arc::new(Self {
+        let threads = Arc::new(threads);
+        let configuration = Configuration::new(builder, Arc::clone(&threads), Arc::clone(&shared));
+        facts::keep(&configuration, threads.slow(), &errands, epoch);
+        let body = Arc::new(Body {
             settings,
             epoch,
             shared,
-            keys,
             telemetry,
-            builder: Mutex::new(builder),
-            listening: Mutex::default(),
+            configuration,
             threads,
-            errands,
+            questions: Questions::default(),
+            levels: Levels::default(),
             ready: AtomicBool::new(false),
             drains: AtomicU64::new(0),
-            calls: AtomicU64::new(0),
-        }))
+        });
+        let console = Arc::new(Console::new(Arc::clone(&body) as Arc<_>));
+        let calls = Calls::new(body.threads.slow());
+        let engine = Self { body, console, admins: Mutex::default(), keys, calls, errands };
+        for (what, address, audience) in admins {
+            match Admin::start(address, audience, Arc::clone(&engine.console) as Arc<_>) {
+                Ok(admin) => engine.open(what, admin),
+                Err(error) => {
+                    engine.shutdown(Duration::ZERO);
+                    return Err(EngineError(format!("{what}: {address} cannot be bound: {error}")));
+                }
+            }
+        }
+        Ok(engine)
+    }
+
+    fn open(&self, what: &str, admin: Admin) {
+        let (name, address) = (what.to_owned(), admin.address().to_string());
+        self.body.shared.emit(Event::ListenerBound { name, address });
+        lock(&self.admins).push(admin);
     }
 
     /// Puts a change in force: judged resource by resource, then published to every worker, then sockets follow.
     pub fn apply(&self, delta: Delta) -> ApplyReport {
-        let mut builder = lock(&self.builder);
-        let (snapshot, report) = builder.apply(delta, self.epoch.now());
-        if let Some(snapshot) = snapshot {
-            for handle in self.threads.all() {
-                handle.inbox.post_snapshot(Arc::clone(&snapshot));
-            }
-            lock(&self.listening).follow(&snapshot, self.threads.acceptor(), &self.shared);
-        }
-        report
+        self.body.configuration.apply(delta, self.body.epoch.now())
     }
 
     /// What has happened, at most 256 events; empty when the time is up.
     pub fn wait(&self, timeout: Duration) -> Vec<Event> {
-        self.shared.events.wait(timeout)
+        self.body.shared.events.wait(timeout)
     }
 
     pub fn set_timer(&self, delay: Duration, token: u64) {
-        self.shared.events.set_timer(delay, token);
+        self.body.shared.events.set_timer(delay, token);
     }
 
     pub fn signal_descriptor(&self) -> i32 {
-        self.shared.events.signal_descriptor()
+        self.body.shared.events.signal_descriptor()
     }
 
     pub fn held(&self) -> Vec<Held> {
-        lock(&self.builder).held()
+        self.body.configuration.held()
     }
 
     /// Names and addresses of bound listeners.
     pub fn listeners(&self) -> Vec<(String, String)> {
-        lock(&self.listening).list()
+        self.body.configuration.listeners()
     }
 
     pub fn keys(&self) -> &KeyRing {
         &self.keys
     }
 
-    pub fn telemetry(&self) -> &Arc<Telemetry> {
-        &self.telemetry
+    /// Names of the filters that there are.
+    pub fn extensions(&self) -> Vec<String> {
+        Registry::extensions().into_iter().map(|extension| extension.name.to_owned()).collect()
     }
 
-    pub fn settings(&self) -> &EngineSettings {
-        &self.settings
+    /// Opens a gRPC call on a cluster; the number names it in events.
+    pub fn open_grpc(&self, cluster: String, path: String, metadata: Vec<(String, String)>) -> u64 {
+        self.calls.open(cluster, path, metadata, |event| self.body.shared.emit(event))
+    }
+
+    /// One message of a call; `end` half-closes it behind.
+    pub fn send(&self, call: u64, message: Vec<u8>, end: bool) -> Result<(), EngineError> {
+        let sent = self.calls.send(call, message, end);
+        sent.then_some(())
+            .ok_or_else(|| EngineError("the engine is busy: the message was not sent".to_owned()))
+    }
+
+    /// Lets so many more messages of a call come.
+    pub fn grant(&self, call: u64, messages: u32) {
+        self.calls.grant(call, messages);
+    }
+
+    /// No event of the call follows.
+    pub fn cancel(&self, call: u64) {
+        self.calls.cancel(call);
+    }
+
+    /// An admin page as its listener would serve it; `None`: what was asked is no target.
+    pub fn render(&self, page: &str) -> Option<Vec<u8>> {
+        self.console.render(page).map(|answer| answer.body)
+    }
+
+    pub fn set_log_level(&self, room: &str, level: &str) -> Result<(), EngineError> {
+        self.body.levels.set(room, level).map_err(EngineError)
+    }
+
+    /// Python's answer to an `Asked` event.
+    pub fn answer(&self, token: u64, answer: Answer) {
+        self.body.questions.answer(token, answer);
     }
 
     pub fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Release);
-    }
-
-    /// A process that drains is not ready, whatever Python says.
-    pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire) && !self.shared.is_draining()
+        self.body.ready.store(ready, Ordering::Release);
     }
 
     /// Begins to drain; a `Drained` event with the returned token ends it.
     pub fn drain(&self, scope: DrainScope, min: Duration, max: Duration) -> u64 {
+        self.body.begin_drain(scope, min, max)
+    }
+
+    /// Ends every thread; `Stopped` is the last event. A second call does nothing. Python has drained before, so nothing is
+    /// waited for but the threads' present turns.
+    pub fn shutdown(&self, _deadline: Duration) {
+        for admin in std::mem::take(&mut *lock(&self.admins)) {
+            admin.stop();
+        }
+        if self.body.threads.stop() {
+            self.body.configuration.close();
+            self.errands.stop();
+            self.body.shared.emit(Event::Stopped {});
+        }
+    }
+}
+
+impl Body {
+    fn begin_drain(&self, scope: DrainScope, min: Duration, max: Duration) -> u64 {
         let token = self.drains.fetch_add(1, Ordering::Relaxed) + 1;
         let now = self.epoch.now();
         let after =
@@ -183,51 +245,36 @@ impl Engine {
         }
         token
     }
+}
 
-    /// Opens a gRPC call on a cluster; the number names it in events.
-    pub fn open_grpc(&self, cluster: String, path: String, metadata: Vec<(String, String)>) -> u64 {
-        let number = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
-        let call = GrpcCall { number, cluster, path, metadata };
-        self.ask_slowly(move |streams, board| streams.open_grpc(board, &call));
-        number
+/// The listeners of the engine itself, if the settings may be.
+fn judge(
+    settings: &EngineSettings,
+) -> Result<Vec<(&'static str, std::net::SocketAddr, Audience)>, EngineError> {
+    if !(1..=256).contains(&settings.workers) {
+        return Err(EngineError("workers: must be 1 to 256".to_owned()));
     }
-
-    /// Sends one message; `end` half-closes the call behind it.
-    pub fn send_grpc(&self, call: u64, message: Vec<u8>, end: bool) {
-        self.ask_slowly(move |streams, board| streams.send_grpc(board, call, &message, end));
-    }
-
-    /// Lets so many more messages come.
-    pub fn grant_grpc(&self, call: u64, messages: u32) {
-        self.ask_slowly(move |streams, board| streams.grant_grpc(board, call, messages));
-    }
-
-    pub fn cancel_grpc(&self, call: u64) {
-        self.ask_slowly(move |streams, board| streams.cancel_grpc(board, call));
-    }
-
-    /// Runs on the slow worker's thread, in the order of asking.
-    fn ask_slowly(&self, task: impl FnOnce(&mut Streams, &mut Board<Epoll>) + Send + 'static) {
-        self.threads.slow().inbox.post_always(Letter::Task(Box::new(task)));
-    }
-
-    /// Ends every thread; `Stopped` is the last event. A second call does nothing.
-    pub fn shutdown(&self, _deadline: Duration) {
-        if self.threads.stop() {
-            lock(&self.listening).clear();
-            self.errands.stop();
-            self.shared.emit(Event::Stopped {});
+    let wanted = [
+        ("admin", &settings.admin, Audience::Admin),
+        ("metrics", &settings.metrics, Audience::Metrics),
+        ("health", &settings.health, Audience::Health),
+    ];
+    let mut judged = Vec::new();
+    for (what, address, audience) in wanted {
+        let address = match address {
+            None => continue,
+            Some(Address::Socket { ip, port }) => (*ip, *port).into(),
+            Some(_) => return Err(EngineError(format!("{what}: must be an IP address and a port"))),
+        };
+        let is_open = audience == Audience::Admin && !std::net::SocketAddr::ip(&address).is_loopback();
+        if is_open && !settings.admin_beyond_loopback {
+            return Err(EngineError(format!(
+                "admin: {address} is not loopback; set admin_beyond_loopback if everybody who reaches it may change the engine"
+            )));
         }
+        judged.push((what, address, audience));
     }
-
-    pub fn now(&self) -> Tick {
-        self.epoch.now()
-    }
-
-    /// The worker without clients.
-    pub fn slow_worker(&self) -> &Handle {
-        self.threads.slow()
-    }
+    Ok(judged)
 }
 
 /// As set, else 80 % of the descriptors.

@@ -10,13 +10,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::EngineError;
+use crate::admin::Answer;
 use crate::engine::{self, DrainScope};
 use crate::plan;
 use crate::tls::Key;
 
 /// One data plane inside this process.
 #[pyclass(frozen, module = "mainstay._engine")]
-pub struct Engine(Arc<engine::Engine>);
+pub struct Engine(engine::Engine);
 
 fn refuse(what: impl Into<String>) -> PyErr {
     EngineError::new_err(what.into())
@@ -68,16 +69,21 @@ impl Engine {
         self.0.open_grpc(cluster, path, metadata)
     }
 
-    fn send(&self, call: u64, message: &[u8], end: bool) {
-        self.0.send_grpc(call, message.to_vec(), end);
+    fn send(&self, call: u64, message: &[u8], end: bool) -> PyResult<()> {
+        self.0.send(call, message.to_vec(), end).map_err(|error| refuse(error.0))
     }
 
     fn grant(&self, call: u64, messages: u32) {
-        self.0.grant_grpc(call, messages);
+        self.0.grant(call, messages);
     }
 
     fn cancel(&self, call: u64) {
-        self.0.cancel_grpc(call);
+        self.0.cancel(call);
+    }
+
+    /// Too late is harmless.
+    fn answer(&self, token: u64, status: u16, content_type: String, body: &[u8]) {
+        self.0.answer(token, Answer { status, content_type: content_type.into(), body: body.to_vec() });
     }
 
     fn set_ready(&self, ready: bool) {
@@ -101,6 +107,20 @@ impl Engine {
 
     fn listeners(&self) -> Vec<(String, String)> {
         self.0.listeners()
+    }
+
+    fn extensions(&self) -> Vec<String> {
+        self.0.extensions()
+    }
+
+    fn render<'py>(&self, py: Python<'py>, page: &str) -> PyResult<Bound<'py, PyBytes>> {
+        let rendered = released(py, || self.0.render(page))?;
+        let body = rendered.ok_or_else(|| refuse(format!("{page:?} is no page: it must begin with /")))?;
+        Ok(PyBytes::new(py, &body))
+    }
+
+    fn set_log_level(&self, room: &str, level: &str) -> PyResult<()> {
+        self.0.set_log_level(room, level).map_err(|error| refuse(error.0))
     }
 
     fn signal_descriptor(&self) -> i32 {

@@ -22,7 +22,11 @@ mod mailbox;
 mod read;
 mod settle;
 mod shared;
+#[cfg(test)]
+mod simulated;
 pub mod sys;
+#[cfg(test)]
+mod tests;
 mod wheel;
 mod worker;
 

@@ -143,6 +143,14 @@ impl Streams {
                 End::Client => pipe.client = Side::None,
                 End::Endpoint => pipe.endpoint = Side::None,
             }
+            // Both its directions had ended; what waits for the other end still goes there.
+            let (given, taken) = match end {
+                End::Client => (&pipe.up, &pipe.down),
+                End::Endpoint => (&pipe.down, &pipe.up),
+            };
+            if given.is_complete() && taken.end_sent {
+                return;
+            }
             // A close without an end or a reset before it: the rest will not come.
             pipe.reset(turn, end, ResetReason::ConnectionClosed);
         });

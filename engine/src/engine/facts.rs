@@ -1,0 +1,89 @@
+//! Keeps the facts that configuration lives on: names are resolved on `errands`, endpoints are probed from the slow worker.
+//!
+//! In: what the builder says is due. Out: answers to the builder, which makes snapshots and events of them. One chore of the
+//! slow worker, nudged by every delta and every answer.
+
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+
+use super::configuration::Configuration;
+use super::threads::Handle;
+use crate::message::{SECOND, Tick};
+use crate::reactor::{Board, Chore, Driver, Epoch, Errands, Letter};
+use crate::snapshot::Lookup;
+use crate::stream::Streams;
+use crate::upstream::NameAnswer;
+
+struct Facts {
+    configuration: Arc<Configuration>,
+    errands: Arc<Errands>,
+    slow: Handle,
+    epoch: Epoch,
+    next_sweep: Tick,
+    deadline: Option<Tick>,
+}
+
+/// Moves the chore in with the slow worker.
+pub(super) fn keep(configuration: &Arc<Configuration>, slow: &Handle, errands: &Arc<Errands>, epoch: Epoch) {
+    let facts = Facts {
+        configuration: Arc::clone(configuration),
+        errands: Arc::clone(errands),
+        slow: slow.clone(),
+        epoch,
+        next_sweep: Tick::default(),
+        deadline: None,
+    };
+    slow.inbox.post_always(Letter::Chore(Box::new(move || Box::new(facts))));
+}
+
+impl<D: Driver> Chore<D> for Facts {
+    fn act(&mut self, streams: &mut Streams, board: &mut Board<D>) {
+        let now = self.epoch.now();
+        let sweeps = self.next_sweep <= now;
+        if sweeps {
+            self.next_sweep = now + SECOND;
+        }
+        let (due, deadline) = self.configuration.learn(|builder| {
+            if sweeps {
+                builder.sweep(now);
+            }
+            let (due, outcome) = builder.poll(now);
+            ((due, builder.deadline()), outcome)
+        });
+        self.deadline = deadline.into_iter().chain([self.next_sweep]).min();
+        for lookup in due.lookups {
+            self.look_up(lookup);
+        }
+        let _ = (streams, board);
+    }
+
+    fn deadline(&self) -> Option<Tick> {
+        self.deadline
+    }
+}
+
+impl Facts {
+    fn look_up(&self, lookup: Lookup) {
+        let configuration = Arc::clone(&self.configuration);
+        let (slow, epoch, asked) = (self.slow.clone(), self.epoch, lookup.clone());
+        let queued = self.errands.run(move || {
+            let answer = resolve(&lookup.name);
+            configuration.learn(|builder| ((), builder.resolved(&lookup, answer, epoch.now())));
+            slow.inbox.post_always(Letter::Nudge);
+        });
+        if queued.is_err() {
+            let now = self.epoch.now();
+            self.configuration.learn(|builder| ((), builder.resolved(&asked, NameAnswer::Failed, now)));
+        }
+    }
+}
+
+/// By the system's resolver, which knows hosts files and search domains; it tells no time to live.
+fn resolve(name: &str) -> NameAnswer {
+    match (name, 0).to_socket_addrs() {
+        Ok(found) => {
+            NameAnswer::Addresses { addresses: found.map(|address| address.ip()).collect(), ttl: None }
+        }
+        Err(_) => NameAnswer::Failed,
+    }
+}

@@ -1,0 +1,85 @@
+//! The engine as its admin pages see it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::configuration::Configuration;
+use super::{Body, DrainScope};
+use crate::admin::{Answer, Request, State, View};
+use crate::plan::{EngineSettings, Held};
+use crate::snapshot::Snapshot;
+use crate::telemetry::Telemetry;
+use crate::tls::Material;
+
+/// How long a drain that an operator asked for may take, seconds; Envoy's `--drain-time-s`.
+const DRAIN: Duration = Duration::from_secs(600);
+
+impl View for Body {
+    fn settings(&self) -> &EngineSettings {
+        &self.settings
+    }
+
+    fn state(&self) -> State {
+        if self.shared.is_draining() {
+            State::Draining
+        } else if self.ready.load(Ordering::Acquire) {
+            State::Live
+        } else {
+            State::PreInitializing
+        }
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::from_nanos(self.epoch.now().0)
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Configuration::snapshot(&self.configuration)
+    }
+
+    fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    fn connections(&self) -> usize {
+        self.shared.live.load(Ordering::Relaxed)
+    }
+
+    fn listeners(&self) -> Vec<(String, String)> {
+        self.configuration.listeners()
+    }
+
+    fn held(&self) -> Vec<Held> {
+        self.configuration.held()
+    }
+
+    fn secrets(&self) -> Vec<(String, Arc<Material>)> {
+        self.configuration.materials()
+    }
+
+    fn log_levels(&self) -> Vec<(String, String)> {
+        self.levels.list()
+    }
+
+    fn set_log_level(&self, room: &str, level: &str) -> Result<(), String> {
+        self.levels.set(room, level)
+    }
+
+    fn ask(&self, request: &Request) -> Option<Answer> {
+        if !self.shared.events.has_room() {
+            return None;
+        }
+        self.questions.ask(request, |event| self.shared.emit(event))
+    }
+
+    fn drain(&self, inbound_only: bool) {
+        let scope = if inbound_only { DrainScope::Inbound } else { DrainScope::Process };
+        self.begin_drain(scope, Duration::ZERO, DRAIN);
+    }
+
+    /// Python ends the process as it would at a signal: in order, and within its own time.
+    fn quit(&self) {
+        self.shared.emit(crate::plan::Event::Signal { number: libc::SIGTERM.unsigned_abs() });
+    }
+}
