@@ -2,6 +2,8 @@
 
 mod born;
 mod call;
+mod figures;
+mod filters;
 mod http1;
 mod http2;
 mod limits;

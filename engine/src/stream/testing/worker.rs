@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::bolt::Bolt;
@@ -11,6 +12,7 @@ use crate::codec::{AnyCodec, h1, h2, tcp};
 use crate::message::{Key, Peer, Protocol, ResetReason, Slab, Tick};
 use crate::plan::{self, Address, Delta, Kind, LocalWorkload, Upsert};
 use crate::snapshot::{Builder, Chain, KeyRing, Snapshot};
+use crate::stream::site::{HttpSite, Site};
 use crate::stream::{
     Binding, Close, Dial, DialError, DialErrorKind, Owner, Port, Speak, Streams, TimerSlot, Traffic,
 };
@@ -36,7 +38,6 @@ pub struct Link {
     pub address: Option<Address>,
     /// We said our last byte.
     pub finished: bool,
-    pub deadline: Tick,
     /// What a dial offers by ALPN instead of what its context says.
     pub offered: Option<Vec<String>>,
 }
@@ -135,7 +136,6 @@ impl Port for Memory {
                 speak: Some(dial.speak),
                 binding: dial.binding,
                 address: Some(dial.address),
-                deadline: dial.deadline,
                 offered: dial.tls.as_ref().and_then(|tls| tls.application_protocols.as_ref()).map(|names| {
                     names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
                 }),
@@ -224,7 +224,6 @@ impl Link {
             stalled: false,
             address: None,
             finished: false,
-            deadline: Tick::default(),
             offered: None,
         }
     }
@@ -335,6 +334,22 @@ impl Worker {
 
     pub fn connect(&mut self) -> Key {
         self.client(h1::Server::new(h1::Settings::default()).into(), client_peer())
+    }
+
+    /// A client of HTTP/1 whose requests pass these filters.
+    pub fn connect_through(&mut self, filters: &Arc<crate::filter::Chain>) -> Key {
+        let key = self.connect();
+        let chain = self.chain();
+        let instance = self.streams.shared.instances.of(filters);
+        if let Some(Binding::Downstream(bound)) = self.port.binding(key) {
+            let http = bound.site.http.as_ref().map(|http| HttpSite {
+                manager: Arc::clone(&http.manager),
+                filters: instance,
+                counters: Arc::clone(&http.counters),
+            });
+            bound.site = Rc::new(Site::of(&chain, &bound.site.peer, http, 1));
+        }
+        key
     }
 
     pub fn connect_http2(&mut self) -> Key {

@@ -75,7 +75,7 @@ impl Field {
         let (clients, endpoints) = (self.clients.len().max(1), self.endpoints.len().max(1));
         let client = |which: &usize| self.clients.get(which % clients).copied();
         let endpoint = |which: &usize| self.endpoints.get(which % endpoints).copied();
-        let any = |which: &usize| if which % 2 == 0 { client(which) } else { endpoint(which) };
+        let any = |which: &usize| if which.is_multiple_of(2) { client(which) } else { endpoint(which) };
         match act {
             Act::Connect if self.tcp => self.clients.push(self.worker.connect_tcp()),
             Act::Connect => self.clients.push(self.worker.connect()),
