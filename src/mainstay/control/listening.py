@@ -20,12 +20,14 @@ BACKLOG = 512
 
 
 def bind(port: int, what: str, flag: str, address: str = LOOPBACK) -> socket.socket:
-    """A bound socket; `what` and `flag` are for the error."""
+    """A listening socket; `what` and `flag` are for the error."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((address, port))
+        # Listening from now on: who reads the ready file may connect before the server's task has had its first turn.
+        made.listen(BACKLOG)
     except OSError as error:
         made.close()
         raise OperatorError(
