@@ -333,7 +333,7 @@ class Brain:
             else:
                 self._status.accept(reference)
         for reference in change.removals:
-            self._status.accept(reference)
+            self._status.gone(reference)
             if reference[0] == "cluster":
                 self._health.forget(reference[1])
         if LEAF_REFERENCE in {(encoded.kind, encoded.name) for encoded in change.upserts} - refused.keys():

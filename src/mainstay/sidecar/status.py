@@ -51,6 +51,11 @@ class Status:
     def accept(self, reference: Reference) -> None:
         self.refusals.pop(reference, None)
 
+    def gone(self, reference: Reference) -> None:
+        self.refusals.pop(reference, None)
+        if reference[0] == "listener":
+            self.listeners.pop(reference[1], None)
+
     def refuse(self, reference: Reference, path: str, reason: str) -> None:
         """The oldest makes room: a control plane that only sends nonsense must not fill memory."""
         self.refusals.pop(reference, None)
