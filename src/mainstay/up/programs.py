@@ -18,6 +18,8 @@ from mainstay.up.file import Load, MeshFile
 from mainstay.up.planned import GatewayInstance, Instance, Ports
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+FOLDER_VARIABLE = "MAINSTAY_UP"
+"""In the environment of each child: the folder of its run, by which an operator tells one run's processes from another's."""
 MAINSTAY = (sys.executable, "-m", "mainstay")
 
 
@@ -72,7 +74,8 @@ class Programs:
             inherited["PYTHONPATH"] = os.pathsep.join(
                 os.path.abspath(part) for part in path.split(os.pathsep)
             )
-        self._environment = {**inherited, **mark, "PYTHONUNBUFFERED": "1"}
+        own = {FOLDER_VARIABLE: str(folder.path), "PYTHONUNBUFFERED": "1"}
+        self._environment = {**inherited, **mark, **own}
 
     def control_plane(self, ports: Mapping[str, int]) -> Program:
         """The control plane. Its first start has no `ports`: the system chooses, and the ready file tells them. A restart has
