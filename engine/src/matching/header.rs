@@ -60,13 +60,11 @@ impl Field {
 }
 
 fn joined<'h>(block: &'h HeaderBlock, name: &Name) -> Option<Cow<'h, [u8]>> {
-    let first = block.get(name)?;
-    let mut values = block.all(name).skip(1).peekable();
-    if values.peek().is_none() {
-        return Some(Cow::Borrowed(first));
-    }
+    let mut values = block.all(name);
+    let first = values.next()?;
+    let Some(second) = values.next() else { return Some(Cow::Borrowed(first)) };
     let mut all = first.to_vec();
-    for value in values {
+    for value in std::iter::once(second).chain(values) {
         all.push(b',');
         all.extend_from_slice(value);
     }

@@ -143,7 +143,7 @@ impl HeaderBlock {
     }
 
     /// All values of a field, in order.
-    pub fn all<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a [u8]> {
+    pub fn all<'a>(&'a self, name: &Name) -> impl Iterator<Item = &'a [u8]> {
         self.entries.iter().filter(move |entry| self.is_named(entry, name)).map(|entry| self.value_of(entry))
     }
 

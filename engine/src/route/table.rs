@@ -13,7 +13,7 @@ use super::redirect::Redirector;
 use super::retry::RetryPolicy;
 use super::rewrite::{set_host, set_path};
 use crate::matching::without_query;
-use crate::message::{Name, RequestHead, ResponseHead};
+use crate::message::{Name, NameId, RequestHead, ResponseHead};
 use crate::plan::{self, PlanError, RouteTable};
 use crate::telemetry::log_format::Source;
 
@@ -21,7 +21,7 @@ use crate::telemetry::log_format::Source;
 #[derive(Debug, Clone, Copy)]
 pub struct RouteInput<'a> {
     pub head: &'a RequestHead,
-    /// The client's connection is TLS.
+    /// The client's connection is TLS; for hosts that require it, unless `x-forwarded-proto` says otherwise.
     pub is_tls: bool,
     /// One fresh number; shares and weights are taken from it.
     pub random: u64,
@@ -168,7 +168,10 @@ impl Table {
         else {
             return Decision::NotFound;
         };
-        if host.policy.require_tls && !input.is_tls {
+        // A proxy before us may have ended TLS: what it says of the client's scheme counts, as in Envoy.
+        let forwarded = head.headers.get_id(NameId::X_FORWARDED_PROTO);
+        let is_https = forwarded.map_or(input.is_tls, |scheme| scheme == b"https");
+        if host.policy.require_tls && !is_https {
             let location = self.to_https.location(head, 0);
             return Decision::Redirect { route: None, status: self.to_https.status, location };
         }

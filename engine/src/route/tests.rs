@@ -1,7 +1,5 @@
 //! Decision tables of routes, and what routes do to heads.
 
-use std::time::Instant;
-
 use super::*;
 use crate::matching::Field;
 use crate::message::{NameId, RequestHead, ResponseHead};
@@ -280,9 +278,14 @@ fn other_actions() {
     ] {
         assert_eq!(outcome(&made, &head(authority, path, fields), 0), expected, "{authority}{path}");
     }
-    let request = head("secure", "/", &[]);
-    let decision = made.decide(&RouteInput { head: &request, is_tls: true, random: 0 });
-    assert!(matches!(decision, Decision::Forward { .. }));
+    for (is_tls, forwarded, passes) in
+        [(true, None, true), (false, None, false), (false, Some("https"), true), (true, Some("http"), false)]
+    {
+        let fields: Vec<_> = forwarded.map(|scheme| ("x-forwarded-proto", scheme)).into_iter().collect();
+        let request = head("secure", "/", &fields);
+        let decision = made.decide(&RouteInput { head: &request, is_tls, random: 0 });
+        assert_eq!(matches!(decision, Decision::Forward { .. }), passes, "{is_tls} {forwarded:?}");
+    }
 }
 
 struct Exchange;
@@ -517,13 +520,20 @@ fn deciding_among_fifty_header_routes_is_quick() {
     let rounds = 2_000;
     let best = (0..5)
         .map(|_| {
-            let start = Instant::now();
+            let start = processor_time();
             for random in 0..rounds {
                 assert!(matches!(decide(&made, &request, random), Decision::Forward { .. }));
             }
-            start.elapsed().as_nanos() / u128::from(rounds) / 50
+            (processor_time() - start) / rounds / 50
         })
         .min()
         .unwrap();
+    println!("{best} ns a route");
     assert!(best < 1_000, "{best} ns a route");
+}
+
+/// Of this thread, in nanoseconds: other work on the machine does not count.
+fn processor_time() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    text.split_whitespace().next().unwrap().parse().unwrap()
 }

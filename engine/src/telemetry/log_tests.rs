@@ -270,3 +270,11 @@ fn a_file_that_cannot_be_written_costs_its_lines_only() {
     }
     assert_eq!(telemetry.dropped_lines(), 1);
 }
+
+#[test]
+fn the_reference_names_every_operator() {
+    let page = include_str!("../../../docs/reference/access-log.md");
+    for (_, text) in super::log_format::Value::ALL {
+        assert!(page.contains(&format!("`{text}`")), "{text} is not in docs/reference/access-log.md");
+    }
+}
