@@ -78,7 +78,8 @@ pub struct Attempt {
     /// Any of the request has been sent.
     pub was_sent: bool,
     place: Place,
-    pub counters: Arc<Group<ClusterCounter>>,
+    /// `None` for probes.
+    pub counters: Option<Arc<Group<ClusterCounter>>>,
     /// Until its stream is over.
     held: Option<(Permit, Option<InFlight>)>,
 }
@@ -116,6 +117,11 @@ impl Exchange {
             reselections,
         };
         let seat = turn.shared.seats.take(&cluster, turn.port.recorder(), now);
+        let pinned = self.errand.as_ref().and_then(|errand| errand.pinned.as_ref());
+        if let Some((_, endpoint)) = pinned {
+            let endpoint = Arc::clone(endpoint);
+            return self.attempt_at(turn, &cluster, endpoint, (Permit::free(), None));
+        }
         if seat.drops() {
             return self.reply(turn, overflow("drop overload", "drop_overload"));
         }
@@ -135,13 +141,26 @@ impl Exchange {
         seat.counters.increment(ClusterCounter::RqTotal);
         seat.counters.increment(ClusterCounter::RqActive);
         let in_flight = cluster.policy().counts_active().then(|| endpoint.begin());
-        let key = self.pool_key(&cluster, &endpoint);
+        self.attempt_at(turn, &cluster, endpoint, (permit, in_flight));
+    }
+
+    /// Asks for a connection to this endpoint.
+    fn attempt_at<P: Port>(
+        &mut self,
+        turn: &mut Turn<'_, P>,
+        cluster: &Arc<Cluster>,
+        endpoint: Arc<Endpoint>,
+        held: (Permit, Option<InFlight>),
+    ) {
+        let now = turn.now();
+        let seat = turn.shared.seats.take(cluster, turn.port.recorder(), now);
+        let key = self.pool_key(cluster, &endpoint);
         if key.protocol == PoolProtocol::Http2 && self.request.upgrade.is_some() {
             // Only HTTP/1 endpoints are asked to upgrade.
             seat.counters.decrement(ClusterCounter::RqActive);
             return self.reply(turn, LocalReply::new(403, "", "upgrade_failed"));
         }
-        let counters = Arc::clone(&seat.counters);
+        let counters = (!self.is_probe()).then(|| Arc::clone(&seat.counters));
         let leased = turn.shared.pools.lease(seat, &endpoint, key, self.key, now);
         if self.tries.may_retry() {
             self.tries.tried.push(endpoint.id());
@@ -151,8 +170,7 @@ impl Exchange {
             Leased::Queued(pool) => Place::Queued(pool),
             _ => Place::Nowhere,
         };
-        let held = Some((permit, in_flight));
-        self.attempt = Some(Attempt { endpoint, was_sent: false, place, counters, held });
+        self.attempt = Some(Attempt { endpoint, was_sent: false, place, counters, held: Some(held) });
         match leased {
             Leased::Reuse(connection) => self.served(turn, connection),
             Leased::Queued(_) => {}
@@ -160,10 +178,16 @@ impl Exchange {
         }
     }
 
+    /// A health probe: no request of anybody's.
+    fn is_probe(&self) -> bool {
+        self.errand.as_ref().is_some_and(|errand| errand.pinned.is_some())
+    }
+
     fn pool_key(&self, cluster: &Cluster, endpoint: &Endpoint) -> PoolKey {
         let tls = endpoint.tls();
         let is_plain_http1 = self.notes.protocol == Protocol::Http11 && self.request.upgrade.is_none();
-        let chosen = cluster.policy().http.protocol;
+        let asks_http2 = self.errand.as_ref().is_some_and(|errand| errand.http2);
+        let chosen = if asks_http2 { UpstreamProtocol::Http2 } else { cluster.policy().http.protocol };
         let carries = is_plain_http1
             && endpoint.takes_http1_in_http2()
             && tls.is_some_and(|tls| tls.is_mutual())
@@ -376,7 +400,7 @@ impl Exchange {
     /// For outlier detection.
     pub fn report<P: Port>(&mut self, turn: &mut Turn<'_, P>, report: Report) {
         let (Some(cluster), Some(attempt)) = (&self.notes.cluster, &self.attempt) else { return };
-        if cluster.policy().outlier.is_none() {
+        if cluster.policy().outlier.is_none() || attempt.counters.is_none() {
             return;
         }
         let now = turn.now();
@@ -413,9 +437,11 @@ impl Exchange {
                 turn.shared.pools.give_back(connection, reusable, now);
             }
         }
-        attempt.counters.decrement(ClusterCounter::RqActive);
-        if ended_well {
-            attempt.counters.increment(ClusterCounter::RqCompleted);
+        if let Some(counters) = &attempt.counters {
+            counters.decrement(ClusterCounter::RqActive);
+            if ended_well {
+                counters.increment(ClusterCounter::RqCompleted);
+            }
         }
     }
 

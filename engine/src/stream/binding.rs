@@ -15,6 +15,8 @@ pub enum Binding {
     None,
     Downstream(Box<Downstream>),
     Upstream(Box<Upstream>),
+    /// Dialled to see whether that works.
+    Probe,
     /// One end of a layer-4 connection.
     Pipe {
         pipe: Key,

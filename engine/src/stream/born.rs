@@ -11,6 +11,7 @@ use super::port::Port;
 use super::reply::flagged;
 use super::shared::{FilterCaller, Todo, Turn, errand};
 use crate::message::{HeaderBlock, Key, RequestHead, ResetReason, ResponseFlags};
+use crate::upstream::Priority;
 
 /// Bytes that wait for a mirror's endpoint; one that lags further behind is given up.
 const MIRROR_LAG: usize = 256 * 1024;
@@ -121,7 +122,12 @@ impl Exchange {
         }
         self.deadlines.duration = errand.timeout.map(|limit| now + limit);
         self.phase = Phase::Connecting;
-        let found = turn.port.snapshot().cluster(&errand.cluster).map(Arc::clone);
+        let pinned = errand.pinned.as_ref().map(|(cluster, _)| Arc::clone(cluster));
+        if pinned.is_some() {
+            // Pools of their own, so that probes neither wait for requests nor take their place.
+            self.priority = Priority::High;
+        }
+        let found = pinned.or_else(|| turn.port.snapshot().cluster(&errand.cluster).map(Arc::clone));
         self.errand = Some(errand);
         match found {
             Some(cluster) => {

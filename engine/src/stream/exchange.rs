@@ -18,7 +18,7 @@ use super::site::Site;
 use super::timeouts::Deadlines;
 use crate::filter::{States, Token, Wishes};
 use crate::message::{Key, RequestHead, ResetReason, ResponseHead, Tick};
-use crate::upstream::Priority;
+use crate::upstream::{Cluster, Endpoint, Priority};
 
 /// How far the exchange has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +40,17 @@ pub struct Errand {
     pub cluster: Arc<str>,
     /// Nanoseconds for the whole; `None` = no limit.
     pub timeout: Option<u64>,
+    /// A health probe: this endpoint and no other, whatever its health; breakers, counters and outlier detection are passed by.
+    pub pinned: Option<(Arc<Cluster>, Arc<Endpoint>)>,
+    /// Of a pinned errand: by HTTP/2, whatever the cluster's protocol.
+    pub http2: bool,
+}
+
+impl Errand {
+    /// To a cluster of the snapshot, without a limit.
+    pub fn to(cluster: &str) -> Self {
+        Self { cluster: cluster.into(), timeout: None, pinned: None, http2: false }
+    }
 }
 
 /// One request with its response.

@@ -29,6 +29,7 @@ mod origin;
 mod pipe;
 mod pools;
 pub mod port;
+mod probe;
 mod redirect;
 mod reply;
 mod request;
@@ -48,7 +49,9 @@ pub use origin::{Caller, Failure};
 pub use port::{
     Close, Dial, DialError, DialErrorKind, DialOutcome, DialTls, Owner, Port, Speak, TimerSlot, Traffic,
 };
+pub use probe::{ProbeKey, Verdict};
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::codec::contract::{ConnectionFault, Event};
@@ -57,6 +60,7 @@ use crate::plan::LocalWorkload;
 use crate::telemetry::ClusterCounter;
 use exchange::Exchange;
 use pipe::Pipe;
+use probe::Probing;
 use shared::{Shared, Turn};
 use site::Site;
 
@@ -65,6 +69,8 @@ use site::Site;
 pub struct Streams {
     exchanges: Slab<Exchange>,
     pipes: Slab<Pipe>,
+    /// TCP probes under way, by their connections.
+    probes: HashMap<Key, Probing>,
     shared: Shared,
     /// Where engine-born exchanges come in.
     born: Rc<Site>,
@@ -81,6 +87,7 @@ impl Streams {
         Self {
             exchanges: Slab::default(),
             pipes: Slab::default(),
+            probes: HashMap::new(),
             shared: Shared::new(workers, seed, own),
             born: Rc::new(Site::born()),
             lent: call::Lent::default(),
@@ -135,6 +142,7 @@ impl Streams {
         match (port.binding(connection), outcome) {
             (Some(Binding::Upstream(_)), Ok(())) => self.pooled_connected(port, connection),
             (Some(Binding::Upstream(_)), Err(error)) => self.pooled_failed(port, connection, error),
+            (Some(Binding::Probe), outcome) => self.probed(port, connection, outcome.is_ok()),
             (Some(Binding::Pipe { pipe, .. }), outcome) => {
                 let pipe = *pipe;
                 self.pipe_dialed(port, pipe, connection, outcome);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Streams;
 use super::binding::{Binding, Upstream};
 use super::port::{Close, Dial, DialError, DialErrorKind, DialTls, Port, Speak, Traffic, is_http2};
+use crate::codec::contract::Command;
 use crate::codec::{h1, h2};
 use crate::message::{Key, Protocol, ResetReason};
 use crate::plan::{Address, UpstreamHttp};
@@ -128,7 +129,11 @@ impl Streams {
                     exchange.unserved(turn, why);
                 });
             }
-            Step::Close(connection) => port.close(connection, Close::Flushed),
+            Step::Close(connection) => {
+                // HTTP/2 says goodbye; HTTP/1 has no word for it.
+                let _ = port.perform(connection, Command::GoAway { gentle: false });
+                port.close(connection, Close::Flushed);
+            }
         }
     }
 

@@ -262,7 +262,7 @@ impl Exchange {
                 head.set_authority(&host);
             }
             let timeout = self.tries.route_timeout.unwrap_or(MIRROR_TIMEOUT).saturating_mul(MILLISECOND);
-            let errand = Errand { cluster: Arc::clone(&mirror.cluster), timeout: Some(timeout) };
+            let errand = Errand { timeout: Some(timeout), ..Errand::to(&mirror.cluster) };
             turn.shared.todo.push_back(Todo::Mirror {
                 parent: self.key,
                 head,

@@ -91,8 +91,8 @@ impl Exchange {
     }
 
     fn count_answer(&self, status: u16) {
-        if let Some(attempt) = &self.attempt {
-            attempt.counters.increment(class_of(status).0);
+        if let Some(counters) = self.attempt.as_ref().and_then(|attempt| attempt.counters.as_ref()) {
+            counters.increment(class_of(status).0);
         }
     }
 

@@ -6,7 +6,6 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::exchange::Errand;
 use super::head::DateText;
@@ -182,5 +181,5 @@ impl Caller for FilterCaller {
 
 /// Names a cluster for an errand.
 pub fn errand(cluster: &str, timeout: Option<u64>) -> Errand {
-    Errand { cluster: Arc::from(cluster), timeout }
+    Errand { timeout, ..Errand::to(cluster) }
 }

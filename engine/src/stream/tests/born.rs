@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::message::{HeaderBlock, RequestHead, ResponseHead, SECOND};
 use crate::plan;
 use crate::stream::testing::{Worker, cluster, listener, manager, route, table, to};
 use crate::stream::{Caller, Errand, Failure, Port};
+use crate::telemetry::ClusterCounter;
 
 /// Notes what it is told.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +43,7 @@ fn head(path: &str) -> Box<RequestHead> {
 }
 
 fn errand() -> Errand {
-    Errand { cluster: "shop".into(), timeout: Some(SECOND) }
+    Errand { timeout: Some(SECOND), ..Errand::to("shop") }
 }
 
 fn shop() -> Worker {
@@ -85,7 +87,7 @@ fn a_call_that_fails_is_told_once() {
         assert_eq!(worker.streams.active(), 0);
     }
     let (mut worker, notebook) = (shop(), Notebook::default());
-    let nowhere = Errand { cluster: "nowhere".into(), timeout: None };
+    let nowhere = Errand::to("nowhere");
     worker.streams.call(&mut worker.port, nowhere, head("/"), true, Box::new(notebook.clone()));
     assert_eq!(*notebook.0.borrow(), ["failed NC cluster_not_found"]);
 }
@@ -143,4 +145,65 @@ fn a_mirror_that_lags_is_given_up() {
     }
     assert!(worker.sent(upstream).len() > 1_000_000);
     assert_eq!(worker.streams.active(), 1);
+}
+
+/// Starts a probe of the one endpoint of `shop`, by this check.
+fn probe(worker: &mut Worker, check: plan::HealthCheckKind) -> Rc<RefCell<Vec<bool>>> {
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let cluster = Arc::clone(worker.port.snapshot.cluster("shop").unwrap());
+    let endpoint = Arc::clone(&cluster.endpoints().endpoints[0]);
+    let check = plan::HealthCheck {
+        check,
+        timeout: 1_000,
+        interval: 5_000,
+        initial_delay: 0,
+        healthy_threshold: 1,
+        unhealthy_threshold: 1,
+        enabled: plan::Fraction { numerator: 100, denominator: 100 },
+    };
+    let tell = Rc::clone(&told);
+    let verdict = Box::new(move |healthy| tell.borrow_mut().push(healthy));
+    worker.streams.probe(&mut worker.port, &cluster, &endpoint, &check, verdict);
+    worker.settle();
+    told
+}
+
+fn http_check() -> plan::HealthCheckKind {
+    plan::HealthCheckKind::Http {
+        host: String::new(),
+        path: "/healthz".into(),
+        headers: vec![("x-probe".into(), "1".into())],
+        statuses: vec![(200, 300)],
+        http2: false,
+    }
+}
+
+#[test]
+fn probes_judge_by_status_and_by_silence() {
+    for (answer, healthy) in [(Some("204"), true), (Some("500"), false), (None, false)] {
+        let mut worker = shop();
+        let told = probe(&mut worker, http_check());
+        let upstream = worker.accept();
+        assert!(worker.sent(upstream).starts_with("GET /healthz HTTP/1.1\r\nhost: shop\r\n"));
+        match answer {
+            Some(status) => {
+                worker.receive(upstream, format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n"))
+            }
+            None => worker.pass(1_000),
+        }
+        assert_eq!(*told.borrow(), [healthy], "{answer:?}");
+        assert_eq!(worker.cluster_counter("shop", ClusterCounter::RqTotal), 0);
+        assert_eq!(worker.streams.active(), 0);
+    }
+}
+
+#[test]
+fn a_tcp_probe_is_a_connection_and_no_more() {
+    let mut worker = shop();
+    let told = probe(&mut worker, plan::HealthCheckKind::Tcp {});
+    let upstream = worker.accept();
+    assert_eq!((told.borrow().as_slice(), worker.gone(upstream).is_some()), (&[true][..], true));
+    let told = probe(&mut worker, plan::HealthCheckKind::Tcp {});
+    worker.refuse();
+    assert_eq!(*told.borrow(), [false]);
 }
