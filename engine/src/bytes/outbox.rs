@@ -29,7 +29,27 @@ impl Outbox {
         Self::HIGH_MARK.saturating_sub(self.len)
     }
 
-    pub fn put(&mut self, pool: &mut Pool, mut bytes: &[u8]) {
+    /// Most of what is put is a few bytes for the block at hand.
+    #[inline]
+    pub fn put(&mut self, pool: &mut Pool, bytes: &[u8]) {
+        if self.blocks.back_mut().is_some_and(|last| last.append_whole(bytes)) {
+            self.len += bytes.len();
+        } else {
+            self.put_across(pool, bytes);
+        }
+    }
+
+    /// Several pieces behind each other, with one look for room.
+    #[inline]
+    pub fn put_parts<const N: usize>(&mut self, pool: &mut Pool, parts: [&[u8]; N]) {
+        if self.blocks.back_mut().is_some_and(|last| last.append_parts(parts)) {
+            self.len += parts.iter().map(|part| part.len()).sum::<usize>();
+        } else {
+            parts.into_iter().for_each(|part| self.put(pool, part));
+        }
+    }
+
+    fn put_across(&mut self, pool: &mut Pool, mut bytes: &[u8]) {
         self.len += bytes.len();
         if let Some(last) = self.blocks.back_mut() {
             let taken = last.append(bytes);
@@ -115,12 +135,19 @@ impl<'a> Out<'a> {
         Self { outbox, pool, through: Some(through) }
     }
 
+    #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
         if bytes.len() >= LARGE_SLICE && self.outbox.len() <= SMALL_BACKLOG {
             self.put_through(bytes);
         } else {
             self.outbox.put(self.pool, bytes);
         }
+    }
+
+    /// Several small pieces behind each other (a header field, say), with one look for room.
+    #[inline]
+    pub fn put_parts<const N: usize>(&mut self, parts: [&[u8]; N]) {
+        self.outbox.put_parts(self.pool, parts);
     }
 
     /// A socket that did not take everything is not tried again.
@@ -194,7 +221,8 @@ mod tests {
             let mut expected = Vec::new();
             for piece in &pieces {
                 outbox.put(&mut pool, piece);
-                expected.extend_from_slice(piece);
+                outbox.put_parts(&mut pool, [piece, b": ", b"value"]);
+                expected.extend_from_slice(&[piece.as_slice(), piece, b": value"].concat());
             }
             prop_assert_eq!(outbox.len(), expected.len());
             let mut seen = Vec::new();

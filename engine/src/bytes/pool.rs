@@ -43,6 +43,34 @@ impl Block {
         taken
     }
 
+    /// Appends all of `bytes` if they fit; says whether they did.
+    #[inline]
+    pub fn append_whole(&mut self, bytes: &[u8]) -> bool {
+        let end = self.end + bytes.len();
+        match self.data.get_mut(self.end..end) {
+            Some(target) => {
+                target.copy_from_slice(bytes);
+                self.end = end;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// As `append_whole`, for several pieces behind each other.
+    #[inline]
+    pub fn append_parts<const N: usize>(&mut self, parts: [&[u8]; N]) -> bool {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let Some(mut room) = self.data.get_mut(self.end..self.end + length) else { return false };
+        for part in parts {
+            let (target, rest) = room.split_at_mut(part.len());
+            target.copy_from_slice(part);
+            room = rest;
+        }
+        self.end += length;
+        true
+    }
+
     /// Takes `count` bytes off the front (all that is filled, if `count` is larger) and says how much that was.
     pub fn consume(&mut self, count: usize) -> usize {
         let taken = count.min(self.end - self.start);

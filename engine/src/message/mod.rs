@@ -2,6 +2,7 @@
 //!
 //! Codecs fill heads, the exchange owns them until `finish`; nothing here knows a codec or a socket.
 
+mod hash;
 mod headers;
 mod names;
 mod outcome;
@@ -11,6 +12,7 @@ mod response;
 mod slot;
 mod time;
 
+pub use hash::{QuickHash, QuickHasher};
 pub use headers::{HeaderBlock, Span};
 pub use names::{Name, NameId};
 pub use outcome::{Outcome, ResetReason, ResponseFlags};

@@ -201,7 +201,7 @@ impl<D: Driver> Port for Board<D> {
 
     fn perform(&mut self, key: Key, command: Command<'_>) -> Result<Accepted, Refused> {
         let connection = self.connections.get_mut(key).ok_or(Refused)?;
-        if connection.closing.is_some() || connection.lost {
+        if connection.closing.is_some() {
             return Err(Refused);
         }
         let Phase::Open(open) = &mut connection.phase else { return Err(Refused) };
@@ -234,7 +234,7 @@ impl<D: Driver> Port for Board<D> {
 
     fn open_stream(&mut self, key: Key) -> Option<StreamId> {
         let connection = self.connections.get_mut(key)?;
-        if connection.closing.is_some() || connection.lost {
+        if connection.closing.is_some() {
             return None;
         }
         connection.open_mut()?.codec.open_stream()
@@ -247,7 +247,6 @@ impl<D: Driver> Port for Board<D> {
     fn is_open(&self, key: Key) -> bool {
         self.connections.get(key).is_some_and(|connection| {
             connection.closing.is_none()
-                && !connection.lost
                 && connection.open().is_some_and(|open| open.codec.ending() == Ending::Open)
         })
     }

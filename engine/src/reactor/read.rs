@@ -205,7 +205,7 @@ impl<D: Driver> Worker<D> {
         input: &mut Input<'b>,
     ) -> Option<Result<Event<'b>, ConnectionFault>> {
         let connection = self.board.connections.get_mut(key)?;
-        if connection.closing.is_some() || connection.lost {
+        if connection.closing.is_some() {
             return None;
         }
         let Phase::Open(open) = &mut connection.phase else { return None };

@@ -29,9 +29,6 @@ impl<D: Driver> Worker<D> {
     fn settle(&mut self, key: Key) {
         let Some(connection) = self.board.connections.get_mut(key) else { return };
         connection.is_dirty = false;
-        if connection.lost {
-            return self.lose(key, "connection lost");
-        }
         if matches!(connection.ending(), Ending::Aborted) {
             return self.abort(key);
         }
@@ -66,6 +63,8 @@ impl<D: Driver> Worker<D> {
             Ending::Open => {}
             Ending::HalfClosed if flushed && connection.output == Output::Open => self.end_output(key),
             Ending::HalfClosed => {}
+            // Closing with input unread would send a RST, which may overtake what we said last.
+            Ending::Closed if flushed && connection.readable && !connection.ended => return self.linger(key),
             Ending::Closed if flushed => {
                 self.end_output_of_tls(key);
                 return self.finish(key, ResetReason::ConnectionClosed);

@@ -8,7 +8,7 @@ use super::breaker::{Lease, Permit, Priority, Resource};
 use super::cluster::Cluster;
 use super::endpoint::Endpoint;
 use super::outlier::{Ejection, Report};
-use crate::message::{SECOND, Tick};
+use crate::message::{QuickHash, SECOND, Tick};
 use crate::telemetry::{ClusterCounter, Group, Recorder};
 
 /// Quiet for so long, a seat is dropped.
@@ -88,7 +88,7 @@ impl Seat {
 /// A worker's seats, by cluster name.
 #[derive(Debug)]
 pub struct Seats {
-    seats: HashMap<Arc<str>, Seat>,
+    seats: HashMap<Arc<str>, Seat, QuickHash>,
     workers: u32,
     seed: u64,
 }
@@ -96,7 +96,7 @@ pub struct Seats {
 impl Seats {
     /// `workers`: of the process; `seed`: any number, another for each worker.
     pub fn new(workers: u32, seed: u64) -> Self {
-        Self { seats: HashMap::new(), workers, seed }
+        Self { seats: HashMap::default(), workers, seed }
     }
 
     /// The worker's seat at `cluster`, moved to this version of it.

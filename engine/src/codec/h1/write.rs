@@ -90,10 +90,7 @@ fn put_chunk(out: &mut Out<'_>, bytes: &[u8], end: bool) {
 }
 
 fn put_field(out: &mut Out<'_>, name: &[u8], value: &[u8]) {
-    out.put(name);
-    out.put(b": ");
-    out.put(value);
-    out.put(b"\r\n");
+    out.put_parts([name, b": ", value, b"\r\n"]);
 }
 
 /// All fields but those that belong to the hop or to the framing.
@@ -131,10 +128,8 @@ fn put_chunked(out: &mut Out<'_>) -> Sending {
 /// A request's head for an HTTP/1.1 upstream; says how its body goes.
 pub(super) fn put_request(out: &mut Out<'_>, head: &RequestHead, end: bool) -> Sending {
     let method = head.method();
-    out.put(method);
-    out.put(b" ");
-    out.put(if method == b"CONNECT" { head.authority() } else { head.path() });
-    out.put(b" HTTP/1.1\r\n");
+    let target = if method == b"CONNECT" { head.authority() } else { head.path() };
+    out.put_parts([method, b" ", target, b" HTTP/1.1\r\n"]);
     put_field(out, b"host", head.authority());
     put_fields(out, &head.headers);
     if let Some(upgrade) = head.upgrade() {
@@ -227,11 +222,8 @@ fn put_status(out: &mut Out<'_>, status: u16) {
         return out.put(b"HTTP/1.1 200 OK\r\n");
     }
     let mut buffer = [0; 20];
-    out.put(b"HTTP/1.1 ");
-    out.put(decimal(u64::from(status), &mut buffer));
-    out.put(b" ");
-    out.put(reason(status).as_bytes());
-    out.put(b"\r\n");
+    let number = decimal(u64::from(status), &mut buffer);
+    out.put_parts([b"HTTP/1.1 ", number, b" ", reason(status).as_bytes(), b"\r\n"]);
 }
 
 /// Reason phrases of RFC 9110 §15 and its kin; empty for others (the blank before it stays, RFC 9112 §4).

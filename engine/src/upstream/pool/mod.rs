@@ -20,7 +20,7 @@ use super::breaker::{Lease, Permit, Priority, Resource};
 use super::cluster::Cluster;
 use super::endpoint::{Endpoint, EndpointId};
 use super::seat::Seat;
-use crate::message::{Key, MILLISECOND, Slab, Tick};
+use crate::message::{Key, MILLISECOND, QuickHash, Slab, Tick};
 use crate::telemetry::{ClusterCounter, Group};
 use member::{Member, Phase};
 
@@ -145,8 +145,8 @@ const MAX_IDLE: usize = 1_024;
 #[derive(Debug, Default)]
 pub struct Pools {
     pools: Slab<Pool>,
-    by_key: HashMap<FullKey, PoolId>,
-    members: HashMap<Key, Member>,
+    by_key: HashMap<FullKey, PoolId, QuickHash>,
+    members: HashMap<Key, Member, QuickHash>,
     touched: VecDeque<PoolId>,
     closing: Vec<Key>,
     failed: VecDeque<(Key, Failure)>,
