@@ -9,6 +9,8 @@ mod calls;
 mod configuration;
 mod facts;
 mod levels;
+#[cfg(test)]
+mod limits;
 mod listening;
 mod threads;
 mod view;

@@ -63,6 +63,12 @@ impl Dice {
     }
 }
 
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Builder(generation {})", self.current.generation)
+    }
+}
+
 /// What one change makes of the snapshot.
 pub(super) struct Draft {
     pub next: Snapshot,
