@@ -118,7 +118,7 @@ fn upsert<T: serde::Serialize>(resource: Kind, name: &str, plan: &T) -> Upsert {
 }
 
 /// Four workers in front of one endpoint under these limits.
-fn start(terminal: plan::Terminal, endpoint: SocketAddr, default: Thresholds) -> (Arc<Engine>, SocketAddr) {
+fn start(terminal: plan::Terminal, endpoint: SocketAddr, default: Thresholds) -> (Engine, SocketAddr) {
     let engine = Engine::start(EngineSettings {
         workers: 4,
         admin: None,

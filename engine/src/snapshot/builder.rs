@@ -163,12 +163,14 @@ impl Builder {
 
     /// What is held of each resource: for a brain that starts over.
     pub fn held(&self) -> Vec<Held> {
-        let held = |((resource, name), digest): (&(Kind, Arc<str>), &Box<str>)| Held {
-            resource: *resource,
-            name: name.to_string(),
-            digest: digest.to_string(),
-        };
-        self.digests.iter().map(held).collect()
+        let digests = self.digests.iter();
+        digests
+            .map(|((resource, name), digest)| Held {
+                resource: *resource,
+                name: name.to_string(),
+                digest: digest.to_string(),
+            })
+            .collect()
     }
 
     /// Secrets in force, by name.

@@ -227,7 +227,7 @@ mod tests {
 
     fn fail(cluster: &Cluster, number: usize, times: usize, now: Tick) -> Option<Ejection> {
         let endpoint = Arc::clone(&cluster.endpoints().endpoints[number]);
-        (0..times).filter_map(|_| cluster.report(&endpoint, Report::Answered(500), now, 0)).last()
+        (0..times).fold(None, |last, _| cluster.report(&endpoint, Report::Answered(500), now, 0).or(last))
     }
 
     #[test]
@@ -304,7 +304,8 @@ mod tests {
         let cluster = cluster_with(OutlierDetection { enforcing_consecutive_5xx: 30, ..OUTLIER }, 4);
         let endpoint = Arc::clone(&cluster.endpoints().endpoints[0]);
         let report = |random| {
-            (0..3).filter_map(|_| cluster.report(&endpoint, Report::Answered(500), at(0), random)).last()
+            let attempt = |_| cluster.report(&endpoint, Report::Answered(500), at(0), random);
+            (0..3).map(attempt).fold(None, |last, ejection| ejection.or(last))
         };
         assert_eq!(report(30), None);
         assert_eq!(report(29), Some(Ejection::Consecutive5xx));
