@@ -3,15 +3,18 @@
 //! In: what the builder says is due. Out: answers to the builder, which makes snapshots and events of them. One chore of the
 //! slow worker, nudged by every delta and every answer.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::ToSocketAddrs;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::configuration::Configuration;
 use super::threads::Handle;
 use crate::message::{SECOND, Tick};
 use crate::reactor::{Board, Chore, Driver, Epoch, Errands, Letter};
-use crate::snapshot::Lookup;
-use crate::stream::Streams;
+use crate::snapshot::{Lookup, Probe};
+use crate::stream::{ProbeKey, Streams};
 use crate::upstream::NameAnswer;
 
 struct Facts {
@@ -21,27 +24,44 @@ struct Facts {
     epoch: Epoch,
     next_sweep: Tick,
     deadline: Option<Tick>,
+    /// Probes under way, by token, and the verdicts that have come meanwhile.
+    probes: HashMap<u64, ProbeKey>,
+    verdicts: Verdicts,
 }
+
+type Verdicts = Rc<RefCell<Vec<(u64, bool)>>>;
 
 /// Moves the chore in with the slow worker.
 pub(super) fn keep(configuration: &Arc<Configuration>, slow: &Handle, errands: &Arc<Errands>, epoch: Epoch) {
-    let facts = Facts {
-        configuration: Arc::clone(configuration),
-        errands: Arc::clone(errands),
-        slow: slow.clone(),
-        epoch,
-        next_sweep: Tick::default(),
-        deadline: None,
-    };
-    slow.inbox.post_always(Letter::Chore(Box::new(move || Box::new(facts))));
+    let (configuration, errands) = (Arc::clone(configuration), Arc::clone(errands));
+    let handle = slow.clone();
+    slow.inbox.post_always(Letter::Chore(Box::new(move || {
+        Box::new(Facts {
+            configuration,
+            errands,
+            slow: handle,
+            epoch,
+            next_sweep: Tick::default(),
+            deadline: None,
+            probes: HashMap::new(),
+            verdicts: Verdicts::default(),
+        })
+    })));
 }
 
 impl<D: Driver> Chore<D> for Facts {
     fn act(&mut self, streams: &mut Streams, board: &mut Board<D>) {
         let now = self.epoch.now();
+        let verdicts = self.verdicts.take();
+        for (token, _) in &verdicts {
+            self.probes.remove(token);
+        }
         let sweeps = self.next_sweep <= now;
         if sweeps {
             self.next_sweep = now + SECOND;
+        }
+        for (token, passed) in verdicts {
+            self.configuration.learn(|builder| ((), builder.probed(token, passed, now)));
         }
         let (due, deadline) = self.configuration.learn(|builder| {
             if sweeps {
@@ -51,10 +71,17 @@ impl<D: Driver> Chore<D> for Facts {
             ((due, builder.deadline()), outcome)
         });
         self.deadline = deadline.into_iter().chain([self.next_sweep]).min();
+        for token in due.cancelled {
+            if let Some(probe) = self.probes.remove(&token) {
+                streams.cancel_probe(board, probe);
+            }
+        }
+        for probe in due.probes {
+            self.begin(&probe, streams, board);
+        }
         for lookup in due.lookups {
             self.look_up(lookup);
         }
-        let _ = (streams, board);
     }
 
     fn deadline(&self) -> Option<Tick> {
@@ -63,6 +90,17 @@ impl<D: Driver> Chore<D> for Facts {
 }
 
 impl Facts {
+    fn begin<D: Driver>(&mut self, probe: &Probe, streams: &mut Streams, board: &mut Board<D>) {
+        let Some(check) = probe.plan() else { return };
+        let (token, slow, verdicts) = (probe.token, self.slow.clone(), Rc::clone(&self.verdicts));
+        let verdict = Box::new(move |passed| {
+            verdicts.borrow_mut().push((token, passed));
+            slow.inbox.post_always(Letter::Nudge);
+        });
+        let key = streams.probe(board, &probe.cluster, &probe.endpoint, check, verdict);
+        self.probes.insert(token, key);
+    }
+
     fn look_up(&self, lookup: Lookup) {
         let configuration = Arc::clone(&self.configuration);
         let (slow, epoch, asked) = (self.slow.clone(), self.epoch, lookup.clone());
