@@ -75,8 +75,8 @@ enum Place {
 #[derive(Debug)]
 pub struct Attempt {
     pub endpoint: Arc<Endpoint>,
-    /// Any of the request has been sent.
-    pub was_sent: bool,
+    /// The turn in which the request's head went into the outbox.
+    sent_in: Option<Tick>,
     place: Place,
     /// `None` for probes.
     pub counters: Option<Arc<Group<ClusterCounter>>>,
@@ -84,7 +84,16 @@ pub struct Attempt {
     held: Option<(Permit, Option<InFlight>)>,
 }
 
+/// Body slices of this size may be written past the outbox, within the turn.
+const WRITTEN_THROUGH: u64 = 16 * 1024;
+
 impl Attempt {
+    /// Whether any of the request can have left: what lies in the outbox is written only at the end of the turn. `body`: bytes
+    /// of the request's body so far.
+    pub fn may_have_left(&self, now: Tick, body: u64) -> bool {
+        self.sent_in.is_some_and(|turn| turn != now || body >= WRITTEN_THROUGH)
+    }
+
     /// Where commands for it go; `None` before there is a connection, and after the end.
     pub fn open_stream(&self) -> Option<(Key, StreamId)> {
         match self.place {
@@ -170,7 +179,7 @@ impl Exchange {
             Leased::Queued(pool) => Place::Queued(pool),
             _ => Place::Nowhere,
         };
-        self.attempt = Some(Attempt { endpoint, was_sent: false, place, counters, held: Some(held) });
+        self.attempt = Some(Attempt { endpoint, sent_in: None, place, counters, held: Some(held) });
         match leased {
             Leased::Reuse(connection) => self.served(turn, connection),
             Leased::Queued(_) => {}
@@ -266,7 +275,7 @@ impl Exchange {
             return self.upstream_reset(turn, ResetReason::ConnectionClosed, true);
         }
         if let Some(attempt) = &mut self.attempt {
-            attempt.was_sent = true;
+            attempt.sent_in = Some(turn.port.now());
         }
         self.up.end_sent = end;
         if end {

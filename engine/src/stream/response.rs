@@ -289,7 +289,10 @@ impl Exchange {
         if self.is_finished() {
             return;
         }
-        let was_sent = self.attempt.as_ref().is_some_and(|attempt| attempt.was_sent);
+        let (now, body) = (turn.now(), self.up.received);
+        let was_sent = self.attempt.as_ref().is_some_and(|attempt| attempt.may_have_left(now, body));
+        // A kept connection that was closed in the turn that took it: the endpoint has seen nothing.
+        let unprocessed = unprocessed || !was_sent;
         self.forget_stream(turn, false);
         let flag = match reason {
             ResetReason::ConnectionClosed => ResponseFlags::UPSTREAM_TERMINATION,

@@ -178,3 +178,21 @@ fn a_connect_timeout_is_told_apart() {
     assert!(worker.sent(client).contains("reset reason: connection timeout"));
     assert_eq!(worker.cluster_counter("shop", ClusterCounter::CxConnectTimeout), 1);
 }
+
+#[test]
+fn a_request_that_never_left_was_not_processed() {
+    for (turns, attempts) in [(0, 2), (1, 1)] {
+        let mut worker = shop(retries(1, &["refused-stream"]));
+        let client = worker.connect();
+        worker.receive(client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let upstream = worker.accept();
+        worker.pass(turns);
+        worker.lose(upstream);
+        worker.pass(25);
+        if attempts == 2 {
+            let upstream = worker.accept();
+            worker.receive(upstream, "HTTP/1.1 204 X\r\n\r\n");
+        }
+        assert_eq!(worker.record().attempts, attempts, "{turns} turns later");
+    }
+}
