@@ -111,3 +111,13 @@ def test_it_never_becomes_ready_again_and_always_ends(events: list[Event], needs
         out += lifecycle.handle(DrainEnded(), now)
     assert any(isinstance(command, Shutdown) for command in out)
     assert lifecycle.handle(EngineStopped(), 200) == [Ended()]
+
+
+def test_it_says_when_the_application_may_be_stopped() -> None:
+    lifecycle = ready()
+    lifecycle.handle(DrainAsked(), 10)
+    assert lifecycle.shown_state == "draining"
+    lifecycle.handle(DrainEnded(), 5_010)
+    assert lifecycle.shown_state == "drained"
+    lifecycle.handle(StopAsked(), 6_000)
+    assert lifecycle.shown_state == "stopping"

@@ -116,6 +116,7 @@ def run_proxy() -> None:
     requests = 0
     fail_each = int(os.environ.get("FAIL_EACH", "0"))
     listening: list[socket.socket] = []
+    drained = threading.Event()
 
     def metrics(_path: str, _body: bytes) -> tuple[int, str]:
         if verb == "sidecar" or not requests:
@@ -133,9 +134,11 @@ def run_proxy() -> None:
 
     def drain(_path: str, _body: bytes) -> tuple[int, str]:
         note("drained")
-        for each in listening:
-            each.close()
+        drained.set()
         return 200, ""
+
+    def tell_state(_path: str, _body: bytes) -> tuple[int, str]:
+        return 200, json.dumps({"state": "drained" if drained.is_set() else "ready"})
 
     def page(_path: str, _body: bytes) -> tuple[int, str]:
         nonlocal requests
@@ -144,7 +147,10 @@ def run_proxy() -> None:
 
     assert Path(flags["control-plane-join-token-file"]).read_text().startswith("token of ")
     serve_pages(flags["metrics-bind"], int(flags["metrics-port"]), {("GET", "/stats/prometheus"): metrics})
-    admin = {("POST", "/drain_listeners?inboundonly&graceful"): drain}
+    admin = {
+        ("POST", "/drain_listeners?inboundonly&graceful"): drain,
+        ("GET", "/mainstay/status"): tell_state,
+    }
     serve_pages(flags["admin-bind"], int(flags["admin-port"]), admin)
     if verb == "gateway":
         server = ask("Gateway")["servers"][0]

@@ -193,7 +193,7 @@ class Brain:
             self._xds(xds.Closed(outcome.status, outcome.words), now)
 
     def _answer(self, event: Asked, now: int) -> None:
-        page = pages.answer(event, self._status, self._warming, self._last_good, self._life.state)
+        page = pages.answer(event, self._status, self._warming, self._last_good, self._life.shown_state)
         self._engine.answer(event.token, page.status, page.content_type, page.body)
         if page.asks == "stop":
             self._live(lifecycle.StopAsked(), now)

@@ -115,6 +115,12 @@ class Lifecycle:
                 self.state = "ended"
                 return [Ended()]
 
+    @property
+    def shown_state(self) -> str:
+        """The state for people and supervisors: `drained` tells that inbound traffic has been seen off, and that the application
+        may be stopped."""
+        return "drained" if self.state == "draining" and self._inbound_gone else self.state
+
     def resume(self) -> list[Command]:
         """What a brain that starts over owes to the engine: readiness as it was."""
         return [SetReady(self.state == "ready")]

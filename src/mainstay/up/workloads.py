@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from mainstay.up.programs import proxy_name
 from mainstay.up.stage import LOOK_S, NotReady, Stage
 from mainstay.up.watch import Watch
 
+STATUS_PAGE = "/mainstay/status"
 DRAIN_LIMIT_S = 45.0
 """A sidecar cuts what is left after its own `drain.max`, which is as long."""
 
@@ -177,13 +179,17 @@ class Workloads:
         except Unanswered as error:
             self._stage.events.tell("warning", instance.name, f"its sidecar did not drain: {error}")
             return
+
+        def is_drained() -> bool:
+            try:
+                text = ask(instance.address, instance.ports.admin, "GET", STATUS_PAGE)[1]
+                return json.loads(text)["state"] in ("drained", "stopping", "ended")
+            except (Unanswered, ValueError, KeyError):
+                return False
+
         until = time.monotonic() + DRAIN_LIMIT_S
         while time.monotonic() < until and child.process is not None:
-            listening = [
-                await self._stage.in_thread(accepts, instance.address, each.listener)
-                for each in instance.inbound
-            ]
-            if not any(listening):
+            if await self._stage.in_thread(is_drained):
                 return
             await asyncio.sleep(LOOK_S)
 
