@@ -159,6 +159,18 @@ def test_it_renews_at_half_life_with_the_leaf_and_a_new_key() -> None:
     assert only(SetTimer, out).at == at + 12 * HOUR
 
 
+def test_a_short_life_is_not_renewed_at_once_for_being_backdated() -> None:
+    certificates = machine()
+    certificates.handle(Begun(), 0)
+    certificates.handle(TokenRead(token()), 0)
+    certificates.handle(Answered(join_wire.encode(BUNDLE)), 0)
+    certificates.handle(KeyMade(7, b"csr"), 0)
+    leaf = Joined(IDENTITY, "chain", BUNDLE, -300_000, 60_000)
+    out = certificates.handle(Answered(join_wire.encode(leaf)), 0)
+    assert not [command for command in out if isinstance(command, MakeRequest)]
+    assert only(SetTimer, out).at == 30_000
+
+
 def test_trouble_with_renewal_shows_from_two_thirds_of_life() -> None:
     certificates = machine()
     now = only(SetTimer, join(certificates)).at

@@ -266,8 +266,9 @@ class Front:
         log.info(
             "own certificate", identity=self._identity.spiffe, serial=chain.serial, until=chain.not_after
         )
-        issued = renewal.LeafIssued(chain.not_before, chain.not_after)
-        self._carry_out(self._renewal.handle(issued, self._now()))
+        # It is backdated, for clocks that go wrong: its life begins now, or a short one would be over half at once.
+        now = self._now()
+        self._carry_out(self._renewal.handle(renewal.LeafIssued(now, chain.not_after), now))
 
     def _carry_out(self, commands: list[renewal.Command]) -> None:
         for command in commands:

@@ -237,7 +237,9 @@ class Certificates:
         self._key, self._token, self._attempts = None, "", 0
         out.append(Install(key, joined, save))
         out.append(Report(""))
-        self._renew(renewal.LeafIssued(joined.not_before, joined.not_after), now, out)
+        # A new leaf is backdated, for clocks that go wrong: its life begins now, or a short one would be over half at once.
+        begin = now if save else joined.not_before
+        self._renew(renewal.LeafIssued(begin, joined.not_after), now, out)
 
     def _renew(self, event: renewal.Event, now: int, out: list[Command]) -> None:
         for command in self._renewal.handle(event, now):
