@@ -16,7 +16,9 @@ pub fn forward(manager: &plan::HttpConnectionManager, peer: &Peer, own: &str, he
             if mode == Mode::SanitizeSet {
                 headers.remove_id(field);
             }
-            let element = describe(manager.client_certificate_details, certificate, own);
+            let mut element = describe(manager.client_certificate_details, certificate, own);
+            // A subject may hold anything; a header must not hold line breaks.
+            element.retain(|letter| !letter.is_control());
             super::client::append(headers, field, b",", element.as_bytes());
         }
     }
@@ -40,12 +42,21 @@ fn describe(details: plan::ClientCertificate, certificate: &PeerCertificate, own
     }
     if details.uri {
         let uris = if certificate.uris.is_empty() { &[String::new()] } else { certificate.uris.as_slice() };
-        parts.extend(uris.iter().map(|uri| format!("URI={uri}")));
+        parts.extend(uris.iter().map(|uri| format!("URI={}", value(uri))));
     }
     if details.dns {
-        parts.extend(certificate.dns_names.iter().map(|name| format!("DNS={name}")));
+        parts.extend(certificate.dns_names.iter().map(|name| format!("DNS={}", value(name))));
     }
     parts.join(";")
+}
+
+/// A value that holds what separates elements is quoted: whoever chose the names of a certificate must not add elements.
+fn value(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.contains([',', ';', '=', '"', '\\']) {
+        format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")).into()
+    } else {
+        text.into()
+    }
 }
 
 fn pem(der: &[u8]) -> String {
@@ -90,14 +101,14 @@ mod tests {
         let certificate = PeerCertificate {
             subject: "CN=a\",URI=spiffe://evil".into(),
             digest: "ab".into(),
-            uris: vec!["spiffe://cluster.local/ns/shop/sa/cart".into()],
+            uris: vec!["spiffe://cluster.local/ns/shop/sa/cart".into(), "x:a;URI=spiffe://evil".into()],
             ..PeerCertificate::default()
         };
         let details =
             plan::ClientCertificate { subject: true, uri: true, ..plan::ClientCertificate::default() };
         assert_eq!(
             describe(details, &certificate, "spiffe://own"),
-            "By=spiffe://own;Hash=ab;Subject=\"CN=a\\\",URI=spiffe://evil\";URI=spiffe://cluster.local/ns/shop/sa/cart"
+            "By=spiffe://own;Hash=ab;Subject=\"CN=a\\\",URI=spiffe://evil\";URI=spiffe://cluster.local/ns/shop/sa/cart;URI=\"x:a;URI=spiffe://evil\""
         );
     }
 }
