@@ -276,9 +276,8 @@ class Brain:
                 case xds.Missing(kind, names):
                     _log.warning("the control plane does not answer for names", kind=kind, names=names)
                 case xds.Lost(status, words, retry_at):
-                    _log.warning(
-                        "lost the control plane", status=status, reason=words, retry_in=retry_at - now
-                    )
+                    tell = _log.info if status == 0 else _log.warning
+                    tell("the stream ended", status=status, reason=words, retry_in=retry_at - now)
                     self._status.lost(status, words)
         return offered
 

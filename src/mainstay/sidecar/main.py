@@ -12,7 +12,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -120,7 +120,8 @@ def _run(settings: SidecarSettings, boot: Boot, verb: str) -> int:
         # The handler does nothing: the byte that the interpreter writes to the engine's descriptor comes back as an event.
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(engine.signal_descriptor(), warn_on_full_buffer=False)
-    status = Status(VERSION, ReadyFile(settings.ready_file, engine.listeners))
+    status = Status(VERSION)
+    status.on_ready = ReadyFile(settings.ready_file, status)
     keeper = Keeper(engine, settings, boot, status, verb)
     try:
         keeper.run()
@@ -132,9 +133,9 @@ def _run(settings: SidecarSettings, boot: Boot, verb: str) -> int:
 class ReadyFile:
     """Writes the addresses in use once the proxy is ready, for who started it."""
 
-    def __init__(self, path: Path | None, listeners: Callable[[], list[tuple[str, str]]]) -> None:
+    def __init__(self, path: Path | None, status: Status) -> None:
         self._path = path
-        self._listeners = listeners
+        self._status = status
 
     def __call__(self, ready: bool) -> None:
         if self._path is None:
@@ -142,7 +143,7 @@ class ReadyFile:
         if not ready:
             self._path.unlink(missing_ok=True)
             return
-        told = {"pid": os.getpid(), "listeners": dict(self._listeners())}
+        told = {"pid": os.getpid(), "listeners": self._status.listeners}
         aside = self._path.with_suffix(".new")
         aside.write_bytes(msgspec.json.encode(told))
         aside.replace(self._path)

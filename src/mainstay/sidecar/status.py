@@ -23,11 +23,11 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Status:
-    """`on_ready`: called when readiness changes."""
+    """`on_ready` is called when readiness changes."""
 
-    def __init__(self, version: str, on_ready: Callable[[bool], None] = lambda _: None) -> None:
+    def __init__(self, version: str) -> None:
         self.version = version
-        self._on_ready = on_ready
+        self.on_ready: Callable[[bool], None] = lambda _: None
         self.state = "starting"
         self.health: HealthChanged | None = None
         self.listeners: dict[str, str] = {}
@@ -43,7 +43,7 @@ class Status:
         """What is wrong with it."""
 
     def ready(self, ready: bool) -> None:
-        self._on_ready(ready)
+        self.on_ready(ready)
 
     def bound(self, name: str, address: str) -> None:
         self.listeners[name] = address
