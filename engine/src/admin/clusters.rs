@@ -43,6 +43,10 @@ fn endpoints(cluster: &Cluster, mut visit: impl FnMut(&Endpoint, &SetLocality)) 
             visit(endpoint, locality);
         }
     }
+    if let Source::OriginalDestination { .. } = cluster.policy().source {
+        let nowhere = SetLocality::default();
+        cluster.list_endpoints().iter().for_each(|endpoint| visit(endpoint, &nowhere));
+    }
 }
 
 /// By Envoy's names; several are joined by `/`.

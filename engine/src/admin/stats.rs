@@ -1,6 +1,8 @@
 //! `/stats` and `/stats/prometheus`: telemetry's counts and the process's own.
 
+use std::collections::HashMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use regex::RegexBuilder;
 use serde_json::json;
@@ -10,7 +12,9 @@ use super::console::{pretty, wants_json};
 use super::request::Request;
 use super::server::Answer;
 use super::view::{State, View};
+use crate::plan::Health;
 use crate::telemetry::prometheus::{render, render_stats};
+use crate::upstream::Cluster;
 
 /// Compiled size up to which a filter is taken, bytes.
 const MAX_FILTER: usize = 1 << 20;
@@ -27,6 +31,7 @@ pub(super) fn page(view: &dyn View, request: &Request) -> Answer {
         Err(error) => return Answer::text(400, format!("filter is no regular expression: {error}\n")),
     };
     let used_only = request.parameter("usedonly").is_some();
+    count_members(view);
     let mut text: String = process(view).iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     text.push_str(&render_stats(view.telemetry(), ""));
     let lines = text.lines().filter_map(|line| line.rsplit_once(": "));
@@ -39,6 +44,24 @@ pub(super) fn page(view: &dyn View, request: &Request) -> Answer {
     }
     let lines: String = kept.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     Answer::text(200, lines)
+}
+
+/// Who is in each cluster now: nobody counts that before somebody asks.
+fn count_members(view: &dyn View) {
+    let snapshot = view.snapshot();
+    let mut by_stat_name: HashMap<&str, Vec<&Arc<Cluster>>> = HashMap::new();
+    for (_, cluster) in snapshot.clusters.iter() {
+        by_stat_name.entry(&cluster.policy().stat_name).or_default().push(cluster);
+    }
+    view.telemetry().set_members(&|name| {
+        let mut sums = [0; 3];
+        let clusters = by_stat_name.get(name).into_iter().flatten();
+        for endpoint in clusters.flat_map(|cluster| cluster.list_endpoints()) {
+            let counts = [true, endpoint.health() == Health::Healthy, endpoint.is_ejected()];
+            sums.iter_mut().zip(counts).for_each(|(sum, counts)| *sum += u32::from(counts));
+        }
+        sums
+    });
 }
 
 /// What is known of the process, by Envoy's names.
@@ -62,6 +85,7 @@ fn process(view: &dyn View) -> Vec<(&'static str, u64)> {
 }
 
 pub(super) fn prometheus(view: &dyn View) -> String {
+    count_members(view);
     let mut text = render(view.telemetry());
     for (name, value) in process(view) {
         let name = format!("envoy_{}", name.replace('.', "_"));

@@ -230,6 +230,18 @@ fn clusters_and_listeners_are_shown_as_envoy_shows_them() {
 }
 
 #[test]
+fn who_is_in_a_cluster_is_counted_once_for_all_workers() {
+    let (engine, _) = engine(None);
+    let page = "/stats?filter=membership";
+    assert_eq!(get(&engine, page), "", "no counters before use");
+    for _ in 0..2 {
+        engine.telemetry.recorder().cluster("outbound|80||cart");
+    }
+    let prefix = "cluster.outbound|80||cart.membership";
+    assert_eq!(get(&engine, page), format!("{prefix}_healthy: 1\n{prefix}_total: 2\n"));
+}
+
+#[test]
 fn the_server_and_its_certificates_tell_of_themselves() {
     let (engine, _) = engine(None);
     let info = get_json(&engine, "/server_info");

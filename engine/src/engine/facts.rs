@@ -14,7 +14,8 @@ use super::threads::Handle;
 use crate::message::{SECOND, Tick};
 use crate::reactor::{Board, Chore, Driver, Epoch, Errands, Letter};
 use crate::snapshot::{Lookup, Probe};
-use crate::stream::{ProbeKey, Streams};
+use crate::stream::{Port, ProbeKey, Streams};
+use crate::telemetry::ClusterCounter;
 use crate::upstream::NameAnswer;
 
 struct Facts {
@@ -93,7 +94,11 @@ impl Facts {
     fn begin<D: Driver>(&mut self, probe: &Probe, streams: &mut Streams, board: &mut Board<D>) {
         let Some(check) = probe.plan() else { return };
         let (token, slow, verdicts) = (probe.token, self.slow.clone(), Rc::clone(&self.verdicts));
+        let counters = board.recorder().cluster(&probe.cluster.policy().stat_name);
+        counters.increment(ClusterCounter::HealthAttempt);
         let verdict = Box::new(move |passed| {
+            let counter = if passed { ClusterCounter::HealthSuccess } else { ClusterCounter::HealthFailure };
+            counters.increment(counter);
             verdicts.borrow_mut().push((token, passed));
             slow.inbox.post_always(Letter::Nudge);
         });

@@ -39,6 +39,13 @@ impl<C: Counter> Group<C> {
         }
     }
 
+    /// For gauges that no worker writes.
+    pub fn set(&self, counter: C, value: i64) {
+        if let Some(cell) = self.values.get(counter.index()) {
+            cell.store(value, Relaxed);
+        }
+    }
+
     pub fn increment(&self, counter: C) {
         self.add(counter, 1);
     }

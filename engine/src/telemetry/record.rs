@@ -2,6 +2,7 @@
 //!
 //! A worker owns one `Recorder`; `Telemetry` is what all share, for those who read.
 
+use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -45,6 +46,24 @@ impl Telemetry {
         let shard = Shard { series: table.shared(), dropped: Arc::clone(&table.dropped), ..Shard::default() };
         lock(&self.shards).push(shard.clone());
         Recorder { table, shard, logs: self.logs.buffers() }
+    }
+
+    /// Brings the gauges of who is in each cluster up to date, of those that have counters at all. `members`: total, healthy
+    /// and ejected endpoints by the cluster's name in counters. For readers, before they read: workers write none of these.
+    pub fn set_members(&self, members: &dyn Fn(&str) -> [u32; 3]) {
+        let mut told = HashSet::new();
+        for group in self.shards().iter().flat_map(|shard| lock(&shard.clusters).clone()) {
+            // Readers add the workers' groups up: one of them says it all.
+            let values = if told.insert(group.name.clone()) { members(&group.name) } else { [0; 3] };
+            let gauges = [
+                ClusterCounter::MembershipTotal,
+                ClusterCounter::MembershipHealthy,
+                ClusterCounter::EjectionsActive,
+            ];
+            for (gauge, value) in gauges.into_iter().zip(values) {
+                group.set(gauge, value.into());
+            }
+        }
     }
 
     /// Access log lines that were dropped since nobody could take them.

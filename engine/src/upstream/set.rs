@@ -130,7 +130,7 @@ impl Spec {
 }
 
 /// A run of `EndpointSet::endpoints` that shares locality, priority and locality weight.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SetLocality {
     pub locality: Arc<Locality>,
     pub priority: u32,
