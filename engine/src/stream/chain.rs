@@ -16,10 +16,12 @@ use crate::message::{HeaderBlock, RequestHead, ResponseFlags, ResponseHead};
 /// Bytes that a filter may collect of a body; more is answered with 413, or 500 for a response.
 pub const COLLECT_LIMIT: usize = 1024 * 1024;
 
-/// What is lent to the filters of one run: the exchange's parts, apart from each other.
+/// What is lent to the filters of one run: the exchange's parts, apart from each other. `known`: the heads that command
+/// operators may speak of, save the one that is lent itself.
 macro_rules! run {
-    ($exchange:ident, $turn:ident, $http:ident, |$filters:ident, $context:ident, $states:ident| $call:expr) => {{
-        let facts = $exchange.notes.facts(&$exchange.site, None, None);
+    ($exchange:ident, $turn:ident, $http:ident, $known:expr, |$filters:ident, $context:ident, $states:ident| $call:expr) => {{
+        let (request, response): (Option<&RequestHead>, Option<&ResponseHead>) = $known;
+        let facts = $exchange.notes.facts(&$exchange.site, request, response);
         let mut $context = Context::new(
             $exchange.key,
             $turn.port.now(),
@@ -47,13 +49,8 @@ impl Exchange {
         loop {
             let end = self.up.is_complete() && self.up.waiting().is_empty() && self.up.trailers().is_none();
             let head: &mut RequestHead = &mut self.request;
-            let (step, wishes) = run!(self, turn, http, |filters, context, states| filters.request_head(
-                run,
-                &mut context,
-                states,
-                head,
-                end
-            ));
+            let (step, wishes) = run!(self, turn, http, (None, None), |filters, context, states| filters
+                .request_head(run, &mut context, states, head, end));
             self.grant_wishes(turn, wishes);
             match step {
                 Step::Done => return self.head_passed(turn),
@@ -124,13 +121,9 @@ impl Exchange {
         let http = site.http.as_ref().filter(|http| http.filters.wants_request_data());
         let Some(http) = http else { return Some(Cow::Borrowed(bytes)) };
         let mut data = Data::new(bytes);
-        let (step, wishes) = run!(self, turn, http, |filters, context, states| filters.request_data(
-            run,
-            &mut context,
-            states,
-            &mut data,
-            end
-        ));
+        let (step, wishes) =
+            run!(self, turn, http, (Some(&*self.request), None), |filters, context, states| filters
+                .request_data(run, &mut context, states, &mut data, end));
         self.grant_wishes(turn, wishes);
         let data = data.into_inner();
         let credit = self.up.resized(bytes.len(), data.len());
@@ -155,12 +148,9 @@ impl Exchange {
         let Some(http) = &site.http else { return true };
         let Some(mut trailers) = self.up.take_trailers() else { return true };
         let block: &mut HeaderBlock = &mut trailers;
-        let (step, wishes) = run!(self, turn, http, |filters, context, states| filters.request_trailers(
-            run,
-            &mut context,
-            states,
-            block
-        ));
+        let (step, wishes) =
+            run!(self, turn, http, (Some(&*self.request), None), |filters, context, states| filters
+                .request_trailers(run, &mut context, states, block));
         self.up.set_trailers(trailers);
         self.grant_wishes(turn, wishes);
         match step {
@@ -183,13 +173,9 @@ impl Exchange {
         let Some(mut head) = self.response.take() else { return };
         let end = self.down.is_complete() && self.down.waiting().is_empty() && self.down.trailers().is_none();
         let lent: &mut ResponseHead = &mut head;
-        let (step, wishes) = run!(self, turn, http, |filters, context, states| filters.response_head(
-            run,
-            &mut context,
-            states,
-            lent,
-            end
-        ));
+        let (step, wishes) =
+            run!(self, turn, http, (Some(&*self.request), None), |filters, context, states| filters
+                .response_head(run, &mut context, states, lent, end));
         self.response = Some(head);
         self.grant_wishes(turn, wishes);
         match step {
@@ -272,13 +258,13 @@ impl Exchange {
         let http = site.http.as_ref().filter(|http| http.filters.wants_response_data());
         let Some(http) = http else { return Some(Cow::Borrowed(bytes)) };
         let mut data = Data::new(bytes);
-        let (step, wishes) = run!(self, turn, http, |filters, context, states| filters.response_data(
-            run,
-            &mut context,
-            states,
-            &mut data,
-            end
-        ));
+        let (step, wishes) = run!(
+            self,
+            turn,
+            http,
+            (Some(&*self.request), self.response.as_deref()),
+            |filters, context, states| filters.response_data(run, &mut context, states, &mut data, end)
+        );
         self.grant_wishes(turn, wishes);
         let data = data.into_inner();
         let credit = self.down.resized(bytes.len(), data.len());
@@ -303,12 +289,13 @@ impl Exchange {
         let Some(http) = &site.http else { return true };
         let Some(mut trailers) = self.down.take_trailers() else { return true };
         let block: &mut HeaderBlock = &mut trailers;
-        let (step, wishes) = run!(self, turn, http, |filters, context, states| filters.response_trailers(
-            run,
-            &mut context,
-            states,
-            block
-        ));
+        let (step, wishes) = run!(
+            self,
+            turn,
+            http,
+            (Some(&*self.request), self.response.as_deref()),
+            |filters, context, states| filters.response_trailers(run, &mut context, states, block)
+        );
         self.down.set_trailers(trailers);
         self.grant_wishes(turn, wishes);
         match step {
@@ -339,7 +326,7 @@ impl Exchange {
         let site = Rc::clone(&self.site);
         let Some(http) = &site.http else { return };
         let head: &mut RequestHead = &mut self.request;
-        let (step, wishes) = run!(self, turn, http, |filters, context, states| filters.answer(
+        let (step, wishes) = run!(self, turn, http, (None, None), |filters, context, states| filters.answer(
             at,
             direction,
             &mut context,
@@ -362,13 +349,8 @@ impl Exchange {
             let Some(http) = site.http.as_ref().filter(|_| !self.is_finished()) else { return };
             let at = usize::from(token.filter);
             let head: &mut RequestHead = &mut self.request;
-            let (step, wishes) = run!(self, turn, http, |filters, context, states| filters.wake(
-                at,
-                token.direction,
-                &mut context,
-                states,
-                head
-            ));
+            let (step, wishes) = run!(self, turn, http, (None, None), |filters, context, states| filters
+                .wake(at, token.direction, &mut context, states, head));
             self.resumed(turn, token, step, wishes);
         }
     }
