@@ -149,6 +149,16 @@ def test_requests_flow_through_a_static_bootstrap(tmp_path: Path, application: i
         assert sidecar.get("/through") == (200, b"/through")
 
 
+def test_pages_of_the_engine_and_of_the_brain_are_at_one_place(tmp_path: Path, application: int) -> None:
+    with running(tmp_path, "--bootstrap", bootstrap(tmp_path, application)) as sidecar:
+        assert sidecar.get("/ready", "admin")[0] == 200
+        assert sidecar.get("/healthz/ready", "health")[0] == 200
+        assert b"# TYPE" in sidecar.get("/stats/prometheus", "metrics")[1]
+        status = json.loads(sidecar.get("/mainstay/status", "admin")[1])
+        assert status["state"] == "ready"
+        assert status["resources"] == {"cluster": 1, "listener": 1}
+
+
 def test_it_ends_in_order_when_told_to(tmp_path: Path, application: int) -> None:
     flags = ("--bootstrap", bootstrap(tmp_path, application), "--drain-min", "200ms")
     with running(tmp_path, *flags) as sidecar:
