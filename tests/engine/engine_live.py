@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections import deque
 from typing import TYPE_CHECKING
 
 from engine_plans import LOOPBACK, delta
@@ -26,6 +27,7 @@ class Live:
 
     def __init__(self, workers: int = 1) -> None:
         self.engine = Engine(plan.EngineSettings("test", workers=workers))
+        self._events: deque[Event] = deque()
 
     def apply(self, *resources: plan.Resource, removed: tuple[tuple[str, str], ...] = ()) -> ApplyReport:
         report = self.engine.apply(delta(*resources, removed=removed))
@@ -39,13 +41,14 @@ class Live:
         return socket.create_connection((LOOPBACK, self.port(listener)), timeout=PATIENCE)
 
     def event(self, kind: type[Event]) -> Event:
-        """The next event of a kind; others are passed over."""
+        """The next event of a kind; others before it are passed over."""
         while True:
-            events = self.engine.wait(int(PATIENCE * 1_000))
-            assert events, f"no {kind.__name__} came"
-            for event in events:
+            while self._events:
+                event = self._events.popleft()
                 if isinstance(event, kind):
                     return event
+            self._events.extend(self.engine.wait(int(PATIENCE * 1_000)))
+            assert self._events, f"no {kind.__name__} came"
 
 
 class Server:
