@@ -248,6 +248,11 @@ impl Cluster {
         &self.policy.name
     }
 
+    /// The same for all versions of a cluster, another for each cluster that is there.
+    pub(super) fn identity(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+
     pub fn breakers(&self) -> &Arc<Breakers> {
         &self.shared.breakers
     }

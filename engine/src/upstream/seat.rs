@@ -85,10 +85,11 @@ impl Seat {
     }
 }
 
-/// A worker's seats, by cluster name.
+/// A worker's seats, by what lives on of a cluster through its versions. A seat holds its cluster, so that the address it
+/// is found by is not used again while it is there.
 #[derive(Debug)]
 pub struct Seats {
-    seats: HashMap<Arc<str>, Seat, QuickHash>,
+    seats: HashMap<usize, Seat, QuickHash>,
     workers: u32,
     seed: u64,
 }
@@ -102,16 +103,12 @@ impl Seats {
     /// The worker's seat at `cluster`, moved to this version of it.
     pub fn take(&mut self, cluster: &Arc<Cluster>, recorder: &Recorder, now: Tick) -> &mut Seat {
         let (workers, seed) = (self.workers, &mut self.seed);
-        let seat = self.seats.entry(Arc::clone(cluster.name())).or_insert_with(|| {
+        let seat = self.seats.entry(cluster.identity()).or_insert_with(|| {
             *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             Seat::new(cluster, recorder, *seed, workers)
         });
         seat.used = now;
         if !Arc::ptr_eq(&seat.cluster, cluster) {
-            if !Arc::ptr_eq(seat.cluster.breakers(), cluster.breakers()) {
-                // Removed and added again: another cluster of the same name.
-                seat.lease = Lease::new(Arc::clone(cluster.breakers()), workers);
-            }
             if seat.cluster.policy().stat_name != cluster.policy().stat_name {
                 seat.counters = recorder.cluster(&cluster.policy().stat_name);
             }
@@ -120,14 +117,15 @@ impl Seats {
         seat
     }
 
-    /// Lets unused permits go and drops seats that have been quiet; about once a second.
+    /// Lets unused permits go, and drops seats that have been quiet or whose cluster is gone; about once a second.
     pub fn sweep(&mut self, now: Tick) {
         self.seats.retain(|_, seat| {
             let quiet = now.since(seat.used);
             if quiet >= IDLE {
                 seat.lease.release_spare();
             }
-            quiet < QUIET
+            // Held here alone: no snapshot, exchange or pool knows this cluster any more.
+            quiet < QUIET && (quiet < IDLE || Arc::strong_count(&seat.cluster) > 1)
         });
     }
 
@@ -137,5 +135,58 @@ impl Seats {
 
     pub fn is_empty(&self) -> bool {
         self.seats.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::plan::{self, Thresholds};
+    use crate::telemetry::Telemetry;
+
+    fn at(seconds: u64) -> Tick {
+        Tick(seconds * SECOND)
+    }
+
+    #[test]
+    fn a_seat_moves_with_its_cluster_and_goes_with_it() {
+        let recorder = Telemetry::new(plan::LocalWorkload::default()).recorder();
+        let mut seats = Seats::new(1, 1);
+        let first = cluster_of(&cluster_plan("a"), 1);
+        seats.take(&first, &recorder, at(0)).counters.increment(ClusterCounter::RqTotal);
+        let mut no_tls = |_: &plan::UpstreamTls| Err(plan::PlanError::new("", ""));
+        let slower = plan::Cluster { connect_timeout: 9, ..cluster_plan("a") };
+        let next =
+            Cluster::compile(&slower, &mut no_tls, &mut super::super::Interner::default(), Some(&first));
+        let next = Arc::new(next.unwrap());
+        let seat = seats.take(&next, &recorder, at(1));
+        assert!(Arc::ptr_eq(&seat.cluster, &next));
+        assert_eq!(seat.counters.get(ClusterCounter::RqTotal), 1);
+        let again = cluster_of(&cluster_plan("a"), 1);
+        seats.take(&again, &recorder, at(2));
+        assert_eq!(seats.len(), 2, "removed and added again: another cluster of the same name");
+        drop((first, next));
+        seats.sweep(at(10));
+        assert_eq!(seats.len(), 1);
+        seats.sweep(at(2 + 3_600));
+        assert!(seats.is_empty(), "a quiet hour");
+    }
+
+    #[test]
+    fn a_quiet_seat_keeps_no_permits() {
+        let recorder = Telemetry::new(plan::LocalWorkload::default()).recorder();
+        let limits = Thresholds { max_requests: Some(1_024), ..UNLIMITED };
+        let breakers = plan::CircuitBreakers { default: limits, high: UNLIMITED };
+        let cluster = cluster_of(&plan::Cluster { breakers, ..cluster_plan("a") }, 1);
+        let gate = cluster.breakers().gate(Priority::Default, Resource::Requests);
+        let mut seats = Seats::new(1, 1);
+        let permit = seats.take(&cluster, &recorder, at(0)).acquire(Priority::Default, Resource::Requests);
+        assert_eq!(gate.used(), 64, "a block");
+        seats.sweep(at(5));
+        assert_eq!(gate.used(), 1, "what is out");
+        drop(permit);
+        seats.sweep(at(5));
+        assert_eq!(gate.used(), 0);
     }
 }
