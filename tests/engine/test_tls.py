@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import struct
 from typing import TYPE_CHECKING
@@ -115,6 +116,35 @@ def test_bytes_pass_through_tls_with_their_ends(live: Live, authority: Authority
         client.sendall(payload)
         # The end is a close_notify: without it this would raise.
         assert Reader(client).rest() == payload[::-1]
+
+
+def test_bytes_and_end_in_the_handshakes_last_flight_are_taken_in_order(
+    live: Live, authority: Authority, serve: Serve
+) -> None:
+    """A client in a hurry: the end of its handshake, all it has to say and its close_notify in one segment."""
+
+    def reply(connection: socket.socket) -> None:
+        connection.sendall(Reader(connection).rest()[::-1])
+
+    leaf = authority.issue("web.test").secret("leaf")
+    live.apply(leaf, cluster("app", serve(reply).port), listener("raw", tcp_chain("app", tls=downstream())))
+    received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = authority.client().wrap_bio(received, sent)
+    with live.dial("raw") as connection:
+        while True:
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                connection.sendall(sent.read())
+                received.write(connection.recv(65_536))
+        client.write(b"hello")
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.unwrap()
+        connection.sendall(sent.read())
+        while piece := connection.recv(65_536):
+            received.write(piece)
+        assert client.read(100) == b"olleh"
 
 
 def test_alpn_chooses_http2(live: Live, authority: Authority) -> None:

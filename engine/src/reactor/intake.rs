@@ -281,7 +281,7 @@ impl<D: Driver> Worker<D> {
                         let limit = manager.options.idle_timeout.unwrap_or(CHOICE_TIMEOUT);
                         connection.deadline = Some(self.board.now.after_milliseconds(limit));
                         connection.phase = Phase::Choosing(arrival);
-                        if connection.carry.is_empty() {
+                        if connection.carry.is_empty() && !connection.ended {
                             self.board.arm_connection(key);
                         } else {
                             self.look(key);

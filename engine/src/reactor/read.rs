@@ -111,11 +111,19 @@ impl<D: Driver> Worker<D> {
         self.plain = plain;
     }
 
-    fn opened_records(&mut self, key: Key, opened: Opened, plain: &mut [u8]) {
+    fn opened_records(&mut self, key: Key, opened: Opened, plain: &mut Vec<u8>) {
+        let Some(connection) = self.board.connections.get_mut(key) else { return };
+        let ended = connection.ended;
         if opened.established {
+            let waits = !plain.is_empty() || ended;
+            // What came with the end of the handshake lies in the carry while the codec is made: who goes on from there
+            // finds the bytes before the end of input, not after it.
+            connection.carry = std::mem::take(plain);
             self.established(key);
+            if waits {
+                return;
+            }
         }
-        let ended = self.board.connections.get(key).is_some_and(|connection| connection.ended);
         if !plain.is_empty() || ended || opened.established {
             self.deliver(key, plain);
         }
