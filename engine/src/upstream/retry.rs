@@ -142,6 +142,10 @@ fn wants(policy: &RetryPolicy, attempted: &Attempted<'_>) -> bool {
 
 fn wants_answer(policy: &RetryPolicy, head: &ResponseHead, grpc_status: Option<u32>) -> bool {
     let (on, status) = (policy.on, head.status);
+    if head.headers.contains_id(NameId::X_ENVOY_OVERLOADED) {
+        // A proxy on the way has shed the request: more of them would not help.
+        return false;
+    }
     if head.headers.contains_id(NameId::X_ENVOY_RATELIMITED) {
         // A refusal by a rate limiter is not an error to try again, unless asked for.
         return on.contains(RetryOn::RATE_LIMITED);
@@ -246,6 +250,13 @@ mod tests {
         let attempted = Attempted::Answered { head: &head, grpc_status: None };
         assert!(!retries(&policy(&["5xx"]), &attempted));
         assert!(retries(&policy(&["5xx", "envoy-ratelimited"]), &attempted));
+    }
+
+    #[test]
+    fn what_an_overloaded_proxy_shed_is_not_tried_again() {
+        let mut head = answer(503);
+        head.headers.push(b"x-envoy-overloaded", b"true");
+        assert!(!retries(&policy(&["5xx"]), &Attempted::Answered { head: &head, grpc_status: None }));
     }
 
     #[test]
