@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from mainstay.sidecar import plan
@@ -15,6 +16,7 @@ _WORKLOAD = ("workload", "namespace", "canonical_name", "canonical_revision", "c
 # UNKNOWN, HEALTHY, UNHEALTHY, DRAINING, TIMEOUT, DEGRADED
 _HEALTH: tuple[plan.Health, ...] = ("healthy", "healthy", "unhealthy", "draining", "unhealthy", "degraded")
 MAX_PRIORITY = 128
+UNVERSIONED = "latest"
 
 
 _CLUSTER_LOAD_ASSIGNMENT_FIELDS = known(
@@ -102,8 +104,15 @@ def _endpoint(message: Any) -> plan.Endpoint:
     )
 
 
+@lru_cache(maxsize=4_096)
 def _labels(text: str) -> plan.Labels:
-    """`name;namespace;canonical-name;canonical-revision;cluster`, as Istio writes it."""
+    """`name;namespace;canonical-name;canonical-revision;cluster`, as Istio writes it. Application and version are the
+    canonical ones, which Istio takes from these labels; `latest` stands for none."""
     if not text:
         return ()
-    return tuple((name, part) for name, part in zip(_WORKLOAD, text.split(";"), strict=False) if part)
+    labels = {name: part for name, part in zip(_WORKLOAD, text.split(";"), strict=False) if part}
+    if "canonical_name" in labels:
+        labels["app"] = labels["canonical_name"]
+    if labels.get("canonical_revision", UNVERSIONED) != UNVERSIONED:
+        labels["version"] = labels["canonical_revision"]
+    return tuple(labels.items())
