@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::connection::{Connection, Phase, Secure, Transport};
 use super::driver::Driver;
 use super::worker::{LEAST_READ, READ_BUFFER, STREAMS_PER_TURN, Worker};
-use crate::bytes::Out;
+use crate::bytes::{Out, Outbox};
 use crate::codec::contract::{Codec, ConnectionFault, Event, Input};
 use crate::message::{Key, ResetReason};
 use crate::stream::{DialError, DialErrorKind};
@@ -218,7 +218,10 @@ impl<D: Driver> Worker<D> {
         }
         let Phase::Open(open) = &mut connection.phase else { return None };
         let mut out = Out::new(&mut connection.outbox, &mut self.board.pool);
-        open.codec.next_event(input, &mut out, self.board.now).transpose()
+        let next = open.codec.next_event(input, &mut out, self.board.now);
+        // What the codec says on its own (acknowledgements, credit) may fill the outbox too.
+        connection.full |= connection.outbox.len() >= Outbox::HIGH_MARK;
+        next.transpose()
     }
 
     /// Each stream that is still open learns that it is over.

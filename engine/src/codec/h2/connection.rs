@@ -299,7 +299,15 @@ impl Connection {
 
     /// A stream is gone: what was handed over for it counts as taken, or the connection's window would shrink for good.
     pub fn release(&mut self, stream: &Stream, out: &mut Out<'_>) {
-        self.credit_connection(stream.uncredited, out);
+        self.return_to_connection(stream.uncredited, out);
+    }
+
+    /// So many bytes of a stream are done with. A connection to an endpoint carries streams of many clients, and one who does
+    /// not read must hold up no other: there its window is given back as data comes, and only the stream's own holds back.
+    pub fn return_to_connection(&mut self, bytes: usize, out: &mut Out<'_>) {
+        if self.role == Role::Server {
+            self.credit_connection(bytes, out);
+        }
     }
 
     pub fn credit_connection(&mut self, bytes: usize, out: &mut Out<'_>) {

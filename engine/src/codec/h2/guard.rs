@@ -43,10 +43,11 @@ impl Guard {
         }
     }
 
-    /// Something came or went that is work, not noise: a head, or data.
-    pub fn work(&mut self) {
+    /// Something came or went that is work, not noise: a head, or so many frames of data.
+    pub fn work(&mut self, frames: usize) {
         self.idle_frames = 0;
-        self.window_updates = self.window_updates.saturating_add(UPDATES_PER_FRAME).min(MAX_WINDOW_UPDATES);
+        let more = UPDATES_PER_FRAME.saturating_mul(u32::try_from(frames).unwrap_or(u32::MAX));
+        self.window_updates = self.window_updates.saturating_add(more).min(MAX_WINDOW_UPDATES);
     }
 
     /// A frame that carries nothing: PING, SETTINGS, PRIORITY, empty DATA, unknown, one for a stream that is gone.
@@ -109,7 +110,7 @@ mod tests {
         let mut guard = Guard::new();
         let allowed = (0..1_000).take_while(|_| guard.idle_frame(Tick(SECOND)).is_ok()).count();
         assert_eq!(allowed, IDLE_FRAMES as usize);
-        guard.work();
+        guard.work(1);
         assert_eq!(guard.idle_frame(Tick(SECOND)), Ok(()));
     }
 

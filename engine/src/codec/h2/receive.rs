@@ -146,9 +146,12 @@ impl Connection {
         self.receive_window
             .charge(frame.length)
             .map_err(|Exceeded| wrong(ErrorCode::FlowControl, "more data than the connection's window"))?;
+        if self.role == Role::Client {
+            self.credit_connection(frame.length, out);
+        }
         let end = frame.has(END_STREAM);
         if left > 0 || end {
-            self.guard.work();
+            self.guard.work(1);
         } else {
             self.guard.idle_frame(now)?;
         }
@@ -157,7 +160,7 @@ impl Connection {
         if judged.is_err() {
             self.reading = Reading::Data { stream: 0, left, padding, end: false };
         }
-        self.credit_connection(overhead, out);
+        self.return_to_connection(overhead, out);
         judged?;
         Ok(Step::Again)
     }
@@ -218,7 +221,7 @@ impl Connection {
             _ => Reading::Data { stream: id, left: rest, padding, end },
         };
         let Some(stream) = self.streams.get(id) else {
-            self.credit_connection(bytes.len(), out);
+            self.return_to_connection(bytes.len(), out);
             return Step::Again;
         };
         let end = end && rest == 0;

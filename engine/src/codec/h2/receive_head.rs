@@ -92,7 +92,7 @@ impl Connection {
         now: Tick,
     ) -> Result<Step<'b>, Fault> {
         self.head_due = None;
-        self.guard.work();
+        self.guard.work(1);
         if let Some(stream) = self.streams.get(id) {
             return match stream.receiving {
                 Receiving::Head => self.on_response(id, block, end, out),

@@ -153,7 +153,7 @@ impl Connection {
         out: &mut Out<'_>,
         encode: impl FnOnce(&mut super::hpack_encode::Encoder, &mut Vec<u8>),
     ) {
-        self.guard.work();
+        self.guard.work(1);
         let mut block = SCRATCH.take();
         block.clear();
         encode(&mut self.encoder, &mut block);
@@ -221,7 +221,7 @@ impl Connection {
         self.send_window.take(accepted);
         bytes = bytes.get(..accepted).unwrap_or(&[]);
         if accepted > 0 || end {
-            self.guard.work();
+            self.guard.work(1 + accepted / MAX_PAYLOAD);
             let size = if goes_through { largest } else { MAX_PAYLOAD };
             loop {
                 let (frame, rest) = bytes.split_at_checked(size).unwrap_or((bytes, &[]));
@@ -282,7 +282,7 @@ impl Connection {
         {
             put_window_update(out, id, increment);
         }
-        self.credit_connection(granted, out);
+        self.return_to_connection(granted, out);
         Ok(())
     }
 

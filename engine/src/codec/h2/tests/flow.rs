@@ -191,3 +191,22 @@ fn full_outbox_parks_new_requests_but_nothing_else() {
     assert!(bench.codec.wants_input());
     assert_eq!(bench.receive(b"").len(), 3);
 }
+
+#[test]
+fn a_stream_that_nobody_reads_holds_up_no_other_stream_of_an_endpoint() {
+    let mut bench = client();
+    let ok = block(&[(":status", "200")]);
+    let chunk = vec![0; 16_384];
+    for number in 0..20 {
+        let stream = ask(&mut bench, "GET", true).0;
+        assert_eq!(stream, 1 + 2 * number);
+        bench.receive(&frame(HEADERS, END_HEADERS, stream, &ok));
+        // All of its own window, of which nothing is granted.
+        for _ in 0..16 {
+            assert_eq!(bench.receive(&frame(DATA, 0, stream, &chunk)).len(), 1);
+        }
+        assert!(bench.codec.connection().missing_credit() == 0);
+    }
+    let seen = bench.receive(&frame(DATA, 0, 1, b"x"));
+    assert!(matches!(seen[..], [Seen::Reset(1, ..)]), "{seen:?}");
+}
