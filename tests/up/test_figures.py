@@ -140,3 +140,14 @@ def test_totals_are_the_sum_of_all_that_was_counted(turns: list[tuple[str, bool,
         wanted += more
         tally.take(proxy, life[proxy], line("istio_requests_total", counted[proxy]))
     assert sum(pair.requests for pair in tally.total()) == wanted
+
+
+def test_a_byte_stream_of_the_mesh_is_told_by_its_source_alone() -> None:
+    """Its destination knows the client by certificate, not by name."""
+    labels = 'reporter="destination",source_app="unknown",destination_app="ledger",request_protocol="tcp"'
+    known = (
+        f'istio_tcp_connections_opened_total{{{labels},source_principal="spiffe://m/ns/shop/sa/front"}} 3\n'
+    )
+    stranger = f'istio_tcp_connections_opened_total{{{labels},source_principal="unknown"}} 2\n'
+    (pair,) = read_pairs({"ledger": known + stranger})
+    assert (pair.destination, pair.requests) == ("ledger", 2)

@@ -104,7 +104,8 @@ def _key_of(sample: Sample) -> tuple[str, str, str] | None:
     labels = sample.labels
     source, destination = _name(labels, "source"), _name(labels, "destination")
     if labels.get("reporter") == "destination":
-        if source != OUTSIDE:
+        # A peer of the mesh tells of it itself, also where only its certificate says who it is, as on byte streams.
+        if source != OUTSIDE or labels.get("source_principal", "unknown") not in ("", "unknown"):
             return None
     elif destination == OUTSIDE:
         destination = labels.get("destination_service_name", OUTSIDE)
