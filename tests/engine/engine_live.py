@@ -25,8 +25,8 @@ PATIENCE = 10.0
 class Live:
     """An engine with what tests ask of it."""
 
-    def __init__(self, workers: int = 1) -> None:
-        self.engine = Engine(plan.EngineSettings("test", workers=workers))
+    def __init__(self, workers: int = 1, **settings: object) -> None:
+        self.engine = Engine(plan.EngineSettings("test", workers=workers, **settings))  # type: ignore[arg-type]
         self._events: deque[Event] = deque()
 
     def apply(self, *resources: plan.Resource, removed: tuple[tuple[str, str], ...] = ()) -> ApplyReport:
@@ -75,7 +75,7 @@ class Server:
 
     def _run(self, connection: socket.socket) -> None:
         connection.settimeout(PATIENCE)
-        with connection, contextlib.suppress(OSError):
+        with connection, contextlib.suppress(OSError, EOFError):
             self._serve(connection)
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::configuration::Configuration;
 use super::threads::Handle;
 use crate::message::{SECOND, Tick};
-use crate::reactor::{Board, Chore, Driver, Epoch, Errands, Letter};
+use crate::reactor::{Board, Chore, Driver, Epoch, Errands, Letter, Shared, memory_share};
 use crate::snapshot::{Lookup, Probe};
 use crate::stream::{Port, ProbeKey, Streams};
 use crate::telemetry::ClusterCounter;
@@ -20,6 +20,7 @@ use crate::upstream::NameAnswer;
 
 struct Facts {
     configuration: Arc<Configuration>,
+    shared: Arc<Shared>,
     errands: Arc<Errands>,
     slow: Handle,
     epoch: Epoch,
@@ -33,12 +34,20 @@ struct Facts {
 type Verdicts = Rc<RefCell<Vec<(u64, bool)>>>;
 
 /// Moves the chore in with the slow worker.
-pub(super) fn keep(configuration: &Arc<Configuration>, slow: &Handle, errands: &Arc<Errands>, epoch: Epoch) {
+pub(super) fn keep(
+    configuration: &Arc<Configuration>,
+    shared: &Arc<Shared>,
+    slow: &Handle,
+    errands: &Arc<Errands>,
+    epoch: Epoch,
+) {
     let (configuration, errands) = (Arc::clone(configuration), Arc::clone(errands));
+    let shared = Arc::clone(shared);
     let handle = slow.clone();
     slow.inbox.post_always(Letter::Chore(Box::new(move || {
         Box::new(Facts {
             configuration,
+            shared,
             errands,
             slow: handle,
             epoch,
@@ -60,6 +69,7 @@ impl<D: Driver> Chore<D> for Facts {
         let sweeps = self.next_sweep <= now;
         if sweeps {
             self.next_sweep = now + SECOND;
+            self.shared.pressure.report(memory_share().unwrap_or(0));
         }
         for (token, passed) in verdicts {
             self.configuration.learn(|builder| ((), builder.probed(token, passed, now)));

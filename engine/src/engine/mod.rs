@@ -96,7 +96,7 @@ impl Engine {
             .map_err(|error| failed("threads", error))?;
         let threads = Arc::new(threads);
         let configuration = Configuration::new(builder, Arc::clone(&threads), Arc::clone(&shared));
-        facts::keep(&configuration, threads.slow(), &errands, epoch);
+        facts::keep(&configuration, &shared, threads.slow(), &errands, epoch);
         let body = Arc::new(Body {
             settings,
             epoch,

@@ -169,6 +169,10 @@ impl<D: Driver> Worker<D> {
     pub(super) fn look(&mut self, key: Key) {
         let Some(connection) = self.board.connections.get_mut(key) else { return };
         let ended = connection.ended;
+        if ended && connection.carry.is_empty() {
+            // Nobody has spoken and nobody will.
+            return self.finish(key, ResetReason::ConnectionClosed);
+        }
         match &mut connection.phase {
             Phase::Inspecting(inspection) => {
                 if inspection.is_over() || inspection.look(&connection.carry) || ended {

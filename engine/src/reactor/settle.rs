@@ -110,6 +110,7 @@ impl<D: Driver> Worker<D> {
             return self.board.remove(key);
         }
         connection.phase = Phase::Lingering;
+        connection.closing = None;
         connection.carry = Vec::new();
         connection.deadline = Some(self.board.now + LINGER);
         self.board.mark_ready(key);
@@ -175,6 +176,9 @@ impl<D: Driver> Worker<D> {
 
     fn keep_house(&mut self) {
         self.rounds += 1;
+        if self.board.shared.pressure.trims() {
+            self.board.pool.trim();
+        }
         self.board.recorder.flush_logs();
         if self.rounds.is_multiple_of(SERIES_ROUNDS) {
             self.board.recorder.sweep(self.board.now);

@@ -12,6 +12,7 @@ use crate::plan::Event;
 pub struct Pressure(AtomicU32);
 
 impl Pressure {
+    const TRIMMING: u32 = 850;
     const NO_KEEP_ALIVE: u32 = 920;
     const NO_ACCEPTING: u32 = 950;
     const NO_EXCHANGES: u32 = 980;
@@ -28,6 +29,11 @@ impl Pressure {
 
     pub fn get(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Workers give unused blocks back.
+    pub fn trims(&self) -> bool {
+        self.get() >= Self::TRIMMING
     }
 
     pub fn ends_keep_alive(&self) -> bool {
