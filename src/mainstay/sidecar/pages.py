@@ -6,13 +6,11 @@ loaded only then.
 
 from __future__ import annotations
 
-import time
 from typing import Any, Literal
 
 import msgspec
 
 from mainstay.engine import Asked
-from mainstay.sidecar.bootstrap.own import LEAF
 from mainstay.sidecar.last_good import SECRET_MESSAGE, LastGood
 from mainstay.sidecar.status import Status
 from mainstay.sidecar.warming import Warming
@@ -40,8 +38,6 @@ def answer(event: Asked, status: Status, warming: Warming, last_good: LastGood, 
             return _change(event, "drain")
         case "/config_dump":
             return Page(_config_dump(last_good), content_type=JSON)
-        case "/certs":
-            return Page(msgspec.json.encode(_certificates(status)), content_type=JSON)
         case "/mainstay/status":
             return Page(msgspec.json.encode(_status(status, warming, last_good, state)), content_type=JSON)
         case _:
@@ -52,24 +48,6 @@ def _change(event: Asked, asks: Literal["stop", "drain"]) -> Page:
     if event.method != "POST":
         return Page(b"must be a POST\n", 405)
     return Page(b"OK\n", asks=asks)
-
-
-def _certificates(status: Status) -> dict[str, Any]:
-    """Our own leaf, in Envoy's shape; the engine knows no more of it than that it has one."""
-    joined = status.certificate
-    if joined is None:
-        return {"certificates": []}
-    leaf = {
-        "path": LEAF,
-        "subject_alt_names": [{"uri": joined.identity}],
-        "valid_from": _time(joined.not_before),
-        "expiration_time": _time(joined.not_after),
-    }
-    return {"certificates": [{"cert_chain": [leaf], "trust_domain": joined.bundle.trust_domain}]}
-
-
-def _time(unix_ms: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix_ms / 1_000))
 
 
 def _status(status: Status, warming: Warming, last_good: LastGood, state: str) -> dict[str, Any]:
@@ -87,7 +65,11 @@ def _status(status: Status, warming: Warming, last_good: LastGood, state: str) -
             "responses": status.responses,
             "refused_responses": status.refused_responses,
         },
-        "certificate": {"trouble": status.trouble, "held": status.certificate is not None},
+        "certificate": {
+            "trouble": status.trouble,
+            "identity": status.certificate.identity if status.certificate is not None else None,
+            "ends": status.certificate.not_after if status.certificate is not None else None,
+        },
         "resources": kinds,
         "waiting": [
             {
