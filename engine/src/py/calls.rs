@@ -17,7 +17,11 @@ use crate::tls::Key;
 
 /// One data plane inside this process.
 #[pyclass(frozen, module = "mainstay._engine")]
-pub struct Engine(engine::Engine);
+pub struct Engine {
+    engine: engine::Engine,
+    /// A forked child has none of the threads: it only gets errors.
+    process: u32,
+}
 
 fn refuse(what: impl Into<String>) -> PyErr {
     EngineError::new_err(what.into())
@@ -38,56 +42,78 @@ fn encode<'py>(py: Python<'py>, value: &impl Serialize) -> PyResult<Bound<'py, P
     Ok(PyBytes::new(py, &bytes))
 }
 
+impl Engine {
+    fn engine(&self) -> PyResult<&engine::Engine> {
+        if self.process == std::process::id() {
+            Ok(&self.engine)
+        } else {
+            Err(refuse("the engine runs in the parent of this process: it does not survive a fork"))
+        }
+    }
+
+    fn key(&self, id: u64) -> PyResult<Arc<Key>> {
+        self.engine()?.keys().get(id).ok_or_else(|| refuse(format!("key {id} is not there")))
+    }
+}
+
 #[pymethods]
 impl Engine {
     #[new]
     fn new(py: Python<'_>, settings: &[u8]) -> PyResult<Self> {
         let settings = decode(settings, "settings")?;
         let started = released(py, || engine::Engine::start(settings))?;
-        started.map(Self).map_err(|error| refuse(error.0))
+        let engine = started.map_err(|error| refuse(error.0))?;
+        Ok(Self { engine, process: std::process::id() })
     }
 
     fn apply<'py>(&self, py: Python<'py>, delta: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let engine = self.engine()?;
         // Decoded without the GIL too: a delta may hold thousands of resources.
         let report = released(py, || {
-            plan::decode(delta).map(|delta| self.0.apply(delta)).map_err(|error| error.to_string())
+            plan::decode(delta).map(|delta| engine.apply(delta)).map_err(|error| error.to_string())
         })?;
         encode(py, &report.map_err(|error| refuse(format!("delta: {error}")))?)
     }
 
     fn wait<'py>(&self, py: Python<'py>, timeout_milliseconds: u64) -> PyResult<Bound<'py, PyBytes>> {
-        let timeout = Duration::from_millis(timeout_milliseconds);
-        let events = released(py, || self.0.wait(timeout))?;
+        let engine = self.engine()?;
+        let events = released(py, || engine.wait(Duration::from_millis(timeout_milliseconds)))?;
         encode(py, &events)
     }
 
-    fn set_timer(&self, delay_milliseconds: u64, token: u64) {
-        self.0.set_timer(Duration::from_millis(delay_milliseconds), token);
+    fn set_timer(&self, delay_milliseconds: u64, token: u64) -> PyResult<()> {
+        self.engine()?.set_timer(Duration::from_millis(delay_milliseconds), token);
+        Ok(())
     }
 
-    fn open_grpc(&self, cluster: String, path: String, metadata: Vec<(String, String)>) -> u64 {
-        self.0.open_grpc(cluster, path, metadata)
+    fn open_grpc(&self, cluster: String, path: String, metadata: Vec<(String, String)>) -> PyResult<u64> {
+        Ok(self.engine()?.open_grpc(cluster, path, metadata))
     }
 
     fn send(&self, call: u64, message: &[u8], end: bool) -> PyResult<()> {
-        self.0.send(call, message.to_vec(), end).map_err(|error| refuse(error.0))
+        self.engine()?.send(call, message.to_vec(), end).map_err(|error| refuse(error.0))
     }
 
-    fn grant(&self, call: u64, messages: u32) {
-        self.0.grant(call, messages);
+    fn grant(&self, call: u64, messages: u32) -> PyResult<()> {
+        self.engine()?.grant(call, messages);
+        Ok(())
     }
 
-    fn cancel(&self, call: u64) {
-        self.0.cancel(call);
+    fn cancel(&self, call: u64) -> PyResult<()> {
+        self.engine()?.cancel(call);
+        Ok(())
     }
 
     /// Too late is harmless.
-    fn answer(&self, token: u64, status: u16, content_type: String, body: &[u8]) {
-        self.0.answer(token, Answer { status, content_type: content_type.into(), body: body.to_vec() });
+    fn answer(&self, token: u64, status: u16, content_type: String, body: &[u8]) -> PyResult<()> {
+        let answer = Answer { status, content_type: content_type.into(), body: body.to_vec() };
+        self.engine()?.answer(token, answer);
+        Ok(())
     }
 
-    fn set_ready(&self, ready: bool) {
-        self.0.set_ready(ready);
+    fn set_ready(&self, ready: bool) -> PyResult<()> {
+        self.engine()?.set_ready(ready);
+        Ok(())
     }
 
     fn drain(&self, scope: &str, min_milliseconds: u64, max_milliseconds: u64) -> PyResult<u64> {
@@ -97,51 +123,56 @@ impl Engine {
             other => return Err(refuse(format!("drain scope \"{other}\" is neither inbound nor process"))),
         };
         let (min, max) = (Duration::from_millis(min_milliseconds), Duration::from_millis(max_milliseconds));
-        Ok(self.0.drain(scope, min, max))
+        Ok(self.engine()?.drain(scope, min, max))
     }
 
     fn held<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let held = released(py, || self.0.held())?;
+        let engine = self.engine()?;
+        let held = released(py, || engine.held())?;
         encode(py, &held)
     }
 
-    fn listeners(&self) -> Vec<(String, String)> {
-        self.0.listeners()
+    fn listeners(&self) -> PyResult<Vec<(String, String)>> {
+        Ok(self.engine()?.listeners())
     }
 
-    fn extensions(&self) -> Vec<String> {
-        self.0.extensions()
+    fn extensions(&self) -> PyResult<Vec<String>> {
+        Ok(self.engine()?.extensions())
     }
 
     fn render<'py>(&self, py: Python<'py>, page: &str) -> PyResult<Bound<'py, PyBytes>> {
-        let rendered = released(py, || self.0.render(page))?;
+        let engine = self.engine()?;
+        let rendered = released(py, || engine.render(page))?;
         let body = rendered.ok_or_else(|| refuse(format!("{page:?} is no page: it must begin with /")))?;
         Ok(PyBytes::new(py, &body))
     }
 
     fn set_log_level(&self, room: &str, level: &str) -> PyResult<()> {
-        self.0.set_log_level(room, level).map_err(|error| refuse(error.0))
+        self.engine()?.set_log_level(room, level).map_err(|error| refuse(error.0))
     }
 
-    fn signal_descriptor(&self) -> i32 {
-        self.0.signal_descriptor()
+    fn signal_descriptor(&self) -> PyResult<i32> {
+        Ok(self.engine()?.signal_descriptor())
     }
 
     fn generate_key(&self, py: Python<'_>) -> PyResult<u64> {
-        let made = released(py, || Key::generate().map(|key| self.0.keys().add(key)))?;
+        let engine = self.engine()?;
+        let made = released(py, || Key::generate().map(|key| engine.keys().add(key)))?;
         made.map_err(|error| refuse(error.to_string()))
     }
 
     fn import_key(&self, pem: &[u8]) -> PyResult<u64> {
-        Key::import(pem).map(|key| self.0.keys().add(key)).map_err(|error| refuse(error.to_string()))
+        let key = Key::import(pem).map_err(|error| refuse(error.to_string()))?;
+        Ok(self.engine()?.keys().add(key))
     }
 
     fn export_key<'py>(&self, py: Python<'py>, key: u64) -> PyResult<Bound<'py, PyBytes>> {
         Ok(PyBytes::new(py, self.key(key)?.export().as_bytes()))
     }
 
-    fn forget_key(&self, key: u64) {
-        self.0.keys().forget(key);
+    fn forget_key(&self, key: u64) -> PyResult<()> {
+        self.engine()?.keys().forget(key);
+        Ok(())
     }
 
     fn make_csr<'py>(&self, py: Python<'py>, key: u64, uri: &str) -> PyResult<Bound<'py, PyBytes>> {
@@ -150,12 +181,7 @@ impl Engine {
     }
 
     fn shutdown(&self, py: Python<'_>, deadline_milliseconds: u64) -> PyResult<()> {
-        released(py, || self.0.shutdown(Duration::from_millis(deadline_milliseconds)))
-    }
-}
-
-impl Engine {
-    fn key(&self, id: u64) -> PyResult<Arc<Key>> {
-        self.0.keys().get(id).ok_or_else(|| refuse(format!("key {id} is not there")))
+        let engine = self.engine()?;
+        released(py, || engine.shutdown(Duration::from_millis(deadline_milliseconds)))
     }
 }
