@@ -70,8 +70,13 @@ def test_what_a_process_started_ends_with_it() -> None:
     process = spawn(Program((sys.executable, "-c", script), environment()))
     assert process.wait() == 0
     with pytest.raises(ProcessLookupError):
-        while True:
-            os.killpg(process.pid, 0)
+        knock_for_ever(process.pid)
+
+
+def knock_for_ever(group: int) -> None:
+    """Raises once no process of the group is left; killed ones take a moment to go."""
+    while True:
+        os.killpg(group, 0)
 
 
 def test_a_program_that_is_not_there_says_so(tmp_path: Path) -> None:
