@@ -58,7 +58,8 @@ lint: build  ## Format, lint, types, layers, licences
 format:  ## Format everything
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix . && cargo fmt
 
-bench: build  ## Measure beside a byte relay, haproxy and Envoy (bench/README.md)
+bench: build $(ENVOY_BIN)  ## Measure beside a byte relay, haproxy and Envoy (bench/README.md)
+	cargo build --quiet --release --package mainstay-bench
 	$(BIN)/python -m bench
 
 docs: build  ## Write the generated reference pages
