@@ -5,14 +5,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::ToSocketAddrs;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::configuration::Configuration;
-use super::threads::Handle;
+use super::threads::{Handle, random};
 use crate::message::{SECOND, Tick};
-use crate::reactor::{Board, Chore, Driver, Epoch, Errands, Letter, Shared, memory_share};
+use crate::reactor::{
+    Board, Chore, Driver, Epoch, Errands, Found, Letter, Shared, Unresolved, look_up, memory_share,
+};
 use crate::snapshot::{Lookup, Probe};
 use crate::stream::{Port, ProbeKey, Streams};
 use crate::telemetry::ClusterCounter;
@@ -131,12 +132,11 @@ impl Facts {
     }
 }
 
-/// By the system's resolver, which knows hosts files and search domains; it tells no time to live.
 fn resolve(name: &str) -> NameAnswer {
-    match (name, 0).to_socket_addrs() {
-        Ok(found) => {
-            NameAnswer::Addresses { addresses: found.map(|address| address.ip()).collect(), ttl: None }
+    match look_up(name, random()) {
+        Ok(Found { addresses, ttl }) => {
+            NameAnswer::Addresses { addresses, ttl: ttl.map(|seconds| u64::from(seconds) * 1_000) }
         }
-        Err(_) => NameAnswer::Failed,
+        Err(Unresolved) => NameAnswer::Failed,
     }
 }
