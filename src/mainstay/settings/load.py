@@ -7,7 +7,6 @@ nearest name. Each program's `main` calls it once; nothing else reads flags or t
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -106,6 +105,9 @@ def show_help(verb: str, program: type[msgspec.Struct], fields: Sequence[Field])
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean X?` for a mistyped name, or nothing."""
+    # Only mistakes pay for it.
+    import difflib
+
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]}?" if found else ""
 

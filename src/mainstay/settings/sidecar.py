@@ -94,7 +94,11 @@ class Log(msgspec.Struct, frozen=True):
 
     level: Annotated[Literal["debug", "info", "warning", "error"], Setting("Least level shown.")] = "info"
     levels: Annotated[
-        tuple[str, ...], Setting("Levels of single rooms, such as xds=debug.", metavar="ROOM=LEVEL,…")
+        tuple[str, ...],
+        Setting(
+            "Levels of single rooms, such as sidecar.intake=debug or engine.tls=debug.",
+            metavar="ROOM=LEVEL,…",
+        ),
     ] = ()
     format: Annotated[Literal["text", "json"], Setting("One line of text a message, or one JSON object.")] = (
         "text"

@@ -45,6 +45,8 @@ from mainstay.telemetry import log
 
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 100, 5_000
 MANY_DEATHS, WINDOW_MS, LONG_PAUSE_MS = 5, 60_000, 30_000
+ENGINE_ROOMS = "engine."
+"""Before the names of the engine's rooms, in `--log-levels`."""
 MAX_FILE_BYTES = 1024 * 1024
 KEPT_EVENTS = (Signal, Stopped, Drained, EndpointHealth, ListenerBound)
 """What a brain must hear of even if it came while there was none; the rest belongs to calls of the former one."""
@@ -70,16 +72,29 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _configure_log(settings: SidecarSettings) -> None:
+    levels = _room_levels(settings)
+    ours = {room: level for room, level in levels.items() if not room.startswith(ENGINE_ROOMS)}
+    try:
+        log.configure(settings.log.level, ours, settings.log.format)
+    except ValueError as error:
+        raise OperatorError(f"--log-levels: {error}", own.USAGE) from None
+
+
+def _room_levels(settings: SidecarSettings) -> dict[str, str]:
     levels = {}
     for entry in settings.log.levels:
         room, equals, level = entry.partition("=")
         if not equals:
             raise OperatorError(f"--log-levels: {entry!r} is not ROOM=LEVEL", own.USAGE)
         levels[room] = level
-    try:
-        log.configure(settings.log.level, levels, settings.log.format)
-    except ValueError as error:
-        raise OperatorError(f"--log-levels: {error}", own.USAGE) from None
+    return levels
+
+
+def _set_engine_levels(engine: Engine, settings: SidecarSettings) -> None:
+    engine.set_log_level("", settings.log.level)
+    for room, level in _room_levels(settings).items():
+        if room.startswith(ENGINE_ROOMS):
+            engine.set_log_level(room.removeprefix(ENGINE_ROOMS), level)
 
 
 def read_boot(settings: SidecarSettings, verb: str) -> Boot:
@@ -114,6 +129,7 @@ def engine_settings(settings: SidecarSettings, boot: Boot) -> plan.EngineSetting
 def _run(settings: SidecarSettings, boot: Boot, verb: str) -> int:
     try:
         engine = Engine(engine_settings(settings, boot))
+        _set_engine_levels(engine, settings)
     except EngineError as error:
         raise OperatorError(f"the engine does not start: {error}") from None
     for number in (signal.SIGTERM, signal.SIGINT):
