@@ -121,3 +121,24 @@ def test_it_says_when_the_application_may_be_stopped() -> None:
     assert lifecycle.shown_state == "drained"
     lifecycle.handle(StopAsked(), 6_000)
     assert lifecycle.shown_state == "stopping"
+
+
+def test_a_brain_that_takes_over_drains_anew_for_what_is_left_of_the_time() -> None:
+    lifecycle = ready()
+    assert lifecycle.resume(0) == [SetReady(True)]
+    lifecycle.handle(StopAsked(), 0)
+    assert lifecycle.resume(20_000) == [SetReady(False), TellDraining(), Drain("inbound", 0, 25_000)]
+    lifecycle.handle(DrainEnded(), 21_000)
+    assert lifecycle.resume(22_000) == [SetReady(False), Drain("process", 0, 23_000)]
+    lifecycle.handle(DrainEnded(), 23_000)
+    assert lifecycle.resume(23_001) == [Shutdown(LINGER_MS)]
+    lifecycle.handle(EngineStopped(), 23_100)
+    assert lifecycle.resume(23_101) == [Ended()]
+
+
+def test_a_brain_that_takes_over_leaves_a_drained_workload_as_it_is() -> None:
+    lifecycle = ready()
+    lifecycle.handle(DrainAsked(), 0)
+    lifecycle.handle(DrainEnded(), 5_000)
+    assert lifecycle.resume(6_000) == [SetReady(False), TellDraining()]
+    assert not lifecycle.is_ending

@@ -11,6 +11,7 @@ import pytest
 from fake_control_plane import ControlPlane, golden_view
 from fake_engine import FakeEngine
 
+from mainstay.engine import Event, Signal
 from mainstay.settings.sidecar import ControlPlane as ControlPlaneSettings
 from mainstay.settings.sidecar import SidecarSettings
 from mainstay.sidecar import main as program
@@ -140,6 +141,39 @@ def test_the_end_is_not_put_off_by_a_dead_brain(monkeypatch: pytest.MonkeyPatch)
     keep.run()
     assert engine.stopped
     assert engine.now < 1_000, "who never was ready has nothing to drain"
+
+
+@pytest.mark.parametrize("when", ["turn", "start", "taken"])
+def test_a_brain_that_dies_of_everything_does_not_keep_the_process_alive(
+    monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    engine = FakeEngine()
+    keep = keeper(engine, ControlPlane(golden_view("direct-response")), monkeypatch)
+    deaths = 0
+    take = Brain._take
+
+    def die(*_: object) -> None:
+        nonlocal deaths
+        deaths += 1
+        assert deaths < 4
+        if deaths == 2:
+            engine.signal(15)
+        raise RuntimeError("a bug")
+
+    def die_once_told(brain: Brain, event: Event, now: int) -> None:
+        take(brain, event, now)
+        if isinstance(event, Signal):
+            raise RuntimeError("a bug")
+
+    if when == "taken":
+        engine.signal(15)
+        monkeypatch.setattr(Brain, "_take", die_once_told)
+    else:
+        monkeypatch.setattr(Brain, when, die)
+    keep.run()
+    assert engine.stopped
+    assert engine.now < 2_000, "what never was ready has nothing to see off"
+    assert engine.ready[-1:] == [False]
 
 
 def test_one_that_dies_again_and_again_waits_longer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,12 +110,12 @@ class Process:
 
 
 @contextmanager
-def running(tmp_path: Path, *flags: str) -> Iterator[Process]:
+def running(tmp_path: Path, *flags: str, program: tuple[str, ...] = ("-m", "mainstay")) -> Iterator[Process]:
     ready = tmp_path / "ready"
     log = (tmp_path / "log").open("wb")
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "mainstay", "sidecar", "--ready-file", str(ready)),
+            *(sys.executable, *program, "sidecar", "--ready-file", str(ready)),
             *("--health-port", "0", "--metrics-port", "0", "--admin-port", "0", *flags),
         ],
         stderr=log,
@@ -162,6 +162,35 @@ def test_pages_of_the_engine_and_of_the_brain_are_at_one_place(tmp_path: Path, a
 def test_it_ends_in_order_when_told_to(tmp_path: Path, application: int) -> None:
     flags = ("--bootstrap", bootstrap(tmp_path, application), "--drain-min", "200ms")
     with running(tmp_path, *flags) as sidecar:
+        sidecar.process.send_signal(signal.SIGTERM)
+        assert sidecar.process.wait(PATIENCE_S) == 0
+        assert not sidecar.ready.exists()
+
+
+MORTAL = """
+import os, sys
+from mainstay.sidecar import main
+from mainstay.sidecar.brain import Brain
+turn = Brain.turn
+def die_if_told(brain):
+    turn(brain)
+    if os.path.exists(sys.argv[1]):
+        raise RuntimeError("a bug")
+Brain.turn = die_if_told
+sys.exit(main.main(sys.argv[2:]))
+"""
+
+
+def test_a_brain_that_keeps_dying_takes_neither_traffic_nor_the_end_with_it(
+    tmp_path: Path, application: int
+) -> None:
+    sign = tmp_path / "die"
+    flags = ("--bootstrap", bootstrap(tmp_path, application), "--drain-min", "200ms")
+    with running(tmp_path, *flags, program=("-c", MORTAL, str(sign))) as sidecar:
+        sign.touch()
+        sidecar.get("/mainstay/status", "admin")
+        wait_for(lambda: "deaths=3" in (tmp_path / "log").read_text(), sidecar.process, tmp_path / "log")
+        assert sidecar.get("/through") == (200, b"/through")
         sidecar.process.send_signal(signal.SIGTERM)
         assert sidecar.process.wait(PATIENCE_S) == 0
         assert not sidecar.ready.exists()

@@ -8,7 +8,7 @@ later: what the engine finds out while it puts a change in force (a port that is
 
 from __future__ import annotations
 
-import signal
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from mainstay.engine import (
@@ -39,6 +39,7 @@ from mainstay.sidecar.convert.references import Reference
 from mainstay.sidecar.convert.refuse import Refused
 from mainstay.sidecar.convert.table import KINDS, Converted, Encoded, convert
 from mainstay.sidecar.convert.tls import ReadFile
+from mainstay.sidecar.ending import STOP_SIGNALS
 from mainstay.sidecar.health import Health
 from mainstay.sidecar.identity import LEAF_REFERENCE, Identity
 from mainstay.sidecar.intake import KINDS as ENGINE_KINDS
@@ -58,7 +59,6 @@ LONGEST_WAIT_MS = 30_000
 """Wall clocks jump: certificates are looked at this often at least."""
 RESTORE_STEP = 64
 MESSAGES = {row.kind: row.message for row in KINDS.values()}
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Brain:
@@ -101,13 +101,15 @@ class Brain:
         """What the engine has refused since the last verdicts."""
         self._drain_token: int | None = None
         self._busy = True
+        self.untaken: deque[Event] = deque()
+        """Events of this turn that are still to be taken: for the next brain, if this one dies of the one before them."""
         self.ended = False
 
     # --- the loop -------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Takes up the work over an engine that may hold the former brain's configuration."""
-        for command in self._life.resume():
+        for command in self._life.resume(self._clock()):
             self._carry_out(command)
         static: list[Encoded] = []
         for converted in self._boot.static:
@@ -119,15 +121,15 @@ class Brain:
 
     def run(self, before: Iterable[Event] = ()) -> None:
         """Turns until the end. `before`: events that came while there was no brain."""
+        self.untaken.extend(before)
         self.start()
-        for event in before:
-            self._take(event, self._clock())
+        self._take_all()
         while not self.ended:
             self.turn()
 
     def turn(self) -> None:
-        for event in self._engine.wait(self._patience(self._clock())):
-            self._take(event, self._clock())
+        self.untaken.extend(self._engine.wait(self._patience(self._clock())))
+        self._take_all()
         now = self._clock()
         self._look_at_clocks(now)
         if self._restoring is not None:
@@ -153,12 +155,16 @@ class Brain:
 
     # --- events → machines ----------------------------------------------------------------------------------------
 
+    def _take_all(self) -> None:
+        while self.untaken:
+            self._take(self.untaken.popleft(), self._clock())
+
     def _take(self, event: Event, now: int) -> None:
         match event:
             case GrpcMessage() | GrpcClosed():
                 self._take_grpc(event, now)
             case Signal(number):
-                if number in _STOP_SIGNALS:
+                if number in STOP_SIGNALS:
                     self._live(lifecycle.StopAsked(), now)
             case Drained(token, cut):
                 if token == self._drain_token:

@@ -94,6 +94,7 @@ class Lifecycle:
         self._configured = False
         self._stop_wanted = False
         self._inbound_gone = False
+        self._shut_down = False
         self._until = 0
         self.state: State = "starting"
 
@@ -121,8 +122,29 @@ class Lifecycle:
         may be stopped."""
         return "drained" if self.state == "draining" and self._inbound_gone else self.state
 
-    def resume(self) -> list[Command]:
-        """What a brain that starts over owes to the engine: readiness as it was."""
+    @property
+    def is_ending(self) -> bool:
+        """Whether the process was told to stop."""
+        return self._stop_wanted or self.state in ("stopping", "ended")
+
+    def resume(self, now: int) -> list[Command]:
+        """What a brain that starts over owes to the engine: readiness as it was, and the drain that it cannot hear the end of,
+        since that one's token went with the brain before."""
+        match self.state:
+            case "draining" if not self._inbound_gone:
+                return [
+                    SetReady(False),
+                    TellDraining(),
+                    Drain(self._scope, 0, max(LINGER_MS, self._until - now)),
+                ]
+            case "draining":
+                return [SetReady(False), TellDraining()]
+            case "stopping" if self._shut_down:
+                return [Shutdown(LINGER_MS)]
+            case "stopping":
+                return [SetReady(False), Drain("process", 0, max(LINGER_MS, self._until - now))]
+            case "ended":
+                return [Ended()]
         return [SetReady(self.state == "ready")]
 
     def _become_ready(self) -> list[Command]:
@@ -151,17 +173,17 @@ class Lifecycle:
                 self._stop_wanted = True
                 return []
             return self._drain_process(now)
-        if self.state == "stopping":
-            return [Shutdown(LINGER_MS)]
-        return []
+        return self._shut() if self.state == "stopping" else []
 
     def _drain_ended(self, now: int) -> list[Command]:
         if self.state == "draining":
             self._inbound_gone = True
             return self._drain_process(now) if self._stop_wanted else []
-        if self.state == "stopping":
-            return [Shutdown(LINGER_MS)]
-        return []
+        return self._shut() if self.state == "stopping" else []
+
+    def _shut(self) -> list[Command]:
+        self._shut_down = True
+        return [Shutdown(LINGER_MS)]
 
     def _drain_process(self, now: int) -> list[Command]:
         self.state = "stopping"

@@ -36,6 +36,7 @@ from mainstay.sidecar.bootstrap.boot import Boot
 from mainstay.sidecar.border import Lease
 from mainstay.sidecar.brain import Brain
 from mainstay.sidecar.certificates import Certificates
+from mainstay.sidecar.ending import Ending
 from mainstay.sidecar.identity import Identity
 from mainstay.sidecar.last_good import LastGood, NoLastGood
 from mainstay.sidecar.leaf_file import LeafFile
@@ -195,7 +196,7 @@ class Keeper:
         return self._settings.bootstrap is None and not self._settings.control_plane.insecure
 
     def run(self) -> None:
-        """Returns when the process shall end."""
+        """Returns when the process shall end: in order by a brain, else without one."""
         missed: list[Event] = []
         while True:
             lease = Lease(self._engine)
@@ -207,7 +208,12 @@ class Keeper:
                 _log.exception("the brain died; the engine serves on", deaths=self._status.deaths + 1)
             self._status.deaths += 1
             lease.end()
-            missed = self._pause(self._next_pause())
+            missed = [event for event in brain.untaken if isinstance(event, KEPT_EVENTS)]
+            if self._life.is_ending or any(isinstance(event, URGENT_EVENTS) for event in missed):
+                # The end must not wait for a brain that can bear it.
+                Ending(self._engine, self._life, self._status, monotonic_ms).run(missed)
+                return
+            missed += self._pause(self._next_pause())
 
     def _build(self, lease: Lease) -> Brain:
         return Brain(
