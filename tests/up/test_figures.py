@@ -151,3 +151,9 @@ def test_a_byte_stream_of_the_mesh_is_told_by_its_source_alone() -> None:
     stranger = f'istio_tcp_connections_opened_total{{{labels},source_principal="unknown"}} 2\n'
     (pair,) = read_pairs({"ledger": known + stranger})
     assert (pair.destination, pair.requests) == ("ledger", 2)
+
+
+def test_a_version_known_from_the_endpoint_alone_counts() -> None:
+    text = line("istio_requests_total", 2, destination_version="unknown", destination_canonical_revision="v2")
+    (pair,) = read_pairs({"front": text})
+    assert pair.versions == {"v2": 2}

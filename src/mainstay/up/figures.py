@@ -126,12 +126,12 @@ def _take(pair: Pair, sample: Sample) -> None:
         case "istio_requests_total":
             pair.requests += count
             pair.failures += count if _failed(labels) else 0
-            version = labels.get("destination_version", "unknown")
+            version = _version(labels)
             pair.versions[version] = pair.versions.get(version, 0) + count
             _secure(pair, labels)
         case "istio_tcp_connections_opened_total":
             pair.requests += count
-            version = labels.get("destination_version", "unknown")
+            version = _version(labels)
             pair.versions[version] = pair.versions.get(version, 0) + count
             _secure(pair, labels)
         case "istio_tcp_connections_closed_total":
@@ -139,6 +139,14 @@ def _take(pair: Pair, sample: Sample) -> None:
         case "istio_request_duration_milliseconds_bucket":
             bound = labels.get("le", "+Inf")
             pair.duration.add(float("inf") if bound == "+Inf" else float(bound), sample.value)
+
+
+def _version(labels: Mapping[str, str]) -> str:
+    """The callee's version; a caller's proxy may know its revision only, from the endpoint."""
+    for label in ("destination_version", "destination_canonical_revision"):
+        if (value := labels.get(label, "unknown")) not in ("", "unknown"):
+            return value
+    return "unknown"
 
 
 def _secure(pair: Pair, labels: Mapping[str, str]) -> None:
