@@ -11,7 +11,7 @@ import pytest
 from engine_live import PATIENCE
 from engine_plans import LOOPBACK, cluster, forward, http_chain, listener, routes
 
-from mainstay.engine import GrpcClosed, GrpcMessage, GrpcOpened
+from mainstay.engine import EndpointHealth, GrpcClosed, GrpcMessage, GrpcOpened
 from mainstay.sidecar import plan
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SERVICE = "test.Echo"
 HTTP2 = plan.UpstreamHttp(protocol="http2")
+HEALTH = "grpc.health.v1.Health"
 LARGE = 3 * 1024 * 1024
 
 
@@ -52,6 +53,14 @@ HANDLERS = {
 }
 
 
+SERVING = b"\x08\x01"
+
+
+def health(request: bytes, _: grpc.ServicerContext) -> bytes:
+    """A `HealthCheckResponse`: only the service `shop` serves."""
+    return SERVING if request == b"\x0a\x04shop" else b"\x08\x02"
+
+
 @pytest.fixture
 def server() -> Iterator[int]:
     """The port of a grpcio server."""
@@ -59,7 +68,13 @@ def server() -> Iterator[int]:
         ThreadPoolExecutor(16),
         options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
     )
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, HANDLERS),))
+    checks = {"Check": grpc.unary_unary_rpc_method_handler(health)}
+    server.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler(SERVICE, HANDLERS),
+            grpc.method_handlers_generic_handler(HEALTH, checks),
+        )
+    )
     port = server.add_insecure_port(f"{LOOPBACK}:0")
     server.start()
     yield port
@@ -192,3 +207,12 @@ def test_lent_calls_share_a_connection_and_do_not_wait_for_each_other(
     assert live.event(GrpcMessage) == GrpcMessage(quick, b"QUICK")
     live.engine.cancel(held)
     assert not [event for event in live.engine.wait(50) if isinstance(event, GrpcMessage)]
+
+
+@pytest.mark.parametrize(("service", "healthy"), [("shop", True), ("cart", False)])
+def test_health_is_what_the_service_says(live: Live, server: int, service: str, healthy: bool) -> None:
+    check = plan.HealthCheck(
+        plan.GrpcHealthCheck(service, ""), 5_000, 10_000, 0, 1, 1, plan.Fraction(100, 100)
+    )
+    live.apply(cluster("app", server, health_checks=(check,)))
+    assert live.event(EndpointHealth) == EndpointHealth("app", f"{LOOPBACK}:{server}", healthy)

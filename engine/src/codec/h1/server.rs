@@ -177,7 +177,11 @@ impl Server {
     /// The client went away before its response was complete.
     fn cancel<'b>(&mut self) -> Option<Event<'b>> {
         self.state = State::Over(Ending::Closed);
-        Some(Event::StreamReset { stream: self.id(), reason: ResetReason::Cancelled, unprocessed: false })
+        Some(Event::StreamReset {
+            stream: self.id(),
+            reason: ResetReason::ConnectionClosed,
+            unprocessed: false,
+        })
     }
 
     /// Says what is wrong, if no response has begun, and ends the connection. A stream still open is reported by `next_reset`.

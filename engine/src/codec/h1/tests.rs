@@ -344,7 +344,7 @@ fn response_over_before_the_request_lingers() {
 
 #[test]
 fn client_that_leaves_cancels() {
-    let cancelled = [Seen::Reset(1, ResetReason::Cancelled, false)];
+    let cancelled = [Seen::Reset(1, ResetReason::ConnectionClosed, false)];
     for bytes in
         ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab"]
     {

@@ -256,10 +256,7 @@ impl Connection {
             return None;
         }
         if let Some(stream) = self.streams.pop_above(0) {
-            let reason = match self.role {
-                Role::Server => ResetReason::Cancelled,
-                Role::Client => ResetReason::ConnectionClosed,
-            };
+            let reason = ResetReason::ConnectionClosed;
             let stream = StreamId(stream.id);
             return Some(Event::StreamReset { stream, reason, unprocessed: false });
         }

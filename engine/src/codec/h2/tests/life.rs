@@ -231,8 +231,8 @@ fn end_of_input_cancels_what_is_open() {
     assert_eq!(
         bench.receive_end(b""),
         [
-            Seen::Reset(3, ResetReason::Cancelled, false),
-            Seen::Reset(1, ResetReason::Cancelled, false),
+            Seen::Reset(3, ResetReason::ConnectionClosed, false),
+            Seen::Reset(1, ResetReason::ConnectionClosed, false),
             Seen::InputEnded,
         ]
     );
