@@ -17,10 +17,13 @@ from mainstay.engine import Asked, EndpointHealth, Removal
 from mainstay.identity import join_wire
 from mainstay.settings.sidecar import ControlPlane as ControlPlaneSettings
 from mainstay.settings.sidecar import Probe, SidecarSettings
+from mainstay.sidecar import restore
 from mainstay.sidecar.bootstrap import own
 from mainstay.sidecar.border import Lease
 from mainstay.sidecar.brain import Brain
 from mainstay.sidecar.certificates import Certificates
+from mainstay.sidecar.convert.table import Converted
+from mainstay.sidecar.convert.tls import ReadFile
 from mainstay.sidecar.identity import Identity
 from mainstay.sidecar.last_good import LastGood, NoLastGood
 from mainstay.sidecar.leaf_file import LeafFile
@@ -396,3 +399,22 @@ def test_a_port_that_is_taken_is_a_nack_too(tmp_path: Path) -> None:
     assert control_plane.refused.keys() == {name}
     assert "address already in use" in control_plane.refused[name]
     assert sidecar.status.refusals["listener", name].path == "address"
+
+
+def test_a_bug_that_an_old_record_brings_to_light_does_not_keep_it_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = joined_sidecar(tmp_path)
+    name = names_of(first.control_plane.view, "cluster")[0]
+    convert = restore.convert
+
+    def convert_or_die(message: str, body: bytes, read_file: ReadFile) -> Converted:
+        found = convert(message, body, read_file)
+        if found.resource.kind == "cluster" and found.resource.name == name:
+            raise RuntimeError("a bug")
+        return found
+
+    monkeypatch.setattr(restore, "convert", convert_or_die)
+    second = Sidecar(ControlPlane(first.control_plane.view), tmp_path / "data", tmp_path / "token")
+    second.run()
+    assert holds_view(second, second.control_plane.view), "it came anew"

@@ -9,7 +9,7 @@ later: what the engine finds out while it puts a change in force (a port that is
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from mainstay.engine import (
     Asked,
@@ -36,8 +36,7 @@ from mainstay.sidecar.bootstrap import own
 from mainstay.sidecar.bootstrap.boot import Boot, XdsSource
 from mainstay.sidecar.border import Lease
 from mainstay.sidecar.convert.references import Reference
-from mainstay.sidecar.convert.refuse import Refused
-from mainstay.sidecar.convert.table import KINDS, Converted, Encoded, convert
+from mainstay.sidecar.convert.table import KINDS, Encoded
 from mainstay.sidecar.convert.tls import ReadFile
 from mainstay.sidecar.ending import STOP_SIGNALS
 from mainstay.sidecar.health import Health
@@ -46,6 +45,7 @@ from mainstay.sidecar.intake import KINDS as ENGINE_KINDS
 from mainstay.sidecar.intake import XDS_KINDS, Intake
 from mainstay.sidecar.last_good import LastGood, Record
 from mainstay.sidecar.link import Message, Stream
+from mainstay.sidecar.restore import Restore
 from mainstay.sidecar.status import Status
 from mainstay.sidecar.warming import Change, Offer, Warming
 from mainstay.telemetry.log import get_log
@@ -57,7 +57,6 @@ from mainstay.xds.types import Kind as XdsKind
 _log = get_log("sidecar.brain")
 LONGEST_WAIT_MS = 30_000
 """Wall clocks jump: certificates are looked at this often at least."""
-RESTORE_STEP = 64
 MESSAGES = {row.kind: row.message for row in KINDS.values()}
 
 
@@ -93,9 +92,8 @@ class Brain:
         self._client: ClientStream | None = None
         self._client_timer: int | None = None
         self._answered: set[XdsKind] = set()
-        self._restoring: Iterator[None] | None = None
-        self._restored = False
-        self._restored_versions: dict[XdsKind, dict[str, str]] = {}
+        self._restore = Restore([], clock, read_file)
+        self._restoring = False
         self._reconciled = False
         self._refused: dict[Reference, xds.Refusal] = {}
         """What the engine has refused since the last verdicts."""
@@ -117,7 +115,9 @@ class Brain:
         self._warming.offer(Offer(tuple(static), local=True), self._clock())
         if self._identity is not None:
             self._identity.start()
-        self._restoring = self._restore()
+        if self._boot.xds is not None:
+            self._restore = Restore(self._last_good.load(), self._clock, self._read_file)
+            self._restoring = True
 
     def run(self, before: Iterable[Event] = ()) -> None:
         """Turns until the end. `before`: events that came while there was no brain."""
@@ -132,7 +132,7 @@ class Brain:
         self._take_all()
         now = self._clock()
         self._look_at_clocks(now)
-        if self._restoring is not None:
+        if self._restoring:
             self._restore_some()
             return
         self._convert(now)
@@ -142,7 +142,7 @@ class Brain:
 
     def _patience(self, now: int) -> int:
         """How long the engine may let us wait."""
-        if self._busy or self._intake.busy or self._restoring is not None:
+        if self._busy or self._intake.busy or self._restoring:
             return 0
         deadlines = [
             self._client_timer,
@@ -387,7 +387,7 @@ class Brain:
     def _is_configured(self, now: int) -> bool:
         """Whether a first configuration is in force; what waits for longer than its patience does not hold it up."""
         source = self._boot.xds
-        if source is not None and not self._restored:
+        if source is not None and not self._restore.has_listeners:
             asked = {kind for kind, wanted in _wildcards(source) if wanted}
             if not asked <= self._answered:
                 return False
@@ -403,14 +403,7 @@ class Brain:
         if not self._warming.holds(("cluster", cluster)):
             return
         self._stream = Stream(self._lease, cluster, source.metadata)
-        held = {
-            kind: {
-                name: version
-                for name, version in versions.items()
-                if self._warming.knows((ENGINE_KINDS[kind], name))
-            }
-            for kind, versions in self._restored_versions.items()
-        }
+        held = self._restore.versions(self._warming.knows)
         node = self._boot.node
         if self._identity is not None and self._identity.joined is not None:
             node = own.introduce(node, self._identity.joined)
@@ -428,39 +421,14 @@ class Brain:
 
     # --- the last run ---------------------------------------------------------------------------------------------
 
-    def _restore(self) -> Iterator[None]:
-        """Converts the last good configuration, a few resources at a time, and offers it as a whole."""
-        upserts: list[Encoded] = []
-        if self._boot.xds is not None:
-            for index, record in enumerate(self._last_good.load(), 1):
-                converted = self._revive(record)
-                if converted is not None:
-                    upserts += [*converted.inline, converted.resource]
-                    kind = XDS_KINDS[converted.resource.kind]
-                    self._restored_versions.setdefault(kind, {})[record.name] = record.version
-                if index % RESTORE_STEP == 0:
-                    yield
-        self._warming.offer(Offer(tuple(upserts)), self._clock())
-        self._restored = any(encoded.kind == "listener" for encoded in upserts)
-        if upserts:
-            _log.info("serves the last good configuration", resources=len(upserts))
-
     def _restore_some(self) -> None:
-        assert self._restoring is not None
-        until = self._clock() + 50
-        while self._clock() < until:
-            if next(self._restoring, self) is self:
-                self._restoring = None
-                return
-
-    def _revive(self, record: Record) -> Converted | None:
-        if record.body is None:
-            return None
-        try:
-            return convert(record.message, record.body, self._read_file)
-        except Refused as refused:
-            _log.warning("cannot take a last good resource", name=record.name, reason=refused)
-            return None
+        if not self._restore.step():
+            return
+        self._restoring = False
+        offer = self._restore.offer
+        self._warming.offer(offer, self._clock())
+        if offer.upserts:
+            _log.info("serves the last good configuration", resources=len(offer.upserts))
 
     def _reconcile(self) -> None:
         """Removes what the engine holds from a former brain and nobody knows of any more."""
