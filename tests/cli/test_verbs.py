@@ -276,3 +276,11 @@ def test_token_is_deleted_by_its_id(plane: ControlPlane, capsys: pytest.CaptureF
     plane.answers["DELETE /v1/tokens/7f"] = (404, {"detail": "there is no token '7f'"})
     assert main(["join-token", "delete", "7f"]) == 1
     assert "there is no token" in capsys.readouterr().err
+
+
+def test_no_verb_shows_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("Usage: mainstay")
+    assert "proxy-config" in out
+    assert err == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import pytest
 
 from mainstay.identity import join_wire
@@ -215,3 +216,17 @@ def test_key_and_certificate_are_kept_together(tmp_path: Path) -> None:
     assert "key" not in repr(file.load()).split("(")[1].split(",")[0]
     (tmp_path / "identity").write_text("{")
     assert LeafFile(tmp_path / "identity").load() is None
+
+
+def test_the_group_of_the_token_outlives_renewals() -> None:
+    certificates = machine()
+    certificates.handle(Begun(), 0)
+    certificates.handle(TokenRead(token()), 0)
+    certificates.handle(Answered(join_wire.encode(BUNDLE)), 0)
+    certificates.handle(KeyMade(7, b"csr"), 0)
+    first = msgspec.structs.replace(joined(0), group="shop/carts")
+    at = only(SetTimer, certificates.handle(Answered(join_wire.encode(first)), 0)).at
+    certificates.handle(TimerFired(), at)
+    certificates.handle(KeyMade(8, b"csr"), at)
+    kept = only(Install, certificates.handle(Answered(join_wire.encode(joined(at))), at)).joined
+    assert (kept.not_before, kept.group) == (at, "shop/carts")

@@ -34,7 +34,7 @@ def create(
 ) -> int:
     """Create a token and print it. It is shown once, and only its digest is kept.
 
-    Give it to `mainstay sidecar --join-token-file`.
+    Write it to a file for `mainstay sidecar --control-plane-join-token-file FILE`.
     """
     try:
         life_ms = read_duration(life)
@@ -53,9 +53,13 @@ def create(
 
 @join_token.command()
 @click.argument("token_id", metavar="ID")
+@output_option
 @context_option
-def delete(token_id: str, client: Client) -> int:
+def delete(token_id: str, output: str, client: Client) -> int:
     """Delete a token by its id, which `create` shows. Certificates it has given stay valid until they end."""
-    client.call("DELETE", f"/v1/tokens/{quote(token_id, safe='')}")
-    click.echo(f"join token {token_id} deleted")
+    answer = client.call("DELETE", f"/v1/tokens/{quote(token_id, safe='')}")
+    if output != "table":
+        show_data(answer, output)
+    else:
+        click.echo(f"join token {token_id} deleted")
     return 0

@@ -76,6 +76,8 @@ def mainstay() -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs one verb."""
+    if not arguments:
+        arguments = ["--help"]
     try:
         outcome: Any = mainstay.main(arguments, prog_name="mainstay", standalone_mode=False)
     except OperatorError as error:

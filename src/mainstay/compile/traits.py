@@ -23,7 +23,7 @@ class Proxy(msgspec.Struct, frozen=True, gc=False):
 
     ``node`` is its xDS node id; ``addresses`` its workload's IPs, the first one is where explicit inbound listeners bind
     unless their Sidecar says otherwise. ``interception`` is ISTIO_META_INTERCEPTION_MODE; ``group`` the WorkloadGroup of its
-    namespace into which it registers.
+    namespace into which it registers; ``proven``: a certificate proved who it is, without which it gets no secret.
     """
 
     node: str
@@ -34,6 +34,7 @@ class Proxy(msgspec.Struct, frozen=True, gc=False):
     interception: Interception = "REDIRECT"
     capability: Capability = Capability()
     group: str = ""
+    proven: bool = True
 
 
 class ClusterTraits(msgspec.Struct, frozen=True, gc=False):

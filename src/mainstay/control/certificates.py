@@ -1,7 +1,8 @@
 """Gateways' certificates as SDS resources: the one place that turns a stored secret into what is sent.
 
 In: GatewaySecret objects, already opened. Out: `Resource`s for proxies that may have them. Invariants: a proxy gets only
-secrets of its own namespace (Istio's rule for `credentialName`), and only if it is a gateway; the version says nothing
+secrets of its own namespace (Istio's rule for `credentialName`), only if it is a gateway (`streams` has held its account
+against what somebody wrote) and its certificate proved it; the version says nothing
 of the content: it is a digest keyed with a number of this process. Asked by `proxies`.
 """
 
@@ -31,7 +32,7 @@ class GatewayCertificates:
     def find(self, name: str, proxy: Proxy) -> Resource | None:
         """The secret of this SDS name, if there is one and the proxy may have it."""
         ref = parse_secret_name(name)
-        if ref is None or proxy.kind != "gateway" or ref.namespace != proxy.namespace:
+        if ref is None or proxy.kind != "gateway" or not proxy.proven or ref.namespace != proxy.namespace:
             return None
         found = self._find_object(ref.namespace, ref.name)
         if found is None or not isinstance(found.spec, GatewaySecret):

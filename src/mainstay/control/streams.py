@@ -2,7 +2,8 @@
 
 In: what `xds.serve_grpcio` tells of streams. Out: proxies opened and closed, registrations, refusals. Invariants: a stream is
 who its client certificate says, and its node must agree with it (`judge`); whoever does not agree gets PERMISSION_DENIED,
-and an audit line is written; a registration is made from what was checked, never from what was claimed. Implements
+and an audit line is written; a registration is made from what was checked, never from what was claimed; a gateway is what
+somebody wrote for its account, with the labels written there, since by labels it gets listeners and secrets. Implements
 `xds.serve_grpcio.Owner`; everything runs on the loop.
 """
 
@@ -11,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import msgspec
+
 from mainstay.compile.node import proxy_of_node
 from mainstay.compile.resource import Kind
 from mainstay.compile.traits import Proxy
 from mainstay.control.proxies import Names, Proxies, ProxyView
 from mainstay.model.endpoints import Health
-from mainstay.model.key import ObjectKey, WorkloadKey
+from mainstay.model.key import Labels, ObjectKey, WorkloadKey
 from mainstay.model.workload import Registration, Workload, WorkloadGroup
 from mainstay.sources.workloads import WorkloadsSource
 from mainstay.telemetry.log import get_log
@@ -91,8 +94,10 @@ class Streams:
                 UNAVAILABLE, "the control plane is still reading its configuration; try again"
             )
         claim = self._claim(node, proxy)
-        account = self._account(node, claim)
-        reason = "" if stream.peer.insecure else self._judge(stream.peer.identity, proxy.namespace, account)
+        if stream.peer.insecure:
+            proxy, reason = msgspec.structs.replace(proxy, proven=False), ""
+        else:
+            proxy, reason = self._check(stream, proxy, claim)
         if reason:
             self._audit(stream.peer.identity or stream.peer.address, "xds", node.id, f"refused: {reason}")
             raise RefusedStream(PERMISSION_DENIED, f"node {node.id!r}: {reason}")
@@ -137,9 +142,8 @@ class Streams:
         if proxy.kind != "sidecar":
             return None
         group = str(node.metadata.get(GROUP_METADATA) or "")
-        name = node.id.split("~")[2].rpartition(".")[0]
         return Registration(
-            key=WorkloadKey(proxy.namespace, name),
+            key=_key_of(node, proxy),
             group=ObjectKey(proxy.namespace, group) if group else None,
             addresses=proxy.addresses,
             labels=proxy.labels,
@@ -147,22 +151,48 @@ class Streams:
             h2_tunnel=proxy.capability.h2_tunnel,
         )
 
-    def _account(self, node: Node, claim: Registration | None) -> str:
-        """The account the node must have. Raises `RefusedStream` for a group that does not exist."""
-        claimed = str(node.metadata.get(ACCOUNT_METADATA) or "")
+    def _check(self, stream: Stream, proxy: Proxy, claim: Registration | None) -> tuple[Proxy, str]:
+        """The proxy as it may be, and why it may not be; empty if it may."""
+        identity, metadata = stream.peer.identity, stream.node.metadata
+        if proxy.kind == "gateway":
+            key = _key_of(stream.node, proxy)
+            labels, account, reason = self._find_gateway(key, proxy.group)
+            reason = reason or self._judge(identity, proxy.namespace, account)
+            return msgspec.structs.replace(proxy, labels=labels), reason
+        account = str(metadata.get(ACCOUNT_METADATA) or "")
         if claim is None:
-            return claimed
-        if claim.group is not None:
-            group = self._workloads.find_group(claim.group)
-            if group is None:
-                raise RefusedStream(
-                    INVALID_ARGUMENT,
-                    f"node {node.id!r} registers into the WorkloadGroup {claim.group}, which does not exist: "
-                    "apply it, or correct the group",
-                )
-            return group.account
-        written = self._workloads.find_workload(claim.key)
-        return written.account if written is not None else claimed
+            return proxy, self._judge(identity, proxy.namespace, account)
+        known = self._workloads.find_workload(claim.key)
+        if claim.group is None:
+            account = known.account if known is not None else account
+            return proxy, self._judge(identity, proxy.namespace, account)
+        group = self._find_group(stream.node, claim.group)
+        if known is not None and known.account != group.account:
+            return proxy, f"the workload {claim.key} is there already, of another account; take another name"
+        return proxy, self._judge(identity, proxy.namespace, group.account)
+
+    def _find_gateway(self, key: WorkloadKey, group: str) -> tuple[Labels, str, str]:
+        """Labels and account that somebody wrote for a gateway; else why it may be none."""
+        if group:
+            found = self._workloads.find_group(ObjectKey(key.namespace, group))
+            if found is not None:
+                return found.labels, found.account, ""
+        else:
+            written = self._workloads.find_workload(key)
+            if written is not None and written.group is None:  # a registered one has chosen labels itself
+                return written.labels, written.account, ""
+        wanted = f"WorkloadGroup {key.namespace}/{group}" if group else f"WorkloadEntry {key}"
+        return (), "", f"a gateway needs a {wanted} with its serviceAccount, and labels that Gateways select"
+
+    def _find_group(self, node: Node, key: ObjectKey) -> WorkloadGroup:
+        group = self._workloads.find_group(key)
+        if group is None:
+            raise RefusedStream(
+                INVALID_ARGUMENT,
+                f"node {node.id!r} registers into the WorkloadGroup {key}, which does not exist: "
+                "apply it, or correct the group",
+            )
+        return group
 
 
 class _Subscriber:
@@ -179,6 +209,10 @@ class _Subscriber:
 
     def applied(self, kind: Kind) -> Mapping[str, Any]:
         return self._stream.applied(kind)
+
+
+def _key_of(node: Node, proxy: Proxy) -> WorkloadKey:
+    return WorkloadKey(proxy.namespace, node.id.split("~")[2].rpartition(".")[0])
 
 
 def _name_of(stream: Stream) -> str:

@@ -120,6 +120,7 @@ class Registration(msgspec.Struct, frozen=True, gc=False):
 def workload_of_registration(registration: Registration, group: WorkloadGroup) -> Workload:
     """Return the workload a member of ``group`` is: what the group says, and the member's own addresses and labels.
 
+    A member adds labels but changes none of the group's: by them it would enter services of other accounts.
     Until its first report, a member counts as unhealthy if the group has a probe, else as healthy.
     """
     health = registration.health
@@ -128,7 +129,7 @@ def workload_of_registration(registration: Registration, group: WorkloadGroup) -
     return Workload(
         key=registration.key,
         addresses=registration.addresses,
-        labels=tuple(sorted({**dict(group.labels), **dict(registration.labels)}.items())),
+        labels=tuple(sorted({**dict(registration.labels), **dict(group.labels)}.items())),
         ports=group.ports,
         account=group.account,
         locality=group.locality,

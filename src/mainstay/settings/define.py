@@ -80,7 +80,7 @@ class Field(msgspec.Struct, frozen=True):
 
     @property
     def shown_default(self) -> str:
-        return self.setting.default_text or show_value(self, self.default)
+        return self.setting.default_text or show_value(self, self.default) or "none"
 
 
 def list_fields(program: type[msgspec.Struct], section: tuple[str, ...] = ()) -> Iterator[Field]:

@@ -210,7 +210,11 @@ class Certificates:
                 self._check_bundle(join_wire.decode_bundle(message), now, out)
             elif step != "idle":
                 assert self._key is not None
-                self._take(join_wire.decode_joined(message), self._key, now, out, save=True)
+                joined = join_wire.decode_joined(message)
+                if step == "renew" and self._joined is not None:
+                    # A certificate names no group: that was the token's word, and holds as long as the identity.
+                    joined = msgspec.structs.replace(joined, group=self._joined.group)
+                self._take(joined, self._key, now, out, save=True)
         except ValueError as error:
             self._step = step
             self._fail(13, f"the control plane's answer cannot be read: {error}", now, out)

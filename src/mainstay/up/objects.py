@@ -1,8 +1,8 @@
 """The objects that `up` writes for a mesh: ordinary ones, that anyone could have applied.
 
 In: the mesh's file and the planned instances. Out: Services, WorkloadGroups (a sidecar registers itself and enters rotation when
-its probe passes), Sidecars with bound listeners, WorkloadEntries for what has no sidecar, a Gateway per gateway, the
-MeshSettings. Pure; called by `plan`.
+its probe passes), Sidecars with bound listeners, WorkloadEntries for what has no sidecar, a WorkloadEntry and a Gateway for
+each gateway, the MeshSettings. Pure; called by `plan`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def _objects(
         elif instance.workload.service:
             yield _entry(mesh, instance)
     for gateway in gateways:
+        yield _gateway_entry(mesh, gateway)
         yield _gateway(mesh, gateway)
 
 
@@ -127,6 +128,12 @@ def _sidecar(mesh: MeshFile, instance: Instance) -> Written:
         spec["ingress"] = ingress
     spec["egress"] = egress or [{"hosts": ["~/*"]}]
     return _object("Sidecar", NETWORKING, mesh.namespace, instance.name, spec)
+
+
+def _gateway_entry(mesh: MeshFile, gateway: GatewayInstance) -> Written:
+    """What lets the holder of this account be a gateway, with these labels."""
+    spec = {"address": gateway.address, "labels": gateway.labels, "serviceAccount": gateway.name}
+    return _object("WorkloadEntry", NETWORKING, mesh.namespace, gateway.name, spec)
 
 
 def _gateway(mesh: MeshFile, gateway: GatewayInstance) -> Written:
