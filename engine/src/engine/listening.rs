@@ -54,7 +54,12 @@ impl Listening {
                 Ok((socket, text)) => {
                     accepts.inbox.post_always(Letter::Unlisten(Arc::clone(name)));
                     let limit = Arc::new(AtomicU32::new(limit));
-                    let door = Door { listener: Arc::clone(name), socket, limit: Arc::clone(&limit) };
+                    let door = Door {
+                        listener: Arc::clone(name),
+                        stat_prefix: Arc::clone(&listener.stat_prefix),
+                        socket,
+                        limit: Arc::clone(&limit),
+                    };
                     accepts.inbox.post_always(Letter::Listen(door));
                     shared.emit(Event::ListenerBound { name: name.to_string(), address: text.clone() });
                     let (plan, transparent) = (listener.address.clone(), listener.transparent);

@@ -124,9 +124,9 @@ impl Start<'_> {
             .iter()
             .map(|worker| Seat { inbox: Arc::clone(&worker.inbox), load: Arc::clone(&worker.load) })
             .collect();
-        let shared = Arc::clone(self.shared);
+        let (shared, recorder) = (Arc::clone(self.shared), self.telemetry.recorder());
         let thread = spawn("mainstay-accept", Arc::clone(self.shared), move || {
-            Acceptor::new(driver, inbox, seats, shared).run();
+            Acceptor::new(driver, inbox, seats, shared, recorder).run();
         })?;
         Ok((handle, thread))
     }

@@ -11,6 +11,7 @@ use super::driver::{Driver, Readiness};
 use super::letter::{Inbox, Letter};
 use super::shared::Shared;
 use crate::message::Tick;
+use crate::telemetry::Recorder;
 
 /// A worker to hand connections to. `load`: its live connections and those on their way to it.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub struct Seat<D: Driver> {
     pub load: Arc<AtomicUsize>,
 }
 
+/// Accepts for all workers.
 #[derive(Debug)]
 pub struct Acceptor<D: Driver> {
     driver: D,
@@ -26,14 +28,22 @@ pub struct Acceptor<D: Driver> {
     inbox: Arc<Inbox<D>>,
     seats: Vec<Seat<D>>,
     shared: Arc<Shared>,
+    recorder: Recorder,
     /// Where the search begins, so that ties rotate.
     next: usize,
     resting_until: Option<Tick>,
 }
 
 impl<D: Driver> Acceptor<D> {
-    pub fn new(driver: D, inbox: Arc<Inbox<D>>, seats: Vec<Seat<D>>, shared: Arc<Shared>) -> Self {
-        Self { driver, doors: Doors::default(), inbox, seats, shared, next: 0, resting_until: None }
+    pub fn new(
+        driver: D,
+        inbox: Arc<Inbox<D>>,
+        seats: Vec<Seat<D>>,
+        shared: Arc<Shared>,
+        recorder: Recorder,
+    ) -> Self {
+        let doors = Doors::default();
+        Self { driver, doors, inbox, seats, shared, recorder, next: 0, resting_until: None }
     }
 
     /// Accepts until a letter says stop.
@@ -81,6 +91,7 @@ impl<D: Driver> Acceptor<D> {
         }
         let mut admitted = Vec::new();
         self.resting_until = self.doors.admit(&mut self.driver, &self.shared, now, &mut admitted);
+        self.doors.count(&self.recorder);
         for one in admitted {
             self.hand_on(one);
         }

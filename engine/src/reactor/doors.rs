@@ -7,11 +7,12 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::driver::{Driver, Incoming};
 use super::shared::Shared;
 use crate::message::{MILLISECOND, Tick};
+use crate::telemetry::{ListenerCounter, Recorder};
 
 /// Accepts of one listener in a row.
 const ACCEPTS: usize = 64;
@@ -24,9 +25,28 @@ const DOOR: u64 = 1 << 31;
 #[derive(Debug)]
 pub struct Door<S> {
     pub listener: Arc<str>,
+    /// Prefix of its counters.
+    pub stat_prefix: Arc<str>,
     pub socket: S,
     /// Live connections at most; shared, since a new version of the listener may change it.
     pub limit: Arc<AtomicU32>,
+}
+
+/// One of a listener's live connections, counted while this lives.
+#[derive(Debug)]
+pub struct Live(Arc<AtomicU32>);
+
+impl Live {
+    pub fn enter(count: &Arc<AtomicU32>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A connection that came in.
@@ -34,7 +54,7 @@ pub struct Door<S> {
 pub struct Admitted<S> {
     pub listener: Arc<str>,
     pub incoming: Incoming<S>,
-    pub live: Arc<AtomicU32>,
+    pub live: Live,
 }
 
 #[derive(Debug)]
@@ -50,8 +70,8 @@ pub struct Doors<D: Driver> {
     slots: Vec<Option<Slot<D::Socket>>>,
     is_resting: bool,
     reserve: Option<File>,
-    /// Clients turned away at a listener's limit, and for want of descriptors.
-    pub overflowed: AtomicU64,
+    /// Who turned a client away, at its limit or for want of descriptors, once for each.
+    overflowed: Vec<Arc<str>>,
 }
 
 impl<D: Driver> Default for Doors<D> {
@@ -60,7 +80,7 @@ impl<D: Driver> Default for Doors<D> {
             slots: Vec::new(),
             is_resting: false,
             reserve: File::open("/dev/null").ok(),
-            overflowed: AtomicU64::new(0),
+            overflowed: Vec::new(),
         }
     }
 }
@@ -111,6 +131,13 @@ impl<D: Driver> Doors<D> {
         !self.is_resting && self.slots.iter().flatten().any(|slot| slot.is_ready)
     }
 
+    /// Counts the clients that were turned away.
+    pub fn count(&mut self, recorder: &Recorder) {
+        for stat_prefix in self.overflowed.drain(..) {
+            recorder.listener(&stat_prefix).increment(ListenerCounter::CxOverflow);
+        }
+    }
+
     /// The rest is over.
     pub fn reopen(&mut self) {
         self.is_resting = false;
@@ -133,12 +160,11 @@ impl<D: Driver> Doors<D> {
                 match driver.accept(&slot.door.socket) {
                     Ok(incoming) => {
                         if slot.live.load(Ordering::Relaxed) >= slot.door.limit.load(Ordering::Relaxed) {
-                            self.overflowed.fetch_add(1, Ordering::Relaxed);
+                            self.overflowed.push(Arc::clone(&slot.door.stat_prefix));
                             continue;
                         }
-                        slot.live.fetch_add(1, Ordering::Relaxed);
                         let listener = Arc::clone(&slot.door.listener);
-                        admitted.push(Admitted { listener, incoming, live: Arc::clone(&slot.live) });
+                        admitted.push(Admitted { listener, incoming, live: Live::enter(&slot.live) });
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         slot.is_ready = false;
@@ -146,7 +172,7 @@ impl<D: Driver> Doors<D> {
                     }
                     Err(error) if is_exhausted(&error) => {
                         // The client would else wait for an answer that never comes.
-                        self.overflowed.fetch_add(1, Ordering::Relaxed);
+                        self.overflowed.push(Arc::clone(&slot.door.stat_prefix));
                         if self.reserve.take().is_some() {
                             drop(driver.accept(&slot.door.socket));
                             self.reserve = File::open("/dev/null").ok();

@@ -6,10 +6,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::connection::{Connection, Open, Phase, Secure, Transport};
-use super::doors::Admitted;
+use super::doors::{Admitted, Live};
 use super::driver::{Driver, Incoming};
 use super::worker::Worker;
 use crate::codec::detect::{Detected, detect};
@@ -32,12 +31,11 @@ pub(super) struct Origin {
     pub listener: Arc<Listener>,
     pub chain: Option<Arc<Chain>>,
     pub counters: Arc<Group<ListenerCounter>>,
-    live: Arc<AtomicU32>,
+    _live: Live,
 }
 
 impl Drop for Origin {
     fn drop(&mut self) {
-        self.live.fetch_sub(1, Ordering::Relaxed);
         self.counters.decrement(ListenerCounter::CxActive);
         self.counters.increment(ListenerCounter::CxDestroy);
     }
@@ -118,10 +116,7 @@ impl<D: Driver> Worker<D> {
     /// Gives a connection that came in its slot. `None`: it is closed again (its listener is gone).
     pub(super) fn receive_connection(&mut self, admitted: Admitted<D::Socket>) -> Option<Key> {
         let Admitted { listener, incoming: Incoming { socket, remote }, live } = admitted;
-        let Some(bound) = self.board.snapshot.listeners.get(&listener).cloned() else {
-            live.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        };
+        let bound = self.board.snapshot.listeners.get(&listener).cloned()?;
         let local = self.board.driver.local_address(&socket);
         let finds_original = bound.use_original_destination
             || bound.filters.iter().any(|filter| matches!(filter, ListenerFilter::OriginalDestination {}));
@@ -149,7 +144,7 @@ impl<D: Driver> Worker<D> {
         let mut connection =
             Connection::new(Some(socket), Phase::Inspecting(Box::new(inspection)), Arc::new(peer));
         connection.deadline = meant.detection_timeout.map(|limit| self.board.now.after_milliseconds(limit));
-        connection.origin = Some(Box::new(Origin { listener: meant, chain: None, counters, live }));
+        connection.origin = Some(Box::new(Origin { listener: meant, chain: None, counters, _live: live }));
         // What it holds is tried at once: most clients have spoken by now, and a new socket takes what is written.
         (connection.readable, connection.writable) = (true, true);
         self.board.insert(connection);

@@ -35,7 +35,7 @@ mod worker;
 pub use acceptor::{Acceptor, Seat};
 pub use board::Board;
 pub use chore::{Chore, MakeChore};
-pub use doors::{Admitted, Door, Doors};
+pub use doors::{Admitted, Door, Doors, Live};
 pub use drain::{DrainOrder, Scope};
 pub use driver::{Driver, Incoming, Readiness, Wanted};
 pub use epoll::{Epoch, Epoll};

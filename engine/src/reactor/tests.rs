@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::board::Board;
-use super::doors::Admitted;
+use super::doors::{Admitted, Live};
 use super::driver::Incoming;
 use super::events::Events;
 use super::letter::{Inbox, Letter};
@@ -60,7 +60,7 @@ impl Bench {
         let (client, ours) = self.net.borrow_mut().pair();
         let name: Arc<str> = listener.into();
         let live = self.shared.listener(&name);
-        live.fetch_add(1, Ordering::Relaxed);
+        let live = Live::enter(&live);
         self.load.fetch_add(1, Ordering::Relaxed);
         let socket: Socket = Simulated(Rc::clone(&self.net)).socket(ours);
         let remote = Some(([127, 0, 0, 1], 40_000).into());

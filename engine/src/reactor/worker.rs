@@ -233,6 +233,7 @@ impl<D: Driver> Worker<D> {
         if let Some(until) = rest_until {
             self.board.wheel.arm(&mut self.doors_timer, Alarm::Doors, Some(until));
         }
+        self.doors.count(&self.board.recorder);
         for one in admitted {
             self.take_in(one);
         }
