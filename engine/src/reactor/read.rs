@@ -23,6 +23,7 @@ enum Read {
 impl<D: Driver> Worker<D> {
     /// One read of a connection and all that comes of it. Break: nothing more to read for now.
     pub(super) fn read(&mut self, key: Key) -> ControlFlow<()> {
+        self.board.reading = None;
         let Some(connection) = self.board.connections.get_mut(key) else { return ControlFlow::Break(()) };
         let mut buffer = std::mem::take(&mut self.buffer);
         // What waits is put in front of the new bytes, so that codecs see one piece.

@@ -155,6 +155,7 @@ impl<D: Driver> Worker<D> {
 
     pub(super) fn ring_alarms(&mut self) {
         while let Some(alarm) = self.board.wheel.next_due(self.board.now) {
+            self.board.reading = None;
             match alarm {
                 Alarm::Stream(owner) => {
                     self.caught(|worker| worker.streams.timer(&mut worker.board, owner));
