@@ -129,6 +129,13 @@ def test_all_versions_are_one_shape() -> None:
         assert encode(objects[0])["apiVersion"] == "networking.istio.io/v1"
 
 
+def test_spec_of_a_kind_that_has_none_is_refused() -> None:
+    text = "apiVersion: mainstay.dev/v1alpha1\nkind: GatewaySecret\nmetadata: {name: edge}\nspec: {type: Opaque}\n"
+    objects, problems = read_all(text)
+    assert objects == []
+    assert [(problem.code, problem.path) for problem in problems] == [("MS1008", "spec")]
+
+
 def test_secrets_are_masked_unless_the_store_asks() -> None:
     objects, problems = read_all(
         """\

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 WAIT_S = 60
+ANY_PORTS = ("--metrics-port", "0")
 
 
 class RunningMesh:
@@ -119,3 +121,85 @@ def up(tmp_path: Path) -> Iterator[Up]:
     yield run
     for each in started:
         each.end()
+
+
+class Operator:
+    """Somebody at a shell: starts programs, applies files, looks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("MAINSTAY_")}
+        self._environment = kept | {"MAINSTAY_CONTEXT": str(folder / "context.json")}
+
+    def start(self, name: str, *flags: str) -> dict[str, Any]:
+        """Starts a program; returns what it tells when it is ready."""
+        ready = self.folder / f"{name}.ready"
+        ready.unlink(missing_ok=True)
+        with (self.folder / f"{name}.log").open("ab") as log:
+            command = [sys.executable, "-m", "mainstay", *flags, "--ready-file", str(ready)]
+            process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+        self._running[name] = process
+        self.wait(lambda: ready.exists() or process.poll() is not None)
+        assert process.poll() is None, (self.folder / f"{name}.log").read_text()
+        told: dict[str, Any] = json.loads(ready.read_bytes())
+        return told
+
+    def run(self, *arguments: str) -> str:
+        command = [sys.executable, "-m", "mainstay", *arguments]
+        done = subprocess.run(
+            command, env=self._environment, capture_output=True, text=True, check=False, timeout=WAIT_S
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def apply(self, text: str) -> None:
+        path = self.folder / "objects.yaml"
+        path.write_text(text)
+        self.run("apply", "-f", str(path))
+
+    def wait(self, holds: Callable[[], object]) -> None:
+        until = time.monotonic() + WAIT_S
+        while not holds():
+            assert time.monotonic() < until, "it takes too long"
+            time.sleep(0.05)
+
+    def free_port(self) -> int:
+        with socket.create_server(("127.0.0.1", 0)) as found:
+            return int(found.getsockname()[1])
+
+    def start_control_plane(self) -> int:
+        """Returns the port of xDS and joining."""
+        files = ("--state", str(self.folder / "state"), "--api-context", str(self.folder / "context.json"))
+        told = self.start("control", "serve", *files, *ANY_PORTS, "--api-port", "0", "--xds-port", "0")
+        return int(told["xds"])
+
+    def start_proxy(self, verb: str, name: str, account: str, xds: int, *flags: str, group: str = "") -> Any:
+        """Makes a token, and starts a proxy of the namespace `shop` with it."""
+        token = self.folder / f"{name}.token"
+        made = self.run("join-token", "create", "-n", "shop", "--account", account, "--group", group)
+        token.write_text(made)
+        return self.start(
+            name,
+            *(verb, "--workload", name, "--namespace", "shop", "--data", str(self.folder / f"{name}.data")),
+            *("--control-plane-address", f"127.0.0.1:{xds}", "--control-plane-join-token-file", str(token)),
+            *("--admin-port", "0", "--health-port", "0", *ANY_PORTS, *flags),
+        )
+
+    def stop(self, name: str, number: int = signal.SIGTERM) -> int:
+        """Ends a program; returns its exit code."""
+        process = self._running.pop(name)
+        process.send_signal(number)
+        return process.wait(WAIT_S)
+
+    def end(self) -> None:
+        for process in self._running.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def operator(tmp_path: Path) -> Iterator[Operator]:
+    made = Operator(tmp_path)
+    yield made
+    made.end()

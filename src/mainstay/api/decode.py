@@ -50,9 +50,10 @@ def decode(document: Document, kind: Kind, namespace: str = "default") -> Object
     else:
         decoder.report("MS1010", (), "metadata is missing", "Add metadata with a name")
     if kind.inline:
-        body = tuple(entry for entry in document.root.entries if entry.key not in ENVELOPE)
+        around = tuple(name for name in ENVELOPE if name != "spec")
+        body = tuple(entry for entry in document.root.entries if entry.key not in around)
         root = Mapping(body, document.root.line, document.root.column)
-        spec = decoder.part(root, kind.struct, (), also=ENVELOPE)
+        spec = decoder.part(root, kind.struct, (), also=around)
     else:
         for entry in document.root.entries:
             if entry.key not in ENVELOPE:

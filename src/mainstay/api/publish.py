@@ -167,6 +167,8 @@ def reference_page(kinds: Iterable[Kind]) -> str:
         lines.append(f"| [{kind.name}](#{kind.name.lower()}) | {versions} | {_cell(kind.documentation)} |")
     for kind in every:
         lines += ["", f"## {kind.name}", "", _documentation(kind.struct)]
+        if kind.inline:
+            lines += ["", "Its fields stand beside `metadata`, without `spec`."]
         for part in parts_below(kind.struct):
             if part is not kind.struct:
                 lines += ["", f"### {kind.name}: {part.__name__}", "", _documentation(part)]

@@ -32,8 +32,12 @@ def read_files(paths: Sequence[str]) -> list[tuple[str, str]]:
                 found.append((str(file), file.read_text(encoding="utf-8")))
             except FileNotFoundError:
                 raise OperatorError(f"there is no file {file}", 2) from None
-            except (OSError, UnicodeDecodeError) as error:
-                raise OperatorError(f"cannot read {file}: {error}") from None
+            except UnicodeDecodeError as error:
+                raise OperatorError(
+                    f"{file} is not UTF-8 (byte {error.start}): save it as UTF-8", 2
+                ) from None
+            except OSError as error:
+                raise OperatorError(f"cannot read {file}: {error.strerror}") from None
     return found
 
 

@@ -59,7 +59,7 @@ def find_kind(client: Client, name: str) -> dict[str, Any]:
             return kind
     known = [each for kind in kinds for each in (kind["plural"], kind["kind"].lower())]
     listed = ", ".join(sorted(kind["plural"] for kind in kinds))
-    raise OperatorError(f"unknown kind {name!r}{nearest(wanted, known)} Known are {listed}", 2)
+    raise OperatorError(f"unknown kind {name!r}{nearest(wanted, known) or '.'} Known are {listed}", 2)
 
 
 def object_path(kind: dict[str, Any], namespace: str | None, name: str = "") -> str:
