@@ -18,7 +18,7 @@ import pytest
 
 pytestmark = pytest.mark.mesh
 
-SHOP = Path(str(resources.files("mainstay.examples.shop")))
+SHOP = Path(str(resources.files("mainstay.examples"))) / "shop"
 HERE = Path(__file__).parent / "applications"
 
 MESH = f"""
@@ -78,7 +78,7 @@ def proxy_of(name: str) -> tuple[str, ...]:
 
 
 def application_of(name: str, program: str) -> tuple[str, ...]:
-    return (program, f"\nMAINSTAY_INSTANCE={name}\n")
+    return (program, f"\nINSTANCE={name}\n")
 
 
 def test_killed_control_plane_costs_no_request_and_comes_back(up: Callable[..., Any]) -> None:
@@ -103,7 +103,7 @@ def test_killed_part_of_an_instance_costs_nothing_on_retryable_routes(
         kill(mesh, *proxy_of(f"{who}-1"))
     else:
         kill(mesh, *application_of(f"{who}-1", f"{who}.py"))
-    mesh.wait_for("restart")
+    mesh.wait_for("started again")
     report = mesh.report()
     assert failures(report) == 0, report["progress"]
 
