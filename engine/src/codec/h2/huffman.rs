@@ -19,13 +19,26 @@ const LENGTHS: [u8; 257] = [
 
 const EOS: u16 = 256;
 const MAX_LENGTH: usize = 30;
-/// Codes up to so many bits are found by one look-up: all of ASCII but a few control and bracket characters.
-const SHORT: usize = 10;
+/// Bits of one look-up, which finds up to two symbols: two letters or digits fit, whose codes have five to seven bits.
+const SHORT: usize = 12;
+
+/// What the next `SHORT` bits begin with.
+#[derive(Clone, Copy)]
+struct Short {
+    symbols: [u8; 2],
+    /// 0: a longer code.
+    count: u8,
+    /// Bits of the first code, and of all.
+    first: u8,
+    all: u8,
+}
+
+const NONE: Short = Short { symbols: [0; 2], count: 0, first: 0, all: 0 };
 
 struct Tables {
     codes: [u32; 257],
-    /// By the next `SHORT` bits: symbol and length of its code; length 0: a longer code.
-    short: [(u8, u8); 1 << SHORT],
+    /// By the next `SHORT` bits.
+    short: [Short; 1 << SHORT],
     /// By length: the first code, and where its symbol stands in `symbols`.
     first_code: [u32; MAX_LENGTH + 1],
     first_index: [u16; MAX_LENGTH + 1],
@@ -39,7 +52,7 @@ struct Tables {
 const fn tables() -> Tables {
     let mut tables = Tables {
         codes: [0; 257],
-        short: [(0, 0); 1 << SHORT],
+        short: [NONE; 1 << SHORT],
         first_code: [0; MAX_LENGTH + 1],
         first_index: [0; MAX_LENGTH + 1],
         count: [0; MAX_LENGTH + 1],
@@ -60,7 +73,12 @@ const fn tables() -> Tables {
                     let spare = SHORT - length;
                     let mut low = 0;
                     while low < 1 << spare {
-                        tables.short[(code as usize) << spare | low] = (symbol as u8, length as u8);
+                        tables.short[(code as usize) << spare | low] = Short {
+                            symbols: [symbol as u8, 0],
+                            count: 1,
+                            first: length as u8,
+                            all: length as u8,
+                        };
                         low += 1;
                     }
                 }
@@ -71,7 +89,26 @@ const fn tables() -> Tables {
         }
         length += 1;
     }
+    add_second_symbols(&mut tables);
     tables
+}
+
+/// Where the bits behind a first code hold a whole second one, finds that too.
+#[allow(clippy::indexing_slicing)]
+const fn add_second_symbols(tables: &mut Tables) {
+    let singles = tables.short;
+    let mut bits = 0;
+    while bits < singles.len() {
+        let first = singles[bits];
+        // The rest, with zeros behind: only a code that is no longer than the rest counts.
+        let second = singles[(bits << first.first) & (singles.len() - 1)];
+        let all = first.first + second.first;
+        if first.count == 1 && second.count == 1 && all as usize <= SHORT {
+            let symbols = [first.symbols[0], second.symbols[0]];
+            tables.short[bits] = Short { symbols, count: 2, first: first.first, all };
+        }
+        bits += 1;
+    }
 }
 
 static TABLES: Tables = tables();
@@ -107,33 +144,60 @@ pub(super) struct BadCode;
 
 /// Appends what `code` stands for.
 pub(super) fn decode(code: &[u8], out: &mut Vec<u8>) -> Result<(), BadCode> {
-    // No code is shorter than five bits.
-    out.reserve(code.len() * 8 / 5);
-    let mut rest = code.iter();
+    // No code is shorter than five bits; one byte more, since two are written at a time.
+    let start = out.len();
+    out.resize(start + code.len() * 8 / 5 + 2, 0);
+    let text = out.get_mut(start..).unwrap_or(&mut []);
+    let length = decode_into(code, text)?;
+    out.truncate(start + length);
+    Ok(())
+}
+
+fn decode_into(code: &[u8], text: &mut [u8]) -> Result<usize, BadCode> {
+    let mut rest = code;
+    let mut length = 0;
     // `bits` holds the next `held` bits at its top.
     let (mut bits, mut held) = (0u64, 0u32);
     loop {
-        while held <= 56 {
-            let Some(&byte) = rest.next() else { break };
-            bits |= u64::from(byte) << (56 - held);
-            held += 8;
+        if held < 32 {
+            match rest.split_first_chunk::<4>() {
+                Some((word, behind)) => {
+                    bits |= u64::from(u32::from_be_bytes(*word)) << (32 - held);
+                    held += 32;
+                    rest = behind;
+                }
+                None => {
+                    for &byte in std::mem::take(&mut rest) {
+                        bits |= u64::from(byte) << (56 - held);
+                        held += 8;
+                    }
+                }
+            }
         }
-        let (symbol, length) = TABLES.short.get((bits >> (64 - SHORT)) as usize).copied().unwrap_or_default();
-        let (symbol, length) = match length {
-            0 => long(bits),
-            _ => (u16::from(symbol), u32::from(length)),
+        let short = TABLES.short.get((bits >> (64 - SHORT)) as usize).copied().unwrap_or(NONE);
+        let (symbols, count, used) = if short.count > 0 && u32::from(short.all) <= held {
+            (short.symbols, usize::from(short.count), u32::from(short.all))
+        } else {
+            let (symbol, used) = match short.count {
+                0 => long(bits),
+                _ => (u16::from(short.symbols[0]), u32::from(short.first)),
+            };
+            if used > held {
+                // What is left is no whole code: it must be padding.
+                let padding = !(u64::MAX.checked_shr(held).unwrap_or(0));
+                return if held < 8 && bits == padding { Ok(length) } else { Err(BadCode) };
+            }
+            if symbol == EOS {
+                return Err(BadCode);
+            }
+            ([symbol as u8, 0], 1, used)
         };
-        if length > held {
-            // What is left is no whole code: it must be padding.
-            let padding = !(u64::MAX.checked_shr(held).unwrap_or(0));
-            return if held < 8 && bits == padding { Ok(()) } else { Err(BadCode) };
+        if let Some(slots) = text.get_mut(length..length + 2) {
+            slots.copy_from_slice(&symbols);
         }
-        if symbol == EOS {
-            return Err(BadCode);
-        }
-        out.push(symbol as u8);
-        bits <<= length;
-        held -= length;
+        length += count;
+        bits <<= used;
+        held -= used;
     }
 }
 
