@@ -157,3 +157,43 @@ def test_a_version_known_from_the_endpoint_alone_counts() -> None:
     text = line("istio_requests_total", 2, destination_version="unknown", destination_canonical_revision="v2")
     (pair,) = read_pairs({"front": text})
     assert pair.versions == {"v2": 2}
+
+
+def test_what_found_no_endpoint_went_over_no_connection_and_to_no_version() -> None:
+    lost = {
+        "destination_workload": "unknown",
+        "destination_version": "unknown",
+        "destination_canonical_revision": "latest",
+        "connection_security_policy": "unknown",
+        "response_flags": "UH",
+        "response_code": "503",
+    }
+    text = "\n".join([line("istio_requests_total", 3), line("istio_requests_total", 1, **lost)])
+    (pair,) = read_pairs({"front": text})
+    assert (pair.requests, pair.failures, pair.mtls, pair.versions) == (4, 1, True, {"v1": 3})
+
+
+def test_what_was_plain_before_the_load_does_not_count() -> None:
+    tally = Tally()
+    tally.take("front", 1, line("istio_requests_total", 1, connection_security_policy="none"))
+    tally.begin()
+    tally.take(
+        "front",
+        1,
+        "\n".join(
+            [
+                line("istio_requests_total", 1, connection_security_policy="none"),
+                line("istio_requests_total", 5, destination_version="v2"),
+            ]
+        ),
+    )
+    (pair,) = tally.total()
+    assert (pair.requests, pair.mtls, pair.versions) == (5, True, {"v2": 5})
+
+
+def test_a_call_without_a_status_has_failed_unless_its_caller_went_away() -> None:
+    grpc = {"request_protocol": "grpc", "response_code": "200", "grpc_response_status": ""}
+    (pair,) = read_pairs({"front": line("istio_requests_total", 1, **grpc, response_flags="UH")})
+    assert pair.failures == 1
+    (pair,) = read_pairs({"front": line("istio_requests_total", 1, **grpc, response_flags="DC")})
+    assert pair.failures == 0

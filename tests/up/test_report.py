@@ -15,9 +15,9 @@ from mainstay.up.report import LoadResult, build_report, exit_code, unmet
 from mainstay.up.table import Row, Screen, render, split
 
 FAST = Histogram({1.0: 50.0, 5.0: 100.0, float("inf"): 100.0})
-EDGE = Pair("edge", "front", "http", 100, 0, True, {"v1": 100}, FAST)
-REVIEWS = Pair("front", "reviews", "http", 100, 0, True, {"v1": 90, "v2": 10}, FAST)
-BILL = Pair(OUTSIDE, "front", "http", 3, 0, None, {"v1": 3}, FAST)
+EDGE = Pair("edge", "front", "http", 100, 0, 100, 0, {"v1": 100}, FAST)
+REVIEWS = Pair("front", "reviews", "http", 100, 0, 100, 0, {"v1": 90, "v2": 10}, FAST)
+BILL = Pair(OUTSIDE, "front", "http", 3, 0, 0, 3, {"v1": 3}, FAST)
 LOAD = LoadResult("edge", Count(sent=100, succeeded=100))
 
 
@@ -63,7 +63,7 @@ def test_what_does_not_hold_is_said(expect: Expectation, said: str) -> None:
 
 
 def test_failures_count_whoever_saw_them() -> None:
-    failed = Pair("front", "reviews", "http", 100, 2, True)
+    failed = Pair("front", "reviews", "http", 100, 2, 100)
     assert problems([EDGE, failed]) == ["front → reviews (http): 2 of 100 failed"]
     assert problems([EDGE, failed], Expectation(failures=2)) == []
     broken = LoadResult("edge", Count(sent=100, succeeded=99, failed=1, last_failure="status 503"))
@@ -71,7 +71,7 @@ def test_failures_count_whoever_saw_them() -> None:
 
 
 def test_figures_that_disagree_are_said_unless_a_proxy_was_restarted() -> None:
-    missing = Pair("edge", "front", "http", 98, 0, True)
+    missing = Pair("edge", "front", "http", 98, 0, 98)
     said = ["load on edge: 100 requests were made, but its proxy reports 98"]
     assert problems([missing]) == said
     assert unmet([missing], [LOAD], Expectation(), whole=True, restarted=True) == []

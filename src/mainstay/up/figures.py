@@ -65,11 +65,20 @@ class Pair(msgspec.Struct):
     requests: int = 0
     """Requests, or connections for TCP."""
     failures: int = 0
-    mtls: bool | None = None
-    """`None` where one end is outside the mesh."""
+    mutual: int = 0
+    """Requests over mutual TLS."""
+    plain: int = 0
+    """Requests that reached the other side without it."""
     versions: dict[str, int] = {}
     """Requests by the destination's version."""
     duration: Histogram = msgspec.field(default_factory=Histogram)
+
+    @property
+    def mtls(self) -> bool | None:
+        """Whether all requests were over mutual TLS; `None` where one end is outside the mesh, or none reached the other."""
+        if OUTSIDE in (self.source, self.destination) or not (self.mutual or self.plain):
+            return None
+        return not self.plain
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -126,14 +135,12 @@ def _take(pair: Pair, sample: Sample) -> None:
         case "istio_requests_total":
             pair.requests += count
             pair.failures += count if _failed(labels) else 0
-            version = _version(labels)
-            pair.versions[version] = pair.versions.get(version, 0) + count
-            _secure(pair, labels)
+            _count_version(pair, labels, count)
+            _secure(pair, labels, count)
         case "istio_tcp_connections_opened_total":
             pair.requests += count
-            version = _version(labels)
-            pair.versions[version] = pair.versions.get(version, 0) + count
-            _secure(pair, labels)
+            _count_version(pair, labels, count)
+            _secure(pair, labels, count)
         case "istio_tcp_connections_closed_total":
             pair.failures += count if labels.get("response_flags", "-") not in ("-", "") else 0
         case "istio_request_duration_milliseconds_bucket":
@@ -141,26 +148,35 @@ def _take(pair: Pair, sample: Sample) -> None:
             pair.duration.add(float("inf") if bound == "+Inf" else float(bound), sample.value)
 
 
-def _version(labels: Mapping[str, str]) -> str:
+def _count_version(pair: Pair, labels: Mapping[str, str], count: int) -> None:
     """The callee's version; a caller's proxy may know its revision only, from the endpoint."""
+    if not _arrived(labels):
+        return
     for label in ("destination_version", "destination_canonical_revision"):
         if (value := labels.get(label, "unknown")) not in ("", "unknown"):
-            return value
-    return "unknown"
+            pair.versions[value] = pair.versions.get(value, 0) + count
+            return
 
 
-def _secure(pair: Pair, labels: Mapping[str, str]) -> None:
-    if pair.source == OUTSIDE or pair.destination == OUTSIDE:
-        return
-    mutual = labels.get("connection_security_policy") == "mutual_tls"
-    pair.mtls = mutual if pair.mtls is None else pair.mtls and mutual
+def _arrived(labels: Mapping[str, str]) -> bool:
+    """A request that found no endpoint went nowhere: over no connection, to no version."""
+    return labels.get("destination_workload", "") != "unknown"
+
+
+def _secure(pair: Pair, labels: Mapping[str, str], count: int) -> None:
+    if labels.get("connection_security_policy") == "mutual_tls":
+        pair.mutual += count
+    elif _arrived(labels):
+        pair.plain += count
 
 
 def _failed(labels: Mapping[str, str]) -> bool:
     status = labels.get("response_code", "0")
     grpc = labels.get("grpc_response_status", "")
     if labels.get("request_protocol") == "grpc":
-        return status != "200" or (grpc not in ("", GRPC_OK) and grpc not in GRPC_CALLER)
+        # A call that ends without a status has failed, unless its caller went away.
+        gone = labels.get("response_flags") == "DC"
+        return status != "200" or (grpc != GRPC_OK and grpc not in GRPC_CALLER and not gone)
     return not status.isdigit() or int(status) == 0 or int(status) >= HTTP_FAILED
 
 
@@ -177,7 +193,8 @@ def subtract(now: Iterable[Pair], earlier: Iterable[Pair]) -> list[Pair]:
         if past is None:
             result.append(pair)
             continue
-        versions = {name: count - past.versions.get(name, 0) for name, count in pair.versions.items()}
+        more = {name: count - past.versions.get(name, 0) for name, count in pair.versions.items()}
+        versions = {name: count for name, count in more.items() if count}
         result.append(
             Pair(
                 pair.source,
@@ -185,7 +202,8 @@ def subtract(now: Iterable[Pair], earlier: Iterable[Pair]) -> list[Pair]:
                 pair.protocol,
                 pair.requests - past.requests,
                 pair.failures - past.failures,
-                pair.mtls,
+                pair.mutual - past.mutual,
+                pair.plain - past.plain,
                 versions,
                 pair.duration.since(past.duration),
             )
@@ -202,8 +220,8 @@ def unite(readings: Iterable[Iterable[Pair]]) -> list[Pair]:
             known = united.setdefault(key, Pair(*key))
             known.requests += pair.requests
             known.failures += pair.failures
-            if pair.mtls is not None:
-                known.mtls = pair.mtls if known.mtls is None else known.mtls and pair.mtls
+            known.mutual += pair.mutual
+            known.plain += pair.plain
             for version, count in pair.versions.items():
                 known.versions[version] = known.versions.get(version, 0) + count
             for bound, value in pair.duration.counts.items():

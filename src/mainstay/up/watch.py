@@ -73,9 +73,10 @@ class Watch:
         rows = []
         for pair in total:
             rate = last[_key(pair)].requests / ROUND_S if _key(pair) in last else 0.0
-            versions = recent[_key(pair)].versions if len(self._recent) > 1 else pair.versions
+            now = recent[_key(pair)].versions if len(self._recent) > 1 else {}
             # A version that nobody calls any more stays visible, with 0 %.
-            rows.append(Row(pair, rate, versions if sum(versions.values()) else pair.versions))
+            versions = {name: now.get(name, 0) for name in pair.versions} if now else pair.versions
+            rows.append(Row(pair, rate, versions))
         return rows
 
     async def tell_splits(self) -> None:
