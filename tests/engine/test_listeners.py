@@ -132,6 +132,22 @@ def test_first_bytes_choose_the_chain(live: Live, serve: Serve) -> None:
         assert Reader(client).exactly(3) == b"raw"
 
 
+def test_a_connection_is_handed_to_the_listener_of_its_destination(live: Live) -> None:
+    with socket.create_server((LOOPBACK, 0)) as reserved:
+        port = reserved.getsockname()[1]
+    live.apply(
+        listener(
+            "front", http_chain(routes(("/", respond(b"front")))), at=port, use_original_destination=True
+        ),
+        listener("meant", http_chain(routes(("/", respond(b"meant")))), at=port, bind=False),
+    )
+    with live.dial("front") as client:
+        assert ask(client) == b"meant"
+    live.apply(removed=(("listener", "meant"),))
+    with live.dial("front") as client:
+        assert ask(client) == b"front"
+
+
 def test_a_full_listener_closes_who_comes(live: Live) -> None:
     live.apply(listener("web", http_chain(routes(("/", respond(b"x")))), connection_limit=1))
     with live.dial("web") as first:

@@ -312,6 +312,47 @@ proptest! {
     }
 }
 
+#[test]
+fn a_panic_is_told_and_the_others_go_on() {
+    let mut bench = Bench::new(7, snapshot(&tcp()));
+    bench.net.borrow_mut().calm = true;
+    let end = bench.connect("front");
+    let mut client = Party::new(end, b"hello".to_vec(), false);
+    bench.turn();
+    let former = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    bench.inbox.post_always(Letter::Task(Box::new(|_, _| std::panic::resume_unwind(Box::new("a step")))));
+    assert!(bench.worker.turn().is_continue());
+    std::panic::set_hook(former);
+    assert_eq!(bench.shared.panics.swap(0, Ordering::Relaxed), 1);
+    let told = bench.shared.events.wait(std::time::Duration::ZERO);
+    assert!(matches!(told.as_slice(), [plan::Event::Trouble { .. }]), "{told:?}");
+    for _ in 0..5 {
+        bench.turn();
+        client.act(&bench.net, 100);
+    }
+    let far = bench.net.borrow_mut().dialed.pop().unwrap();
+    let mut room = [0; 16];
+    assert_eq!(bench.net.borrow_mut().read(far, &mut room).unwrap(), 5);
+}
+
+#[test]
+fn what_runs_when_the_worker_stops_is_finished() {
+    let mut bench = Bench::new(7, snapshot(&http()));
+    bench.net.borrow_mut().calm = true;
+    let end = bench.connect("front");
+    let mut client = Party::new(end, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".to_vec(), false);
+    for _ in 0..5 {
+        bench.turn();
+        client.act(&bench.net, 100);
+    }
+    assert_eq!(bench.worker.streams.active(), 1);
+    bench.inbox.post_always(Letter::Stop);
+    assert!(bench.worker.turn().is_break());
+    bench.worker.end_all();
+    assert_eq!((bench.worker.streams.active(), bench.worker.board.connections.len()), (0, 0));
+}
+
 /// A server that answers each request with its body.
 struct Echo {
     party: Party,

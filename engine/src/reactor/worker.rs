@@ -19,7 +19,7 @@ use super::drain::Draining;
 use super::driver::{Driver, Readiness, WAKE};
 use super::letter::{Inbox, Letter};
 use crate::bytes::Outbox;
-use crate::message::{Key, SECOND};
+use crate::message::{Key, SECOND, Tick};
 use crate::plan;
 use crate::snapshot::Snapshot;
 use crate::stream::Streams;
@@ -40,6 +40,9 @@ pub(super) const LINGER: u64 = SECOND;
 pub(super) const HOUSEKEEPING: u64 = SECOND;
 /// Housekeeping rounds between two looks for quiet series.
 pub(super) const SERIES_ROUNDS: u64 = 60;
+/// So many panics within this time end the process.
+const PANICS: usize = 8;
+const PANIC_SPAN: u64 = 60 * SECOND;
 /// Passes over the dirty list in one turn; what is dirty after them waits for the next.
 pub(super) const FLUSH_PASSES: usize = 4;
 
@@ -65,6 +68,8 @@ pub struct Worker<D: Driver> {
     pub(super) doors_timer: Option<Key>,
     pub(super) housekeeping: Option<Key>,
     pub(super) rounds: u64,
+    /// When steps panicked lately.
+    panics: Vec<Tick>,
 }
 
 impl<D: Driver> std::fmt::Debug for Worker<D> {
@@ -94,6 +99,7 @@ impl<D: Driver> Worker<D> {
             doors_timer: None,
             housekeeping: None,
             rounds: 0,
+            panics: Vec::new(),
         }
     }
 
@@ -102,6 +108,14 @@ impl<D: Driver> Worker<D> {
         let first = self.board.now + HOUSEKEEPING;
         self.board.wheel.arm(&mut self.housekeeping, Alarm::Housekeeping, Some(first));
         while self.turn().is_continue() {}
+        self.end_all();
+    }
+
+    /// What still runs ends here, so that it is counted and logged.
+    pub(super) fn end_all(&mut self) {
+        for key in self.board.connections.keys() {
+            self.caught(|worker| worker.lose(key, "the engine shuts down"));
+        }
     }
 
     /// One turn, waiting first if there is nothing to do.
@@ -277,6 +291,11 @@ impl<D: Driver> Worker<D> {
         let count = self.board.shared.panics.fetch_add(1, Ordering::Relaxed) + 1;
         let what = format!("a step of a worker panicked ({count} so far); what it served was closed");
         self.board.shared.emit(plan::Event::Trouble { what });
+        let now = self.board.now;
+        self.panics.retain(|at| now.since(*at) < PANIC_SPAN);
+        self.panics.push(now);
+        // Something is broken that closing connections does not mend: better to start anew.
+        assert!(self.panics.len() < PANICS, "{PANICS} panics within a minute");
         false
     }
 
