@@ -168,10 +168,12 @@ class Operator:
         with socket.create_server(("127.0.0.1", 0)) as found:
             return int(found.getsockname()[1])
 
-    def start_control_plane(self) -> int:
+    def start_control_plane(self, *flags: str) -> int:
         """Returns the port of xDS and joining."""
         files = ("--state", str(self.folder / "state"), "--api-context", str(self.folder / "context.json"))
-        told = self.start("control", "serve", *files, *ANY_PORTS, "--api-port", "0", "--xds-port", "0")
+        told = self.start(
+            "control", "serve", *files, *ANY_PORTS, "--api-port", "0", "--xds-port", "0", *flags
+        )
         return int(told["xds"])
 
     def start_proxy(self, verb: str, name: str, account: str, xds: int, *flags: str, group: str = "") -> Any:

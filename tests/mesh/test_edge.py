@@ -1,4 +1,4 @@
-"""The edge as an operator sets it up: HTTPS by a secret, redirect to it, TLS passed through by name; nobody is shown the secret."""
+"""The edge as an operator sets it up: HTTPS by a secret that is shown nowhere, redirect to it, TLS passed through by name."""
 
 from __future__ import annotations
 

@@ -1,0 +1,260 @@
+"""Workloads that join with a group's token, traffic that mutual TLS takes over, and hosts outside the mesh."""
+
+from __future__ import annotations
+
+import http.client
+import http.server
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.mesh
+PATIENCE_S = 60
+GRACE_S = 2
+
+SERVICE = """
+apiVersion: mainstay.dev/v1alpha1
+kind: Service
+metadata: {name: cart, namespace: shop}
+spec: {ports: [{number: 80, name: http}], selector: {app: cart}}
+"""
+GROUP = """
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {{name: carts, namespace: shop}}
+spec:
+  metadata: {{labels: {{app: cart}}}}
+  template: {{serviceAccount: cart, ports: {{http: {inbound}}}}}
+  probe: {{httpGet: {{path: /healthz, port: {application}}}, periodSeconds: 1}}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: carts, namespace: shop}}
+spec:
+  workloadSelector: {{labels: {{app: cart}}}}
+  ingress:
+  - port: {{number: {inbound}, protocol: HTTP, name: http}}
+    bind: 127.0.0.1
+    captureMode: NONE
+    defaultEndpoint: 127.0.0.1:{application}
+  egress: [{{hosts: ["~/*"]}}]
+"""
+CLIENT = """
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: front, namespace: shop}}
+spec:
+  workloadSelector: {{labels: {{app: front}}}}
+  egress:
+  - port: {{number: {port}, protocol: HTTP, name: http}}
+    bind: 127.0.0.1
+    captureMode: NONE
+    hosts: ["./cart.shop.svc.cluster.local"]
+"""
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.server.seen.append({name.lower(): value for name, value in self.headers.items()})  # type: ignore[attr-defined]
+        ok = self.path != "/healthz" or self.server.is_well  # type: ignore[attr-defined]
+        body = str(self.server.server_port).encode()  # type: ignore[attr-defined]
+        self.send_response(200 if ok else 503)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Application(http.server.ThreadingHTTPServer):
+    """Answers with its port; `is_well` is what its probe finds."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.is_well = True
+        self.seen: list[dict[str, str]] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def applications() -> Iterator[list[Application]]:
+    made = [Application(), Application()]
+    yield made
+    for each in made:
+        each.shutdown()
+        each.server_close()
+
+
+def ask(port: int, path: str = "/", headers: dict[str, str] | None = None) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    try:
+        connection.request("GET", path, headers=headers or {})
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+def test_member_of_a_group_serves_from_its_probe_to_its_grace(
+    operator: Any, applications: list[Application]
+) -> None:
+    application, _ = applications
+    application.is_well = False
+    inbound, client = operator.free_port(), operator.free_port()
+    xds = operator.start_control_plane("--xds-grace", f"{GRACE_S}s")
+    operator.apply(
+        "---".join(
+            (
+                SERVICE,
+                GROUP.format(inbound=inbound, application=application.server_port),
+                CLIENT.format(port=client),
+            )
+        )
+    )
+    operator.start_proxy("sidecar", "front-1", "front", xds, "--labels", "app=front")
+    operator.start_proxy("sidecar", "cart-1", "cart", xds, "--labels", "app=cart", group="carts")
+    assert ask(client)[0] == 503
+
+    application.is_well = True
+    operator.wait(lambda: ask(client) == (200, str(application.server_port)))
+    application.is_well = False
+    operator.wait(lambda: ask(client)[0] == 503)
+    application.is_well = True
+    operator.wait(lambda: ask(client)[0] == 200)
+
+    # A sidecar that dies leaves after the grace, not before.
+    began = time.monotonic()
+    operator.stop("cart-1", signal.SIGKILL)
+    operator.wait(lambda: f": {inbound}" not in endpoints_of(operator, "front-1"))
+    assert time.monotonic() - began >= GRACE_S
+
+
+def endpoints_of(operator: Any, name: str) -> str:
+    proxies = json.loads(operator.run("status", "-o", "json"))["proxies"]
+    node = next(each["node"] for each in proxies if name in each["node"])
+    return str(operator.run("proxy-config", node, "endpoints", "-o", "json"))
+
+
+MIXED = """
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: plain, namespace: shop}}
+spec: {{address: 127.0.0.1, labels: {{app: cart}}, ports: {{http: {plain}}}}}
+"""
+OUTSIDE = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: rates, namespace: shop}}
+spec:
+  hosts: [rates.example]
+  ports: [{{number: 80, protocol: HTTP, name: http}}]
+  location: MESH_EXTERNAL
+  resolution: DNS
+  endpoints: [{{address: localhost, ports: {{http: {outside}}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: front, namespace: shop}}
+spec:
+  workloadSelector: {{labels: {{app: front}}}}
+  egress:
+  - port: {{number: {client}, protocol: HTTP, name: http}}
+    bind: 127.0.0.1
+    captureMode: NONE
+    hosts: ["./cart.shop.svc.cluster.local"]
+  - port: {{number: {egress}, protocol: HTTP, name: http-out}}
+    bind: 127.0.0.1
+    captureMode: NONE
+    hosts: ["./rates.example"]
+"""
+MTLS = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {{name: default, namespace: shop}}
+spec: {{mtls: {{mode: {mode}}}}}
+"""
+
+
+class Callers:
+    """Asks again and again, in threads; keeps every answer that is not 200."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._is_over = threading.Event()
+        self.failures: list[Any] = []
+        self.count = 0
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(3)]
+        for each in self._threads:
+            each.start()
+
+    def _run(self) -> None:
+        while not self._is_over.is_set():
+            try:
+                status, body = ask(self._port)
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(error)
+                continue
+            self.count += 1
+            if status != 200:
+                self.failures.append((status, body))
+
+    def end(self) -> None:
+        self._is_over.set()
+        for each in self._threads:
+            each.join(PATIENCE_S)
+
+
+def test_strict_takes_over_while_traffic_flows_to_meshed_endpoints_and_to_others(
+    operator: Any, applications: list[Application]
+) -> None:
+    meshed, plain = applications
+    inbound, client, egress = (operator.free_port() for _ in range(3))
+    xds = operator.start_control_plane()
+    operator.apply(
+        "---".join(
+            (
+                SERVICE,
+                MTLS.format(mode="PERMISSIVE"),
+                GROUP.format(inbound=inbound, application=meshed.server_port),
+                MIXED.format(plain=plain.server_port),
+                OUTSIDE.format(outside=plain.server_port, client=client, egress=egress),
+            )
+        )
+    )
+    operator.start_proxy("sidecar", "front-1", "front", xds, "--labels", "app=front")
+    operator.start_proxy("sidecar", "cart-1", "cart", xds, "--labels", "app=cart", group="carts")
+    both = {str(meshed.server_port), str(plain.server_port)}
+    operator.wait(lambda: {ask(client)[1] for _ in range(8)} == both)
+    assert ask(inbound) == (200, str(meshed.server_port)), "permissive: plain text is taken"
+
+    callers = Callers(client)
+    operator.apply(MTLS.format(mode="STRICT"))
+    operator.wait(lambda: is_refused(inbound))
+    count = callers.count
+    operator.wait(lambda: callers.count > count + 100)
+    callers.end()
+    assert callers.failures == []
+    assert {ask(client)[1] for _ in range(8)} == both
+    from_mesh = [each for each in meshed.seen if "x-forwarded-client-cert" in each]
+    assert "sa/front" in str(from_mesh[-1])
+
+    # A host outside the mesh, found by its name and called in plain text.
+    operator.wait(lambda: ask(egress, "/rates") == (200, str(plain.server_port)))
+    assert plain.seen[-1]["host"] == "rates.example"
+
+
+def is_refused(port: int) -> bool:
+    try:
+        return ask(port)[0] != 200
+    except (OSError, http.client.HTTPException):
+        return True
