@@ -123,3 +123,23 @@ def test_on_a_terminal_there_is_a_live_table_and_ctrl_c_ends_it(tmp_path: Path) 
     assert "\x1b[2J" in text
     assert "Ctrl-C ends all of them" in text
     assert "edge" in text.rpartition("SOURCE")[2], "the whole run as a table, at the end"
+
+
+def test_it_ends_with_its_terminal(tmp_path: Path) -> None:
+    pid, master = pty.fork()
+    if pid == 0:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(FOLDER.parents[1] / "src"),
+            "JOURNAL": str(tmp_path / "journal"),
+            "TMPDIR": str(tmp_path),
+        }
+        file = str(mesh_file(tmp_path))
+        os.execve(sys.executable, [sys.executable, str(FOLDER / "driver.py"), file], environment)
+    seen = b""
+    while b"SOURCE" not in seen:
+        seen += os.read(master, 65_536)
+    pids = list(children_of(tmp_path))
+    os.close(master)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    wait_until_gone(pids)

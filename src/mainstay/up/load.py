@@ -21,6 +21,10 @@ PATIENCE_S = 10.0
 """A request without an answer by then has failed."""
 
 
+SHOWN_BYTES = 200
+"""Of the answer to a request that failed."""
+
+
 class Count(msgspec.Struct):
     """Totals since the start."""
 
@@ -102,10 +106,11 @@ class Load:
         try:
             connection.request("GET", self._path)
             response = connection.getresponse()
-            response.read()
+            body = response.read()
         except (OSError, http.client.HTTPException) as error:
             return f"{type(error).__name__}: {error}"
-        return "" if response.status < 500 else f"status {response.status}"
+        shown = body[:SHOWN_BYTES].decode(errors="replace")
+        return "" if response.status < 500 else f"status {response.status}: {shown}"
 
 
 def main(arguments: list[str]) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -163,8 +164,10 @@ class Run:
 
 
 def install_signals(run: Run, interrupted: asyncio.Event) -> None:
-    """SIGINT and SIGTERM end the run, a second one at once; SIGHUP restarts the workloads in turn."""
+    """SIGINT and SIGTERM end the run, a second one at once. SIGHUP restarts the workloads in turn, unless it says that the
+    terminal has gone: then it ends the run as well."""
     loop = asyncio.get_running_loop()
+    had_terminal = _has_terminal()
 
     def interrupt() -> None:
         if interrupted.is_set():
@@ -173,4 +176,14 @@ def install_signals(run: Run, interrupted: asyncio.Event) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)
-    loop.add_signal_handler(signal.SIGHUP, run.roll)
+    loop.add_signal_handler(
+        signal.SIGHUP, lambda: interrupt() if had_terminal and not _has_terminal() else run.roll()
+    )
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY))
+    except OSError:
+        return False
+    return True

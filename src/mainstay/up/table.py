@@ -5,6 +5,7 @@ In: pairs of the last second and since the start, events. Out: text. Pure but fo
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from typing import TextIO
@@ -126,5 +127,7 @@ class Screen:
             self._write("\n".join(["", *table(rows, 200), ""]))
 
     def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+        # A reader that has gone, or a closed terminal, is no reason to leave a mesh half-way.
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+            self._stream.flush()
