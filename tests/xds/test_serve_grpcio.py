@@ -231,6 +231,61 @@ def test_stream_ends_a_minute_after_its_certificate(tmp_path: Path) -> None:
     run(scenario())
 
 
+def test_first_loads_wait_for_those_under_way_and_other_changes_do_not(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        owner, now = OneView(), [0]
+        owner.view = SmallView(make("cluster", "a", "1"))
+        async with served(tmp_path, owner, clock=lambda: now[0], max_first_loads=1) as (xds, connect):
+            old, slow, last = connect("delta", None), connect("delta", None), connect("delta", None)
+            await old.receive(Receives("cluster"))
+            await old.next()
+            await old.receive(Receives("cluster", nonce="last"))
+            await slow.receive(Receives("cluster"))
+            await slow.next()
+            await last.receive(Receives("cluster"))
+            reading = asyncio.create_task(last.next())
+            while len(owner.streams) < 3:
+                await asyncio.sleep(0)
+            owner.show(SmallView(make("cluster", "a", "2")), {"cluster": ("a",)})
+            assert salts(await old.next()) == {"a": "2"}
+            assert not reading.done()
+            await slow.receive(Receives("cluster", nonce="last"))
+            assert salts(await reading) == {"a": "2"}
+
+            # One that never answers is not waited for.
+            never = connect("delta", None)
+            await never.receive(Receives("cluster"))
+            while len(owner.streams) < 4:
+                await asyncio.sleep(0)
+            now[0] += 5_000
+            xds.look_at_deadlines()
+            assert salts(await never.next()) == {"a": "2"}
+
+    run(scenario())
+
+
+def test_stream_ends_at_its_age(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        owner, now = OneView(), [0]
+        owner.view = SmallView()
+        async with served(tmp_path, owner, clock=lambda: now[0], random=lambda: 0.5) as (xds, connect):
+            client = connect("delta", None)
+            await client.receive(Receives("cluster"))
+            await client.next()
+            await client.receive(Receives("cluster", nonce="last"))
+            while not owner.answers:
+                await asyncio.sleep(0)
+            now[0] = 30 * 60_000 - 1
+            xds.look_at_deadlines()
+            assert owner.streams[0].end is None
+            now[0] += 1
+            xds.look_at_deadlines()
+            assert await client.call.code() == grpc.StatusCode.UNAVAILABLE
+            assert "age" in await client.call.details()
+
+    run(scenario())
+
+
 def test_client_that_does_not_read_is_given_up(tmp_path: Path) -> None:
     async def scenario() -> None:
         owner, now = OneView(), [0]

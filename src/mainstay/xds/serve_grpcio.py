@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any, Protocol
@@ -50,6 +51,13 @@ log = get_log("xds")
 TICK_S = 5.0
 """How often every stream looks at its deadlines."""
 MAX_STREAMS = 50_000
+MAX_FIRST_LOADS = 32
+"""First responses that await their verdict at once. After a restart all proxies come together; who waits runs on what he has."""
+FIRST_LOAD_MS = 5_000
+"""Longest time that one counts: a proxy that is slow to answer must not hold up the others."""
+MAX_AGE_MS = 30 * 60_000
+"""Age at which a stream ends, ± 20 %: proxies spread anew over addresses, and what was judged when it opened is judged again."""
+AGED_WORDS = "this stream has reached its age; connect again"
 LEAF_GRACE_MS = 60_000
 """A stream may outlive the certificate it was opened with by this much: a renewal is under way then."""
 ABORT_S = 5.0
@@ -116,6 +124,7 @@ class Stream:
         "peer",
         "task",
         "timer",
+        "until",
         "variant",
         "wake",
         "writing",
@@ -138,6 +147,7 @@ class Stream:
         self.task: asyncio.Task[Any] | None = None
         self.writing = False
         self.timer: asyncio.TimerHandle | None = None
+        self.until = 0
 
     def show(self, view: View, names: Mapping[Kind, Collection[str]] | None = None) -> None:
         """Gives the stream its view, or a changed one; `names` says what may differ (None: anything)."""
@@ -165,12 +175,18 @@ class XdsServer:
         now: Callable[[], int],
         *,
         max_streams: int = MAX_STREAMS,
+        max_first_loads: int = MAX_FIRST_LOADS,
         time_of_day: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        random: Callable[[], float] = random.random,
     ) -> None:
         self._owner = owner
         self._now = now
         self._max_streams = max_streams
+        self._max_first_loads = max_first_loads
         self._time_of_day = time_of_day
+        self._random = random
+        self._loading: dict[tuple[Stream, Kind], int] = {}
+        """First responses under way, and since when."""
         self._numbers = itertools.count(1)
         self._ring: Ring[Stream] = Ring()
         self._work = asyncio.Event()
@@ -188,12 +204,20 @@ class XdsServer:
             while True:
                 await self._work.wait()
                 self._work.clear()
-                while (stream := self._ring.pop()) is not None:
+                while (stream := self._next()) is not None:
                     self._compose(stream)
                     if self._ring and self._ring.turns % 32 == 0:
                         await asyncio.sleep(0)  # acknowledgements and REST go on during a storm
         finally:
             ticker.cancel()
+
+    def _next(self) -> Stream | None:
+        return self._ring.pop(with_loads=len(self._loading) < self._max_first_loads)
+
+    def _end_load(self, *loads: tuple[Stream, Kind]) -> None:
+        for each in loads:
+            if self._loading.pop(each, None) is not None:
+                self._work.set()
 
     def tell(self, stream: Stream, event: Event) -> None:
         """An event for a stream's machine; its commands are carried out at once."""
@@ -224,6 +248,7 @@ class XdsServer:
             self.refused_streams += 1
             return Close(14, RETRY_WORDS)
         self.streams.add(stream)
+        stream.until = self._now() + int(MAX_AGE_MS * (0.8 + 0.4 * self._random()))
         stream.task = asyncio.current_task()
         reader = asyncio.get_running_loop().create_task(self._read(stream, requests), name="xds reader")
         try:
@@ -247,6 +272,7 @@ class XdsServer:
             reader.cancel()
             self._ring.discard(stream)
             self.streams.discard(stream)
+            self._end_load(*[each for each in self._loading if each[0] is stream])
             if stream.timer is not None:
                 stream.timer.cancel()
             if stream.opened:
@@ -270,12 +296,15 @@ class XdsServer:
                         self._ring.push(stream, command.urgency)
                         self._work.set()
                 case Send():
+                    if command.is_load:
+                        self._loading[stream, command.kind] = self._now()
                     stream.message = command.message
                     stream.wake.set()
                 case Demanded():
                     if stream.opened:
                         self._owner.demanded(stream, command)
                 case Answered():
+                    self._end_load((stream, command.kind))
                     self._owner.answered(stream, command)
                 case HealthReported():
                     if stream.opened:
@@ -309,12 +338,15 @@ class XdsServer:
         stream.timer = asyncio.get_running_loop().call_later(delay, self.tell, stream, Tick())
 
     def look_at_deadlines(self) -> None:
-        """Of every stream: writes and verdicts that do not come, certificates that have ended."""
-        today = self._time_of_day()
+        """Of every stream: writes and verdicts that do not come, certificates and ages that have ended."""
+        today, now = self._time_of_day(), self._now()
+        self._end_load(*[each for each, since in self._loading.items() if now - since >= FIRST_LOAD_MS])
         for stream in list(self.streams):
             if stream.peer.expires and today >= stream.peer.expires + LEAF_GRACE_MS:
                 words = "the certificate of this stream has expired; connect with the renewed one"
                 self.finish(stream, Close(14, words))
+            elif now >= stream.until:
+                self.finish(stream, Close(14, AGED_WORDS))
             else:
                 self.tell(stream, Tick())
 

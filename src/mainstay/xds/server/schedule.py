@@ -1,7 +1,8 @@
 """Whose turn it is: a ring of streams that have something to send.
 
 In: streams with a class of urgency. Out: one stream at a time. Invariants: a stream is in the ring at most once; within a class
-streams take turns; a lower class gets at least every `SHARE`-th turn, so that first loads end even while endpoints storm.
+streams take turns; a lower class gets at least every `SHARE`-th turn, so that first loads end even while endpoints storm;
+first loads can be held back.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ class Ring(Generic[T]):
         if known is not None:
             self._queues[known].remove(member)
 
-    def pop(self) -> T | None:
-        """The member whose turn it is, or None."""
-        waiting = [each for each in range(CLASSES) if self._queues[each]]
+    def pop(self, *, with_loads: bool = True) -> T | None:
+        """The member whose turn it is, or None; without first loads, those wait."""
+        waiting = [each for each in range(CLASSES if with_loads else CLASSES - 1) if self._queues[each]]
         if not waiting:
             return None
         self.turns += 1

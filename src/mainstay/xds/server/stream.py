@@ -286,8 +286,9 @@ class ServerStream:
                 channel.settle(name)
             channel.shrink()
             channel.owed = False
+            is_load = self._class_of(channel) == FIRST_LOAD
             nonce = channel.ledger.begin(sent, now)
-            out.append(Send(kind, compose(self._variant, channel.row, plan, nonce)))
+            out.append(Send(kind, compose(self._variant, channel.row, plan, nonce), is_load))
             self._writing = now
             break
         nearest = min(due, default=None)

@@ -105,10 +105,12 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Send(msgspec.Struct, frozen=True):
-    """One response. Nothing more is sent before its `WriteFinished`."""
+    """One response. Nothing more is sent before its `WriteFinished`. `is_load`: it is the first of its kind, whose cost only
+    the stream's beginning explains."""
 
     kind: Kind
     message: bytes
+    is_load: bool = False
 
 
 class Demanded(msgspec.Struct, frozen=True):
