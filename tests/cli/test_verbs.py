@@ -145,6 +145,23 @@ ITEM = {
 }
 
 
+def test_validate_takes_references_to_what_is_not_in_the_files_for_possible(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "route.yaml"
+    text = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a}
+spec: {hosts: [a.example], http: [{route: [{destination: {host: elsewhere}}]}]}
+"""
+    file.write_text(text)
+    assert main(["validate", "-f", str(file)]) == 0
+    assert "warning[IST0101]" in capsys.readouterr().err
+    file.write_text(text.replace("{host: elsewhere}", "{hots: elsewhere}"))
+    assert main(["validate", "-f", str(file)]) == 3
+
+
 @pytest.mark.parametrize(
     "kind", ["vs", "VirtualService", "virtualservices", "virtualservice.networking.istio.io"]
 )

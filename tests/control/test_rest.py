@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Any
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from mainstay.control.loop import Loop
 from mainstay.control.plane import Plane
@@ -111,6 +116,31 @@ def test_refusal_lists_every_problem_with_file_line_path_and_remedy() -> None:
     play(scenario)
 
 
+def test_object_that_becomes_nothing_is_refused_before_it_is_stored() -> None:
+    text = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a}
+spec:
+  hosts: [a.example]
+  http:
+  - match: [{uri: {regex: "/(["}}]
+    directResponse: {status: 200}
+"""
+
+    async def scenario(client: httpx.AsyncClient, _plane: Plane) -> None:
+        body = {"files": [{"name": "a.yaml", "text": text}], "namespace": "shop"}
+        answer = await client.post("/v1/apply", json=body)
+        assert answer.status_code == 422, answer.text
+        [problem] = answer.json()["problems"]
+        assert (problem["file"], problem["line"]) == ("a.yaml", 8)
+        assert problem["path"] == "spec.http[0].match[0].uri.regex"
+        path = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices/a"
+        assert (await client.get(path)).status_code == 404
+
+    play(scenario)
+
+
 def test_list_comes_in_pages_and_a_watch_goes_on_from_it() -> None:
     async def scenario(client: httpx.AsyncClient, plane: Plane) -> None:
         for name in ("a", "b", "c"):
@@ -143,12 +173,26 @@ def test_only_this_machine_with_the_credential_may_ask(headers: dict[str, str], 
     play(scenario)
 
 
+def make_key_pair() -> tuple[str, str]:
+    """PEM of a certificate and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "edge")])
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(datetime(2020, 1, 1)).not_valid_after(datetime(2050, 1, 1))
+    pem = serialization.Encoding.PEM
+    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    chain = made.sign(key, hashes.SHA256()).public_bytes(pem).decode()
+    return chain, key.private_bytes(pem, form, plain).decode()
+
+
 def test_secret_is_sealed_in_the_store_and_shown_to_nobody() -> None:
+    chain, key = make_key_pair()
+    hidden = key.splitlines()[1]
     secret = {
         "apiVersion": "mainstay.dev/v1alpha1",
         "kind": "GatewaySecret",
         "metadata": {"name": "edge", "namespace": "shop"},
-        "stringData": {"tls.crt": "CERTIFICATE-TEXT", "tls.key": "PRIVATE-KEY-TEXT"},
+        "stringData": {"tls.crt": chain, "tls.key": key},
     }
     path = "/apis/mainstay.dev/v1alpha1/namespaces/shop/gatewaysecrets"
 
@@ -156,10 +200,10 @@ def test_secret_is_sealed_in_the_store_and_shown_to_nobody() -> None:
         written = await client.post(path, json=secret)
         assert written.status_code == 201, written.text
         shown = (await client.get(f"{path}/edge")).text + (await client.get(path)).text + written.text
-        assert "PRIVATE-KEY-TEXT" not in shown
+        assert hidden not in shown
         entries = plane.store.scan("").entries
         assert entries
-        assert all(b"PRIVATE-KEY-TEXT" not in entry.value for entry in entries)
+        assert all(hidden.encode() not in entry.value for entry in entries)
         (again,) = (
             await client.post("/v1/apply", json={"files": [{"name": "", "text": json.dumps(secret)}]})
         ).json()["results"]

@@ -12,6 +12,10 @@ from mainstay.cli.output import count, show_data, show_problems
 REFUSED = 3
 
 
+NOT_FOUND = "IST0101"
+"""A reference to what is not in the files: it may exist all the same."""
+
+
 @click.command()
 @files_option(required=True)
 @namespace_option
@@ -42,7 +46,7 @@ def validate(files: tuple[str, ...], namespace: str, output: str) -> int:
     known = {each.id: each.object for each in written}
     dangling = check_references(References(known, defaults), known.values())
     found += [
-        msgspec.structs.replace(problem, severity="warning") if problem.code.startswith("MS2") else problem
+        msgspec.structs.replace(problem, severity="warning") if problem.code == NOT_FOUND else problem
         for problem in dangling
         if problem not in found
     ]

@@ -17,8 +17,16 @@ import msgspec
 
 from mainstay.api.kind import Defaults
 from mainstay.api.object import Object
-from mainstay.control.dialect import References, Written, check_references, reveal, show_plain
+from mainstay.control.dialect import (
+    References,
+    Written,
+    check_references,
+    reveal,
+    show_plain,
+    translate,
+)
 from mainstay.control.objects import ObjectId, Record, decode_record, encode_record
+from mainstay.graph import Refused
 from mainstay.model.problem import Problem
 from mainstay.store import Condition, Conflict, Delete, Entry, Operation, Put, Store, Unchanged
 
@@ -150,6 +158,8 @@ class Admission:
             for problem in self._dangling(after)
             if problem.object in touched or _identity(problem) not in known
         ]
+        unusable = self._untranslatable(wish)
+        found = [*unusable, *(problem for problem in found if problem not in unusable)]
         errors = [problem for problem in found if problem.severity == "error"]
         if errors and not wish.force:
             if wish.writes:
@@ -159,6 +169,12 @@ class Admission:
                 422, f"nothing was deleted: still used by {users}; --force deletes all the same", errors
             )
         return tuple(problem for problem in found if problem not in errors or wish.force)
+
+    def _untranslatable(self, wish: Wish) -> list[Problem]:
+        """What is well formed, but becomes nothing: a wrong expression, actions that exclude each other."""
+        defaults = self._defaults()
+        made = (translate(written.object, defaults) for written in wish.writes)
+        return [problem for each in made if isinstance(each, Refused) for problem in each.problems]
 
     def _dangling(self, objects: Mapping[ObjectId, Object]) -> list[Problem]:
         return check_references(References(objects, self._defaults()), objects.values())
