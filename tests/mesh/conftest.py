@@ -18,7 +18,11 @@ from typing import Any
 
 import pytest
 
+from mainstay.up.load import Count
+from mainstay.up.plane import ControlPlane, Unanswered, read_count
+
 WAIT_S = 60
+"""For what must come, on a machine that may be busy with other things."""
 ANY_PORTS = ("--metrics-port", "0")
 
 
@@ -28,6 +32,7 @@ class RunningMesh:
     def __init__(self, file: Path, state: Path, flags: tuple[str, ...] = ()) -> None:
         self.state = state
         self.lines: list[str] = []
+        self._ended = False
         self._heard = threading.Condition()
         command = [sys.executable, "-m", "mainstay", "up", str(file), "--state", str(state)]
         self._process = subprocess.Popen(
@@ -46,6 +51,9 @@ class RunningMesh:
             with self._heard:
                 self.lines.append(line.rstrip())
                 self._heard.notify_all()
+        with self._heard:
+            self._ended = True
+            self._heard.notify_all()
 
     def wait_for(self, text: str, count: int = 1, seconds: float = WAIT_S) -> None:
         """Until so many lines of progress hold a text."""
@@ -53,8 +61,9 @@ class RunningMesh:
         with self._heard:
             while sum(text in line for line in self.lines) < count:
                 left = until - time.monotonic()
-                assert left > 0, f"no {text!r} in:\n" + "\n".join(self.lines)
-                assert self._process.poll() is None or self._reading.is_alive(), "\n".join(self.lines)
+                told = f"no {text!r} in:\n" + "\n".join(self.lines)
+                assert left > 0, told
+                assert not self._ended, told
                 self._heard.wait(left)
 
     def report(self, seconds: float = 120) -> dict[str, Any]:
@@ -77,6 +86,52 @@ class RunningMesh:
         found = self.pids(*parts)
         assert len(found) == 1, (parts, found)
         return found[0]
+
+    def application(self, instance: str) -> int:
+        return self.pid_of(f"\nINSTANCE={instance}\n")
+
+    def sidecar(self, name: str) -> int:
+        return self.pid_of(" sidecar ", f"--workload {name} ")
+
+    def control_plane(self) -> int:
+        return self.pid_of(" serve ")
+
+    def environment(self, instance: str) -> dict[str, str]:
+        """What an application was given."""
+        lines = Path(f"/proc/{self.application(instance)}/environ").read_bytes().decode().split("\0")
+        return dict(line.partition("=")[::2] for line in lines if line)
+
+    def endpoints(self, caller: str, service: str) -> set[str]:
+        """Addresses of a service that a caller's proxy has in force."""
+        api = ControlPlane.from_context(self.state / "context.json")
+        [node] = [node for node in api.nodes() if node.split("~")[2].rpartition(".")[0] == caller]
+        return {
+            address
+            for cluster, addresses in api.endpoints(node).items()
+            if f"|{service}." in cluster
+            for address in addresses
+        }
+
+    def count(self) -> Count:
+        """What the load generator has counted up to the last whole second."""
+        return read_count(self.state / "logs" / "load-1.log")
+
+    def until(self, holds: Callable[[], object], what: str, seconds: float = WAIT_S) -> None:
+        """Looks until something holds. Who does not answer, or is not there, lets nothing hold."""
+        end = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(Unanswered, OSError, ValueError, AssertionError):
+                if holds():
+                    return
+            assert time.monotonic() < end, f"not within {seconds:g} s: {what}\n" + "\n".join(self.lines)
+            assert not self._ended, "\n".join(self.lines)
+            time.sleep(0.02)
+
+    def carry(self, requests: int) -> None:
+        """Until so many more requests have been answered, well or not."""
+        before = self.count()
+        done = before.succeeded + before.failed + requests
+        self.until(lambda: self.count().succeeded + self.count().failed >= done, f"{requests} more requests")
 
     def _processes(self) -> Iterator[tuple[int, str]]:
         mark = str(self.state)
@@ -103,15 +158,16 @@ class RunningMesh:
 Up = Callable[..., RunningMesh]
 
 
-@pytest.fixture
-def up(tmp_path: Path) -> Iterator[Up]:
-    """Starts a mesh from YAML text (or a name), with further flags."""
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """Starts a mesh from YAML text (or a name), with further flags; it lives at most as long as the module's tests."""
+    folder = tmp_path_factory.mktemp("meshes")
     started: list[RunningMesh] = []
 
     def run(mesh: str, *flags: str) -> RunningMesh:
-        state = tmp_path / f"mesh-{len(started)}"
+        state = folder / f"mesh-{len(started)}-"
         if "\n" in mesh:
-            file = tmp_path / f"mesh-{len(started)}.yaml"
+            file = folder / f"mesh-{len(started)}.yaml"
             file.write_text(textwrap.dedent(mesh))
         else:
             file = Path(mesh)
