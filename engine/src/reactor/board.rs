@@ -321,7 +321,12 @@ impl<D: Driver> Port for Board<D> {
     fn log(&mut self, chain: &Chain, facts: &Facts<'_>) {
         let logs = match &chain.terminal {
             Terminal::Http(manager) => &manager.access_logs,
-            Terminal::Tcp(proxy) => &proxy.access_logs,
+            Terminal::Tcp(proxy) => {
+                if let Some(listener) = self.snapshot.listeners.get(&chain.listener) {
+                    self.recorder.log(&listener.access_logs, facts);
+                }
+                &proxy.access_logs
+            }
         };
         self.recorder.log(logs, facts);
     }

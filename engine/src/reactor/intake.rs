@@ -13,17 +13,20 @@ use super::driver::{Driver, Incoming};
 use super::worker::Worker;
 use crate::codec::detect::{Detected, detect};
 use crate::codec::{AnyCodec, h1, h2, tcp};
-use crate::message::{Key, Peer, ResetReason};
+use crate::message::{Key, Peer, ResetReason, ResponseFlags, Tick};
 use crate::plan::{HttpConnectionManager, ListenerFilter, Protocol};
 use crate::route::ChainInput;
 use crate::snapshot::{Chain, Listener, Terminal};
 use crate::stream::Binding;
-use crate::stream::port::is_http2;
-use crate::telemetry::{Group, ListenerCounter};
+use crate::stream::port::{Port, is_http2};
+use crate::telemetry::{Facts, Group, ListenerCounter, Moments, PeerLabels};
 use crate::tls::{self, ClientHello, FaultKind, Inspected, TlsFault, inspect};
 
 /// Milliseconds of silence on an HTTP connection whose version is not known yet, unless the manager says otherwise.
 const CHOICE_TIMEOUT: u64 = 3_600_000;
+
+/// Labels of a client of whom nothing is known.
+static UNKNOWN: PeerLabels = PeerLabels::UNKNOWN;
 
 /// Which listener a connection came through; its live connections are counted while this lives.
 #[derive(Debug)]
@@ -31,7 +34,24 @@ pub(super) struct Origin {
     pub listener: Arc<Listener>,
     pub chain: Option<Arc<Chain>>,
     pub counters: Arc<Group<ListenerCounter>>,
+    /// It came to a codec, and whoever is behind that records its end.
+    served: bool,
+    /// Why it did not come so far, with what the log says of it.
+    failure: Failure,
+    /// When it came: by the monotonic clock and on the wall.
+    since: (Tick, u64),
     _live: Live,
+}
+
+/// What ended a connection before it had a codec.
+#[derive(Debug, Default)]
+enum Failure {
+    /// The client left, or the listener went away.
+    #[default]
+    Gone,
+    Silence,
+    NoChain,
+    Handshake(String),
 }
 
 impl Drop for Origin {
@@ -144,7 +164,15 @@ impl<D: Driver> Worker<D> {
         let mut connection =
             Connection::new(Some(socket), Phase::Inspecting(Box::new(inspection)), Arc::new(peer));
         connection.deadline = meant.detection_timeout.map(|limit| self.board.now.after_milliseconds(limit));
-        connection.origin = Some(Box::new(Origin { listener: meant, chain: None, counters, _live: live }));
+        connection.origin = Some(Box::new(Origin {
+            listener: meant,
+            chain: None,
+            counters,
+            served: false,
+            failure: Failure::default(),
+            since: (self.board.now, self.board.wall()),
+            _live: live,
+        }));
         // What it holds is tried at once: most clients have spoken by now, and a new socket takes what is written.
         (connection.readable, connection.writable) = (true, true);
         self.board.insert(connection);
@@ -188,16 +216,13 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn detection_timed_out(&mut self, key: Key) {
-        let Some(origin) =
-            self.board.connections.get(key).and_then(|connection| connection.origin.as_deref())
-        else {
-            return;
-        };
+        let Some(origin) = self.origin_of(key) else { return };
         if origin.listener.continue_on_detection_timeout {
             origin.counters.increment(ListenerCounter::DetectedTcpByTimeout);
             self.choose_chain(key);
         } else {
             origin.counters.increment(ListenerCounter::PreCxTimeout);
+            origin.failure = Failure::Silence;
             self.finish(key, ResetReason::Timeout);
         }
     }
@@ -212,6 +237,7 @@ impl<D: Driver> Worker<D> {
         let chain = find_chain(&origin.listener, &inspection, &connection.peer);
         let Some(chain) = chain else {
             origin.counters.increment(ListenerCounter::NoFilterChainMatch);
+            origin.failure = Failure::NoChain;
             return self.finish(key, ResetReason::Refused);
         };
         origin.chain = Some(Arc::clone(&chain));
@@ -291,6 +317,9 @@ impl<D: Driver> Worker<D> {
             }
         };
         connection.deadline = None;
+        if let Some(origin) = connection.origin.as_deref_mut() {
+            origin.served = true;
+        }
         connection.phase = Phase::Open(Open { codec, binding: Binding::None });
         self.streams.opened(&mut self.board, key, &arrival.chain);
         self.board.mark_dirty(key);
@@ -304,12 +333,42 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    pub(super) fn count_tls_fault(&self, key: Key, fault: &TlsFault) {
-        let Some(origin) =
-            self.board.connections.get(key).and_then(|connection| connection.origin.as_deref())
-        else {
+    fn origin_of(&mut self, key: Key) -> Option<&mut Origin> {
+        self.board.connections.get_mut(key)?.origin.as_deref_mut()
+    }
+
+    /// The listener's logs tell of a connection that ends without having come to a codec; of others its chain tells.
+    pub(super) fn log_unserved(&mut self, key: Key) {
+        let Some(connection) = self.board.connections.get(key) else { return };
+        let Some(origin) = connection.origin.as_deref() else { return };
+        if origin.served || origin.listener.access_logs.is_empty() {
             return;
+        }
+        let (flags, details, downstream_failure) = match &origin.failure {
+            Failure::Gone => (ResponseFlags::DOWNSTREAM_TERMINATION, "downstream_remote_disconnect", ""),
+            Failure::Silence => (ResponseFlags::default(), "listener_filters_timeout", ""),
+            Failure::NoChain => (ResponseFlags::NO_ROUTE, "filter_chain_not_found", ""),
+            Failure::Handshake(what) => {
+                (ResponseFlags::default(), "downstream_handshake_failed", what.as_str())
+            }
         };
+        let (started, started_wall) = origin.since;
+        let facts = Facts {
+            listener: &origin.listener.name,
+            filter_chain: origin.chain.as_ref().map_or("", |chain| &chain.name),
+            flags,
+            details,
+            downstream_failure,
+            moments: Moments { started, started_wall, ended: self.board.now, ..Moments::default() },
+            connection_id: key.to_bits(),
+            ..Facts::of_connection(&connection.peer, &UNKNOWN)
+        };
+        self.board.recorder.log(&origin.listener.access_logs, &facts);
+    }
+
+    pub(super) fn count_tls_fault(&mut self, key: Key, fault: &TlsFault) {
+        let Some(origin) = self.origin_of(key) else { return };
+        origin.failure = Failure::Handshake(fault.what.clone());
         origin.counters.increment(ListenerCounter::SslError);
         match fault.kind {
             FaultKind::NoCertificate => origin.counters.increment(ListenerCounter::SslNoCertificate),
@@ -319,11 +378,10 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    pub(super) fn count_handshake_timeout(&self, key: Key) {
-        if let Some(origin) =
-            self.board.connections.get(key).and_then(|connection| connection.origin.as_deref())
-        {
+    pub(super) fn count_handshake_timeout(&mut self, key: Key) {
+        if let Some(origin) = self.origin_of(key) {
             origin.counters.increment(ListenerCounter::CxTransportTimeout);
+            origin.failure = Failure::Handshake("handshake timeout".to_owned());
         }
     }
 }

@@ -139,6 +139,7 @@ impl<D: Driver> Worker<D> {
 
     /// Everybody who had to do with the connection learns that it ends, and it ends.
     pub(super) fn finish(&mut self, key: Key, reason: ResetReason) {
+        self.log_unserved(key);
         self.tell_closed(key, reason);
         self.board.remove(key);
     }

@@ -11,7 +11,7 @@ use super::shared::Turn;
 use super::site::Site;
 use crate::filter::Context;
 use crate::message::{Key, Protocol, ResetReason, ResponseFlags};
-use crate::telemetry::{HttpCounter, class_of};
+use crate::telemetry::{Facts, HttpCounter, class_of};
 
 impl Streams {
     /// Takes the exchange out of the slab. Whatever ended it, it passes here, once.
@@ -47,6 +47,7 @@ impl Streams {
             http.counters.increment(HttpCounter::RqRxReset);
         }
         let facts = exchange.notes.facts(&site, Some(&exchange.request), exchange.response.as_deref());
+        let facts = Facts { trailers: exchange.down.trailers(), ..facts };
         let (now, wall, random) = (port.now(), port.wall(), port.random());
         let overrides = exchange.notes.decision.overrides();
         let mut context = Context::new(key, now, wall, random, &site.peer, overrides, &http.counters, &facts);

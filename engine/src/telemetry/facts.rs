@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use crate::message::{Peer, Protocol, RequestHead, ResponseFlags, ResponseHead, Tick};
+use crate::message::{HeaderBlock, Peer, Protocol, RequestHead, ResponseFlags, ResponseHead, Tick};
 
 /// Which side of a call reports (`reporter` label): the outbound listener of the source, the inbound one of the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +55,8 @@ pub struct Facts<'a> {
     pub client: Option<SocketAddr>,
     pub request: Option<&'a RequestHead>,
     pub response: Option<&'a ResponseHead>,
+    /// Trailers of the response.
+    pub trailers: Option<&'a HeaderBlock>,
     /// gRPC status from trailers or head, if the request was gRPC and one came.
     pub grpc_status: Option<u32>,
     /// Status sent down; 0 if none was (as Envoy prints it).
@@ -80,6 +82,8 @@ pub struct Facts<'a> {
     pub mutual_tls: bool,
     /// Upstream connection failure reason, for the log.
     pub upstream_failure: &'a str,
+    /// Why the client's TLS handshake failed, for the log.
+    pub downstream_failure: &'a str,
     /// Labels of the other side: the endpoint's (Source) or the client's (Destination).
     pub other: &'a PeerLabels,
     pub attempts: u32,
@@ -98,7 +102,64 @@ pub struct Facts<'a> {
     pub connection_id: u64,
 }
 
-impl Facts<'_> {
+impl PeerLabels {
+    /// Of somebody who said nothing.
+    pub const UNKNOWN: Self = Self {
+        workload: String::new(),
+        namespace: String::new(),
+        principal: String::new(),
+        app: String::new(),
+        version: String::new(),
+        canonical_name: String::new(),
+        canonical_revision: String::new(),
+        cluster: String::new(),
+    };
+}
+
+impl<'a> Facts<'a> {
+    /// What is known of a connection that has only come in.
+    pub fn of_connection(peer: &'a Peer, other: &'a PeerLabels) -> Self {
+        Self {
+            reporter: Reporter::None,
+            protocol: Protocol::Tcp,
+            peer,
+            client: None,
+            request: None,
+            response: None,
+            trailers: None,
+            grpc_status: None,
+            status: 0,
+            flags: ResponseFlags::default(),
+            details: "",
+            route: "",
+            virtual_host: "",
+            listener: "",
+            stat_prefix: "",
+            filter_chain: "",
+            cluster: "",
+            service_host: "",
+            service_name: "",
+            service_namespace: "",
+            upstream: None,
+            upstream_local: None,
+            mutual_tls: false,
+            upstream_failure: "",
+            downstream_failure: "",
+            other,
+            attempts: 0,
+            received: 0,
+            sent: 0,
+            received_headers: 0,
+            sent_headers: 0,
+            request_messages: 0,
+            response_messages: 0,
+            moments: Moments::default(),
+            request_id: "",
+            trace_id: "",
+            connection_id: 0,
+        }
+    }
+
     /// From the first byte of the request to the last of the response, nanoseconds.
     pub fn duration(&self) -> u64 {
         self.moments.ended.since(self.moments.started)

@@ -34,6 +34,7 @@ operators! {
     DownstreamRemoteAddressWithoutPort = "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
     DownstreamRemotePort = "DOWNSTREAM_REMOTE_PORT",
     DownstreamTlsCipher = "DOWNSTREAM_TLS_CIPHER", DownstreamTlsVersion = "DOWNSTREAM_TLS_VERSION",
+    DownstreamTransportFailureReason = "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
     Duration = "DURATION", FilterChainName = "FILTER_CHAIN_NAME", GrpcStatus = "GRPC_STATUS",
     GrpcStatusNumber = "GRPC_STATUS_NUMBER", Hostname = "HOSTNAME", Protocol = "PROTOCOL",
     RequestDuration = "REQUEST_DURATION", RequestedServerName = "REQUESTED_SERVER_NAME",

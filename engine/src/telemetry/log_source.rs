@@ -49,11 +49,9 @@ pub(super) fn typed<'f>(facts: &'f Facts<'_>, operator: &'f Operator, out: &mut 
         Operator::Response { name, otherwise } => either(name, otherwise, out, &|field, out| {
             append(facts.response.and_then(|head| field.of_response(head)).as_deref(), out)
         }),
-        // Of trailers only the gRPC status is kept.
-        Operator::Trailer { name, .. } => match facts.grpc_status {
-            Some(status) if *name == Field::new("grpc-status") => Typed::Number(status.into()),
-            _ => Typed::Absent,
-        },
+        Operator::Trailer { name, otherwise } => either(name, otherwise, out, &|field, out| {
+            append(facts.trailers.and_then(|trailers| field.of_trailers(trailers)).as_deref(), out)
+        }),
         Operator::StartTime { format } => {
             write_time(format, facts.moments.started_wall, out);
             Typed::Written
@@ -171,6 +169,7 @@ fn of_value<'f>(facts: &'f Facts<'_>, value: Value, out: &mut Vec<u8>) -> Typed<
             Some(uris) => written(write!(out, "{}", uris.join(","))),
         },
         Value::DownstreamTlsCipher => text(peer.tls_cipher.unwrap_or_default()),
+        Value::DownstreamTransportFailureReason => joined(facts.downstream_failure, out),
         Value::DownstreamTlsVersion => text(peer.tls_version.unwrap_or_default()),
         Value::Duration => Typed::Number(facts.duration() / MILLISECOND),
         Value::RequestDuration => milliseconds(Some(moments.started), moments.request_complete),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::facts::{Facts, Moments, PeerLabels, Reporter};
 use super::{AccessLogger, LogWriter};
 use crate::message::{
-    MILLISECOND, Peer, PeerCertificate, Protocol, RequestHead, ResponseFlags, ResponseHead, Tick,
+    HeaderBlock, MILLISECOND, NameId, Peer, PeerCertificate, Protocol, RequestHead, ResponseFlags,
+    ResponseHead, Tick,
 };
 use crate::plan::{AccessLog, AccessLogFormat, AccessLogSink, JsonField};
 
@@ -41,6 +42,8 @@ fn with_facts(is_stream: bool, use_them: impl FnOnce(&Facts<'_>)) {
         })),
         ..Peer::default()
     };
+    let mut trailers = HeaderBlock::default();
+    trailers.push_id(NameId::GRPC_STATUS, b"14");
     use_them(&Facts {
         reporter: Reporter::Source,
         protocol: if is_stream { Protocol::Tcp } else { Protocol::Http2 },
@@ -48,6 +51,7 @@ fn with_facts(is_stream: bool, use_them: impl FnOnce(&Facts<'_>)) {
         client: at("192.168.1.1:7"),
         request: (!is_stream).then_some(&request),
         response: (!is_stream).then_some(&response),
+        trailers: Some(&trailers),
         grpc_status: Some(14),
         status: if is_stream { 0 } else { 503 },
         flags: ResponseFlags(
@@ -67,6 +71,7 @@ fn with_facts(is_stream: bool, use_them: impl FnOnce(&Facts<'_>)) {
         upstream_local: None,
         mutual_tls: false,
         upstream_failure: "connection refused",
+        downstream_failure: "",
         other: &PeerLabels::default(),
         attempts: 2,
         received: 3,
@@ -117,7 +122,7 @@ fn text_is_filled_in_as_envoy_does() {
         ("%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_PORT%", "10.0.0.3:80 80"),
         ("%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "192.168.1.1:7 192.168.1.1"),
         ("%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %CONNECTION_ID%", "10.0.0.1:5000 77"),
-        ("%GRPC_STATUS% %GRPC_STATUS_NUMBER% %TRAILER(grpc-status)%", "Unavailable 14 14"),
+        ("%GRPC_STATUS% %GRPC_STATUS_NUMBER% %TRAILER(grpc-status)% %TRAILER(x)%", "Unavailable 14 14 -"),
         ("%REQUESTED_SERVER_NAME% %DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_CIPHER%", "cart.shop TLSv1.3 -"),
         ("%DOWNSTREAM_PEER_URI_SAN% %ROUTE_NAME% %STREAM_ID%", "spiffe://a/ns/b/sa/c default id-1"),
     ] {
