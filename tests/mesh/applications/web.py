@@ -21,7 +21,8 @@ def answer(path: str) -> Any:
     if path == "/healthz":
         return "ok"
     try:
-        return _get_price("rope", timeout=TIMEOUT_S)
+        # While the sidecar beside it starts anew the call waits for it.
+        return _get_price("rope", timeout=TIMEOUT_S, wait_for_ready=True)
     except grpc.RpcError as error:
         raise OSError(f"prices: {error.code().name} {error.details()}") from None
 
