@@ -189,6 +189,7 @@ def test_status_shows_the_proxys_own_reason(plane: ControlPlane, capsys: pytest.
             "proxies": [
                 {
                     "node": "sidecar~1",
+                    "workload": {"name": "shop/cart-1", "group": "", "health": "unhealthy"},
                     "types": {
                         "clusters": {
                             "sent": 3,
@@ -205,7 +206,7 @@ def test_status_shows_the_proxys_own_reason(plane: ControlPlane, capsys: pytest.
     )
     assert main(["status"]) == 0
     out = capsys.readouterr().out
-    assert "refused 1 of 3" in out
+    assert "sidecar~1   unhealthy   refused 1 of 3" in out
     assert "sidecar~1 refused clusters c:\n  bad regex" in out
     assert "source files is stale: cannot list /x" in out
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -15,10 +15,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from mainstay.compile.traits import Proxy
 from mainstay.control.loop import Loop
 from mainstay.control.plane import Plane
 from mainstay.control.rest.build import build_rest
 from mainstay.identity.gateway_secrets import Vault
+from mainstay.model.endpoints import Health
+from mainstay.model.key import ObjectKey, WorkloadKey
+from mainstay.model.workload import Registration
 from mainstay.settings.serve import ServeSettings
 from mainstay.store import MemoryStore
 
@@ -236,3 +240,50 @@ def test_what_does_not_exist_is_told_by_name() -> None:
         assert large.status_code == 413
 
     play(scenario)
+
+
+def test_status_shows_the_workload_beside_a_proxy_which_has_short_names() -> None:
+    async def scenario(client: httpx.AsyncClient, plane: Plane) -> None:
+        group = """
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: carts, namespace: shop}
+spec: {metadata: {labels: {app: cart}}, template: {serviceAccount: cart}, probe: {tcpSocket: {port: 80}}}
+"""
+        applied = await client.post("/v1/apply", json={"files": [{"name": "x.yaml", "text": group}]})
+        assert applied.status_code == 200, applied.text
+        nodes = ["sidecar~127.0.0.5~cart-1.shop~x", "sidecar~127.0.0.6~cart-1.other~x"]
+        for node, namespace in zip(nodes, ("shop", "other"), strict=True):
+            plane.proxies.open(node, Proxy(node, namespace), cast(Any, Quiet()))
+        claim = Registration(WorkloadKey("shop", "cart-1"), ObjectKey("shop", "carts"), ("127.0.0.5",))
+        plane.workloads.open_stream("s", claim)
+        plane.workloads.report("s", Health.UNHEALTHY)
+        async with asyncio.timeout(20):
+            while plane.find_workload(claim.key) is None:
+                await asyncio.sleep(0)
+
+        async def ask(name: str) -> httpx.Response:
+            return await client.get("/v1/status", params={"node": name})
+
+        [shown] = (await ask("cart-1.shop")).json()["proxies"]
+        assert shown["workload"] == {"name": "shop/cart-1", "group": "shop/carts", "health": "unhealthy"}
+        [shown] = (await ask("cart-1.other")).json()["proxies"]
+        assert shown["workload"] is None
+        several = await ask("cart-1")
+        assert (several.status_code, "several proxies" in several.text) == (409, True)
+        assert (await client.get("/v1/proxies/cart-1.shop/listeners")).json()["node"] == nodes[0]
+
+    play(scenario)
+
+
+class Quiet:
+    """A stream that is told and says nothing."""
+
+    def view_changed(self, *_: object) -> None:
+        pass
+
+    def status(self) -> dict[str, Any]:
+        return {}
+
+    def applied(self, _: str) -> dict[str, Any]:
+        return {}

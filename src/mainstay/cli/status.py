@@ -19,14 +19,20 @@ TYPES = ("clusters", "endpoints", "listeners", "routes", "secrets")
 @output_option
 @context_option
 def status(node: str | None, output: str, client: Client) -> int:
-    """Show what each proxy has applied, awaits or refused, and why; or only NODE."""
+    """Show what each proxy has applied, awaits or refused, and why; or only NODE (an id, NAME.NAMESPACE or NAME).
+
+    WORKLOAD is the health of what is beside the proxy, as its probe finds it; `-` where nothing is registered.
+    """
     answer = client.call("GET", "/v1/status", query={"node": node or ""})
     if output != "table":
         show_data(answer, output)
         return 0
     proxies = answer["proxies"]
-    rows = [(proxy["node"], *(_cell(proxy["types"].get(name)) for name in TYPES)) for proxy in proxies]
-    show_table(("PROXY", *(name.upper() for name in TYPES)), rows, "no proxy is connected")
+    rows = [
+        (proxy["node"], _workload(proxy), *(_cell(proxy["types"].get(name)) for name in TYPES))
+        for proxy in proxies
+    ]
+    show_table(("PROXY", "WORKLOAD", *(name.upper() for name in TYPES)), rows, "no proxy is connected")
     for proxy in proxies:
         for name, state in proxy["types"].items():
             for refused in state.get("refused", ()):
@@ -45,6 +51,10 @@ def status(node: str | None, output: str, client: Client) -> int:
     if refusals or problems:
         click.echo(f"\n{count(refusals, 'refusal')}, {count(len(problems), 'problem')}", err=True)
     return 0
+
+
+def _workload(proxy: dict[str, Any]) -> str:
+    return str((proxy.get("workload") or {}).get("health", ""))
 
 
 def _cell(state: dict[str, Any] | None) -> str:

@@ -11,6 +11,7 @@ from mainstay.compile.traits import ProbeTraits, Proxy
 from mainstay.model.key import ObjectKey
 from mainstay.model.workload import ExecProbe, GrpcProbe, HttpProbe, Probe, TcpProbe
 
+LOOPBACK = "127.0.0.1"
 _TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 
@@ -21,7 +22,9 @@ def plan_probe(facts: Facts, proxy: Proxy) -> tuple[ProbeTraits, ...]:
     group = facts.workload_group(ObjectKey(proxy.namespace, proxy.group))
     if group is None or group.probe is None or isinstance(group.probe.check, ExecProbe):
         return ()
-    return (ProbeTraits(group.key, proxy.addresses[0] if proxy.addresses else "127.0.0.1"),)
+    # In explicit mode the workload's address is the inbound listener's; the application is behind it, on loopback.
+    is_behind = proxy.interception == "NONE" or not proxy.addresses
+    return (ProbeTraits(group.key, LOOPBACK if is_behind else proxy.addresses[0]),)
 
 
 def compile_probe(facts: Facts, traits: ProbeTraits) -> Resource:

@@ -127,6 +127,14 @@ class Plane:
         """A workload somebody wrote, or that registered."""
         return self.collections.workloads.get(key)
 
+    def show_workload(self, key: WorkloadKey) -> dict[str, str] | None:
+        """A workload as status shows it: its group if it registered, and its health."""
+        workload = self.find_workload(key)
+        if workload is None:
+            return None
+        group = str(workload.group) if workload.group is not None else ""
+        return {"name": str(workload.key), "group": group, "health": workload.health.name.lower()}
+
     def find_group(self, key: ObjectKey) -> WorkloadGroup | None:
         return self.collections.groups.get(key)
 

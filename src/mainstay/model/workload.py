@@ -20,7 +20,7 @@ CANONICAL_REVISION_LABELS = ("service.istio.io/canonical-revision", "app.kuberne
 
 
 class HttpProbe(msgspec.Struct, frozen=True, gc=False, tag="http"):
-    """GET ``path``; 200–399 is success. ``host`` empty: the application's address."""
+    """GET ``path``; 200–399 is success. ``host`` empty: where the application listens (`compile.probe`)."""
 
     port: int
     path: str = "/"
@@ -30,7 +30,7 @@ class HttpProbe(msgspec.Struct, frozen=True, gc=False, tag="http"):
 
 
 class TcpProbe(msgspec.Struct, frozen=True, gc=False, tag="tcp"):
-    """Connect to ``port``; ``host`` empty: the application's address."""
+    """Connect to ``port``; ``host`` empty: where the application listens (`compile.probe`)."""
 
     port: int
     host: str = ""

@@ -24,7 +24,15 @@ def build_rest(plane: Plane, credential: str, further: Sequence[Route] = ()) -> 
     routes = [
         *change_routes(plane.admission),
         *objects.routes(),
-        *operator_routes(plane.proxies, plane.graph, plane.intake, plane.problems, plane.waiting, version),
+        *operator_routes(
+            plane.proxies,
+            plane.graph,
+            plane.intake,
+            plane.problems,
+            plane.waiting,
+            version,
+            plane.show_workload,
+        ),
         *further,
     ]
     stored = [kind for kind in KINDS if kind.stored]

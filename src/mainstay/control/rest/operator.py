@@ -18,6 +18,7 @@ from mainstay.compile.resource import Kind
 from mainstay.control.proxies import PLURALS, Proxies
 from mainstay.control.rest.answers import RestError, answer
 from mainstay.graph import Graph
+from mainstay.model.key import WorkloadKey
 from mainstay.model.problem import Problem
 from mainstay.settings import nearest
 from mainstay.sources import Intake
@@ -32,16 +33,22 @@ def operator_routes(
     problems: Callable[[], list[Problem]],
     waiting: Callable[[], str],
     version: str,
+    show_workload: Callable[[WorkloadKey], dict[str, str] | None],
 ) -> list[Route]:
-    """The routes of this module. `waiting()` says why nothing is pushed yet, empty once pushes are on."""
+    """The routes of this module. `waiting()` says why nothing is pushed yet, empty once pushes are on; `show_workload` what
+    is known of the workload beside a proxy."""
+
+    def show_proxy(node: str) -> dict[str, Any]:
+        shown = proxies.show_status(node)
+        name = node.split("~")[2].rpartition(".")[0]
+        return shown | {"workload": show_workload(WorkloadKey(shown["namespace"], name))}
 
     async def status(request: Request) -> Response:
-        node = request.query_params.get("node", "")
-        if node:
-            _must_be_known(proxies, node)
+        given = request.query_params.get("node", "")
+        nodes = [_find_node(proxies, given)] if given else proxies.nodes()
         return answer(
             {
-                "proxies": [_show_proxy(proxies, each) for each in proxies.nodes() if node in ("", each)],
+                "proxies": [show_proxy(each) for each in nodes],
                 "sources": [
                     {"name": health.source, "state": health.state, "reason": health.reason}
                     for health in intake.health()
@@ -56,7 +63,7 @@ def operator_routes(
         kind = KINDS.get(plural)
         if kind is None:
             raise RestError(404, f"there is no {plural!r}{nearest(plural, KINDS)}")
-        _must_be_known(proxies, node)
+        node = _find_node(proxies, node)
         name = request.query_params.get("name", "")
         found = proxies.show_resources(node, kind)
         if name:
@@ -67,7 +74,7 @@ def operator_routes(
 
     async def why(request: Request) -> Response:
         node, resource = request.query_params.get("node", ""), request.query_params.get("resource", "")
-        _must_be_known(proxies, node)
+        node = _find_node(proxies, node)
         keys = proxies.find_keys(node, resource)
         if not keys:
             known = nearest(resource, proxies.resource_names(node))
@@ -97,13 +104,18 @@ def operator_routes(
     ]
 
 
-def _must_be_known(proxies: Proxies, node: str) -> None:
-    if node not in proxies.nodes():
-        raise RestError(404, f"no proxy {node!r} is connected{nearest(node, proxies.nodes())}")
-
-
-def _show_proxy(proxies: Proxies, node: str) -> dict[str, Any]:
-    return proxies.show_status(node)
+def _find_node(proxies: Proxies, given: str) -> str:
+    """The node of this id, or of this `NAME.NAMESPACE` or `NAME` if only one is called so."""
+    nodes = proxies.nodes()
+    if given in nodes:
+        return given
+    called = {node: node.split("~")[2] for node in nodes}
+    found = [node for node, name in called.items() if given and given in (name, name.rpartition(".")[0])]
+    if len(found) > 1:
+        raise RestError(409, f"several proxies are called {given!r}: {', '.join(found)}")
+    if not found:
+        raise RestError(404, f"no proxy {given!r} is connected{nearest(given, [*nodes, *called.values()])}")
+    return found[0]
 
 
 def _show_key(key: Any) -> str:
