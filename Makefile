@@ -58,6 +58,9 @@ lint: build  ## Format, lint, types, layers, licences
 format:  ## Format everything
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix . && cargo fmt
 
+conformance: build $(ENVOY_BIN)  ## Golden cases, xDS and mutual TLS against real Envoy; HTTP/2 by h2spec where installed
+	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest tests/golden tests/interop tests/xds/test_envoy.py tests/engine/test_h2spec.py
+
 bench: build $(ENVOY_BIN)  ## Measure beside a byte relay, haproxy and Envoy (bench/README.md)
 	cargo build --quiet --release --package mainstay-bench
 	$(BIN)/python -m bench

@@ -27,7 +27,10 @@ class HTTPHealthCheck(Part, frozen=True, kw_only=True):
 
     path: Annotated[str, "Path."] = "/"
     port: Annotated[Port, "Port of the application."]
-    host: Annotated[str | None, "Address to connect to; if absent, 127.0.0.1 in explicit mode, else the workload's address."] = None
+    host: Annotated[
+        str | None,
+        "Address to connect to; if absent, loopback in explicit mode, else the workload's address.",
+    ] = None
     scheme: Annotated[Literal["HTTP", "HTTPS", "http", "https"], "Scheme."] = "HTTP"
     http_headers: Annotated[tuple[HTTPHeader, ...], "Headers to send.", Length(0, 32)] = ()
 
@@ -35,7 +38,10 @@ class HTTPHealthCheck(Part, frozen=True, kw_only=True):
 class TCPHealthCheck(Part, frozen=True, kw_only=True):
     """Connecting is success."""
 
-    host: Annotated[str | None, "Address to connect to; if absent, 127.0.0.1 in explicit mode, else the workload's address."] = None
+    host: Annotated[
+        str | None,
+        "Address to connect to; if absent, loopback in explicit mode, else the workload's address.",
+    ] = None
     port: Annotated[Port, "Port of the application."]
 
 
