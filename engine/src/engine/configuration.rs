@@ -10,7 +10,7 @@ use super::listening::Listening;
 use super::threads::Threads;
 use crate::message::Tick;
 use crate::plan::{ApplyReport, Delta, Held};
-use crate::reactor::{Letter, Shared};
+use crate::reactor::{Letter, Level, Room, Shared, Value};
 use crate::snapshot::{Builder, Outcome, Snapshot};
 use crate::tls::Material;
 
@@ -40,6 +40,16 @@ impl Configuration {
             self.publish(&snapshot);
         }
         drop(builder);
+        for refused in &report.refused {
+            self.shared.log.say(Room::Snapshot, Level::Warning, || {
+                let (name, path, why) = (Value(&refused.name), Value(&refused.path), Value(&refused.reason));
+                let kind = refused.resource;
+                format!("a resource was refused kind={kind:?} name={name} path={path} why={why}")
+            });
+        }
+        self.shared.log.say(Room::Snapshot, Level::Debug, || {
+            format!("a delta was applied generation={} accepted={}", report.generation, report.accepted)
+        });
         // Names to resolve and endpoints to check may be new.
         self.threads.slow().inbox.post_always(Letter::Nudge);
         report

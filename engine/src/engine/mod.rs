@@ -8,7 +8,6 @@
 mod calls;
 mod configuration;
 mod facts;
-mod levels;
 #[cfg(test)]
 mod limits;
 mod listening;
@@ -21,7 +20,6 @@ use std::time::Duration;
 
 use calls::Calls;
 use configuration::{Configuration, lock};
-use levels::Levels;
 use threads::Threads;
 
 use crate::admin::{Admin, Answer, Audience, Console, Questions};
@@ -69,7 +67,6 @@ struct Body {
     configuration: Arc<Configuration>,
     threads: Arc<Threads>,
     questions: Questions,
-    levels: Levels,
     ready: AtomicBool,
     drains: AtomicU64,
 }
@@ -92,6 +89,7 @@ impl Engine {
         let telemetry = Telemetry::new(settings.workload.clone());
         let builder = Builder::new(Arc::clone(&keys), threads::random());
         let errands = Errands::start().map_err(|error| failed("errands", error))?;
+        shared.log.write_by(&errands);
         let threads = Threads::start(&settings, epoch, &shared, &telemetry, builder.snapshot())
             .map_err(|error| failed("threads", error))?;
         let threads = Arc::new(threads);
@@ -105,7 +103,6 @@ impl Engine {
             configuration,
             threads,
             questions: Questions::default(),
-            levels: Levels::default(),
             ready: AtomicBool::new(false),
             drains: AtomicU64::new(0),
         });
@@ -194,7 +191,7 @@ impl Engine {
     }
 
     pub fn set_log_level(&self, room: &str, level: &str) -> Result<(), EngineError> {
-        self.body.levels.set(room, level).map_err(EngineError)
+        self.body.shared.log.set_level(room, level).map_err(EngineError)
     }
 
     /// Python's answer to an `Asked` event.

@@ -59,11 +59,11 @@ impl View for Body {
     }
 
     fn log_levels(&self) -> Vec<(String, String)> {
-        self.levels.list()
+        self.shared.log.levels()
     }
 
     fn set_log_level(&self, room: &str, level: &str) -> Result<(), String> {
-        self.levels.set(room, level)
+        self.shared.log.set_level(room, level)
     }
 
     fn ask(&self, request: &Request) -> Option<Answer> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::connection::{Dialing, Open, Phase, Secure, Transport};
 use super::driver::Driver;
+use super::log::{Level, Room, Value};
 use super::worker::Worker;
 use crate::message::{Key, Peer};
 use crate::stream::{DialError, DialErrorKind};
@@ -85,7 +86,12 @@ impl<D: Driver> Worker<D> {
 
     /// `stream` is told while the slot is still there; then it goes.
     pub(super) fn fail_dial(&mut self, key: Key, error: DialError) {
-        if self.board.connections.get(key).is_some() {
+        if let Some(connection) = self.board.connections.get(key) {
+            let room = if error.kind == DialErrorKind::Tls { Room::Tls } else { Room::Reactor };
+            self.board.shared.log.say(room, Level::Debug, || {
+                let peer = connection.peer.remote.map_or_else(|| "-".to_owned(), |peer| peer.to_string());
+                format!("an endpoint could not be reached peer={peer} why={}", Value(&error.what))
+            });
             self.streams.dialed(&mut self.board, key, Err(error));
             self.board.remove(key);
         }

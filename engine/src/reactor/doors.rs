@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::driver::{Driver, Incoming};
+use super::log::{Level, Room, Value};
 use super::shared::Shared;
 use crate::message::{MILLISECOND, Tick};
 use crate::telemetry::{ListenerCounter, Recorder};
@@ -161,6 +162,12 @@ impl<D: Driver> Doors<D> {
                     Ok(incoming) => {
                         if slot.live.load(Ordering::Relaxed) >= slot.door.limit.load(Ordering::Relaxed) {
                             self.overflowed.push(Arc::clone(&slot.door.stat_prefix));
+                            shared.log.say(Room::Reactor, Level::Debug, || {
+                                let listener = Value(&slot.door.listener);
+                                format!(
+                                    "a client was turned away listener={listener} why=\"connection limit\""
+                                )
+                            });
                             continue;
                         }
                         let listener = Arc::clone(&slot.door.listener);
@@ -173,6 +180,10 @@ impl<D: Driver> Doors<D> {
                     Err(error) if is_exhausted(&error) => {
                         // The client would else wait for an answer that never comes.
                         self.overflowed.push(Arc::clone(&slot.door.stat_prefix));
+                        shared.log.say(Room::Reactor, Level::Warning, || {
+                            let listener = Value(&slot.door.listener);
+                            format!("a client was turned away listener={listener} why={}", Value(&error))
+                        });
                         if self.reserve.take().is_some() {
                             drop(driver.accept(&slot.door.socket));
                             self.reserve = File::open("/dev/null").ok();

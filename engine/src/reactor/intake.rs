@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::connection::{Connection, Open, Phase, Secure, Transport};
 use super::doors::{Admitted, Live};
 use super::driver::{Driver, Incoming};
+use super::log::{Level, Room, Value};
 use super::worker::Worker;
 use crate::codec::detect::{Detected, detect};
 use crate::codec::{AnyCodec, h1, h2, tcp};
@@ -238,6 +239,11 @@ impl<D: Driver> Worker<D> {
         let Some(chain) = chain else {
             origin.counters.increment(ListenerCounter::NoFilterChainMatch);
             origin.failure = Failure::NoChain;
+            let (name, peer) = (Arc::clone(&origin.listener.name), connection.peer.remote);
+            self.board.shared.log.say(Room::Reactor, Level::Debug, || {
+                let peer = peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string());
+                format!("no filter chain for a client listener={} peer={peer}", Value(name))
+            });
             return self.finish(key, ResetReason::Refused);
         };
         origin.chain = Some(Arc::clone(&chain));
@@ -367,9 +373,16 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn count_tls_fault(&mut self, key: Key, fault: &TlsFault) {
+        let peer = self.board.connections.get(key).and_then(|connection| connection.peer.remote);
+        let shared = Arc::clone(&self.board.shared);
         let Some(origin) = self.origin_of(key) else { return };
         origin.failure = Failure::Handshake(fault.what.clone());
         origin.counters.increment(ListenerCounter::SslError);
+        shared.log.say(Room::Tls, Level::Debug, || {
+            let peer = peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string());
+            let (listener, why) = (Value(&origin.listener.name), Value(&fault.what));
+            format!("handshake with a client failed listener={listener} peer={peer} why={why}")
+        });
         match fault.kind {
             FaultKind::NoCertificate => origin.counters.increment(ListenerCounter::SslNoCertificate),
             FaultKind::UntrustedCertificate => origin.counters.increment(ListenerCounter::SslFailVerifyCa),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::events::Events;
+use super::log::Log;
 use crate::plan::Event;
 
 /// How close the process is to a limit, 0 to 1,000. Written by whoever measures, read at stream start.
@@ -57,6 +58,7 @@ pub struct Shared {
     pub live: AtomicUsize,
     pub max_connections: usize,
     pub pressure: Pressure,
+    pub log: Log,
     draining: AtomicBool,
     /// Panics caught, for the admin page and for giving up when they pile up.
     pub panics: AtomicU64,
@@ -71,6 +73,7 @@ impl Shared {
             live: AtomicUsize::new(0),
             max_connections,
             pressure: Pressure::default(),
+            log: Log::default(),
             draining: AtomicBool::new(false),
             panics: AtomicU64::new(0),
             listeners: Mutex::default(),

@@ -18,6 +18,7 @@ use super::doors::{Admitted, Doors};
 use super::drain::Draining;
 use super::driver::{Driver, Readiness, WAKE};
 use super::letter::{Inbox, Letter};
+use super::log::{Level, Room};
 use crate::bytes::Outbox;
 use crate::message::{Key, SECOND, Tick};
 use crate::plan;
@@ -290,6 +291,7 @@ impl<D: Driver> Worker<D> {
         }
         let count = self.board.shared.panics.fetch_add(1, Ordering::Relaxed) + 1;
         let what = format!("a step of a worker panicked ({count} so far); what it served was closed");
+        self.board.shared.log.say(Room::Reactor, Level::Error, || what.clone());
         self.board.shared.emit(plan::Event::Trouble { what });
         let now = self.board.now;
         self.panics.retain(|at| now.since(*at) < PANIC_SPAN);
