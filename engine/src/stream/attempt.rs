@@ -238,7 +238,7 @@ impl Exchange {
         }
         self.phase = Phase::Sending;
         self.notes.moments.upstream_connected.get_or_insert(now);
-        self.notes.upstream_local = turn.port.peer(connection).and_then(|peer| peer.local);
+        self.notes.upstream = turn.port.peer(connection).cloned();
         self.send_head(turn, connection, stream);
     }
 

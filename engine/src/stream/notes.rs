@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::site::Site;
-use crate::message::{HeaderBlock, NameId, Protocol, RequestHead, ResponseFlags, ResponseHead, Tick};
+use crate::message::{
+    HeaderBlock, NameId, Peer, Protocol, RequestHead, ResponseFlags, ResponseHead, SpiffeId, Tick,
+};
 use crate::route::Decision;
 use crate::telemetry::TraceContext;
 use crate::telemetry::{Facts, Moments, PeerLabels, Reporter};
@@ -22,7 +24,8 @@ pub struct Notes {
     pub cluster: Option<Arc<Cluster>>,
     /// Of the last attempt.
     pub endpoint: Option<Arc<Endpoint>>,
-    pub upstream_local: Option<SocketAddr>,
+    /// Who answered there, and from where we asked.
+    pub upstream: Option<Arc<Peer>>,
     pub upstream_failure: String,
     pub flags: ResponseFlags,
     pub details: Cow<'static, str>,
@@ -52,7 +55,7 @@ impl Notes {
             decision: Decision::NotFound,
             cluster: None,
             endpoint: None,
-            upstream_local: None,
+            upstream: None,
             upstream_failure: String::new(),
             flags: ResponseFlags::default(),
             details: Cow::Borrowed(""),
@@ -122,7 +125,7 @@ impl Notes {
             service_name: policy.map_or("", |policy| &policy.service_name),
             service_namespace: policy.map_or("", |policy| &policy.service_namespace),
             upstream: endpoint.and_then(|endpoint| endpoint.address().socket()),
-            upstream_local: self.upstream_local,
+            upstream_local: self.upstream.as_ref().and_then(|peer| peer.local),
             mutual_tls: match reporter {
                 Reporter::Source => {
                     endpoint.and_then(|endpoint| endpoint.tls()).is_some_and(|tls| tls.is_mutual())
@@ -132,6 +135,10 @@ impl Notes {
             upstream_failure: &self.upstream_failure,
             downstream_failure: "",
             other: other.unwrap_or(&site.unknown),
+            other_principal: match (reporter, &self.upstream) {
+                (Reporter::Source, Some(peer)) => peer.identity.as_ref().map_or("", SpiffeId::as_str),
+                _ => "",
+            },
             attempts: self.attempts,
             received: self.received,
             sent: self.sent,

@@ -303,7 +303,7 @@ impl Pipe {
         let now = turn.port.clock();
         self.endpoint = Side::Open(connection);
         self.notes.moments.upstream_connected = Some(now);
-        self.notes.upstream_local = turn.port.peer(connection).and_then(|peer| peer.local);
+        self.notes.upstream = turn.port.peer(connection).cloned();
         self.report(turn, Report::Answered(200));
         let _ = turn.port.open_stream(connection);
         let facts = self.notes.facts(&self.site, None, None);

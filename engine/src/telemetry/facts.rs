@@ -86,6 +86,8 @@ pub struct Facts<'a> {
     pub downstream_failure: &'a str,
     /// Labels of the other side: the endpoint's (Source) or the client's (Destination).
     pub other: &'a PeerLabels,
+    /// The other side's identity as its certificate shows it, for labels that do not say; empty if unknown.
+    pub other_principal: &'a str,
     pub attempts: u32,
     /// Body bytes.
     pub received: u64,
@@ -146,6 +148,7 @@ impl<'a> Facts<'a> {
             upstream_failure: "",
             downstream_failure: "",
             other,
+            other_principal: "",
             attempts: 0,
             received: 0,
             sent: 0,

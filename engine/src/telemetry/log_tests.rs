@@ -73,6 +73,7 @@ fn with_facts(is_stream: bool, use_them: impl FnOnce(&Facts<'_>)) {
         upstream_failure: "connection refused",
         downstream_failure: "",
         other: &PeerLabels::default(),
+        other_principal: "",
         attempts: 2,
         received: 3,
         sent: 4,

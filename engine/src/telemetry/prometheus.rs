@@ -295,6 +295,7 @@ mod tests {
             upstream_failure: "",
             downstream_failure: "",
             other,
+            other_principal: "",
             attempts: 1,
             received: 10,
             sent: 20,

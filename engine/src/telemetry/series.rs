@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::facts::{Facts, PeerLabels, Reporter};
+use super::facts::{Facts, Reporter};
 use super::histogram::{DURATION_BOUNDS, Histogram, SIZE_BOUNDS};
 use crate::message::{Protocol, ResponseFlags, SECOND, Tick};
 
@@ -176,11 +176,14 @@ fn security(facts: &Facts<'_>) -> MutualTls {
     }
 }
 
-fn fields(labels: &PeerLabels) -> [&str; 8] {
+fn fields<'a>(facts: &Facts<'a>) -> [&'a str; 8] {
+    let labels = facts.other;
+    let principal =
+        if labels.principal.is_empty() { facts.other_principal } else { labels.principal.as_str() };
     [
         &labels.workload,
         &labels.namespace,
-        &labels.principal,
+        principal,
         &labels.app,
         &labels.version,
         &labels.canonical_name,
@@ -192,7 +195,7 @@ fn fields(labels: &PeerLabels) -> [&str; 8] {
 fn labels_of(facts: &Facts<'_>) -> Labels {
     Labels {
         destination_is_local: facts.reporter == Reporter::Destination,
-        other: fields(facts.other).map(str::to_owned),
+        other: fields(facts).map(str::to_owned),
         service_host: facts.service_host.to_owned(),
         service_name: facts.service_name.to_owned(),
         service_namespace: facts.service_namespace.to_owned(),
@@ -229,14 +232,14 @@ fn same(labels: &Labels, facts: &Facts<'_>) -> bool {
         && labels.service_name == facts.service_name
         && labels.service_namespace == facts.service_namespace
         && labels.protocol == protocol_text(facts)
-        && labels.other.iter().zip(fields(facts.other)).all(|(known, given)| known == given)
+        && labels.other.iter().zip(fields(facts)).all(|(known, given)| known == given)
 }
 
 fn hash_of(facts: &Facts<'_>) -> u64 {
     let mut hash = Fold(u64::from(facts.status) << 32 | u64::from(facts.flags.0));
     hash.write_u64(facts.grpc_status.map_or(u64::MAX, u64::from));
     hash.write(facts.service_host.as_bytes());
-    for field in fields(facts.other) {
+    for field in fields(facts) {
         hash.write(field.as_bytes());
     }
     hash.finish() | 1
