@@ -116,6 +116,8 @@ impl Exchange {
         }
         self.phase = Phase::Answered;
         let (head, body) = form(&self.request, reply);
+        self.notes.grpc_status = None;
+        self.notes.note_grpc_status(&head.headers);
         self.down = super::direction::Direction::ours(&body);
         self.begin_response(turn, head);
     }

@@ -60,6 +60,7 @@ pub struct Record {
     pub sent: u64,
     pub upstream: String,
     pub protocol: Protocol,
+    pub grpc_status: Option<u32>,
 }
 
 /// The port of a worker in memory.
@@ -173,6 +174,7 @@ impl Port for Memory {
             sent: facts.sent,
             upstream: facts.upstream.map_or_else(String::new, |address| address.to_string()),
             protocol: facts.protocol,
+            grpc_status: facts.grpc_status,
         });
     }
     fn emit(&mut self, event: plan::Event) {

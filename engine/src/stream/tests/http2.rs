@@ -160,6 +160,7 @@ fn a_grpc_call_that_fails_here_gets_trailers_only() {
         "{text}"
     );
     assert_eq!(seen.last(), Some(&Seen::End(stream.0)));
+    assert_eq!(worker.record().grpc_status, Some(14));
 }
 
 #[test]
