@@ -6,6 +6,7 @@ BIN := .venv/bin
 ENGINE_SOURCES := $(shell find engine/src -name '*.rs') engine/Cargo.toml Cargo.toml Cargo.lock
 # The Envoy wheel owns the top-level package `envoy`, as xds-protos does: it lives in an environment of its own.
 ENVOY_BIN := .venvs/envoy/bin/envoy
+H2SPEC := .venvs/go/h2spec
 PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
@@ -58,8 +59,13 @@ lint: build  ## Format, lint, types, layers, licences
 format:  ## Format everything
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix . && cargo fmt
 
-conformance: build $(ENVOY_BIN)  ## Golden cases, xDS and mutual TLS against real Envoy; HTTP/2 by h2spec where installed
-	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest tests/golden tests/interop tests/xds/test_envoy.py tests/engine/test_h2spec.py
+$(H2SPEC):
+	@command -v go >/dev/null || { echo "make conformance needs Go, to install h2spec"; exit 1; }
+	GOBIN=$(CURDIR)/$(dir $@) go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1
+
+conformance: build $(ENVOY_BIN) $(H2SPEC)  ## Golden cases, xDS and mutual TLS against real Envoy; HTTP/2 by h2spec (needs Go)
+	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) MAINSTAY_TEST_H2SPEC=$(CURDIR)/$(H2SPEC) $(BIN)/python -m pytest \
+		-m 'h2spec or not h2spec' tests/golden tests/interop tests/xds/test_envoy.py tests/engine/test_h2spec.py
 
 bench: build $(ENVOY_BIN)  ## Measure beside a byte relay, haproxy and Envoy (bench/README.md)
 	cargo build --quiet --release --package mainstay-bench
