@@ -61,7 +61,7 @@ format:  ## Format everything
 
 $(H2SPEC):
 	@command -v go >/dev/null || { echo "make conformance needs Go, to install h2spec"; exit 1; }
-	GOBIN=$(CURDIR)/$(dir $@) go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1
+	GOBIN=$(CURDIR)/$(dir $@) go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 
 conformance: build $(ENVOY_BIN) $(H2SPEC)  ## Golden cases, xDS and mutual TLS against real Envoy; HTTP/2 by h2spec (needs Go)
 	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) MAINSTAY_TEST_H2SPEC=$(CURDIR)/$(H2SPEC) $(BIN)/python -m pytest \
