@@ -19,6 +19,7 @@ use super::set::EndpointSet;
 use crate::message::Tick;
 use crate::plan::LoadBalancer;
 pub(super) use priority::Tables;
+use weights::Part;
 
 /// What a worker remembers of its picks in one cluster.
 #[derive(Debug)]
@@ -91,24 +92,42 @@ pub(super) fn pick(
 ) -> Option<Arc<Endpoint>> {
     let mut reselections = context.reselections;
     loop {
-        let endpoint = pick_once(set, balancer, cursor)?;
+        let (part, endpoint) = pick_once(set, balancer, cursor)?;
         if reselections == 0 || !context.tried.contains(&endpoint.id()) {
             return Some(Arc::clone(endpoint));
         }
         reselections -= 1;
+        if reselections == 0 {
+            return Some(Arc::clone(untried(set, part, cursor, context.tried).unwrap_or(endpoint)));
+        }
     }
+}
+
+/// Another endpoint of the part, if it has one that was not tried. Draws alone may miss it: one that refuses every connection
+/// has no requests under way, and so is the favourite of a balancer that looks for the least.
+fn untried<'s>(
+    set: &'s EndpointSet,
+    part: &Part,
+    cursor: &mut Cursor,
+    tried: &[EndpointId],
+) -> Option<&'s Arc<Endpoint>> {
+    let start = cursor.below(part.members.len() as u64) as usize;
+    let members = part.members.iter().cycle().skip(start).take(part.members.len());
+    members
+        .filter_map(|&index| set.endpoints.get(index as usize))
+        .find(|endpoint| !tried.contains(&endpoint.id()))
 }
 
 fn pick_once<'s>(
     set: &'s EndpointSet,
     balancer: &LoadBalancer,
     cursor: &mut Cursor,
-) -> Option<&'s Arc<Endpoint>> {
+) -> Option<(&'s Part, &'s Arc<Endpoint>)> {
     let part = set.tables.choose(cursor)?;
     let index = match balancer {
         LoadBalancer::RoundRobin {} => round_robin::pick(part, cursor),
         LoadBalancer::LeastRequest { choices } => least_request::pick(part, *choices, cursor, &set.endpoints),
         LoadBalancer::Random {} | LoadBalancer::ClusterProvided {} => random::pick(part, cursor),
     }?;
-    set.endpoints.get(index as usize)
+    Some((part, set.endpoints.get(index as usize)?))
 }

@@ -162,6 +162,21 @@ fn a_retry_passes_over_endpoints_that_were_tried() {
 }
 
 #[test]
+fn a_retry_finds_the_busy_endpoint_when_the_idle_one_was_tried() {
+    let plan =
+        plan::Cluster { load_balancer: LoadBalancer::LeastRequest { choices: 2 }, ..cluster_plan("c") };
+    let cluster = cluster_of(&plan, 2);
+    let endpoints = &cluster.endpoints().endpoints;
+    let _under_way: Vec<_> = (0..50).map(|_| endpoints[1].begin()).collect();
+    let tried = [endpoints[0].id()];
+    let mut cursor = Cursor::new(5);
+    for _ in 0..1_000 {
+        let context = PickContext { tried: &tried, reselections: 1, ..PickContext::default() };
+        assert_eq!(cluster.pick(&mut cursor, &context).map(|e| e.id()), Some(endpoints[1].id()));
+    }
+}
+
+#[test]
 fn original_destinations_are_where_the_client_meant_to_go() {
     let plan = plan::Cluster {
         discovery: plan::Discovery::OriginalDestination { header: true, cleanup_interval: 5_000 },
