@@ -21,7 +21,7 @@ import pytest
 from mainstay.up.load import Count
 from mainstay.up.plane import ControlPlane, Unanswered, read_count
 
-WAIT_S = 60
+WAIT_S = 100
 """For what must come, on a machine that may be busy with other things."""
 ANY_PORTS = ("--metrics-port", "0")
 

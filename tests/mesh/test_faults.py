@@ -23,7 +23,7 @@ import pytest
 from mainstay import examples
 from mainstay.up.plane import ask
 
-pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh")]
+pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh"), pytest.mark.timeout(300)]
 
 SHOP = Path(examples.__file__).parent / "shop"
 HERE = Path(__file__).parent / "applications"
@@ -315,7 +315,7 @@ def test_restart_of_every_workload_in_turn_costs_no_request(plain: Faulty) -> No
     failed, mesh = plain.settle(), plain.mesh
     before = {pid for pid in mesh.pids() if pid != mesh.control_plane()}
     mesh.signal(signal.SIGHUP)
-    mesh.wait_for("every workload has been restarted")
+    mesh.wait_for("every workload has been restarted", seconds=200)
     told = [line for line in mesh.lines if "stopped in order, starts again" in line]
     for service in CALLERS:
         for name in (f"{service}-1", f"{service}-2"):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.mesh
+pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh")]
 PATIENCE_S = 60
 GRACE_S = 2
 

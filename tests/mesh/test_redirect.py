@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.mesh
+pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh")]
 
 CLIENT, SERVER, VIRTUAL = "10.5.0.1", "10.5.0.2", "10.5.1.1"
 OBJECTS = f"""

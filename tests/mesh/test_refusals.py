@@ -16,7 +16,7 @@ import yaml
 
 from mainstay import examples
 
-pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh")]
+pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh"), pytest.mark.timeout(300)]
 
 SHOP = Path(examples.__file__).parent / "shop"
 HERE = Path(__file__).parent / "applications"
