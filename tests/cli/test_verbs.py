@@ -201,7 +201,7 @@ def test_status_shows_the_proxys_own_reason(plane: ControlPlane, capsys: pytest.
                 }
             ],
             "sources": [{"name": "files", "state": "stale", "reason": "cannot list /x"}],
-            "problems": [],
+            "problems": REFUSAL["problems"],
         },
     )
     assert main(["status"]) == 0
@@ -209,6 +209,7 @@ def test_status_shows_the_proxys_own_reason(plane: ControlPlane, capsys: pytest.
     assert "sidecar~1   unhealthy   refused 1 of 3" in out
     assert "sidecar~1 refused clusters c:\n  bad regex" in out
     assert "source files is stale: cannot list /x" in out
+    assert "error[MS1002]: spec.http[0].rout: unknown field\n  --> FILE:3:5\n" in out
 
 
 @pytest.mark.parametrize(

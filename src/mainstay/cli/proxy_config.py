@@ -10,7 +10,7 @@ import click
 
 from mainstay.cli.client import Client
 from mainstay.cli.options import context_option, output_option
-from mainstay.cli.output import show_data, show_table
+from mainstay.cli.output import count, show_data, show_table
 
 KINDS = {
     "listeners": "listeners",
@@ -36,7 +36,7 @@ KINDS = {
 @context_option
 def proxy_config(node: str, kind: str, name: str | None, output: str, client: Client) -> int:
     """Show listeners, routes, clusters, endpoints or secrets last sent to NODE; or only the one called
-    NAME."""
+    NAME. NODE is an id that `mainstay status` shows, NAME.NAMESPACE, or a name that only one proxy has."""
     plural = KINDS[kind]
     answer = client.call("GET", f"/v1/proxies/{quote(node, safe='')}/{plural}", query={"name": name or ""})
     if output != "table":
@@ -53,12 +53,13 @@ def proxy_config(node: str, kind: str, name: str | None, output: str, client: Cl
 def _listener(resource: dict[str, Any]) -> str:
     socket = resource.get("address", {}).get("socketAddress", {})
     chains = len(resource.get("filterChains", ()))
-    return f"{socket.get('address', '')}:{socket.get('portValue', '')}, {chains} filter chains"
+    return f"{socket.get('address', '')}:{socket.get('portValue', '')}, {count(chains, 'filter chain')}"
 
 
 def _route(resource: dict[str, Any]) -> str:
     hosts = resource.get("virtualHosts", [])
-    return f"{len(hosts)} virtual hosts, {sum(len(host.get('routes', ())) for host in hosts)} routes"
+    routes = sum(len(host.get("routes", ())) for host in hosts)
+    return f"{count(len(hosts), 'virtual host')}, {count(routes, 'route')}"
 
 
 def _cluster(resource: dict[str, Any]) -> str:

@@ -8,17 +8,18 @@ xDS, and that only where asked. Called by `mainstay.cli.serve`.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import grpc
 import msgspec
 
 from mainstay.control.debug import LagWatch
-from mainstay.control.front import make_engine
+from mainstay.control.front import make_engine, server_identity
 from mainstay.control.listening import LOOPBACK, HttpServer, bind, port_of
 from mainstay.control.loop import Loop, time_of_day
 from mainstay.control.metrics import ControlMetrics
@@ -63,6 +64,10 @@ def main(arguments: Sequence[str]) -> int:
     except HelpAsked as asked:
         print(asked.text)
         return 0
+    try:
+        server_identity(settings.trust_domain, settings.root_namespace)
+    except ValueError as error:
+        raise OperatorError(f"--trust-domain, --root-namespace: {error}", 2) from None
     levels = dict(each.split("=", 1) for each in settings.log.levels if "=" in each)
     try:
         configure(settings.log.level, levels, settings.log.format)
@@ -74,6 +79,7 @@ def main(arguments: Sequence[str]) -> int:
 async def serve(settings: ServeSettings) -> int:
     """The program, on a running loop."""
     state = _prepare_state(settings.state)
+    lock = _lock_state(state)
     api_socket = bind(settings.api.port, "the REST API", "--api-port")
     metrics_socket = bind(settings.metrics_port, "metrics", "--metrics-port")
     try:
@@ -130,6 +136,7 @@ async def serve(settings: ServeSettings) -> int:
     finally:
         await asyncio.to_thread(store.close)
         trail.close()
+        lock.close()
     return 0
 
 
@@ -143,6 +150,19 @@ def _prepare_state(path: Path) -> Path:
             f"cannot use the state directory {path}: {error.strerror}. --state chooses another"
         ) from None
     return path
+
+
+def _lock_state(state: Path) -> BinaryIO:
+    """Holds the directory until the file is closed or the process ends: two would tear the audit trail's chain."""
+    file = (state / "lock").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise OperatorError(
+            f"another control plane uses the state directory {state}: stop it, or choose another with --state"
+        ) from None
+    return file
 
 
 def _bind_grpc(server: grpc.aio.Server, port: int) -> int:

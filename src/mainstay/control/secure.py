@@ -90,10 +90,14 @@ class Secure:
             leave()
             await front.stop()
 
+        try:
+            port = await asyncio.to_thread(front.start)
+        except OperatorError:
+            await server.stop(None)
+            raise
         loop.spawn(
             "grpc behind the front", server.wait_for_termination(), drain=lambda: server.stop(STOP_GRPC_S)
         )
-        port = await asyncio.to_thread(front.start)
         loop.spawn("front", front.run(), drain=stop)
         return port
 
@@ -103,7 +107,7 @@ def open_signer(settings: ServeSettings, state: Path, now: Callable[[], int]) ->
     cert, key = settings.ca.cert, settings.ca.key
     if (cert is None) != (key is None):
         raise OperatorError(
-            "--ca-cert and --ca-key belong together: give both, or neither for a CA of our own"
+            "--ca-cert and --ca-key belong together: give both, or neither for a CA of our own", 2
         )
     if cert is not None and key is not None:
         return load_authority(cert.expanduser(), key.expanduser(), settings.trust_domain, now)

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
         print(asked.text)
         return 0
     except OperatorError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.code
 
 
