@@ -49,6 +49,16 @@ impl Outbox {
         }
     }
 
+    /// Two pieces with two bytes behind each: what a header field is.
+    #[inline]
+    pub fn put_pair(&mut self, pool: &mut Pool, first: (&[u8], [u8; 2]), second: (&[u8], [u8; 2])) {
+        if self.blocks.back_mut().is_some_and(|last| last.append_pair(first, second)) {
+            self.len += first.0.len() + second.0.len() + 4;
+        } else {
+            self.put_parts(pool, [first.0, &first.1, second.0, &second.1]);
+        }
+    }
+
     fn put_across(&mut self, pool: &mut Pool, mut bytes: &[u8]) {
         self.len += bytes.len();
         if let Some(last) = self.blocks.back_mut() {
@@ -150,6 +160,12 @@ impl<'a> Out<'a> {
         self.outbox.put_parts(self.pool, parts);
     }
 
+    /// Two small pieces with two bytes behind each.
+    #[inline]
+    pub fn put_pair(&mut self, first: (&[u8], [u8; 2]), second: (&[u8], [u8; 2])) {
+        self.outbox.put_pair(self.pool, first, second);
+    }
+
     /// A socket that did not take everything is not tried again.
     fn put_through(&mut self, bytes: &[u8]) {
         let Some(through) = self.through.take() else { return self.outbox.put(self.pool, bytes) };
@@ -222,7 +238,8 @@ mod tests {
             for piece in &pieces {
                 outbox.put(&mut pool, piece);
                 outbox.put_parts(&mut pool, [piece, b": ", b"value"]);
-                expected.extend_from_slice(&[piece.as_slice(), piece, b": value"].concat());
+                outbox.put_pair(&mut pool, (b"name", *b": "), (piece, *b"\r\n"));
+                expected.extend_from_slice(&[piece.as_slice(), piece, b": valuename: ", piece, b"\r\n"].concat());
             }
             prop_assert_eq!(outbox.len(), expected.len());
             let mut seen = Vec::new();

@@ -229,11 +229,17 @@ impl<S> Connection<S> {
         while self.writable && !self.is_flushed() {
             let written = match &mut self.transport {
                 Transport::Plain => {
-                    let mut slices = [IoSlice::new(&[]); PIECES];
-                    let used = self.outbox.gather(&mut slices);
-                    let pieces = slices.get(..used).unwrap_or(&[]);
-                    let offered: usize = pieces.iter().map(|piece| piece.len()).sum();
-                    take_up(driver.send(socket, pieces), offered, &mut self.writable)
+                    let front = self.outbox.front();
+                    // Most of what is written is one piece.
+                    let (result, offered) = if front.len() == self.outbox.len() {
+                        (driver.send(socket, &[IoSlice::new(front)]), front.len())
+                    } else {
+                        let mut slices = [IoSlice::new(&[]); PIECES];
+                        let used = self.outbox.gather(&mut slices);
+                        let pieces = slices.get(..used).unwrap_or(&[]);
+                        (driver.send(socket, pieces), pieces.iter().map(|piece| piece.len()).sum())
+                    };
+                    take_up(result, offered, &mut self.writable)
                         .inspect(|&count| self.outbox.consume(pool, count))?
                 }
                 Transport::Tls(secure) => {

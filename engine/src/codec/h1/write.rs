@@ -90,7 +90,7 @@ fn put_chunk(out: &mut Out<'_>, bytes: &[u8], end: bool) {
 }
 
 fn put_field(out: &mut Out<'_>, name: &[u8], value: &[u8]) {
-    out.put_parts([name, b": ", value, b"\r\n"]);
+    out.put_pair((name, *b": "), (value, *b"\r\n"));
 }
 
 /// All fields but those that belong to the hop or to the framing.
