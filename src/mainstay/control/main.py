@@ -19,7 +19,7 @@ import grpc
 import msgspec
 
 from mainstay.control.debug import LagWatch
-from mainstay.control.front import make_engine, server_identity
+from mainstay.control.front import make_engine
 from mainstay.control.listening import LOOPBACK, HttpServer, bind, port_of
 from mainstay.control.loop import Loop, time_of_day
 from mainstay.control.metrics import ControlMetrics
@@ -32,6 +32,8 @@ from mainstay.control.secure import Secure
 from mainstay.control.streams import Streams
 from mainstay.identity.audit import AuditTrail
 from mainstay.identity.gateway_secrets import open_vault
+from mainstay.identity.join_wire import SERVER_ACCOUNT
+from mainstay.identity.spiffe import make_identity
 from mainstay.settings import HelpAsked, OperatorError, load
 from mainstay.settings.serve import ServeSettings
 from mainstay.settings.version import program_version
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         print(asked.text)
         return 0
     try:
-        server_identity(settings.trust_domain, settings.root_namespace)
+        make_identity(settings.trust_domain, settings.root_namespace, SERVER_ACCOUNT)
     except ValueError as error:
         raise OperatorError(f"--trust-domain, --root-namespace: {error}", 2) from None
     levels = dict(each.split("=", 1) for each in settings.log.levels if "=" in each)
