@@ -11,7 +11,7 @@ use super::shared::{Own, Turn};
 use crate::codec::contract::Command;
 use crate::filter::Run;
 use crate::message::{HeaderBlock, MILLISECOND, NameId, Protocol, ResetReason, ResponseFlags, ResponseHead};
-use crate::telemetry::{HttpCounter, class_of};
+use crate::telemetry::{Facts, HttpCounter, class_of};
 use crate::upstream::Report;
 
 impl Exchange {
@@ -123,6 +123,7 @@ impl Exchange {
     pub fn begin_response<P: Port>(&mut self, turn: &mut Turn<'_, P>, mut head: Box<ResponseHead>) {
         if let Some(route) = self.notes.decision.route() {
             let facts = self.notes.facts(&self.site, Some(&self.request), None);
+            let facts = Facts { status: head.status, ..facts };
             route.apply_response(self.notes.decision.weighted(), &mut head, &facts);
         }
         self.response = Some(head);
