@@ -14,7 +14,17 @@ import yaml
 pytestmark = pytest.mark.envoy
 
 TYPE = "type.googleapis.com/envoy.extensions."
-OWN = ("x-envoy-internal", "x-envoy-original-host", "date", "x-request-id", "x-envoy-upstream-service-time", "traceparent", "server", "content-length", "connection")
+OWN = (
+    "x-envoy-internal",
+    "x-envoy-original-host",
+    "date",
+    "x-request-id",
+    "x-envoy-upstream-service-time",
+    "traceparent",
+    "server",
+    "content-length",
+    "connection",
+)
 """Differ from answer to answer, or from one version of Envoy to the next."""
 
 
@@ -77,11 +87,25 @@ ROUTES: list[dict[str, Any]] = [
     },
     {"match": {"prefix": "/old/"}, "route": to(prefix_rewrite="/new/")},
     {"match": {"prefix": "/regex"}, "route": to(regex_rewrite=regex("^/regex/([^/]+)/(.*)$", "/\\2/at/\\1"))},
-    {"match": {"prefix": "/host"}, "route": to(host_rewrite_literal="other.test", append_x_forwarded_host=True)},
+    {
+        "match": {"prefix": "/host"},
+        "route": to(host_rewrite_literal="other.test", append_x_forwarded_host=True),
+    },
     {"match": {"prefix": "/hosthdr"}, "route": to(host_rewrite_header="x-host")},
     {"match": {"prefix": "/redirect/strip"}, "redirect": {"path_redirect": "/gone", "strip_query": True}},
-    {"match": {"prefix": "/redirect/https"}, "redirect": {"https_redirect": True, "response_code": "PERMANENT_REDIRECT"}},
-    {"match": {"prefix": "/redirect/all"}, "redirect": {"host_redirect": "h.test", "port_redirect": 8443, "scheme_redirect": "https", "prefix_rewrite": "/p"}},
+    {
+        "match": {"prefix": "/redirect/https"},
+        "redirect": {"https_redirect": True, "response_code": "PERMANENT_REDIRECT"},
+    },
+    {
+        "match": {"prefix": "/redirect/all"},
+        "redirect": {
+            "host_redirect": "h.test",
+            "port_redirect": 8443,
+            "scheme_redirect": "https",
+            "prefix_rewrite": "/p",
+        },
+    },
     {
         "match": {"prefix": "/redirect/regex"},
         "redirect": {"regex_rewrite": regex("^/redirect/regex/(.*)$", "/r/\\1"), "response_code": "FOUND"},
@@ -148,9 +172,15 @@ ASKED: list[tuple[str, str, dict[str, str]]] = [
         ("/app/%41%2e%2e/b", {}),
         ("/app/x", {"x-forwarded-for": "10.1.1.1"}),
         ("/app/x", {"x-forwarded-proto": "https"}),
-        ("/app/x", {"x-envoy-upstream-rq-timeout-ms": "77", "x-envoy-max-retries": "3", "x-envoy-retry-on": "5xx"}),
+        (
+            "/app/x",
+            {"x-envoy-upstream-rq-timeout-ms": "77", "x-envoy-max-retries": "3", "x-envoy-retry-on": "5xx"},
+        ),
         ("/app/x", {"x-envoy-internal": "true", "x-envoy-decorator-operation": "o"}),
-        ("/app/x", {"te": "trailers", "connection": "close", "keep-alive": "x", "x-forwarded-client-cert": "x"}),
+        (
+            "/app/x",
+            {"te": "trailers", "connection": "close", "keep-alive": "x", "x-forwarded-client-cert": "x"},
+        ),
         ("/app/x", {"x-request-id": "mine"}),
     ]
 ] + [
@@ -174,7 +204,11 @@ def bootstrap(path: Path, port: int, application: int, **manager: Any) -> Path:
 
     def who(name: str, *domains: str) -> dict[str, Any]:
         answer = {"status": 200, "body": {"inline_string": name}}
-        return {"name": name, "domains": domains, "routes": [{"match": {"prefix": "/"}, "direct_response": answer}]}
+        return {
+            "name": name,
+            "domains": domains,
+            "routes": [{"match": {"prefix": "/"}, "direct_response": answer}],
+        }
 
     hosts = [
         {"name": "all", "domains": ["a.test"], "routes": ROUTES},
@@ -220,7 +254,10 @@ def ask(port: int, host: str, path: str, fields: dict[str, str]) -> tuple[int, l
         name, _, value = line.partition(":")
         return name.lower() not in OWN or (name.lower() == "x-request-id" and value.strip() == "mine")
 
-    lines = [line if ":" not in line else line.partition(":")[0].lower() + ":" + line.partition(":")[2] for line in body.splitlines()]
+    lines = [
+        line if ":" not in line else line.partition(":")[0].lower() + ":" + line.partition(":")[2]
+        for line in body.splitlines()
+    ]
     return (
         response.status,
         sorted(f"{name}: {value}" for name, value in names if name not in OWN),
@@ -233,7 +270,11 @@ def ask(port: int, host: str, path: str, fields: dict[str, str]) -> tuple[int, l
     [
         {},
         {"normalize_path": True, "merge_slashes": True},
-        {"forward_client_cert_details": "ALWAYS_FORWARD_ONLY", "preserve_external_request_id": True, "via": "x"},
+        {
+            "forward_client_cert_details": "ALWAYS_FORWARD_ONLY",
+            "preserve_external_request_id": True,
+            "via": "x",
+        },
     ],
     ids=["plain", "normal", "inner"],
 )
