@@ -259,6 +259,39 @@ def test_new_certificates_leave_connections_alone(pair: Pair, serve: Serve) -> N
         ), counters
 
 
+def test_one_service_mixes_endpoints_in_the_mesh_and_outside(pair: Pair, serve: Serve) -> None:
+    inside, outside = serve(echo), serve(echo)
+    pair.connect(inside.port)
+    mesh = upstream("istio-http/1.1", "istio", any_of=(CART,), certificate="leaf")
+    label = (("tlsMode", "istio"),)
+    endpoints = (
+        plan.Endpoint(plan.Socket(LOOPBACK, pair.cart.port("in")), socket_labels=label),
+        plan.Endpoint(plan.Socket(LOOPBACK, outside.port)),
+    )
+    pair.front.apply(
+        plan.Cluster(
+            "mixed",
+            plan.StaticDiscovery((plan.LocalityEndpoints(plan.Locality(), 0, 1, endpoints),)),
+            socket_matches=(plan.SocketMatch("mtls", label, mesh), plan.SocketMatch("plain", (), None)),
+        ),
+        listener("mixed", http_chain(routes(("/", forward("mixed"))))),
+    )
+    with pair.front.dial("mixed") as client:
+        reader = Reader(client)
+        for number in range(4):
+            client.sendall(request("GET", f"/{number}"))
+            assert reader.message().status == 200
+    assert (inside.accepted, outside.accepted) == (1, 1)
+
+
+def test_trust_ends_with_the_bundle(pair: Pair, serve: Serve) -> None:
+    pair.connect(serve(echo).port)
+    pair.cart.apply(Authority().secret("roots"))
+    with pair.front.dial("out") as client:
+        client.sendall(request("GET", "/"))
+        assert Reader(client).message().status == 503
+
+
 def test_half_closes_cross_as_bytes(pair: Pair, serve: Serve) -> None:
     def reply(connection: socket.socket) -> None:
         data = Reader(connection).rest()

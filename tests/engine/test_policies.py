@@ -232,6 +232,41 @@ def test_time_limits_have_their_status(live: Live, serve: Serve) -> None:
     assert ask(live, "/", *inside)[0] == 504
 
 
+def test_a_try_has_its_time_and_the_next_one_is_elsewhere(live: Live, serve: Serve) -> None:
+    silent = serve(lambda connection: Reader(connection).rest())
+    policy = plan.RetryPolicy(("5xx",), 2, 50, None, plan.BackOff(1, 10), (), (), (), True, 5)
+    live.apply(
+        cluster("app", serve(Seen(b"good")).port, silent.port),
+        listener("web", http_chain(routes(("/", forward("app", retry=policy))))),
+    )
+    assert [ask(live)[2] for _ in range(4)] == [b"good"] * 4
+    assert silent.accepted > 0
+    assert stat(live, "app.upstream_rq_per_try_timeout") > 0
+
+
+def test_slashes_in_disguise_are_refused(live: Live, serve: Serve) -> None:
+    chain = http_chain(routes(("/", forward("app"))), escaped_slashes="reject", normalize_path=True)
+    live.apply(cluster("app", serve(echo).port), listener("web", chain))
+    assert ask(live, "/a%2Fb")[0] == 400
+    assert ask(live, "/a%5cb")[0] == 400
+    assert ask(live, "/a/../../b")[0] in (200, 400)
+
+
+@pytest.mark.parametrize("balancer", [plan.RoundRobin(), plan.LeastRequest(2), plan.RandomChoice()])
+def test_every_endpoint_gets_its_share(live: Live, serve: Serve, balancer: plan.LoadBalancer) -> None:
+    servers = [Seen(), Seen(), Seen()]
+    live.apply(
+        cluster("app", *(serve(seen).port for seen in servers), load_balancer=balancer),
+        listener("web", http_chain(routes(("/", forward("app"))))),
+    )
+    with live.dial("web") as client:
+        reader = Reader(client)
+        for _ in range(300):
+            client.sendall(request("GET", "/"))
+            reader.message()
+    assert all(len(seen.heads) > 50 for seen in servers)
+
+
 def test_weights_split_traffic(live: Live, serve: Serve) -> None:
     one, two = Seen(b"1"), Seen(b"2")
     weighted = plan.WeightedClusters(
