@@ -80,6 +80,7 @@ spec:
     kind: DestinationRule
     metadata: {{name: prices}}
     spec: {{host: prices, trafficPolicy: {{OUTLIERS}}}}
+  expect: {{failures: 100000}}
   load:
   - {{to: edge, path: /, rate: 200, connections: {CONNECTIONS}}}
 """
@@ -98,6 +99,8 @@ class Faulty:
         text = MESH.replace("RETRIES", retries).replace("OUTLIERS", outliers).replace("FOLDER", str(held))
         self.mesh = up(text)
         self.mesh.wait_for("requests/s to")
+        [edge] = [line for line in self.mesh.lines if "edge: gateway at" in line]
+        self._edge = edge.rpartition("//")[2].partition(":")[0]
         self._addresses = {
             name: self.mesh.environment(name)["HOST"]
             for service in CALLERS
@@ -109,6 +112,7 @@ class Faulty:
         self.mesh.until(
             lambda: all(self.is_in_rotation(name) for name in self._addresses), "all instances in rotation"
         )
+        self.mesh.until(lambda: not any(self._ejections()), "nobody ejected")
         self.mesh.carry(400)
         return int(self.mesh.count().failed)
 
@@ -125,6 +129,13 @@ class Faulty:
             assert found, f"{caller} knows nobody of {service}"
             yield self._addresses[instance] in found
 
+    def _ejections(self) -> Iterator[int]:
+        """How many each caller has ejected, by cluster."""
+        for address in (self._edge, self._addresses["web-1"], self._addresses["web-2"]):
+            status, text = ask(address, 15_000, "GET", "/stats")
+            assert status == 200
+            yield from map(int, re.findall(r"outlier_detection\.ejections_active: (\d+)", text))
+
     def restarts(self, child: str) -> int:
         return sum(f"{child}: started again" in line for line in self.mesh.lines)
 
@@ -140,10 +151,10 @@ class Faulty:
             hold.unlink()
         self.mesh.until(lambda: self.is_in_rotation(instance), f"{instance} in rotation again")
 
-    def kill_sidecar(self, instance: str) -> None:
-        """Kills a sidecar, and waits until `up` has brought it back."""
+    def kill_sidecar(self, instance: str, number: int = signal.SIGKILL) -> None:
+        """Kills a sidecar, or asks it to end, and waits until `up` has brought it back."""
         before = self.restarts(f"{instance}-proxy")
-        os.kill(self.mesh.sidecar(instance), signal.SIGKILL)
+        os.kill(self.mesh.sidecar(instance), number)
         self.mesh.until(lambda: self.restarts(f"{instance}-proxy") > before, f"a new sidecar of {instance}")
         ready = self.mesh.state / "proxies" / f"{instance}.ready"
         self.mesh.until(ready.exists, f"the new sidecar of {instance} ready")
@@ -283,8 +294,7 @@ def test_interrupt_ends_everything_in_order(retrying: Faulty) -> None:
     report = mesh.report()
     assert failures(report) == failed, report["progress"]
     assert [pair for pair in report["pairs"] if pair["mtls"] is False] == []
-    if failed == 0:
-        assert report["code"] == 130, report["progress"]
+    assert report["code"] == 130, report["progress"]
     assert mesh.pids() == []
 
 
@@ -309,6 +319,13 @@ def test_killed_instance_loses_at_most_what_was_in_flight_on_it(
                 lambda: plain.is_out_of_rotation(instance), f"{instance} out of rotation", OUT_OF_ROTATION_S
             )
     assert plain.settle() <= failed + CONNECTIONS, mesh.count().last_failure
+
+
+@pytest.mark.parametrize("instance", ["web-1", "prices-1"])
+def test_sidecar_that_is_asked_to_end_sees_its_traffic_off(plain: Faulty, instance: str) -> None:
+    failed = plain.settle()
+    plain.kill_sidecar(instance, signal.SIGTERM)
+    assert plain.settle() == failed, plain.mesh.count().last_failure
 
 
 def test_restart_of_every_workload_in_turn_costs_no_request(plain: Faulty) -> None:
