@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from datetime import datetime
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -23,7 +24,7 @@ from mainstay.identity.gateway_secrets import Vault
 from mainstay.model.endpoints import Health
 from mainstay.model.key import ObjectKey, WorkloadKey
 from mainstay.model.workload import Registration
-from mainstay.settings.serve import ServeSettings
+from mainstay.settings.serve import Files, ServeSettings
 from mainstay.store import MemoryStore
 
 CREDENTIAL = "c" * 40
@@ -36,9 +37,12 @@ CART: dict[str, Any] = {
 }
 
 
-def play(scenario: Callable[[httpx.AsyncClient, Plane], Coroutine[Any, Any, None]]) -> None:
+def play(
+    scenario: Callable[[httpx.AsyncClient, Plane], Coroutine[Any, Any, None]],
+    settings: ServeSettings | None = None,
+) -> None:
     async def run() -> None:
-        plane = Plane(ServeSettings(), MemoryStore(), Vault(b"k" * 32), lambda *_: None)
+        plane = Plane(settings or ServeSettings(), MemoryStore(), Vault(b"k" * 32), lambda *_: None)
         loop = Loop()
         plane.spawn(loop)
         running = asyncio.create_task(loop.run())
@@ -274,6 +278,27 @@ spec: {metadata: {labels: {app: cart}}, template: {serviceAccount: cart}, probe:
         assert (await client.get("/v1/proxies/cart-1.shop/listeners")).json()["node"] == nodes[0]
 
     play(scenario)
+
+
+def test_objects_of_the_directory_are_shown_beside_those_of_the_store(tmp_path: Path) -> None:
+    (tmp_path / "cart.yaml").write_text(json.dumps(CART))
+
+    async def scenario(client: httpx.AsyncClient, plane: Plane) -> None:
+        async with asyncio.timeout(20):
+            while not plane.in_files() or not plane.is_synced():
+                await asyncio.sleep(0)
+        other = {**CART, "metadata": {"name": "web", "namespace": "shop"}}
+        assert (await client.post(SERVICES, json=other)).status_code == 201
+        shown = (await client.get(SERVICES)).json()["items"]
+        assert [each["metadata"]["name"] for each in shown] == ["web", "cart"]
+        assert shown[1]["status"]["source"] == "files"
+        one = await client.get(f"{SERVICES}/cart")
+        assert one.json()["spec"] == CART["spec"]
+        assert (await client.get("/apis/mainstay.dev/v1alpha1/namespaces/other/services")).json()[
+            "items"
+        ] == []
+
+    play(scenario, ServeSettings(files=Files(directory=tmp_path, poll=10)))
 
 
 class Quiet:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mainstay.api.kind import Defaults
 from mainstay.api.mainstay.group import GROUP
+from mainstay.api.object import Object
 from mainstay.control.admission import Admission, Vault
 from mainstay.control.authored import Authored
 from mainstay.control.certificates import GatewayCertificates
@@ -149,6 +150,11 @@ class Plane:
         found.update(dict.fromkeys(self._dangling()))
         found.update(dict.fromkeys(self.proxies.problems()))
         return list(found)
+
+    def in_files(self) -> dict[ObjectId, Object]:
+        """Objects of the directory, which no write changes."""
+        found = self.authored.inputs.get(FILES)
+        return dict(found.items()) if found is not None else {}
 
     def status_of(self, each: ObjectId) -> dict[str, object]:
         """What is known of one object."""

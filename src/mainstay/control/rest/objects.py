@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -18,7 +18,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from mainstay.api.encode import encode
 from mainstay.api.kind import Kind
+from mainstay.api.object import Object
 from mainstay.control.admission import Admission, Result, Wish
 from mainstay.control.dialect import Written, find_kind, read_objects
 from mainstay.control.objects import PREFIX, ObjectId, Record, decode_record, id_of_store_key, show_object
@@ -32,17 +34,20 @@ WATCH_POLL_S = 30.0
 
 
 class ObjectRoutes:
-    """The handlers. `status_of` tells what is known of an object. Secrets are masked in records already."""
+    """The handlers. `status_of` tells what is known of an object; `in_files` are those of the directory, which count before
+    the store's and are shown in their place, without a revision. Secrets are masked in records already."""
 
     def __init__(
         self,
         store: Store,
         admission: Admission,
         status_of: Callable[[ObjectId], dict[str, Any]],
+        in_files: Callable[[], Mapping[ObjectId, Object]] = dict,
     ) -> None:
         self._store = store
         self._admission = admission
         self._status_of = status_of
+        self._in_files = in_files
 
     def routes(self) -> list[Route]:
         """The routes of this module."""
@@ -70,7 +75,14 @@ class ObjectRoutes:
         metadata = {"resourceVersion": str(page.revision)}
         if page.next_key is not None:
             metadata["continue"] = base64.urlsafe_b64encode(page.next_key.encode()).decode()
-        items = [self._show(entry) for entry in page.entries]
+        files = self._in_files()
+        items = [self._show(entry) for entry in page.entries if id_of_store_key(entry.key) not in files]
+        if page.next_key is None:
+            items += [
+                self._show_file(each, files[each])
+                for each in sorted(files)
+                if each.store_key.startswith(prefix)
+            ]
         return answer(
             {
                 "apiVersion": kind.api_version,
@@ -82,6 +94,9 @@ class ObjectRoutes:
 
     async def read(self, request: Request) -> Response:
         each = _id_of(request)
+        written = self._in_files().get(each)
+        if written is not None:
+            return answer(self._show_file(each, written))
         entry = await asyncio.to_thread(self._store.get, each.store_key)
         if entry is None:
             raise RestError(404, f"there is no {each}")
@@ -206,6 +221,9 @@ class ObjectRoutes:
         return _line(
             "ADDED" if record.generation == 1 else "MODIFIED", self._show_record(entry, each, record)
         )
+
+    def _show_file(self, each: ObjectId, written: Object) -> dict[str, Any]:
+        return encode(written) | {"status": {"source": "files", **self._status_of(each)}}
 
     def _show(self, entry: Entry) -> dict[str, Any]:
         return self._show_record(entry, id_of_store_key(entry.key), decode_record(entry.value))
