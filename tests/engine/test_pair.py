@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -156,7 +158,8 @@ def test_http1_crosses_inside_http2(pair: Pair, serve: Serve) -> None:
         assert name not in headers
 
 
-def test_a_websocket_crosses(pair: Pair, serve: Serve) -> None:
+@pytest.mark.parametrize("protocol", ["http1", "downstream", "auto"])
+def test_a_websocket_crosses(pair: Pair, serve: Serve, protocol: str) -> None:
     def chat(connection: socket.socket) -> None:
         reader = Reader(connection)
         while True:
@@ -173,7 +176,7 @@ def test_a_websocket_crosses(pair: Pair, serve: Serve) -> None:
                 return
             connection.sendall(response(200, start.encode()))
 
-    pair.connect(serve(chat).port, upgrades=("websocket",))
+    pair.connect(serve(chat).port, protocol=protocol, upgrades=("websocket",))
     with pair.front.dial("out") as client:
         reader = Reader(client)
         # An ordinary request first: its connection between the sidecars is HTTP/2.
@@ -187,6 +190,36 @@ def test_a_websocket_crosses(pair: Pair, serve: Serve) -> None:
             assert reader.exactly(size) == b"A" * size
         client.shutdown(socket.SHUT_WR)
         assert reader.rest() == b""
+
+
+def test_an_application_that_reads_nothing_stops_its_client(pair: Pair, serve: Serve) -> None:
+    release = threading.Event()
+
+    def lazy(connection: socket.socket) -> None:
+        reader = Reader(connection)
+        reader.head()
+        release.wait(PATIENCE)
+        read = len(reader.buffer)
+        while read < size and (piece := connection.recv(1 << 20)):
+            read += len(piece)
+        connection.sendall(response(200, str(read).encode()))
+
+    size = 64 * 1024 * 1024
+    pair.connect(serve(lazy).port)
+    with pair.front.dial("out") as client:
+        client.sendall(request("POST", "/", f"content-length: {size}"))
+        client.settimeout(0.5)
+        sent, piece = 0, b"x" * 65_536
+        with contextlib.suppress(TimeoutError):
+            while sent < size:
+                sent += client.send(piece)
+        # What lies in sockets and windows on the way, and no more.
+        assert sent < 32 * 1024 * 1024
+        client.settimeout(PATIENCE)
+        release.set()
+        while sent < size:
+            sent += client.send(piece[: size - sent])
+        assert Reader(client).message().body == str(size).encode()
 
 
 def test_both_sides_tell_source_and_destination(pair: Pair, serve: Serve) -> None:
