@@ -63,7 +63,8 @@ def test_an_expectation_is_the_endpoints_where_the_plan_says_so(live: Live, serv
             connection.sendall(response(417, b"no"))
             return
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        connection.sendall(response(200, reader.exactly(5)))
+        # It closes afterwards, and says so: the next request must not be tried on this connection.
+        connection.sendall(response(200, reader.exactly(5), "connection: close"))
 
     front(live, serve(careful), proxy_100_continue=True)
     expecting = ("expect: 100-continue", "content-length: 5")

@@ -60,6 +60,7 @@ MAX_AGE_MS = 30 * 60_000
 AGED_WORDS = "this stream has reached its age; connect again"
 LEAF_GRACE_MS = 60_000
 """A stream may outlive the certificate it was opened with by this much: a renewal is under way then."""
+ABORT_PAUSE_S = 0.01
 ABORT_S = 5.0
 """Longest time to tell a client that its stream ends; one that does not read is not waited for."""
 RETRY_WORDS = "too many streams here; try another address, or again in a few seconds"
@@ -379,6 +380,17 @@ class _Handler(grpc.GenericRpcHandler):
             if end is not None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(ABORT_S):
-                        await context.abort(_CODES[end.status], end.reason)
+                        await _abort(context, end)
 
         return grpc.stream_stream_rpc_method_handler(serve)
+
+
+async def _abort(context: Any, end: Close) -> None:
+    """Ends the call with a status. gRPC's core refuses it for a moment where the last write is not quite over."""
+    while True:
+        try:
+            await context.abort(_CODES[end.status], end.reason)
+        except grpc.aio.InternalError:
+            await asyncio.sleep(ABORT_PAUSE_S)
+        else:
+            return
