@@ -44,7 +44,8 @@ test-rust:
 	cargo test --quiet --workspace
 
 test-python: build $(ENVOY_BIN)
-	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup
+	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m 'not alone and not h2spec'
+	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -m 'alone and not h2spec'
 
 lint: build  ## Format, lint, types, layers, licences
 	$(BIN)/ruff format --check .

@@ -1,0 +1,13 @@
+"""Which tests run by themselves: whole meshes of one name use the same loopback addresses, and load wants the machine."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one group may not run beside each other: `make test` runs them after the others, one by one."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is not None:
+            item.add_marker(pytest.mark.alone)
