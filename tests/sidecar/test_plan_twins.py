@@ -89,7 +89,7 @@ def test_tagged_union_has_an_equal_twin(name: str) -> None:
 
 
 def test_events_have_equal_twins() -> None:
-    source = (Path(plan.__file__).parents[1] / "engine.py").read_text()
+    source = (Path(plan.__file__).parents[2] / "engine.py").read_text()
     for variant, fields in RUST.items():
         enum, _, tag = variant.partition(".")
         if enum == "Event":
