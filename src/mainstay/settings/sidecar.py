@@ -115,7 +115,11 @@ class SidecarSettings(msgspec.Struct, frozen=True):
         ),
     ] = None
     lenient: Annotated[
-        bool, Setting("List what the bootstrap asks for and Mainstay does not do, instead of refusing it.")
+        bool,
+        Setting(
+            "Leave out what the bootstrap, or a resource of the control plane it names, asks for and Mainstay does not do, "
+            "and tell it in the log, instead of refusing it."
+        ),
     ] = False
     workload: Annotated[str, Setting("Name of the workload.")] = ""
     namespace: Annotated[str, Setting("Its namespace.")] = "default"

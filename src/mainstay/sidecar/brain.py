@@ -86,7 +86,7 @@ class Brain:
         self._random = random
         self._read_file = read_file
         self._warming = Warming()
-        self._intake = Intake(clock, read_file)
+        self._intake = Intake(clock, read_file, lenient=boot.lenient)
         self._health = Health()
         self._stream: Stream | None = None
         self._client: ClientStream | None = None

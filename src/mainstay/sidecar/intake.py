@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from mainstay.sidecar.convert.references import Kind, Reference
-from mainstay.sidecar.convert.refuse import Refused
+from mainstay.sidecar.convert.refuse import Refused, lenient
 from mainstay.sidecar.convert.table import Converted, Encoded, convert
 from mainstay.sidecar.convert.tls import ReadFile, no_files
 from mainstay.sidecar.last_good import Record
@@ -27,6 +27,8 @@ from mainstay.xds.types import Kind as XdsKind
 _log = get_log("sidecar.intake")
 BUDGET_MS = 50
 PATIENCE_MS = 500
+MAX_TOLD = 1_000
+"""Fields that are told of; a control plane that makes up ever new ones does not fill our memory."""
 
 KINDS: dict[XdsKind, Kind] = {
     "cluster": "cluster",
@@ -63,11 +65,16 @@ class _Work:
 
 
 class Intake:
-    """See the module. `clock`: monotonic ms, for the budget alone."""
+    """See the module. `clock`: monotonic ms, for the budget alone. `lenient`: what Mainstay does not do is left out of a
+    resource and told in the log, once for each field, instead of costing the resource."""
 
-    def __init__(self, clock: Callable[[], int], read_file: ReadFile = no_files) -> None:
+    def __init__(
+        self, clock: Callable[[], int], read_file: ReadFile = no_files, *, lenient: bool = False
+    ) -> None:
         self._clock = clock
         self._read_file = read_file
+        self._lenient = lenient
+        self._told: set[tuple[XdsKind, str]] = set()
         self._queue: deque[_Work] = deque()
         self._judging: dict[int, _Work] = {}
         self._late: dict[Reference, tuple[str, Record]] = {}
@@ -102,7 +109,12 @@ class Intake:
         work.at += 1
         message = TYPES[work.offered.kind].message
         try:
-            converted = convert(message, offer.body, self._read_file)
+            if self._lenient:
+                with lenient() as ignored:
+                    converted = convert(message, offer.body, self._read_file)
+                self._tell(work.offered.kind, offer.name, ignored)
+            else:
+                converted = convert(message, offer.body, self._read_file)
         except Refused as refused:
             work.refusals.append(Refusal(offer.name, refused.path, refused.reason))
             return
@@ -123,6 +135,12 @@ class Intake:
         work.coming[reference] = converted.resource.digest
         work.records[reference] = Record(message, offer.name, offer.version, offer.body)
         self._late.pop(reference, None)
+
+    def _tell(self, kind: XdsKind, name: str, ignored: list[str]) -> None:
+        for field in ignored:
+            if (kind, field) not in self._told and len(self._told) < MAX_TOLD:
+                self._told.add((kind, field))
+                _log.warning("ignored in resources of this kind", kind=kind, first=name, field=field)
 
     def _finish(self, work: _Work, now: int) -> Ready:
         kind = KINDS[work.offered.kind]

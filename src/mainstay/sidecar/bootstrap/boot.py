@@ -21,7 +21,8 @@ class XdsSource(msgspec.Struct, frozen=True):
 
 
 class Boot(msgspec.Struct, frozen=True):
-    """`node`: serialised `envoy.config.core.v3.Node`. `static`: resources that stay. `ignored`: what `--lenient` left out."""
+    """`node`: serialised `envoy.config.core.v3.Node`. `static`: resources that stay. `ignored`: what `--lenient` left out.
+    `lenient`: what xDS brings is taken so too."""
 
     node: bytes
     node_id: str
@@ -30,3 +31,4 @@ class Boot(msgspec.Struct, frozen=True):
     xds: XdsSource | None = None
     admin: plan.Address | None = None
     ignored: tuple[str, ...] = ()
+    lenient: bool = False

@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mainstay.settings.define import OperatorError
 from mainstay.sidecar import plan
 from mainstay.sidecar.bootstrap import document
@@ -64,6 +66,8 @@ def read_bootstrap(path: Path, version: str, *, leniently: bool = False) -> Boot
         return _finish(path, reader, reader.read(text))
     with lenient() as ignored:
         boot = reader.read(text)
+    if boot is not None:
+        boot = msgspec.structs.replace(boot, lenient=True)
     return _finish(path, reader, boot, tuple(ignored))
 
 
@@ -71,7 +75,7 @@ def _finish(path: Path, reader: _Reader, boot: Boot | None, ignored: tuple[str, 
     if reader.refusals or boot is None:
         lines = "\n".join(f"  {refusal}" for refusal in reader.refusals)
         raise OperatorError(f"cannot start from the bootstrap {path}:\n{lines}", REFUSED)
-    return Boot(boot.node, boot.node_id, boot.node_cluster, boot.static, boot.xds, boot.admin, ignored)
+    return msgspec.structs.replace(boot, ignored=ignored)
 
 
 class _Reader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mainstay.sidecar import plan
-from mainstay.sidecar.convert.filters.table import open_config
+from mainstay.sidecar.convert.filters.table import open_config, type_of
 from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
 
 _FILE = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
@@ -45,19 +45,22 @@ def access_logs(messages: Any, field: str = "access_log") -> tuple[plan.AccessLo
     found = []
     for index, message in enumerate(messages):
         with at(f"{field}[{index}]"):
-            found.append(_access_log(message))
+            log = _access_log(message)
+            if log is not None:
+                found.append(log)
     return tuple(found)
 
 
-def _access_log(message: Any) -> plan.AccessLog:
+def _access_log(message: Any) -> plan.AccessLog | None:
     check(message, _ACCESS_LOG_FIELDS)
+    if (kind := type_of(message.typed_config)) and kind not in TYPES:
+        unsupported("typed_config", f"{kind} is not supported")
+        return None
     kind, config = open_config(message.typed_config)
     with at("typed_config"):
         if kind in _STREAMS:
             check(config, _STDOUT_ACCESS_LOG_FIELDS)
             return plan.AccessLog(_STREAMS[kind], _format(config))
-        if kind != _FILE:
-            raise Refused("", f"{kind} is not supported")
         check(config, _FILE_ACCESS_LOG_FIELDS)
         if not config.path:
             raise Refused("path", "is required")

@@ -25,13 +25,21 @@ class Refused(Exception):  # noqa: N818 (an outcome, not an error of ours)
         return Refused(joined, self.reason)
 
 
-_ignored: ContextVar[list[str] | None] = ContextVar("ignored", default=None)
+class _Ignored(list[str]):
+    """What was passed over, by path. `place`: the fields that conversion is inside of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place: list[str] = []
+
+
+_ignored: ContextVar[_Ignored | None] = ContextVar("ignored", default=None)
 
 
 @contextmanager
 def lenient() -> Iterator[list[str]]:
     """Within it, unsupported fields are listed instead of refused (`--lenient`)."""
-    found: list[str] = []
+    found = _Ignored()
     token = _ignored.set(found)
     try:
         yield found
@@ -48,9 +56,14 @@ class at:  # noqa: N801 (reads as a preposition)
         self._path = path
 
     def __enter__(self) -> None:
-        pass
+        ignored = _ignored.get()
+        if ignored is not None:
+            ignored.place.append(self._path)
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        ignored = _ignored.get()
+        if ignored is not None:
+            ignored.place.pop()
         if isinstance(error, Refused):
             raise error.within(self._path) from None
 
@@ -77,9 +90,15 @@ def check(message: Any, known: Collection[str], reason: str = "is not supported"
             unsupported(field.name, reason)
 
 
+def _within(place: list[str], refused: Refused) -> Refused:
+    for prefix in reversed(place):
+        refused = refused.within(prefix)
+    return refused
+
+
 def unsupported(path: str, reason: str = "is not supported") -> None:
     """Refuses, or notes under `lenient`."""
     ignored = _ignored.get()
     if ignored is None:
         raise Refused(path, reason)
-    ignored.append(f"{path}: {reason}")
+    ignored.append(str(_within(ignored.place, Refused(path, reason))))
