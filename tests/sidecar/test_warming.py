@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstay.sidecar.convert.references import Kind, Reference
 from mainstay.sidecar.convert.table import Encoded
-from mainstay.sidecar.warming import ORDER, PATIENCE_MS, Change, Demand, Offer, Warming
+from mainstay.sidecar.warming import LINGER_MS, ORDER, PATIENCE_MS, Change, Demand, Offer, Warming
 
 NEEDS: dict[Kind, tuple[Kind, ...]] = {
     "secret": (),
@@ -112,11 +113,48 @@ def test_a_cluster_stays_while_a_route_without_it_waits() -> None:
     assert removed == [("cluster", "c"), ("endpoints", "c")]
 
 
-def test_a_cluster_taken_from_under_a_route_goes_at_once_where_no_successor_comes() -> None:
+def test_a_cluster_taken_from_under_a_route_lingers_for_a_successor() -> None:
+    """Servers that send kinds one after the other take clusters away before they have sent the routes without them."""
+    warming = Warming()
+    load(warming, LISTENER, ROUTE, CLUSTER, ENDPOINTS)
+    warming.offer(Offer(removals=(("cluster", "c"), ("endpoints", "c"))), 7)
+    assert run(warming, LINGER_MS) == []
+    assert warming.next_removal() == 7 + LINGER_MS
+    load(warming, resource("cluster", "new"), resource("route", "r", ("cluster", "new")))
+    assert not warming.holds(("cluster", "c"))
+    assert not warming.holds(("endpoints", "c"))
+    assert warming.next_removal() is None
+
+
+def test_a_cluster_that_a_route_goes_on_naming_goes_in_the_end() -> None:
     warming = Warming()
     load(warming, LISTENER, ROUTE, CLUSTER, ENDPOINTS)
     warming.offer(Offer(removals=(("cluster", "c"),)), 0)
-    assert ("cluster", "c") in run(warming)[0].removals
+    assert ("cluster", "c") in run(warming, LINGER_MS)[0].removals
+
+
+def test_what_lingers_satisfies_no_new_need_until_it_comes_back() -> None:
+    warming = Warming()
+    load(warming, LISTENER, ROUTE, CLUSTER, ENDPOINTS)
+    warming.offer(Offer(removals=(("cluster", "c"),)), 0)
+    load(warming, resource("route", "other", ("cluster", "c")), resource("listener", "m", ("route", "other")))
+    assert not warming.holds(("route", "other"))
+    load(warming, CLUSTER)
+    assert warming.holds(("route", "other"))
+    assert run(warming, LINGER_MS) == []
+
+
+@pytest.mark.parametrize("reference", [("endpoints", "c"), ("route", "r")])
+def test_a_removal_of_what_is_referred_to_waits_for_the_end_of_the_reference(reference: Reference) -> None:
+    """As in Envoy, whose clusters and listeners ignore it: its deletion follows from theirs."""
+    warming = Warming()
+    load(warming, LISTENER, ROUTE, CLUSTER, ENDPOINTS)
+    warming.offer(Offer(removals=(reference,)), 0)
+    assert run(warming, 10 * LINGER_MS) == []
+    assert warming.next_removal() is None
+    warming.offer(Offer(removals=(("listener", "l"), ("cluster", "c"))), 0)
+    run(warming, 10 * LINGER_MS)
+    assert not warming.holds(reference)
 
 
 def test_a_removed_name_that_comes_back_is_kept() -> None:
@@ -187,9 +225,9 @@ def test_whatever_comes_nothing_goes_out_before_its_needs(steps: list[tuple[str,
     newest: dict[Reference, Encoded | None] = {}
     refused_some = False
 
-    def turn(refuse: bool) -> bool:
+    def turn(refuse: bool, now: int = 0) -> bool:
         nonlocal refused_some
-        change = warming.take(0)
+        change = warming.take(now)
         if change is None:
             return False
         for reference in change.removals:
@@ -221,13 +259,20 @@ def test_whatever_comes_nothing_goes_out_before_its_needs(steps: list[tuple[str,
         else:
             turn(bool(value))
     turns = 0
-    while turn(refuse=False):
+    while turn(refuse=False, now=LINGER_MS):
         turns += 1
         assert turns < 100, "it must come to rest"
     for reference, encoded in engine.items():
         wanted = newest[reference]
         if not refused_some and wanted is not None and all(need in engine for need in wanted.needs):
             assert encoded.digest == wanted.digest
+    for reference in engine:
+        if newest[reference] is None and reference[0] in ("cluster", "listener"):
+            assert any(
+                reference in encoded.needs and stuck.reference == user and reference not in stuck.missing
+                for user, encoded in engine.items()
+                for stuck in warming.waiting()
+            ), "removed, and no successor of a user waits"
     waiting = {stuck.reference: stuck.missing for stuck in warming.waiting()}
     for missing in waiting.values():
         assert missing

@@ -147,6 +147,7 @@ class Brain:
         deadlines = [
             self._client_timer,
             self._warming.next_deadline(),
+            self._warming.next_removal(),
             self._intake.next_deadline(),
             self._identity.next_deadline(now) if self._identity is not None else None,
         ]

@@ -3,12 +3,15 @@
 In: `Offer`ed resources, what became of those handed to the engine (`Applied`), and the question for the next delta (`take`).
 Out: `Change`s for the engine, and `Demand`: the names that something needs. Invariants: a resource goes to the engine only when
 all that it needs is in force there, so clusters follow endpoints and secrets, routes clusters, listeners routes and secrets;
-the old version serves meanwhile. What nobody needs any more is removed after those that needed it. A cluster is not taken
-away from a route that has a successor waiting. What waits `PATIENCE_MS` is reported once, never forced. No I/O, no clock.
+the old version serves meanwhile. What nobody needs any more is removed after those that needed it. What is taken away from
+under something that serves stays: a cluster for `LINGER_MS`, or while a successor without it waits; endpoints, routes and
+secrets until nothing refers to them. A server that knows no order (make before break) thus costs no request. What waits
+`PATIENCE_MS` is reported once, never forced. No I/O, no clock.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -19,6 +22,9 @@ from mainstay.sidecar.convert.table import Encoded
 PATIENCE_MS = 15_000
 ORDER: tuple[Kind, ...] = ("secret", "endpoints", "cluster", "route", "listener")
 """A delta is applied in this order, removals in reverse."""
+
+LINGER_MS = 5_000
+"""How long a cluster that was removed serves routes and listeners that still name it."""
 
 BY_REFERENCE: frozenset[Kind] = frozenset({"secret", "endpoints", "route"})
 """Kinds that live only as long as something refers to them; clusters and listeners live until removed."""
@@ -75,7 +81,8 @@ class Warming:
         self._waiting: dict[Reference, _Waiting] = {}
         self._ready: dict[Reference, Encoded] = {}
         self._applying: dict[Reference, Encoded] = {}
-        self._removing: dict[Reference, None] = {}
+        self._removing: dict[Reference, int] = {}
+        """What shall go, and since when."""
         self._users: dict[Reference, dict[Reference, int]] = {}
         """What is needed → who needs it, in force or on the way (counted: both versions may)."""
         self._local: set[Reference] = set()
@@ -90,13 +97,14 @@ class Warming:
             reference = (encoded.kind, encoded.name)
             if offer.local:
                 self._local.add(reference)
-            self._removing.pop(reference, None)
+            if self._removing.pop(reference, None) is not None:
+                self._arrived(reference)
             self._forget_coming(reference)
             held = self._held.get(reference)
             if held is not None and held.digest == encoded.digest:
                 continue
             self._use(reference, encoded.needs)
-            missing = {need for need in encoded.needs if need not in self._held}
+            missing = {need for need in encoded.needs if need not in self._held or need in self._removing}
             if missing:
                 self._waiting[reference] = _Waiting(encoded, now, missing)
             else:
@@ -105,15 +113,19 @@ class Warming:
             self._local.discard(reference)
             self._forget_coming(reference)
             if reference in self._held:
-                self._removing[reference] = None
+                self._removing.setdefault(reference, now)
 
     def take(self, now: int) -> Change | None:
         """The next delta, if there is one. Its outcome must be told by `applied` before the next `take`."""
         assert not self._applying, "the last change's outcome is not known yet"
-        self._drop_orphans()
+        self._drop_orphans(now)
         removals = tuple(
             sorted(
-                (reference for reference in self._removing if not self._is_wanted_a_while(reference)),
+                (
+                    reference
+                    for reference, since in self._removing.items()
+                    if self._stays_until(reference, since) <= now
+                ),
                 key=lambda reference: (-ORDER.index(reference[0]), reference[1]),
             )
         )
@@ -202,6 +214,12 @@ class Warming:
         times = [waiting.since for waiting in self._waiting.values() if not waiting.reported]
         return min(times) + PATIENCE_MS if times else None
 
+    def next_removal(self) -> int | None:
+        """When something that lingers may go at the earliest."""
+        times = [self._stays_until(reference, since) for reference, since in self._removing.items()]
+        nearest = min(times, default=math.inf)
+        return None if nearest == math.inf else int(nearest)
+
     def _forget_coming(self, reference: Reference) -> None:
         """A newer version, or a removal, takes the place of one that has not gone out."""
         ready = self._ready.pop(reference, None)
@@ -234,19 +252,21 @@ class Warming:
                 del self._ready[user]
                 self._waiting[user] = _Waiting(ready, now, {reference})
 
-    def _is_wanted_a_while(self, reference: Reference) -> bool:
-        """Whether one in force needs it whose successor, on its way, does not."""
+    def _stays_until(self, reference: Reference, since: int) -> float:
+        """When it may be taken away from what in force needs it."""
+        until = 0.0
         for user in self._users.get(reference, ()):
             held = self._held.get(user)
             if held is None or reference not in held.needs:
                 continue
             waiting = self._waiting.get(user)
             coming = waiting.offered if waiting is not None else self._ready.get(user)
-            if coming is not None and reference not in coming.needs:
-                return True
-        return False
+            if reference[0] in BY_REFERENCE or (coming is not None and reference not in coming.needs):
+                return math.inf
+            until = since + LINGER_MS
+        return until
 
-    def _drop_orphans(self) -> None:
+    def _drop_orphans(self, now: int) -> None:
         for reference in self._orphans:
             if (
                 reference in self._held
@@ -254,7 +274,7 @@ class Warming:
                 and reference not in self._local
                 and reference not in self._ready
             ):
-                self._removing[reference] = None
+                self._removing.setdefault(reference, now)
         self._orphans.clear()
 
     def _use(self, user: Reference, needs: frozenset[Reference]) -> None:
