@@ -1,5 +1,5 @@
 # Mainstay: every target does its own set-up and is quick the second time.
-# Needs Python >= 3.11, a C compiler and Rust (cargo).
+# Needs Python >= 3.11, a C compiler and Rust (cargo); the tests' peers need Go.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,6 +7,10 @@ ENGINE_SOURCES := $(shell find engine/src -name '*.rs') engine/Cargo.toml Cargo.
 # The Envoy wheel owns the top-level package `envoy`, as xds-protos does: it lives in an environment of its own.
 ENVOY_BIN := .venvs/envoy/bin/envoy
 H2SPEC := .venvs/go/h2spec
+# The test program of another control plane, pinned by a module of its own.
+GO_CONTROL_PLANE := .venvs/go/go-control-plane-test
+GO_CONTROL_PLANE_MODULE := tests/interop/foreign/program
+export MAINSTAY_TEST_GO_CONTROL_PLANE := $(CURDIR)/$(GO_CONTROL_PLANE)
 PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
@@ -38,12 +42,16 @@ $(ENVOY_BIN):
 	ln -sf "$$(.venvs/envoy/bin/python -c 'import envoy, pathlib; print(next(iter(envoy.__path__)))')/_bin/envoy" $@
 	@touch -h $@
 
+$(GO_CONTROL_PLANE): $(GO_CONTROL_PLANE_MODULE)/go.mod $(GO_CONTROL_PLANE_MODULE)/go.sum
+	@command -v go >/dev/null || { echo "make test needs Go, to build go-control-plane's test program"; exit 1; }
+	cd $(GO_CONTROL_PLANE_MODULE) && go build -buildvcs=false -o $(CURDIR)/$@ github.com/envoyproxy/go-control-plane/pkg/test/main
+
 test: test-rust test-python  ## Run every test
 
 test-rust:
 	cargo test --quiet --workspace
 
-test-python: build $(ENVOY_BIN)
+test-python: build $(ENVOY_BIN) $(GO_CONTROL_PLANE)
 	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m 'not alone and not h2spec'
 	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -m 'alone and not h2spec'
 
