@@ -128,12 +128,13 @@ class ControlPlaneCall:
 class XdsCall:
     def __init__(self, owner: ControlPlane, path: str) -> None:
         variant, kinds = PATHS[path]
+        self.path = path
         self._owner = owner
         self._machine = ServerStream(variant, kinds)
         self._now = 0
         self._timer: int | None = None
         self._out = Reply([])
-        owner.streams = [self]
+        owner.streams = [each for each in owner.streams if each.path != path] + [self]
 
     def received(self, message: bytes, now: int) -> Reply:
         self._now = now

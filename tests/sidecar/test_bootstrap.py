@@ -14,8 +14,9 @@ from mainstay.settings.define import OperatorError
 from mainstay.settings.sidecar import ControlPlane, Probe, SidecarSettings
 from mainstay.sidecar import plan
 from mainstay.sidecar.bootstrap import own
-from mainstay.sidecar.bootstrap.boot import XdsSource
+from mainstay.sidecar.bootstrap.boot import Dynamic
 from mainstay.sidecar.bootstrap.read import read_bootstrap
+from mainstay.sidecar.convert.source import Service
 
 STATIC = """
 admin:
@@ -83,7 +84,7 @@ def test_a_static_bootstrap_needs_no_control_plane(tmp_path: Path) -> None:
         ("cluster", "app"),
         ("listener", "127.0.0.1_8080"),
     ]
-    assert boot.xds is None
+    assert boot.dynamic is None
     assert boot.admin == plan.Socket("127.0.0.1", 0)
 
 
@@ -99,7 +100,7 @@ def test_the_same_in_json(tmp_path: Path) -> None:
 
 def test_ads_is_found_with_its_metadata(tmp_path: Path) -> None:
     boot = read_bootstrap(write(tmp_path, DYNAMIC), "1.2")
-    assert boot.xds == XdsSource("xds_cluster", "delta", True, True, (("x-token", "abc"),))
+    assert boot.dynamic == Dynamic(Service("xds_cluster", "delta", (("x-token", "abc"),)))
     node = pool.parse("envoy.config.core.v3.Node", boot.node)
     assert (node.id, node.cluster, node.user_agent_name, node.user_agent_version) == (
         "test-id",

@@ -22,8 +22,8 @@ from mainstay.sidecar.bootstrap import own
 from mainstay.sidecar.border import Lease
 from mainstay.sidecar.brain import Brain
 from mainstay.sidecar.certificates import Certificates
+from mainstay.sidecar.convert.gathered import ReadFile
 from mainstay.sidecar.convert.table import Converted
-from mainstay.sidecar.convert.tls import ReadFile
 from mainstay.sidecar.identity import Identity
 from mainstay.sidecar.last_good import LastGood, NoLastGood
 from mainstay.sidecar.leaf_file import LeafFile
@@ -83,6 +83,7 @@ class Sidecar:
             self.engine.clock,
             lambda: 0.5,
             lambda path: path.encode(),
+            lambda _: None,
         )
         brain.start()
         return brain

@@ -139,6 +139,7 @@ class World:
             self.engine.clock,
             lambda: 0.5,
             lambda path: path.encode(),
+            lambda _: None,
         )
         self.brain.start()
 

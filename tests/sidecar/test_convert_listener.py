@@ -8,7 +8,7 @@ import pytest
 
 from mainstay._proto import pool
 from mainstay.sidecar import plan
-from mainstay.sidecar.convert import tls
+from mainstay.sidecar.convert.gathered import Gathered
 from mainstay.sidecar.convert.listener import listener
 from mainstay.sidecar.convert.references import needs_of
 from mainstay.sidecar.convert.refuse import Refused, lenient
@@ -43,7 +43,7 @@ def convert(filters: list[dict[str, Any]], **fields: Any) -> plan.Listener:
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
         "filter_chains": [{"filters": filters}],
     } | fields
-    return listener(pool.from_json("envoy.config.listener.v3.Listener", value), tls.Inline("test"))
+    return listener(pool.from_json("envoy.config.listener.v3.Listener", value), Gathered("test"))
 
 
 def manager_of(found: plan.Listener) -> plan.HttpConnectionManager:

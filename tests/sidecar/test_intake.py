@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mainstay._proto import pool
+from mainstay.sidecar.convert.source import AGGREGATED
 from mainstay.sidecar.intake import Intake
 from mainstay.xds.client.types import Offer, Offered
 
@@ -37,7 +38,7 @@ def offered(name: str) -> Offered:
 
 def test_what_is_not_supported_costs_the_resource() -> None:
     intake = Intake(lambda: 0)
-    intake.submit(offered("a"))
+    intake.submit(offered("a"), AGGREGATED)
     assert not intake.convert(0)[0].offer.upserts
     ((verdict,), _) = intake.decided(lambda _: None, {}, 0)
     (refusal,) = verdict.refused
@@ -48,8 +49,8 @@ def test_what_is_not_supported_costs_the_resource() -> None:
 
 def test_leniently_it_is_left_out_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
     intake = Intake(lambda: 0, lenient=True)
-    intake.submit(offered("a"))
-    intake.submit(offered("b"))
+    intake.submit(offered("a"), AGGREGATED)
+    intake.submit(offered("b"), AGGREGATED)
     assert [ready.offer.upserts[0].name for ready in intake.convert(0)] == ["a", "b"]
     (told,) = [record.__dict__["fields"] for record in caplog.records]
     assert told["first"] == "a"

@@ -9,7 +9,7 @@ later: what the engine finds out while it puts a change in force (a port that is
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 
 from mainstay.engine import (
     Asked,
@@ -33,24 +33,26 @@ from mainstay.engine import (
 )
 from mainstay.sidecar import lifecycle, pages
 from mainstay.sidecar.bootstrap import own
-from mainstay.sidecar.bootstrap.boot import Boot, XdsSource
+from mainstay.sidecar.bootstrap.boot import Boot
 from mainstay.sidecar.border import Lease
+from mainstay.sidecar.convert.gathered import INLINE, ReadFile
 from mainstay.sidecar.convert.references import Reference
-from mainstay.sidecar.convert.table import KINDS, Encoded
-from mainstay.sidecar.convert.tls import ReadFile
+from mainstay.sidecar.convert.source import Source
+from mainstay.sidecar.convert.table import KINDS
+from mainstay.sidecar.discovery import Discovery
 from mainstay.sidecar.ending import STOP_SIGNALS
+from mainstay.sidecar.filed import Filed
+from mainstay.sidecar.files import Files, Stamp
 from mainstay.sidecar.health import Health
 from mainstay.sidecar.identity import LEAF_REFERENCE, Identity
 from mainstay.sidecar.intake import KINDS as ENGINE_KINDS
 from mainstay.sidecar.intake import XDS_KINDS, Intake
 from mainstay.sidecar.last_good import LastGood, Record
-from mainstay.sidecar.link import Message, Stream
 from mainstay.sidecar.restore import Restore
 from mainstay.sidecar.status import Status
 from mainstay.sidecar.warming import Change, Offer, Warming
 from mainstay.telemetry.log import get_log
 from mainstay.xds.client import types as xds
-from mainstay.xds.client.stream import ClientStream
 from mainstay.xds.types import TYPES
 from mainstay.xds.types import Kind as XdsKind
 
@@ -61,7 +63,8 @@ MESSAGES = {row.kind: row.message for row in KINDS.values()}
 
 
 class Brain:
-    """See the module. `clock`: monotonic ms. `identity` None: the workload has none of the mesh's."""
+    """See the module. `clock`: monotonic ms. `identity` None: the workload has none of the mesh's. `stamp`: what changes when a
+    file does."""
 
     def __init__(
         self,
@@ -74,8 +77,8 @@ class Brain:
         clock: Callable[[], int],
         random: Callable[[], float],
         read_file: ReadFile,
+        stamp: Callable[[str], Stamp | None],
     ) -> None:
-        self._lease = lease
         self._engine = lease.engine
         self._boot = boot
         self._life = life
@@ -83,16 +86,14 @@ class Brain:
         self._status = status
         self._identity = identity
         self._clock = clock
-        self._random = random
-        self._read_file = read_file
+        self._files = Files(read_file, stamp)
+        self._filed = Filed(self._files, lenient=boot.lenient)
         self._warming = Warming()
-        self._intake = Intake(clock, read_file, lenient=boot.lenient)
+        self._intake = Intake(clock, self._files.read, lenient=boot.lenient)
         self._health = Health()
-        self._stream: Stream | None = None
-        self._client: ClientStream | None = None
-        self._client_timer: int | None = None
+        self._discovery = Discovery(lease, boot, status, random, self._files, self._intake.submit)
         self._answered: set[XdsKind] = set()
-        self._restore = Restore([], clock, read_file)
+        self._restore = Restore([], clock, self._files.read)
         self._restoring = False
         self._reconciled = False
         self._refused: dict[Reference, xds.Refusal] = {}
@@ -109,14 +110,14 @@ class Brain:
         """Takes up the work over an engine that may hold the former brain's configuration."""
         for command in self._life.resume(self._clock()):
             self._carry_out(command)
-        static: list[Encoded] = []
-        for converted in self._boot.static:
-            static += [*converted.inline, converted.resource]
-        self._warming.offer(Offer(tuple(static), local=True), self._clock())
+        static = tuple(part for converted in self._boot.static for part in converted.parts)
+        self._offer(Offer(static, local=True), None, self._clock())
         if self._identity is not None:
             self._identity.start()
-        if self._boot.xds is not None:
-            self._restore = Restore(self._last_good.load(), self._clock, self._read_file)
+        if self._boot.is_dynamic:
+            self._restore = Restore(
+                self._last_good.load(), self._clock, self._files.read, lenient=self._boot.lenient
+            )
             self._restoring = True
 
     def run(self, before: Iterable[Event] = ()) -> None:
@@ -145,7 +146,8 @@ class Brain:
         if self._busy or self._intake.busy or self._restoring:
             return 0
         deadlines = [
-            self._client_timer,
+            self._discovery.next_deadline(),
+            self._files.next_deadline(),
             self._warming.next_deadline(),
             self._warming.next_removal(),
             self._intake.next_deadline(),
@@ -190,14 +192,7 @@ class Brain:
     def _take_grpc(self, event: GrpcMessage | GrpcClosed, now: int) -> None:
         if self._identity is not None:
             self._identity.take(event)
-        outcome = self._stream.take(event) if self._stream is not None else None
-        if outcome is None:
-            return
-        if isinstance(outcome, Message):
-            if not self._xds(xds.Received(outcome.body), now) and self._stream is not None:
-                self._stream.done()
-        else:
-            self._xds(xds.Closed(outcome.status, outcome.words), now)
+        self._discovery.take(event, now)
 
     def _answer(self, event: Asked, now: int) -> None:
         page = pages.answer(event, self._status, self._warming, self._last_good, self._life.shown_state)
@@ -208,9 +203,9 @@ class Brain:
             self._live(lifecycle.DrainAsked(), now)
 
     def _look_at_clocks(self, now: int) -> None:
-        if self._client_timer is not None and now >= self._client_timer:
-            self._client_timer = None
-            self._xds(xds.TimerFired(), now)
+        self._discovery.tick(now)
+        for key in self._files.due(now):
+            self._read_again(key, now)
         if self._identity is not None:
             self._identity.tick(now, self._warming.holds)
             self._follow_leaf(self._identity.cluster, now)
@@ -219,14 +214,9 @@ class Brain:
 
     def _follow_leaf(self, cluster: str, now: int) -> None:
         """A new leaf has a new cluster: the stream moves there, and resumes with the versions it has."""
-        if (
-            self._stream is None
-            or self._stream.cluster == cluster
-            or not self._warming.holds(("cluster", cluster))
-        ):
+        if self._discovery.ads_cluster in (None, cluster) or not self._warming.holds(("cluster", cluster)):
             return
-        self._stream.move(cluster)
-        self._xds(xds.Closed(0, "moving to the new certificate"), now)
+        self._discovery.move(cluster, now)
 
     # --- machines → engine ----------------------------------------------------------------------------------------
 
@@ -248,8 +238,7 @@ class Brain:
             case lifecycle.Drain(scope, shortest, longest):
                 self._drain_token = self._engine.drain(scope, shortest, longest)
             case lifecycle.Shutdown(deadline):
-                if self._stream is not None:
-                    self._stream.cancel()
+                self._discovery.cancel()
                 self._engine.shutdown(deadline)
             case lifecycle.Ended():
                 self.ended = True
@@ -258,64 +247,51 @@ class Brain:
         if report is not None:
             _log.info("the workload's health", healthy=report.healthy, reason=report.reason)
             self._status.health = report
-            self._xds(report, now)
-
-    def _xds(self, event: xds.Event, now: int) -> bool:
-        """Tells the xDS machine; whether a response was offered, whose place on the stream is still taken."""
-        offered = False
-        if self._client is None or self._stream is None:
-            return offered
-        for command in self._client.handle(event, now):
-            match command:
-                case xds.Open(path):
-                    self._stream.open(path)
-                    self._status.connecting()
-                case xds.Send(message):
-                    self._stream.send(message)
-                case xds.Cancel():
-                    self._stream.cancel()
-                case xds.SetTimer(at):
-                    self._client_timer = at
-                case xds.Offered():
-                    offered = True
-                    self._status.received(command.kind)
-                    self._intake.submit(command)
-                case xds.Missing(kind, names):
-                    _log.warning("the control plane does not answer for names", kind=kind, names=names)
-                case xds.Lost(status, words, retry_at):
-                    tell = _log.info if status == 0 else _log.warning
-                    tell("the stream ended", status=status, reason=words, retry_in=retry_at - now)
-                    self._status.lost(status, words)
-        return offered
+            self._discovery.report(report, now)
 
     # --- configuration --------------------------------------------------------------------------------------------
 
     def _convert(self, now: int) -> None:
         for ready in self._intake.convert(now):
-            self._warming.offer(ready.offer, now)
+            self._offer(ready.offer, ready.origin, now)
             self._answered.add(ready.kind)
-            if self._stream is not None:
-                self._stream.done()
+            self._discovery.converted(ready.token)
         if self._identity is not None:
             offers, self._identity.offers = self._identity.offers, []
             for offer in offers:
-                self._warming.offer(offer, now)
+                self._offer(offer, None, now)
         self._want(now)
 
-    def _want(self, now: int) -> None:
-        for demand in self._warming.demand():
-            kind = XDS_KINDS[demand.kind]
-            if self._client is not None and not TYPES[kind].wildcard:
-                self._xds(xds.Wanted(kind, self._askable(demand.names, kind)), now)
+    def _offer(self, offer: Offer, origin: Source | None, now: int) -> None:
+        """Hands resources on. `origin`: where they came from; `None` for what is the proxy's own, or of its last run."""
+        for encoded in offer.upserts:
+            self._discovery.learn(encoded, origin)
+            self._filed.note(encoded, origin, now, local=offer.local)
+        self._warming.offer(offer, now)
 
-    @staticmethod
-    def _askable(names: Iterable[str], kind: XdsKind) -> frozenset[str]:
+    def _read_again(self, key: Hashable, now: int) -> None:
+        """Files have changed: those of a resource, or one that is a source itself."""
+        if not self._filed.knows(key):
+            self._discovery.changed_file(key, now)
+            return
+        made = self._filed.make_again(key, now)
+        if made is not None:
+            self._offer(*made, now)
+            self._busy = True
+
+    def _want(self, now: int) -> None:
+        kinds = {XDS_KINDS[demand.kind] for demand in self._warming.demand()} | self._discovery.changed()
+        for kind in kinds:
+            if not TYPES[kind].wildcard:
+                names = self._warming.needed(ENGINE_KINDS[kind])
+                self._discovery.want(kind, self._askable(names, kind), now)
+
+    def _askable(self, names: Iterable[str], kind: XdsKind) -> frozenset[str]:
         """Without secrets that are a proxy's own (they come from beside it, or not at all) or stood inline."""
         if kind != "secret":
             return frozenset(names)
-        return frozenset(
-            name for name in names if name not in (own.LEAF, own.ROOTS) and not name.startswith("inline:")
-        )
+        own_secrets = self._boot.own_secrets
+        return frozenset(name for name in names if name not in own_secrets and not name.startswith(INLINE))
 
     def _change(self, now: int) -> None:
         """At most one delta."""
@@ -340,6 +316,7 @@ class Brain:
                 self._status.accept(reference)
         for reference in change.removals:
             self._status.gone(reference)
+            self._filed.forget(reference)
             if reference[0] == "cluster":
                 self._health.forget(reference[1])
         if LEAF_REFERENCE in {(encoded.kind, encoded.name) for encoded in change.upserts} - refused.keys():
@@ -366,7 +343,7 @@ class Brain:
             for refusal in verdict.refused:
                 _log.warning("refused", name=refusal.name, path=refusal.path, reason=refusal.reason)
             self._status.judged(verdict)
-            self._xds(verdict, now)
+            self._discovery.judge(verdict, now)
         if records:
             self._last_good.write(records)
 
@@ -381,44 +358,24 @@ class Brain:
             return
         if not self._reconciled:
             self._reconcile()
-        self._open_stream(now)
+        ads = self._identity.cluster if self._identity is not None else None
+        self._discovery.open(self._warming.holds, self._node, ads, self._held_before, now)
         if self._life.state == "starting" and self._is_configured(now):
             self._live(lifecycle.Configured(), now)
 
     def _is_configured(self, now: int) -> bool:
         """Whether a first configuration is in force; what waits for longer than its patience does not hold it up."""
-        source = self._boot.xds
-        if source is not None and not self._restore.has_listeners:
-            asked = {kind for kind, wanted in _wildcards(source) if wanted}
-            if not asked <= self._answered:
-                return False
+        if not self._restore.has_listeners and not self._discovery.asked <= self._answered:
+            return False
         deadline = self._warming.next_deadline()
         return deadline is None or now >= deadline
 
-    def _open_stream(self, now: int) -> None:
-        """The stream is opened once its cluster is there: at once, or after joining."""
-        source = self._boot.xds
-        if source is None or self._client is not None:
-            return
-        cluster = source.cluster if self._identity is None else self._identity.cluster
-        if not self._warming.holds(("cluster", cluster)):
-            return
-        self._stream = Stream(self._lease, cluster, source.metadata)
-        held = self._restore.versions(self._warming.knows)
-        node = self._boot.node
-        if self._identity is not None and self._identity.joined is not None:
-            node = own.introduce(node, self._identity.joined)
-        self._client = ClientStream(node, self._random, variant=source.variant, held=held)
-        for kind, wanted in _wildcards(source):
-            if wanted:
-                self._xds(xds.Wanted(kind, wildcard=True), now)
-        for kind in XDS_KINDS.values():
-            if not TYPES[kind].wildcard:
-                names = self._askable(self._warming.needed(ENGINE_KINDS[kind]), kind)
-                self._xds(xds.Wanted(kind, names), now)
-        if self._health.told is not None:
-            self._xds(self._health.told, now)
-        self._xds(xds.Started(), now)
+    def _node(self) -> bytes:
+        joined = self._identity.joined if self._identity is not None else None
+        return self._boot.node if joined is None else own.introduce(self._boot.node, joined)
+
+    def _held_before(self) -> Mapping[XdsKind, dict[str, str]]:
+        return self._restore.versions(self._warming.knows)
 
     # --- the last run ---------------------------------------------------------------------------------------------
 
@@ -427,7 +384,7 @@ class Brain:
             return
         self._restoring = False
         offer = self._restore.offer
-        self._warming.offer(offer, self._clock())
+        self._offer(offer, None, self._clock())
         if offer.upserts:
             _log.info("serves the last good configuration", resources=len(offer.upserts))
 
@@ -442,10 +399,6 @@ class Brain:
         if leftovers:
             _log.info("removes what is left over", resources=len(leftovers))
             self._engine.apply(Delta(removals=tuple(leftovers)))
-
-
-def _wildcards(source: XdsSource) -> tuple[tuple[XdsKind, bool], ...]:
-    return (("cluster", source.clusters), ("listener", source.listeners))
 
 
 def _delta(change: Change) -> Delta:

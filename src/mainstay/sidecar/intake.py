@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from mainstay.sidecar.convert.gathered import ReadFile, no_files
 from mainstay.sidecar.convert.references import Kind, Reference
 from mainstay.sidecar.convert.refuse import Refused, lenient
+from mainstay.sidecar.convert.source import Source
 from mainstay.sidecar.convert.table import Converted, Encoded, convert
-from mainstay.sidecar.convert.tls import ReadFile, no_files
 from mainstay.sidecar.last_good import Record
 from mainstay.sidecar.warming import Offer
 from mainstay.telemetry.log import get_log
@@ -44,16 +45,19 @@ class Ready(msgspec.Struct, frozen=True):
     """One response, converted."""
 
     kind: XdsKind
+    token: int
+    origin: Source
     offer: Offer
 
 
 class _Work:
     """A response on its way from conversion to verdict."""
 
-    __slots__ = ("at", "coming", "deadline", "gone", "offered", "records", "refusals", "taken")
+    __slots__ = ("at", "coming", "deadline", "gone", "offered", "origin", "records", "refusals", "taken")
 
-    def __init__(self, offered: Offered) -> None:
+    def __init__(self, offered: Offered, origin: Source) -> None:
         self.offered = offered
+        self.origin = origin
         self.at = 0
         self.taken: list[Converted] = []
         self.refusals: list[Refusal] = []
@@ -80,8 +84,8 @@ class Intake:
         self._late: dict[Reference, tuple[str, Record]] = {}
         """Of what waited too long for its verdict: the digest, and the record to keep once it is in force."""
 
-    def submit(self, offered: Offered) -> None:
-        self._queue.append(_Work(offered))
+    def submit(self, offered: Offered, origin: Source) -> None:
+        self._queue.append(_Work(offered, origin))
 
     @property
     def busy(self) -> bool:
@@ -151,9 +155,10 @@ class Intake:
         self._judging[work.offered.token] = work
         upserts: list[Encoded] = []
         for converted in work.taken:
-            upserts += [*converted.inline, converted.resource]
+            upserts += converted.parts
         work.taken = []
-        return Ready(work.offered.kind, Offer(tuple(upserts), tuple(sorted(work.gone))))
+        offer = Offer(tuple(upserts), tuple(sorted(work.gone)))
+        return Ready(work.offered.kind, work.offered.token, work.origin, offer)
 
     def decided(
         self, in_force: Callable[[Reference], str | None], refused: Mapping[Reference, Refusal], now: int

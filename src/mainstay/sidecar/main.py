@@ -37,6 +37,7 @@ from mainstay.sidecar.border import Lease
 from mainstay.sidecar.brain import Brain
 from mainstay.sidecar.certificates import Certificates
 from mainstay.sidecar.ending import Ending
+from mainstay.sidecar.files import Disk
 from mainstay.sidecar.identity import Identity
 from mainstay.sidecar.last_good import LastGood, NoLastGood
 from mainstay.sidecar.leaf_file import LeafFile
@@ -48,7 +49,6 @@ FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 100, 5_000
 MANY_DEATHS, WINDOW_MS, LONG_PAUSE_MS = 5, 60_000, 30_000
 ENGINE_ROOMS = "engine."
 """Before the names of the engine's rooms, in `--log-levels`."""
-MAX_FILE_BYTES = 1024 * 1024
 KEPT_EVENTS = (Signal, Stopped, Drained, EndpointHealth, ListenerBound)
 """What a brain must hear of even if it came while there was none; the rest belongs to calls of the former one."""
 URGENT_EVENTS = (Signal, Stopped)
@@ -189,6 +189,7 @@ class Keeper:
             self._has_identity,
             "process" if verb == "gateway" else "inbound",
         )
+        self._disk = Disk(boot.directory)
         self._deaths: list[int] = []
 
     @property
@@ -225,7 +226,8 @@ class Keeper:
             self._identity(lease) if self._has_identity else None,
             monotonic_ms,
             random.random,
-            read_file,
+            self._disk.read,
+            self._disk.stamp,
         )
 
     def _identity(self, lease: Lease) -> Identity:
@@ -264,12 +266,3 @@ def monotonic_ms() -> int:
 
 def wall_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def read_file(path: str) -> bytes:
-    """A file that a resource names: certificates and keys beside the proxy."""
-    with Path(path).open("rb") as file:
-        data = file.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise ValueError(f"{path} has more than {MAX_FILE_BYTES} bytes")
-    return data

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from mainstay.sidecar.convert.gathered import ReadFile
 from mainstay.sidecar.convert.references import Reference
-from mainstay.sidecar.convert.refuse import Refused
+from mainstay.sidecar.convert.refuse import Refused, lenient_if
 from mainstay.sidecar.convert.table import Converted, Encoded, convert
-from mainstay.sidecar.convert.tls import ReadFile
 from mainstay.sidecar.intake import XDS_KINDS
 from mainstay.sidecar.last_good import Record
 from mainstay.sidecar.warming import Offer
@@ -26,10 +26,13 @@ STEP_MS = 50
 class Restore:
     """See the module. `clock`: monotonic ms, so that signals and timers are not starved."""
 
-    def __init__(self, records: list[Record], clock: Callable[[], int], read_file: ReadFile) -> None:
+    def __init__(
+        self, records: list[Record], clock: Callable[[], int], read_file: ReadFile, *, lenient: bool = False
+    ) -> None:
         self._waiting: Iterator[Record] = iter(records)
         self._clock = clock
         self._read_file = read_file
+        self._lenient = lenient
         self._upserts: list[Encoded] = []
         self._versions: dict[Reference, str] = {}
 
@@ -39,7 +42,7 @@ class Restore:
         for record in self._waiting:
             converted = self._revive(record)
             if converted is not None:
-                self._upserts += [*converted.inline, converted.resource]
+                self._upserts += converted.parts
                 self._versions[converted.resource.kind, record.name] = record.version
             if self._clock() >= until:
                 return False
@@ -66,7 +69,8 @@ class Restore:
         if record.body is None:
             return None
         try:
-            return convert(record.message, record.body, self._read_file)
+            with lenient_if(self._lenient):
+                return convert(record.message, record.body, self._read_file)
         except Refused as refused:
             _log.warning("cannot take a last good resource", name=record.name, reason=refused)
         except Exception:

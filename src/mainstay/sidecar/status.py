@@ -34,7 +34,8 @@ class Status:
         self.refusals: dict[Reference, Refusal] = {}
         self.responses: dict[XdsKind, int] = {}
         self.refused_responses = 0
-        self.connected = False
+        self._open: set[str] = set()
+        """Sources whose streams have brought something."""
         self.connections = 0
         self.last_loss = ""
         self.deaths = 0
@@ -66,13 +67,21 @@ class Status:
     def judged(self, verdict: Judged) -> None:
         self.refused_responses += bool(verdict.refused)
 
+    @property
+    def connected(self) -> bool:
+        return bool(self._open)
+
     def connecting(self) -> None:
         self.connections += 1
 
-    def received(self, kind: XdsKind) -> None:
-        self.connected = True
+    def received(self, source: str, kind: XdsKind) -> None:
+        self._open.add(source)
         self.responses[kind] = self.responses.get(kind, 0) + 1
 
-    def lost(self, status: int, words: str) -> None:
-        self.connected = False
+    def lost(self, source: str, status: int, words: str) -> None:
+        self._open.discard(source)
         self.last_loss = f"{words} (gRPC status {status})"
+
+    def closed(self, source: str) -> None:
+        """It is not needed any more."""
+        self._open.discard(source)

@@ -22,16 +22,16 @@ _WELL_KNOWN = "google.protobuf."
 _TYPED_STRUCT = "type.googleapis.com/xds.type.v3.TypedStruct"
 
 
-def parse(text: str) -> Any:
-    """The message; raises `Refused`."""
+def parse(text: str, name: str = BOOTSTRAP) -> Any:
+    """The message of that full name; raises `Refused`."""
     if len(text) > MAX_BYTES:
         raise Refused("", f"has more than {MAX_BYTES} characters")
     tree = _load(text)
     if not isinstance(tree, dict):
-        raise Refused("", "must be a mapping, as an Envoy v3 bootstrap is")
-    descriptor = pool.message_class(BOOTSTRAP).DESCRIPTOR
+        raise Refused("", f"must be a mapping, as {name} is")
+    descriptor = pool.message_class(name).DESCRIPTOR
     try:
-        return pool.from_json(BOOTSTRAP, _clean(tree, descriptor, "", 0))
+        return pool.from_json(name, _clean(tree, descriptor, "", 0))
     except ValueError as error:
         raise Refused(*_place_of(str(error))) from None
 

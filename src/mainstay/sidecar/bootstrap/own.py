@@ -15,7 +15,8 @@ from mainstay.identity.join_wire import SERVER_NAME, Joined
 from mainstay.settings.define import OperatorError
 from mainstay.settings.sidecar import Probe, SidecarSettings
 from mainstay.sidecar import plan
-from mainstay.sidecar.bootstrap.boot import Boot, XdsSource
+from mainstay.sidecar.bootstrap.boot import Boot, Dynamic
+from mainstay.sidecar.convert.source import Service
 from mainstay.sidecar.convert.table import Converted, encode
 from mainstay.xds.messages import Node, encode_node
 
@@ -52,7 +53,8 @@ def own_boot(settings: SidecarSettings, kind: str, version: str) -> Boot:
         node_id=node_id(settings, kind),
         node_cluster=settings.workload,
         static=tuple(static),
-        xds=XdsSource(XDS_CLUSTER, settings.control_plane.variant),
+        own_secrets=frozenset((LEAF, ROOTS)),
+        dynamic=Dynamic(Service(XDS_CLUSTER, settings.control_plane.variant)),
     )
 
 

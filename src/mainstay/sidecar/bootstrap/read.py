@@ -15,35 +15,30 @@ import msgspec
 from mainstay.settings.define import OperatorError
 from mainstay.sidecar import plan
 from mainstay.sidecar.bootstrap import document
-from mainstay.sidecar.bootstrap.boot import Boot, XdsSource
+from mainstay.sidecar.bootstrap.boot import Boot, Dynamic
 from mainstay.sidecar.convert import listener, values
 from mainstay.sidecar.convert.refuse import Refused, at, check, known, lenient
+from mainstay.sidecar.convert.source import (
+    AGGREGATED,
+    Aggregated,
+    Same,
+    Service,
+    Source,
+    api_source,
+    config_source,
+)
 from mainstay.sidecar.convert.table import KINDS, Converted, convert_message
+from mainstay.sidecar.files import Disk
 
-MAX_FILE_BYTES = 1024 * 1024
-"""Certificates and keys are far smaller."""
 REFUSED = 3
 _STATIC = (
     ("secrets", "envoy.extensions.transport_sockets.tls.v3.Secret"),
     ("clusters", "envoy.config.cluster.v3.Cluster"),
     ("listeners", "envoy.config.listener.v3.Listener"),
 )
-_GRPC = {2: "sotw", 3: "delta"}
 _NODE = known(
     "envoy.config.core.v3.Node",
     {"id", "cluster", "metadata", "locality", "user_agent_name", "user_agent_version"},
-)
-
-
-_API_CONFIG_SOURCE_FIELDS = known(
-    "envoy.config.core.v3.ApiConfigSource",
-    {"api_type", "transport_api_version", "grpc_services", "set_node_on_first_message_only"},
-)
-_GRPC_SERVICE_FIELDS = known(
-    "envoy.config.core.v3.GrpcService", {"envoy_grpc", "initial_metadata", "timeout"}
-)
-_GRPC_SERVICE_ENVOY_GRPC_FIELDS = known(
-    "envoy.config.core.v3.GrpcService.EnvoyGrpc", {"cluster_name", "authority"}
 )
 known("envoy.config.bootstrap.v3.Bootstrap.StaticResources", {field for field, _ in _STATIC})
 _ADMIN_FIELDS = known("envoy.config.bootstrap.v3.Admin", {"address"})
@@ -81,6 +76,7 @@ def _finish(path: Path, reader: _Reader, boot: Boot | None, ignored: tuple[str, 
 class _Reader:
     def __init__(self, directory: Path, version: str) -> None:
         self._directory = directory
+        self._disk = Disk(directory)
         self._version = version
         self.refusals: list[Refused] = []
 
@@ -92,21 +88,25 @@ class _Reader:
         (message,) = found
         self._collect(lambda: check(message, _BOOTSTRAP_FIELDS))
         static = tuple(self._static(message.static_resources))
-        sources: list[XdsSource] = []
+        dynamic: list[Dynamic] = []
         if message.HasField("dynamic_resources"):
-            self._collect(lambda: sources.append(self._dynamic(message)))
+            self._collect(lambda: dynamic.append(self._dynamic(message)))
         admin: list[plan.Address] = []
         if message.admin.HasField("address"):
             self._collect(lambda: admin.append(self._admin(message.admin)))
         self._check_names(static)
-        return Boot(
+        boot = Boot(
             node=self._node(message.node),
             node_id=message.node.id,
             node_cluster=message.node.cluster,
             static=static,
-            xds=sources[0] if sources else None,
+            dynamic=dynamic[0] if dynamic else None,
             admin=admin[0] if admin else None,
+            directory=self._directory,
         )
+        if not self.refusals:
+            self.refusals += _unreachable(boot)
+        return boot
 
     def _collect(self, read: Callable[[], object]) -> None:
         """A refusal does not keep the reader from finding the next."""
@@ -122,7 +122,7 @@ class _Reader:
                     with at(f"static_resources.{field}[{index}]"):
                         if field == "listeners" and not entry.name:
                             entry.name = listener.name_by_address(values.bound_address(entry.address))
-                        yield convert_message(KINDS[kind], entry, self._read_file)
+                        yield convert_message(KINDS[kind], entry, self._disk.read)
                 except Refused as refused:
                     self.refusals.append(refused)
 
@@ -133,14 +133,6 @@ class _Reader:
             if key in seen:
                 self.refusals.append(Refused("static_resources", f"{key[0]} {key[1]!r} stands there twice"))
             seen.add(key)
-
-    def _read_file(self, path: str) -> bytes:
-        """Relative paths are seen from the bootstrap's folder."""
-        with (self._directory / path).open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise ValueError(f"{path} has more than {MAX_FILE_BYTES} bytes")
-        return data
 
     def _node(self, message: Any) -> bytes:
         self._collect(lambda: _check_within("node", message, _NODE))
@@ -154,42 +146,51 @@ class _Reader:
             with at("address"):
                 return values.bound_address(message.address)
 
-    def _dynamic(self, message: Any) -> XdsSource:
+    def _dynamic(self, message: Any) -> Dynamic:
         with at("dynamic_resources"):
             dynamic = message.dynamic_resources
             check(dynamic, _BOOTSTRAP_DYNAMIC_RESOURCES_FIELDS)
-            for field in ("lds_config", "cds_config"):
-                if (
-                    dynamic.HasField(field)
-                    and getattr(dynamic, field).WhichOneof("config_source_specifier") != "ads"
-                ):
-                    raise Refused(field, "is supported only over ADS: {ads: {}}")
-            if not message.node.id:
-                raise Refused("", "needs node.id")
-            with at("ads_config"):
-                return _ads(dynamic)
+            ads = None
+            if dynamic.HasField("ads_config"):
+                with at("ads_config"):
+                    ads = api_source(dynamic.ads_config)
+            return Dynamic(ads, _source(dynamic, "cds_config"), _source(dynamic, "lds_config"))
 
 
-def _ads(dynamic: Any) -> XdsSource:
-    config = dynamic.ads_config
-    check(config, _API_CONFIG_SOURCE_FIELDS)
-    if config.api_type not in _GRPC:
-        raise Refused("api_type", "must be GRPC or DELTA_GRPC")
-    if len(config.grpc_services) != 1:
-        raise Refused("grpc_services", "must be one")
-    with at("grpc_services[0]"):
-        service = config.grpc_services[0]
-        check(service, _GRPC_SERVICE_FIELDS)
-        check(service.envoy_grpc, _GRPC_SERVICE_ENVOY_GRPC_FIELDS)
-        if not service.envoy_grpc.cluster_name:
-            raise Refused("envoy_grpc.cluster_name", "is required")
-    return XdsSource(
-        service.envoy_grpc.cluster_name,
-        "delta" if config.api_type == 3 else "sotw",
-        dynamic.HasField("cds_config"),
-        dynamic.HasField("lds_config"),
-        tuple((entry.key.lower(), entry.value) for entry in service.initial_metadata),
-    )
+def _source(dynamic: Any, field: str) -> Source | None:
+    if not dynamic.HasField(field):
+        return None
+    with at(field):
+        found = config_source(getattr(dynamic, field))
+        if isinstance(found, Same):
+            raise Refused("self", "has no meaning here; name the server")
+        return found
+
+
+def _unreachable(boot: Boot) -> Iterator[Refused]:
+    """Sources to which nothing leads: what they should bring would be waited for without end."""
+    dynamic = boot.dynamic if boot.dynamic is not None else Dynamic(None, None, None)
+    asked: list[tuple[str, Source | None]] = [
+        ("dynamic_resources.ads_config", dynamic.ads),
+        ("dynamic_resources.cds_config", dynamic.clusters),
+        ("dynamic_resources.lds_config", dynamic.listeners),
+    ]
+    here = {(part.kind, part.name) for each in boot.static for part in each.parts}
+    for each in boot.static:
+        sources = dict(each.resource.sources)
+        for need in sorted(each.resource.needs - here):
+            if need[0] != "cluster":
+                what = f"static_resources: {each.resource.kind} {each.resource.name!r}: {need[0]} {need[1]!r}"
+                asked.append((what, sources.get(need, AGGREGATED)))
+    if not boot.node_id and any(isinstance(source, Service | Aggregated) for _, source in asked):
+        yield Refused("node.id", "is required where a server gives the configuration")
+    for where, source in asked:
+        if isinstance(source, Service) and source.cluster not in boot.clusters:
+            if where.startswith("dynamic_resources") or dynamic.ads is None:
+                reason = f"its source {source.cluster!r} is not one of static_resources.clusters"
+                yield Refused(where, reason)
+        elif isinstance(source, Aggregated | Same) and dynamic.ads is None:
+            yield Refused(where, "would come over ADS, but dynamic_resources.ads_config is not set")
 
 
 def _check_within(path: str, message: Any, fields: Collection[str]) -> None:

@@ -8,7 +8,9 @@ from mainstay.sidecar import plan
 from mainstay.sidecar.convert import tls, values
 from mainstay.sidecar.convert.endpoints import ISTIO, localities
 from mainstay.sidecar.convert.filters.table import open_config
+from mainstay.sidecar.convert.gathered import Gathered
 from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
+from mainstay.sidecar.convert.source import config_source
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _KNOWN = {
@@ -129,7 +131,7 @@ _HEALTH_CHECK_HTTP_HEALTH_CHECK_FIELDS = known(
 _HEALTH_CHECK_TCP_HEALTH_CHECK_FIELDS = known("envoy.config.core.v3.HealthCheck.TcpHealthCheck", ())
 
 
-def cluster(message: Any, inline: tls.Inline) -> plan.Cluster:
+def cluster(message: Any, gathered: Gathered) -> plan.Cluster:
     check(message, _CLUSTER_FIELDS)
     if not message.name:
         raise Refused("name", "is required")
@@ -138,12 +140,12 @@ def cluster(message: Any, inline: tls.Inline) -> plan.Cluster:
         with at(f"transport_socket_matches[{index}]"):
             labels = {name: value.string_value for name, value in match.match.fields.items()}
             with at("transport_socket"):
-                socket = tls.upstream(match.transport_socket, inline)
+                socket = tls.upstream(match.transport_socket, gathered)
             matches.append(plan.SocketMatch(match.name, tuple(sorted(labels.items())), socket))
     socket = None
     if message.HasField("transport_socket"):
         with at("transport_socket"):
-            socket = tls.upstream(message.transport_socket, inline)
+            socket = tls.upstream(message.transport_socket, gathered)
     keepalive = None
     if message.upstream_connection_options.HasField("tcp_keepalive"):
         keepalive = values.tcp_keepalive(message.upstream_connection_options.tcp_keepalive)
@@ -162,7 +164,7 @@ def cluster(message: Any, inline: tls.Inline) -> plan.Cluster:
         panic = int(values.percentage(common, "healthy_panic_threshold", 50))
     return plan.Cluster(
         name=message.name,
-        discovery=_discovery(message),
+        discovery=_discovery(message, gathered),
         stat_name=message.alt_stat_name,
         load_balancer=_balancer(message),
         locality="weighted" if common.HasField("locality_weighted_lb_config") else "ignore",
@@ -181,7 +183,7 @@ def cluster(message: Any, inline: tls.Inline) -> plan.Cluster:
     )
 
 
-def _discovery(message: Any) -> plan.Discovery:
+def _discovery(message: Any, gathered: Gathered) -> plan.Discovery:
     kind = message.WhichOneof("cluster_discovery_type")
     if kind == "cluster_type":
         raise Refused("cluster_type", f"{message.cluster_type.name!r} is not supported")
@@ -189,8 +191,10 @@ def _discovery(message: Any) -> plan.Discovery:
     if name == "EDS":
         with at("eds_cluster_config"):
             check(message.eds_cluster_config, _CLUSTER_EDS_CLUSTER_CONFIG_FIELDS)
-            values.discovery_source(message.eds_cluster_config.eds_config, "eds_config")
-        return plan.EdsDiscovery(message.eds_cluster_config.service_name or message.name)
+            service = message.eds_cluster_config.service_name or message.name
+            with at("eds_config"):
+                gathered.name("endpoints", service, config_source(message.eds_cluster_config.eds_config))
+        return plan.EdsDiscovery(service)
     if name == "ORIGINAL_DST":
         header = message.HasField("original_dst_lb_config") and message.original_dst_lb_config.use_http_header
         return plan.OriginalDestinationDiscovery(

@@ -12,8 +12,10 @@ from mainstay.sidecar.convert import values
 from mainstay.sidecar.convert.access_log import access_logs
 from mainstay.sidecar.convert.cluster import http2_options
 from mainstay.sidecar.convert.filters.table import HTTP, ROUTER, open_config, type_of
+from mainstay.sidecar.convert.gathered import Gathered
 from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
 from mainstay.sidecar.convert.route import route_table
+from mainstay.sidecar.convert.source import config_source
 
 TYPE = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _KNOWN = {
@@ -103,7 +105,7 @@ _RDS_FIELDS = known(
 _ROUTER_FIELDS = known("envoy.extensions.filters.http.router.v3.Router", {"dynamic_stats"})
 
 
-def http_manager(message: Any) -> plan.HttpConnectionManager:
+def http_manager(message: Any, gathered: Gathered) -> plan.HttpConnectionManager:
     check(message, _MANAGER_FIELDS)
     if message.codec_type >= len(_CODECS):
         raise Refused("codec_type", "HTTP/3 is not supported")
@@ -122,7 +124,7 @@ def http_manager(message: Any) -> plan.HttpConnectionManager:
         http2 = http2_options(message.http2_protocol_options)
     return plan.HttpConnectionManager(
         stat_prefix=message.stat_prefix,
-        routes=_routes(message),
+        routes=_routes(message, gathered),
         protocol=_CODECS[message.codec_type],
         filters=_filters(message.http_filters),
         access_logs=access_logs(message.access_log),
@@ -162,14 +164,16 @@ def http_manager(message: Any) -> plan.HttpConnectionManager:
     )
 
 
-def _routes(message: Any) -> plan.NamedRoutes | plan.InlineRoutes:
+def _routes(message: Any, gathered: Gathered) -> plan.NamedRoutes | plan.InlineRoutes:
     match message.WhichOneof("route_specifier"):
         case "rds":
             with at("rds"):
                 check(message.rds, _RDS_FIELDS)
-                values.discovery_source(message.rds.config_source, "config_source")
                 if not message.rds.route_config_name:
                     raise Refused("route_config_name", "is required")
+                with at("config_source"):
+                    source = config_source(message.rds.config_source)
+                gathered.name("route", message.rds.route_config_name, source)
                 return plan.NamedRoutes(message.rds.route_config_name)
         case "route_config":
             with at("route_config"):

@@ -9,6 +9,7 @@ from mainstay.sidecar.convert import http_manager, tcp_proxy, tls, values
 from mainstay.sidecar.convert.access_log import access_logs
 from mainstay.sidecar.convert.endpoints import MAINSTAY
 from mainstay.sidecar.convert.filters.table import NETWORK, open_config
+from mainstay.sidecar.convert.gathered import Gathered
 from mainstay.sidecar.convert.listener_filter import listener_filters
 from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
 
@@ -67,20 +68,20 @@ _FILTER_CHAIN_MATCH_FIELDS = known("envoy.config.listener.v3.FilterChainMatch", 
 _FILTER_FIELDS = known("envoy.config.listener.v3.Filter", {"name", "typed_config"})
 
 
-def listener(message: Any, inline: tls.Inline) -> plan.Listener:
+def listener(message: Any, gathered: Gathered) -> plan.Listener:
     check(message, _LISTENER_FIELDS)
     with at("address"):
         address = values.bound_address(message.address)
     chains = []
     for index, entry in enumerate(message.filter_chains):
         with at(f"filter_chains[{index}]"):
-            chains.append(_chain(entry, inline, index))
+            chains.append(_chain(entry, gathered, index))
     default = None
     if message.HasField("default_filter_chain"):
         with at("default_filter_chain"):
             if message.default_filter_chain.HasField("filter_chain_match"):
                 raise Refused("filter_chain_match", "has no meaning in the default chain")
-            default = _chain(message.default_filter_chain, inline, len(chains))
+            default = _chain(message.default_filter_chain, gathered, len(chains))
     if not chains and default is None and not values.wrapped(message, "use_original_dst", False):
         raise Refused("filter_chains", "needs at least one")
     marks = values.metadata_text(message.metadata, MAINSTAY)
@@ -113,15 +114,15 @@ def name_by_address(address: plan.Address) -> str:
             return f"{host}_{port}"
 
 
-def _chain(message: Any, inline: tls.Inline, index: int) -> plan.FilterChain:
+def _chain(message: Any, gathered: Gathered, index: int) -> plan.FilterChain:
     check(message, _FILTER_CHAIN_FIELDS)
     with at("filter_chain_match"):
         matches = _match(message.filter_chain_match)
     socket = None
     if message.HasField("transport_socket"):
         with at("transport_socket"):
-            socket = tls.downstream(message.transport_socket, inline)
-    network, terminal = _filters(message.filters)
+            socket = tls.downstream(message.transport_socket, gathered)
+    network, terminal = _filters(message.filters, gathered)
     handshake = values.limit(message, "transport_socket_connect_timeout", None)
     return plan.FilterChain(message.name or f"chain-{index}", terminal, matches, socket, handshake, network)
 
@@ -154,7 +155,9 @@ def _ranges(message: Any, field: str) -> tuple[plan.AddressRange, ...]:
     return tuple(found)
 
 
-def _filters(messages: Any) -> tuple[tuple[plan.NetworkFilter, ...], plan.HttpTerminal | plan.TcpTerminal]:
+def _filters(
+    messages: Any, gathered: Gathered
+) -> tuple[tuple[plan.NetworkFilter, ...], plan.HttpTerminal | plan.TcpTerminal]:
     """Network filters, and what ends the chain."""
     network: list[plan.NetworkFilter] = []
     terminal: plan.HttpTerminal | plan.TcpTerminal | None = None
@@ -166,7 +169,7 @@ def _filters(messages: Any) -> tuple[tuple[plan.NetworkFilter, ...], plan.HttpTe
             kind, config = open_config(message.typed_config)
             with at("typed_config"):
                 if kind == http_manager.TYPE:
-                    terminal = plan.HttpTerminal(http_manager.http_manager(config))
+                    terminal = plan.HttpTerminal(http_manager.http_manager(config, gathered))
                 elif kind == tcp_proxy.TYPE:
                     terminal = plan.TcpTerminal(tcp_proxy.tcp_proxy(config))
                 elif kind in NETWORK:

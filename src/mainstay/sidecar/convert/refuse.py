@@ -6,7 +6,7 @@ In: messages. Out: `Refused`. Invariant: `path` is the field path inside the res
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -45,6 +45,11 @@ def lenient() -> Iterator[list[str]]:
         yield found
     finally:
         _ignored.reset(token)
+
+
+def lenient_if(wanted: bool) -> AbstractContextManager[list[str]]:
+    """`lenient`, or nothing."""
+    return lenient() if wanted else nullcontext([])
 
 
 class at:  # noqa: N801 (reads as a preposition)

@@ -15,19 +15,21 @@ from mainstay._proto import pool
 from mainstay.model.digest import digest_of_bytes
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert import cluster, endpoints, listener, route, tls
+from mainstay.sidecar.convert.gathered import Gathered, ReadFile, no_files
 from mainstay.sidecar.convert.references import Kind, Reference, kind_of, name_of, needs_of
 from mainstay.sidecar.convert.refuse import Refused
+from mainstay.sidecar.convert.source import Source
 
 TYPE_URL = "type.googleapis.com/"
 
 
 class Row(msgspec.Struct, frozen=True):
-    """`message`: full name. `convert`: message and collector of inline secrets → plan struct."""
+    """`message`: full name. `convert`: message and what is gathered beside it → plan struct."""
 
     kind: Kind
     message: str
     name_field: str
-    convert: Callable[[Any, tls.Inline], plan.Resource]
+    convert: Callable[[Any, Gathered], plan.Resource]
 
 
 KINDS: Mapping[str, Row] = {
@@ -37,7 +39,7 @@ KINDS: Mapping[str, Row] = {
             "secret",
             "envoy.extensions.transport_sockets.tls.v3.Secret",
             "name",
-            lambda message, inline: tls.secret(message, inline.read_file),
+            lambda message, gathered: tls.secret(message, gathered.read_file),
         ),
         Row(
             "endpoints",
@@ -58,14 +60,28 @@ KINDS: Mapping[str, Row] = {
 """By the message's full name, in the order in which a delta is applied."""
 
 
+class Again(msgspec.Struct, frozen=True):
+    """How to convert a resource anew when one of its files has changed: its message, and the files."""
+
+    message: str
+    body: bytes
+    files: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Again({self.message}, {self.files})"
+
+
 class Encoded(msgspec.Struct, frozen=True):
-    """A plan struct as the engine takes it. `digest` is that of the body; `needs` what must be there before it serves."""
+    """A plan struct as the engine takes it. `digest` is that of the body; `needs` what must be there before it serves;
+    `sources` whence that comes, where it is not ADS; `again` is set if files were read."""
 
     kind: Kind
     name: str
     digest: str
     body: bytes
     needs: frozenset[Reference] = frozenset()
+    sources: tuple[tuple[Reference, Source], ...] = ()
+    again: Again | None = None
 
     def __repr__(self) -> str:
         return f"Encoded({self.kind} {self.name} {self.digest})"
@@ -77,22 +93,42 @@ class Converted(msgspec.Struct, frozen=True):
     resource: Encoded
     inline: tuple[Encoded, ...] = ()
 
+    @property
+    def parts(self) -> tuple[Encoded, ...]:
+        """All of it, what is needed first."""
+        return (*self.inline, self.resource)
 
-def encode(resource: plan.Resource) -> Encoded:
+
+def encode(
+    resource: plan.Resource, sources: tuple[tuple[Reference, Source], ...] = (), again: Again | None = None
+) -> Encoded:
     body = plan.encode(resource)
     return Encoded(
-        kind_of(resource), name_of(resource), digest_of_bytes(body).hex(), body, needs_of(resource)
+        kind_of(resource),
+        name_of(resource),
+        digest_of_bytes(body).hex(),
+        body,
+        needs_of(resource),
+        sources,
+        again,
     )
 
 
-def convert_message(row: Row, message: Any, read_file: tls.ReadFile = tls.no_files) -> Converted:
+def convert_message(row: Row, message: Any, read_file: ReadFile = no_files) -> Converted:
     """Converts a message of the row's type; raises `Refused`."""
-    inline = tls.Inline(f"{row.kind}:{getattr(message, row.name_field)}", read_file)
-    resource = row.convert(message, inline)
-    return Converted(encode(resource), tuple(encode(secret) for secret in inline.secrets))
+    gathered = Gathered(f"{row.kind}:{getattr(message, row.name_field)}", read_file)
+    resource = row.convert(message, gathered)
+    again = None
+    if gathered.files:
+        body = bytes(message.SerializeToString(deterministic=True))
+        again = Again(row.message, body, tuple(gathered.files))
+    return Converted(
+        encode(resource, tuple(gathered.sources.items()), again),
+        tuple(encode(secret) for secret in gathered.secrets),
+    )
 
 
-def convert(message_name: str, body: bytes, read_file: tls.ReadFile = tls.no_files) -> Converted:
+def convert(message_name: str, body: bytes, read_file: ReadFile = no_files) -> Converted:
     """Converts the bytes of a resource; raises `Refused`, also for bytes that are no such message."""
     row = KINDS.get(message_name)
     if row is None:

@@ -1,17 +1,18 @@
 """TLS contexts and secrets of both sides.
 
-Secrets are named, never inlined: what a context holds inline becomes a secret resource of its own beside it (`Inline`).
+Secrets are named, never inlined: what a context holds inline becomes a secret resource of its own beside it (`Gathered`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert import values
 from mainstay.sidecar.convert.filters.table import open_config
+from mainstay.sidecar.convert.gathered import Gathered, ReadFile, no_files
 from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
+from mainstay.sidecar.convert.source import config_source
 
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
 DOWNSTREAM = f"{_TLS}.DownstreamTlsContext"
@@ -28,10 +29,6 @@ _COMMON = {
     "alpn_protocols",
 }
 _VERSIONS: dict[int, plan.TlsVersion] = {3: "1.2", 4: "1.3"}
-
-
-ReadFile = Callable[[str], bytes]
-"""Reads a file that a resource names; raises OSError, or ValueError for one that cannot be taken."""
 
 
 _DOWNSTREAM_TLS_CONTEXT_FIELDS = known(
@@ -51,12 +48,15 @@ _UPSTREAM_TLS_CONTEXT_FIELDS = known(
 )
 _COMMON_TLS_CONTEXT_FIELDS = known("envoy.extensions.transport_sockets.tls.v3.CommonTlsContext", _COMMON)
 _TLS_CERTIFICATE_FIELDS = known(
-    "envoy.extensions.transport_sockets.tls.v3.TlsCertificate", {"certificate_chain", "private_key"}
+    "envoy.extensions.transport_sockets.tls.v3.TlsCertificate",
+    # Files are watched themselves; a directory says nothing new.
+    {"certificate_chain", "private_key", "watched_directory"},
 )
 _VALIDATION_FIELDS = known(
     "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",
     {
         "trusted_ca",
+        "watched_directory",
         "match_subject_alt_names",
         "match_typed_subject_alt_names",
         "custom_validator_config",
@@ -84,26 +84,7 @@ _TLS_PARAMETERS_FIELDS = known(
 )
 
 
-def no_files(path: str) -> bytes:
-    raise ValueError(f"{path}: files are not read here; give the data inline")
-
-
-class Inline:
-    """Collects secrets that a resource holds inline (or as files beside the proxy), under names of their own."""
-
-    def __init__(self, owner: str, read_file: ReadFile = no_files) -> None:
-        self._owner = owner
-        self.read_file = read_file
-        self.secrets: list[plan.Secret] = []
-
-    def add(self, material: plan.CertificateMaterial | plan.ValidationMaterial) -> str:
-        """The name under which the secret stands from now on."""
-        name = f"inline:{self._owner}:{len(self.secrets)}"
-        self.secrets.append(plan.Secret(name, material))
-        return name
-
-
-def downstream(socket: Any, inline: Inline) -> plan.DownstreamTls | None:
+def downstream(socket: Any, gathered: Gathered) -> plan.DownstreamTls | None:
     """A listener's transport socket; `None` for clear text."""
     kind, context = _open(socket)
     if kind == RAW_BUFFER:
@@ -115,8 +96,8 @@ def downstream(socket: Any, inline: Inline) -> plan.DownstreamTls | None:
         unsupported("require_sni")
     with at("common_tls_context"):
         common = context.common_tls_context
-        certificates = _certificates(common, inline)
-        validation, names = _validation(common, inline)
+        certificates = _certificates(common, gathered)
+        validation, names = _validation(common, gathered)
         low, high = _versions(common, "1.3")
     return plan.DownstreamTls(
         certificates,
@@ -129,7 +110,7 @@ def downstream(socket: Any, inline: Inline) -> plan.DownstreamTls | None:
     )
 
 
-def upstream(socket: Any, inline: Inline) -> plan.UpstreamTls | None:
+def upstream(socket: Any, gathered: Gathered) -> plan.UpstreamTls | None:
     """A cluster's transport socket; `None` for clear text."""
     kind, context = _open(socket)
     if kind == RAW_BUFFER:
@@ -144,8 +125,8 @@ def upstream(socket: Any, inline: Inline) -> plan.UpstreamTls | None:
         unsupported("allow_renegotiation")
     with at("common_tls_context"):
         common = context.common_tls_context
-        certificates = _certificates(common, inline)
-        validation, names = _validation(common, inline)
+        certificates = _certificates(common, gathered)
+        validation, names = _validation(common, gathered)
         low, high = _versions(common, "1.3")
     return plan.UpstreamTls(
         certificates,
@@ -168,25 +149,30 @@ def _open(socket: Any) -> tuple[str, Any]:
     return open_config(socket.typed_config)
 
 
-def _certificates(common: Any, inline: Inline) -> tuple[str, ...]:
+def _certificates(common: Any, gathered: Gathered) -> tuple[str, ...]:
     check(common, _COMMON_TLS_CONTEXT_FIELDS)
-    names = [config.name for config in common.tls_certificate_sds_secret_configs]
+    names = []
+    for index, config in enumerate(common.tls_certificate_sds_secret_configs):
+        with at(f"tls_certificate_sds_secret_configs[{index}]"):
+            names.append(_named(config, gathered))
     for index, certificate in enumerate(common.tls_certificates):
         with at(f"tls_certificates[{index}]"):
-            names.append(inline.add(certificate_material(certificate, inline.read_file)))
+            names.append(gathered.add_secret(certificate_material(certificate, gathered.read_file)))
     return tuple(names)
 
 
-def _validation(common: Any, inline: Inline) -> tuple[str | None, plan.AlternativeNames]:
+def _validation(common: Any, gathered: Gathered) -> tuple[str | None, plan.AlternativeNames]:
     match common.WhichOneof("validation_context_type"):
         case None:
             return None, plan.AlternativeNames()
         case "validation_context_sds_secret_config":
-            return common.validation_context_sds_secret_config.name, plan.AlternativeNames()
+            with at("validation_context_sds_secret_config"):
+                name = _named(common.validation_context_sds_secret_config, gathered)
+            return name, plan.AlternativeNames()
         case "validation_context":
             with at("validation_context"):
                 context = common.validation_context
-                return inline.add(validation_material(context, inline.read_file)), _names(context)
+                return gathered.add_secret(validation_material(context, gathered.read_file)), _names(context)
         case "combined_validation_context":
             with at("combined_validation_context"):
                 combined = common.combined_validation_context
@@ -194,9 +180,20 @@ def _validation(common: Any, inline: Inline) -> tuple[str | None, plan.Alternati
                 with at("default_validation_context"):
                     default = combined.default_validation_context
                     check(default, _DEFAULT_VALIDATION_FIELDS)
-                    return combined.validation_context_sds_secret_config.name, _names(default)
+                    names = _names(default)
+                with at("validation_context_sds_secret_config"):
+                    return _named(combined.validation_context_sds_secret_config, gathered), names
         case other:
             raise Refused(other, "is not supported")
+
+
+def _named(config: Any, gathered: Gathered) -> str:
+    """A secret by name; without a source it is one of the bootstrap's own."""
+    if not config.name:
+        raise Refused("name", "is required")
+    with at("sds_config"):
+        gathered.name("secret", config.name, config_source(config.sds_config))
+    return str(config.name)
 
 
 def _names(context: Any) -> plan.AlternativeNames:

@@ -250,15 +250,3 @@ def metadata_text(metadata: Any, namespace: str) -> dict[str, str]:
             case "number_value":
                 found[name] = f"{value.number_value:g}"
     return found
-
-
-def discovery_source(message: Any, path: str) -> None:
-    """`ConfigSource`: everything comes over the one aggregated stream, so files and REST are refused.
-
-    A gRPC source of its own counts as that stream; a proxy's own leaf and roots come from the proxy itself anyway.
-    """
-    kind = message.WhichOneof("config_source_specifier")
-    if kind == "api_config_source" and message.api_config_source.api_type in (2, 3, 5, 6):
-        return
-    if kind not in (None, "ads", "self"):
-        raise Refused(f"{path}.{kind}", "is not supported; use ads")

@@ -10,6 +10,7 @@ Called by the sidecar's loop, which carries the commands out over the engine. Lo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 
 from mainstay.model.digest import digest_of_bytes
@@ -101,7 +102,7 @@ class _Channel:
 class ClientStream:
     """See the module. `node` is a serialised `envoy.config.core.v3.Node` (`messages.encode_node`); `held` are versions kept
     from an earlier run, by kind and name; `random` gives numbers in [0, 1); `kind` chooses that kind's own service, None
-    ADS."""
+    ADS; `tokens` numbers the offers, where several streams share those numbers."""
 
     def __init__(
         self,
@@ -111,6 +112,7 @@ class ClientStream:
         variant: Variant = "delta",
         kind: Kind | None = None,
         held: Mapping[Kind, Mapping[str, str]] | None = None,
+        tokens: Callable[[], int] | None = None,
     ) -> None:
         self._node = node
         self._variant: Variant = variant
@@ -120,7 +122,7 @@ class ClientStream:
             each: _Channel((held or {}).get(each, {})) for each in (ORDER if kind is None else (kind,))
         }
         self._unjudged: dict[int, _Unjudged] = {}
-        self._tokens = 0
+        self._next_token = tokens if tokens is not None else itertools.count(1).__next__
         self._streams = 0
         self._running = False
         self._open = False
@@ -322,8 +324,8 @@ class ClientStream:
         for name in removals:
             channel.deadlines.pop(name, None)
         removals = tuple(name for name in removals if name not in upserts)
-        self._tokens += 1
-        self._unjudged[self._tokens] = _Unjudged(
+        token = self._next_token()
+        self._unjudged[token] = _Unjudged(
             kind,
             self._streams,
             response.nonce,
@@ -331,7 +333,7 @@ class ClientStream:
             {name: offer.version for name, offer in upserts.items()},
             removals,
         )
-        out.append(Offered(self._tokens, kind, tuple(upserts.values()), removals))
+        out.append(Offered(token, kind, tuple(upserts.values()), removals))
 
     def _judge(self, verdict: Judged, out: list[Command]) -> None:
         offer = self._unjudged.pop(verdict.token, None)

@@ -1,0 +1,50 @@
+"""What a conversion gathers beside its plan struct.
+
+In: what converters come across. Out: secrets that stood inline or in files, now under names of their own; the files that were
+read, so that a change of theirs is noticed; and whence the names come that the resource needs, where that is not ADS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mainstay.sidecar import plan
+from mainstay.sidecar.convert.references import Kind, Reference
+from mainstay.sidecar.convert.source import AGGREGATED, Source
+
+INLINE = "inline:"
+"""Before the names of secrets that stood in the resource itself."""
+
+ReadFile = Callable[[str], bytes]
+"""Reads a file that a resource names; raises OSError, or ValueError for one that cannot be taken."""
+
+
+def no_files(path: str) -> bytes:
+    raise ValueError(f"{path}: files are not read here; give the data inline")
+
+
+class Gathered:
+    """Of one resource. `owner`: kind and name."""
+
+    def __init__(self, owner: str, read_file: ReadFile = no_files) -> None:
+        self._owner = owner
+        self._read_file = read_file
+        self.secrets: list[plan.Secret] = []
+        self.files: list[str] = []
+        self.sources: dict[Reference, Source] = {}
+
+    def add_secret(self, material: plan.CertificateMaterial | plan.ValidationMaterial) -> str:
+        """The name under which the secret stands from now on."""
+        name = f"{INLINE}{self._owner}:{len(self.secrets)}"
+        self.secrets.append(plan.Secret(name, material))
+        return name
+
+    def read_file(self, path: str) -> bytes:
+        """Noted also if it cannot be read: it may come later."""
+        self.files.append(path)
+        return self._read_file(path)
+
+    def name(self, kind: Kind, name: str, source: Source) -> None:
+        """The resource names another one, which comes from `source`."""
+        if source != AGGREGATED:
+            self.sources[kind, name] = source
