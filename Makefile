@@ -78,6 +78,7 @@ conformance: build $(ENVOY_BIN) $(H2SPEC)  ## Golden cases, xDS and mutual TLS a
 
 bench: build $(ENVOY_BIN)  ## Measure beside a byte relay, haproxy and Envoy (bench/README.md)
 	cargo build --quiet --release --package mainstay-bench
+	cargo build --quiet --release --package mainstay-engine --bin mainstay-bare
 	$(BIN)/python -m bench
 
 docs: build  ## Write the generated reference pages

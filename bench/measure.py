@@ -1,7 +1,7 @@
 """Processes under measurement: started on one core, their CPU time read, load driven from the other.
 
-In: commands. Out: CPU nanoseconds of a process tree, figures of a load run. Invariant: a target is measured only while its load
-runs, and the time is the kernel's own (`schedstat`), not a sample of it.
+In: commands. Out: CPU nanoseconds of a process tree, memory, figures of a load run. Invariant: a target is measured only while
+its load runs, and the time is the kernel's own (`schedstat`), not a sample of it. What was started is always ended.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 PROXY_CORE = 0
 LOAD_CORE = 1
+LOWEST_PORT, HIGHEST_PORT = 21_000, 29_999
+"""Below the ports that the system gives to clients."""
 
 
 class Load(NamedTuple):
@@ -29,6 +31,34 @@ class Load(NamedTuple):
     seconds: float
     p50_us: float
     p99_us: float
+
+
+class Process(NamedTuple):
+    """A command that listens on `port` of loopback."""
+
+    command: tuple[str, ...]
+    port: int
+
+
+class BenchError(Exception):
+    """Told in one line; the bench ends."""
+
+
+class Ports:
+    """Free ports, each given once."""
+
+    def __init__(self) -> None:
+        self._next = LOWEST_PORT + os.getpid() % 4_000
+
+    def take(self) -> int:
+        while self._next <= HIGHEST_PORT:
+            port, self._next = self._next, self._next + 1
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                with contextlib.suppress(OSError):
+                    probe.bind(("127.0.0.1", port))
+                    return port
+        raise BenchError(f"no port is free between {LOWEST_PORT} and {HIGHEST_PORT}")
 
 
 def start(command: Sequence[str], core: int, log: Path) -> subprocess.Popen[bytes]:
@@ -44,13 +74,10 @@ def start(command: Sequence[str], core: int, log: Path) -> subprocess.Popen[byte
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
+    """At once: nobody waits for what a proxy still has to do, and a drain would take seconds."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(5)
-    except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process.wait()
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes], log: Path, seconds: float = 20) -> None:
@@ -59,10 +86,9 @@ def wait_for(port: int, process: subprocess.Popen[bytes], log: Path, seconds: fl
     while time.monotonic() < until and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
             return
-        time.sleep(0.05)
-    raise RuntimeError(
-        f"{' '.join(map(str, process.args))} does not listen on {port}:\n{log.read_text()[-2_000:]}"
-    )  # type: ignore[arg-type]
+        time.sleep(0.02)
+    name = " ".join(str(word) for word in process.args[3:6])  # type: ignore[index]
+    raise BenchError(f"{name} … does not listen on {port}:\n{log.read_text(errors='replace')[-2_000:]}")
 
 
 def tree_of(pid: int) -> list[int]:
@@ -85,8 +111,18 @@ def cpu_ns(pids: Sequence[int]) -> int:
     return total
 
 
+def core_busy_s(core: int) -> float:
+    """Time that anybody has spent on a core, seconds (in steps of the kernel's clock, mostly 10 ms)."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *fields = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
+            return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    raise BenchError(f"this machine has no core {core}")
+
+
 def resident_kib(pids: Sequence[int]) -> int:
-    """Proportional share of resident memory of processes (PSS), KiB."""
+    """Resident memory of processes, KiB."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -97,28 +133,42 @@ def resident_kib(pids: Sequence[int]) -> int:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], core: int, port: int, log: Path) -> Iterator[int]:
-    """A process that listens on `port`, for as long as the block lasts; gives its pid."""
-    process = start(command, core, log)
+def running(processes: Sequence[Process], core: int, log: Path) -> Iterator[list[int]]:
+    """Processes that listen, for as long as the block lasts, the last started first; gives all their pids."""
+    started: list[subprocess.Popen[bytes]] = []
     try:
-        wait_for(port, process, log)
-        yield process.pid
+        for number, process in enumerate(reversed(processes)):
+            own_log = log.with_suffix(f".{number}.log")
+            started.append(start(process.command, core, own_log))
+            wait_for(process.port, started[-1], own_log)
+        yield [pid for each in started for pid in tree_of(each.pid)]
     finally:
-        stop(process)
+        for each in started:
+            stop(each)
 
 
-def drive(
-    program: Path, port: int, connections: int, seconds: float, rate: float, head: Path, core: int
-) -> Load:
+class Drive(NamedTuple):
+    """How load is put on: see `load` in bench/programs."""
+
+    connections: int
+    rate: float = 0
+    streams: int = 0
+    life: int = 0
+
+
+def drive(program: Path, port: int, how: Drive, seconds: float, head: Path, core: int) -> Load:
     """One run of the load generator against a port of loopback."""
+    values = [f"{name}={value}" for name, value in how._asdict().items()]
     done = subprocess.run(
         [
-            *("taskset", "-c", str(core), str(program), f"127.0.0.1:{port}"),
-            *(str(connections), str(seconds), str(rate), str(head)),
+            *("taskset", "-c", str(core), str(program), f"127.0.0.1:{port}", str(head)),
+            *(*values, f"seconds={seconds}"),
         ],
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    if done.returncode:
+        raise BenchError(f"load ended with {done.returncode}: {done.stderr.strip()}")
     told = json.loads(done.stdout)
     return Load(told["requests"], told["failures"], told["seconds"], told["p50_us"], told["p99_us"])

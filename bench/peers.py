@@ -1,7 +1,7 @@
-"""The proxies that are compared, each as a command that listens on one port and forwards to one upstream.
+"""The proxies that are compared, each as processes of which the first listens on one port and all forward to one upstream.
 
-In: a row's bootstrap file (Envoy's format, which Mainstay takes too), an upstream port. Out: commands. Invariant: Envoy and
-Mainstay start from the very same file; haproxy gets a file that does the same work as far as it can.
+In: what a row wants (`Setup`), an upstream port. Out: peers. Invariant: Envoy and Mainstay start from the very same files;
+haproxy gets files that do the same work as far as it can.
 """
 
 from __future__ import annotations
@@ -9,54 +9,147 @@ from __future__ import annotations
 import shutil
 import string
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
+
+from bench import transport
+from bench.certificates import Certificates
+from bench.measure import BenchError, Ports, Process
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "bench" / "configs"
 PROGRAMS = ROOT / "target" / "release"
 ENVOY = ROOT / ".venvs" / "envoy" / "bin" / "envoy"
+MISSING = {
+    "haproxy": "haproxy is not installed (package haproxy of the distribution)",
+    "envoy": f"Envoy is not there: make {ENVOY.relative_to(ROOT)}",
+    "bare": "mainstay-bare is not built: cargo build --release --bin mainstay-bare",
+}
+
+
+class Setup(NamedTuple):
+    """`template`: of `configs/`. `http2`: the upstream speaks it, in clear text. `pair`: two proxies, mutual TLS between them."""
+
+    template: str
+    peers: tuple[str, ...] = ("relay", "haproxy", "envoy", "mainstay")
+    http2: bool = False
+    pair: bool = False
 
 
 class Peer(NamedTuple):
-    """`command` starts it; it listens on `port`."""
+    """Requests go to the first process; one without processes is the upstream itself."""
 
     name: str
-    command: tuple[str, ...]
+    processes: tuple[Process, ...]
     port: int
 
 
-def render(name: str, folder: Path, **values: object) -> Path:
-    """A configuration file from its template (`$NAME` is replaced), in `folder`."""
-    text = string.Template((CONFIGS / name).read_text()).safe_substitute(
-        {k: str(v) for k, v in values.items()}
+class _Hop(NamedTuple):
+    """One proxy of a peer: where it listens, where it forwards, what is spoken on either side."""
+
+    port: int
+    upstream: int
+    values: dict[str, str]
+
+
+def haproxy() -> str | None:
+    return shutil.which("haproxy") or shutil.which("/usr/sbin/haproxy")
+
+
+def is_there(peer: str) -> bool:
+    """Whether this machine has it."""
+    match peer:
+        case "haproxy" | "haproxy-h2":
+            return haproxy() is not None
+        case "envoy":
+            return ENVOY.exists()
+        case "bare":
+            return (PROGRAMS / "mainstay-bare").exists()
+    return True
+
+
+def make_peers(setup: Setup, upstream: int, ports: Ports, folder: Path, only: Sequence[str]) -> list[Peer]:
+    """The peers of a row; one that this machine lacks is an error unless it was asked for without it (`only`)."""
+    wanted = [name for name in setup.peers if not only or name in only]
+    for name in wanted:
+        if not is_there(name):
+            raise BenchError(f"{MISSING[name.split('-')[0]]}; or name the others with --peer")
+    certificates = Certificates.make(folder) if setup.pair else None
+    return [_make(name, setup, upstream, ports, folder, certificates) for name in wanted]
+
+
+def _make(
+    name: str, setup: Setup, upstream: int, ports: Ports, folder: Path, certificates: Certificates | None
+) -> Peer:
+    if name == "direct":
+        return Peer(name, (), upstream)
+    hops = _hops(name, setup, upstream, ports, certificates)
+    processes = tuple(
+        Process(command(name, setup.template, hop, folder / f"{name}-{number}"), hop.port)
+        for number, hop in enumerate(hops)
     )
-    made = folder / f"{values['peer']}-{name}"
-    made.write_text(text)
-    return made
+    return Peer(name, processes, hops[0].port)
 
 
-def make_peers(row: str, upstream: int, first_port: int, folder: Path) -> list[Peer]:
-    """All peers of a row that this machine has: relay, haproxy, envoy, mainstay."""
-    relay_port, haproxy_port, envoy_port, own_port = range(first_port, first_port + 4)
-    found = [
-        Peer(
-            "relay",
-            (str(PROGRAMS / "relay"), f"127.0.0.1:{relay_port}", f"127.0.0.1:{upstream}"),
-            relay_port,
+def _hops(
+    name: str, setup: Setup, upstream: int, ports: Ports, certificates: Certificates | None
+) -> list[_Hop]:
+    if certificates is None:
+        speech = transport.clear_http2() if setup.http2 else transport.clear()
+        return [_Hop(ports.take(), upstream, speech)]
+    front, back = ports.take(), ports.take()
+    inside = transport.outbound(certificates, http2=name != "haproxy")
+    return [_Hop(front, back, inside), _Hop(back, upstream, transport.inbound(certificates))]
+
+
+def command(name: str, template: str, hop: _Hop, prefix: Path) -> tuple[str, ...]:
+    """What starts one proxy; its configuration is written beside."""
+    if name == "relay":
+        return (str(PROGRAMS / "relay"), f"127.0.0.1:{hop.port}", f"127.0.0.1:{hop.upstream}")
+    own = name.split("-")[0]
+    kind = "haproxy.cfg" if own == "haproxy" else "envoy.yaml"
+    config = prefix.with_suffix(f".{kind}")
+    config.write_text(
+        string.Template((CONFIGS / f"{template}.{kind}").read_text()).substitute(
+            hop.values, port=hop.port, upstream=hop.upstream
         )
+    )
+    match own:
+        case "haproxy":
+            return (haproxy() or "haproxy", "-db", "-f", str(config))
+        case "envoy":
+            return envoy(config)
+        case "mainstay":
+            return mainstay(config)
+        case "bare":
+            return (str(PROGRAMS / "mainstay-bare"), str(delta_of(config)), "1")
+    raise BenchError(f"nobody knows how to start {name}")
+
+
+def envoy(config: Path) -> tuple[str, ...]:
+    flags = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning")
+    return (str(ENVOY), "-c", str(config), *flags)
+
+
+def mainstay(config: Path) -> tuple[str, ...]:
+    """The whole sidecar, Python and engine."""
+    flags = ("--concurrency", "1", "--metrics-port", "0", "--health-port", "0", "--log-level", "warning")
+    return (sys.executable, "-m", "mainstay", "sidecar", "--bootstrap", str(config), *flags)
+
+
+def delta_of(config: Path) -> Path:
+    """What the sidecar hands to its engine at the start, as `mainstay-bare` reads it."""
+    from mainstay.engine import Delta, Upsert
+    from mainstay.sidecar.bootstrap.read import read_bootstrap
+
+    upserts = [
+        Upsert(each.kind, each.name, each.digest, each.body)
+        for converted in read_bootstrap(config, "bench").static
+        for each in (*converted.inline, converted.resource)
     ]
-    haproxy = shutil.which("haproxy") or shutil.which("/usr/sbin/haproxy")
-    if haproxy and (CONFIGS / f"{row}.haproxy.cfg").exists():
-        config = render(f"{row}.haproxy.cfg", folder, peer="haproxy", port=haproxy_port, upstream=upstream)
-        found.append(Peer("haproxy", (haproxy, "-db", "-f", str(config)), haproxy_port))
-    if ENVOY.exists():
-        config = render(
-            f"{row}.envoy.yaml", folder, peer="envoy", port=envoy_port, upstream=upstream, admin=0
-        )
-        flags = ("--concurrency", "1", "--base-id", str(envoy_port), "--log-level", "warning")
-        found.append(Peer("envoy", (str(ENVOY), "-c", str(config), *flags), envoy_port))
-    config = render(f"{row}.envoy.yaml", folder, peer="mainstay", port=own_port, upstream=upstream, admin=0)
-    own = (sys.executable, "-m", "mainstay", "sidecar", "--bootstrap", str(config), "--concurrency", "1")
-    found.append(Peer("mainstay", own, own_port))
-    return found
+    made = config.with_suffix(".delta")
+    made.write_bytes(msgspec.msgpack.encode(Delta(tuple(upserts))))
+    return made

@@ -149,7 +149,7 @@ async def run_clients(address: str, streams: int) -> None:
     channels = [grpc.aio.insecure_channel(address, [("bench", number)]) for number in range(CONNECTIONS)]
 
     async def one(number: int) -> None:
-        call = channels[number % CONNECTIONS].stream_stream(path("delta"))()
+        call: Any = channels[number % CONNECTIONS].stream_stream(path("delta"))()
         await call.write(ask("cluster", [], {}, "", NODE))
         await call.write(ask("endpoint", ["outbound|80||service-0"], {}))
         while (data := await call.read()) is not grpc.aio.EOF:

@@ -1,5 +1,9 @@
 //! What the benchmark programs share: an edge-triggered loop over non-blocking sockets, and bytes that could not be written.
 
+pub mod answer;
+pub mod frames;
+pub mod wire;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 

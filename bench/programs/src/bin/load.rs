@@ -1,13 +1,17 @@
-//! A load generator for HTTP/1.1 that knows each request's intended time.
+//! A load generator for HTTP/1.1 and HTTP/2 that knows each request's intended time.
 //!
-//! `load ADDRESS CONNECTIONS SECONDS RATE HEAD-FILE`. RATE 0: closed loop, the next request when the last was answered. Otherwise
-//! requests are due at even distances, and latency counts from when they were due, so that a stall is not hidden (coordinated
-//! omission). The file holds a request's head. Prints one line of JSON: requests, failures, seconds, p50/p90/p99/p99.9 in µs.
+//! `load ADDRESS HEAD-FILE NAME=VALUE …`: `connections`, `seconds`, `rate`, `streams`, `life`. Rate 0: closed loop, the next request when
+//! the last was answered. Otherwise requests are due at even distances, and latency counts from when they were due, so that a
+//! stall is not hidden (coordinated omission). `streams` above 0: HTTP/2 with so many at a time. `life` above 0: a connection is
+//! closed after so many requests, and another opened. The file holds a request's head. Prints one line of JSON.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use mainstay_bench::frames::Block;
+use mainstay_bench::wire::{Answer, Wire, http1, http2};
 use mainstay_bench::{Pending, fail, read_all};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
@@ -15,13 +19,25 @@ use mio::{Events, Interest, Poll, Token};
 struct Connection {
     stream: TcpStream,
     pending: Pending,
-    /// Head bytes not yet complete, then the body bytes that are still to come.
-    head: Vec<u8>,
-    body_left: usize,
-    due: Option<Instant>,
+    wire: Wire,
     open: bool,
+    /// Whether it stands in the queue of those that can take a request.
+    queued: bool,
+    answered: u64,
 }
 
+struct Given {
+    address: SocketAddr,
+    head: Rc<[u8]>,
+    block: Rc<Block>,
+    connections: usize,
+    seconds: f64,
+    rate: f64,
+    streams: usize,
+    life: u64,
+}
+
+#[derive(Default)]
 struct Totals {
     requests: u64,
     failures: u64,
@@ -29,136 +45,187 @@ struct Totals {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [address, connections, seconds, rate, head] = arguments.as_slice() else {
-        fail("usage: load ADDRESS CONNECTIONS SECONDS RATE HEAD-FILE")
-    };
-    let address: SocketAddr = address.parse().unwrap_or_else(|_| fail(&format!("{address:?} is no IP:PORT")));
-    let count: usize = number(connections);
-    let seconds: f64 = number(seconds);
-    let rate: f64 = number(rate);
-    let head = std::fs::read(head).unwrap_or_else(|error| fail(&format!("cannot read {head}: {error}")));
-    let mut poll = Poll::new().unwrap_or_else(|error| fail(&error.to_string()));
-    let mut open: Vec<Connection> = (0..count).map(|slot| connect(&poll, address, slot)).collect();
-    let mut idle: VecDeque<usize> = VecDeque::new();
-    let mut waiting: VecDeque<Instant> = VecDeque::new();
-    let mut totals = Totals { requests: 0, failures: 0, latencies: Vec::new() };
+    let given = parse(&std::env::args().skip(1).collect::<Vec<_>>());
+    let mut run = Run::new(given);
     let begun = Instant::now();
-    let end = begun + Duration::from_secs_f64(seconds);
-    let gap = if rate > 0.0 { Duration::from_secs_f64(1.0 / rate) } else { Duration::ZERO };
-    let mut next = begun;
-    let mut events = Events::with_capacity(1_024);
-    let mut buffer = vec![0; 64 * 1_024];
-    loop {
-        let now = Instant::now();
-        if now >= end {
-            break;
-        }
-        if rate > 0.0 {
-            while next <= now {
-                waiting.push_back(next);
-                next += gap;
-            }
-        }
-        while let Some(&slot) = idle.front() {
-            let due = if rate > 0.0 { waiting.pop_front() } else { Some(now) };
-            let Some(due) = due else { break };
-            idle.pop_front();
-            send(&mut open[slot], &head, due, &mut totals);
-        }
-        let until = if rate > 0.0 && waiting.is_empty() { next.min(end) } else { end };
-        let timeout = until.saturating_duration_since(Instant::now());
-        if poll.poll(&mut events, Some(timeout)).is_err() {
-            continue;
-        }
-        for event in &events {
-            let slot = event.token().0;
-            let connection = &mut open[slot];
-            if event.is_writable() {
-                if !connection.open {
-                    connection.open = true;
-                    idle.push_back(slot);
-                }
-                let _ = connection.pending.flush(&mut connection.stream);
-            }
-            if event.is_readable() {
-                let mut answered = 0;
-                let Connection { stream, head, body_left, .. } = connection;
-                let ended = read_all(stream, &mut buffer, |bytes| {
-                    answered += take(bytes, head, body_left, &mut totals.failures);
-                });
-                for _ in 0..answered {
-                    if let Some(due) = connection.due.take() {
-                        totals.requests += 1;
-                        totals.latencies.push(due.elapsed().as_micros().min(u128::from(u32::MAX)) as u32);
-                        idle.push_back(slot);
-                    }
-                }
-                if !matches!(ended, Ok(false)) {
-                    totals.failures += u64::from(connection.due.is_some());
-                    idle.retain(|each| *each != slot);
-                    open[slot] = connect(&poll, address, slot);
-                }
-            }
+    run.run(begun);
+    report(&mut run.totals, begun.elapsed().as_secs_f64());
+}
+
+fn parse(arguments: &[String]) -> Given {
+    let [address, head, rest @ ..] = arguments else {
+        fail("usage: load ADDRESS HEAD-FILE [connections=N] [seconds=S] [rate=R] [streams=N] [life=N]")
+    };
+    let text =
+        std::fs::read_to_string(head).unwrap_or_else(|error| fail(&format!("cannot read {head}: {error}")));
+    let mut given = Given {
+        address: address.parse().unwrap_or_else(|_| fail(&format!("{address:?} is no IP:PORT"))),
+        block: Rc::new(http2::block_of(&text)),
+        head: Rc::from(text.as_bytes()),
+        connections: 1,
+        seconds: 1.0,
+        rate: 0.0,
+        streams: 0,
+        life: 0,
+    };
+    for argument in rest {
+        match argument.split_once('=') {
+            Some(("connections", value)) => given.connections = number(value),
+            Some(("seconds", value)) => given.seconds = number(value),
+            Some(("rate", value)) => given.rate = number(value),
+            Some(("streams", value)) => given.streams = number(value),
+            Some(("life", value)) => given.life = number(value),
+            _ => fail(&format!("{argument:?} is not known")),
         }
     }
-    report(&mut totals, begun.elapsed().as_secs_f64());
+    given
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> T {
     text.parse().unwrap_or_else(|_| fail(&format!("{text:?} is no number")))
 }
 
-fn connect(poll: &Poll, address: SocketAddr, slot: usize) -> Connection {
+struct Run {
+    given: Given,
+    poll: Poll,
+    connections: Vec<Connection>,
+    /// Slots that can take a request.
+    free: VecDeque<usize>,
+    /// At a rate: when requests are due that no connection could take yet.
+    waiting: VecDeque<Instant>,
+    totals: Totals,
+    out: Vec<u8>,
+    answers: Vec<Answer>,
+}
+
+impl Run {
+    fn new(given: Given) -> Run {
+        let poll = Poll::new().unwrap_or_else(|error| fail(&error.to_string()));
+        let connections = (0..given.connections).map(|slot| connect(&poll, &given, slot)).collect();
+        Run {
+            given,
+            poll,
+            connections,
+            free: VecDeque::new(),
+            waiting: VecDeque::new(),
+            totals: Totals::default(),
+            out: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    fn run(&mut self, begun: Instant) {
+        let rate = self.given.rate;
+        let end = begun + Duration::from_secs_f64(self.given.seconds);
+        let gap = if rate > 0.0 { Duration::from_secs_f64(1.0 / rate) } else { Duration::ZERO };
+        let mut next = begun;
+        let mut events = Events::with_capacity(1_024);
+        let mut buffer = vec![0; 256 * 1_024];
+        loop {
+            let now = Instant::now();
+            if now >= end {
+                return;
+            }
+            while rate > 0.0 && next <= now {
+                self.waiting.push_back(next);
+                next += gap;
+            }
+            self.ask(now);
+            let until = if rate > 0.0 && self.waiting.is_empty() { next.min(end) } else { end };
+            if self.poll.poll(&mut events, Some(until.saturating_duration_since(Instant::now()))).is_err() {
+                continue;
+            }
+            for event in &events {
+                let slot = event.token().0;
+                if event.is_writable() {
+                    self.writable(slot);
+                }
+                if event.is_readable() {
+                    self.readable(slot, &mut buffer);
+                }
+            }
+        }
+    }
+
+    /// Hands out what is due; all requests for one connection leave in one write.
+    fn ask(&mut self, now: Instant) {
+        while let Some(&slot) = self.free.front() {
+            if self.given.rate > 0.0 && self.waiting.is_empty() {
+                return;
+            }
+            self.free.pop_front();
+            let connection = &mut self.connections[slot];
+            connection.queued = false;
+            self.out.clear();
+            while connection.wire.room() > 0 {
+                let due = if self.given.rate > 0.0 { self.waiting.pop_front() } else { Some(now) };
+                let Some(due) = due else { break };
+                connection.wire.request(due, &mut self.out);
+            }
+            // What cannot be written shows when the connection's end is read.
+            let _ = connection.pending.write(&mut connection.stream, &self.out);
+            self.queue(slot);
+        }
+    }
+
+    fn queue(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        if connection.open && !connection.queued && connection.wire.room() > 0 {
+            connection.queued = true;
+            self.free.push_back(slot);
+        }
+    }
+
+    fn writable(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        if !connection.open {
+            connection.open = true;
+            self.out.clear();
+            connection.wire.open(&mut self.out);
+            let _ = connection.pending.write(&mut connection.stream, &self.out);
+        }
+        let _ = connection.pending.flush(&mut connection.stream);
+        self.queue(slot);
+    }
+
+    fn readable(&mut self, slot: usize, buffer: &mut [u8]) {
+        let Run { connections, out, answers, totals, .. } = self;
+        let Connection { stream, wire, pending, .. } = &mut connections[slot];
+        out.clear();
+        answers.clear();
+        let mut useful = true;
+        let ended = read_all(stream, buffer, |bytes| useful &= wire.take(bytes, out, answers));
+        if !out.is_empty() {
+            let _ = pending.write(stream, out);
+        }
+        for answer in answers.iter() {
+            totals.requests += 1;
+            totals.failures += u64::from(!answer.good);
+            totals.latencies.push(answer.due.elapsed().as_micros().min(u128::from(u32::MAX)) as u32);
+        }
+        let connection = &mut connections[slot];
+        connection.answered += answers.len() as u64;
+        let lived = self.given.life > 0 && connection.answered >= self.given.life;
+        if useful && !lived && matches!(ended, Ok(false)) {
+            return self.queue(slot);
+        }
+        totals.failures += connection.wire.unanswered() as u64;
+        self.free.retain(|each| *each != slot);
+        self.connections[slot] = connect(&self.poll, &self.given, slot);
+    }
+}
+
+fn connect(poll: &Poll, given: &Given, slot: usize) -> Connection {
     let mut stream =
-        TcpStream::connect(address).unwrap_or_else(|error| fail(&format!("cannot connect: {error}")));
+        TcpStream::connect(given.address).unwrap_or_else(|error| fail(&format!("cannot connect: {error}")));
     let _ = stream.set_nodelay(true);
     let _ = poll.registry().register(&mut stream, Token(slot), Interest::READABLE | Interest::WRITABLE);
-    Connection { stream, pending: Pending::default(), head: Vec::new(), body_left: 0, due: None, open: false }
-}
-
-fn send(connection: &mut Connection, head: &[u8], due: Instant, totals: &mut Totals) {
-    connection.due = Some(due);
-    if connection.pending.write(&mut connection.stream, head).is_err() {
-        totals.failures += 1;
-    }
-}
-
-/// How many responses end in these bytes; answers other than 2xx are counted as failures.
-fn take(mut bytes: &[u8], head: &mut Vec<u8>, body_left: &mut usize, failures: &mut u64) -> usize {
-    let mut answered = 0;
-    while !bytes.is_empty() {
-        if *body_left > 0 {
-            let taken = bytes.len().min(*body_left);
-            bytes = &bytes[taken..];
-            *body_left -= taken;
-            answered += usize::from(*body_left == 0);
-            continue;
-        }
-        let before = head.len();
-        head.extend_from_slice(bytes);
-        let from = before.saturating_sub(3);
-        let Some(at) = head[from..].windows(4).position(|window| window == b"\r\n\r\n") else {
-            return answered;
-        };
-        let end = from + at + 4;
-        bytes = &bytes[end - before..];
-        *failures += u64::from(!head.starts_with(b"HTTP/1.1 2"));
-        *body_left = content_length(&head[..end]);
-        answered += usize::from(*body_left == 0);
-        head.clear();
-    }
-    answered
-}
-
-fn content_length(head: &[u8]) -> usize {
-    const NAME: &[u8] = b"\r\ncontent-length:";
-    head.windows(NAME.len())
-        .position(|window| window.eq_ignore_ascii_case(NAME))
-        .map(|at| &head[at + NAME.len()..])
-        .and_then(|rest| std::str::from_utf8(rest.split(|byte| *byte == b'\r').next()?).ok())
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(0)
+    let wire = if given.streams > 0 {
+        Wire::Two(http2::Client::new(Rc::clone(&given.block), given.streams))
+    } else {
+        Wire::One(http1::Client::new(Rc::clone(&given.head)))
+    };
+    Connection { stream, pending: Pending::default(), wire, open: false, queued: false, answered: 0 }
 }
 
 fn report(totals: &mut Totals, seconds: f64) {

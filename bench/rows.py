@@ -1,0 +1,93 @@
+"""The rows of the table: what each measures, and what it must reach.
+
+In and out: declarations only. Ratios are Mainstay's figure by the peer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+from bench.figures import Bar, Round
+from bench.measure import Drive
+from bench.peers import Setup
+from bench.traffic import Course, Traffic, rounds_of
+
+CPU, RATE, P50, P99, BULK = "CPU µs", "req/s", "p50 µs", "p99 µs", "GB/CPU s"
+_COLUMNS = (CPU, RATE, P50, P99, "RSS MiB", "failed", "others %")
+
+
+class Row(NamedTuple):
+    """`columns`: figures that are shown, in order."""
+
+    title: str
+    measure: Callable[[Course], Iterator[Round]]
+    bars: tuple[Bar, ...] = ()
+    columns: tuple[str, ...] = _COLUMNS
+
+
+def _traffic(
+    setup: Setup, drive: Drive, body: int = 128, *, one_core: bool = False
+) -> Callable[[Course], Iterator[Round]]:
+    return partial(rounds_of, Traffic(setup, drive, body, one_core))
+
+
+_ALL = ("relay", "haproxy", "envoy", "mainstay")
+
+ROWS: dict[str, Row] = {
+    "http1": Row(
+        "HTTP/1.1 128 B saturated, all features",
+        _traffic(Setup("features", _ALL), Drive(64)),
+        (Bar(CPU, "envoy", 0.27), Bar(CPU, "haproxy", 1.0), Bar(CPU, "relay", 1.4, 1.2)),
+    ),
+    "http1-rate": Row(
+        "HTTP/1.1 128 B at 2,000/s, everything on one core, all features",
+        _traffic(Setup("features", (*_ALL, "direct")), Drive(32, rate=2_000), one_core=True),
+        (
+            Bar(CPU, "envoy", 0.25),
+            Bar(CPU, "haproxy", 1.0),
+            Bar(CPU, "relay", 1.4, 1.15),
+            Bar(f"added {P50}", "envoy", 0.5),
+            Bar(f"added {P99}", "envoy", 0.5),
+        ),
+        (CPU, RATE, P50, P99, f"added {P50}", f"added {P99}", "failed", "others %"),
+    ),
+    "http2": Row(
+        "HTTP/2 (h2c) 128 B, 8 connections × 16 streams, all features",
+        _traffic(Setup("features", _ALL, http2=True), Drive(8, streams=16)),
+        (Bar(CPU, "envoy", 0.2), Bar(CPU, "haproxy", 1.0, 0.65)),
+    ),
+    "mtls": Row(
+        "mTLS pair 1 KiB: HTTP/1.1 in, HTTP/2 inside TLS, HTTP/1.1 out, all features, CPU of both",
+        _traffic(
+            Setup("features", ("haproxy", "haproxy-h2", "envoy", "mainstay"), pair=True), Drive(64), 1_024
+        ),
+        (Bar(CPU, "envoy", 0.25), Bar(CPU, "haproxy", 0.6, 0.4)),
+    ),
+    "tcp": Row(
+        "TCP 128 B saturated",
+        _traffic(Setup("tcp", _ALL), Drive(64)),
+        (Bar(CPU, "relay", 1.1),),
+    ),
+    "tcp-connection": Row(
+        "TCP per connection: connect, 128 B, close",
+        _traffic(Setup("tcp", _ALL), Drive(16, life=1)),
+        (Bar(CPU, "relay", 1.15),),
+    ),
+    "tcp-bulk": Row(
+        "TCP, answers of 1 MiB",
+        _traffic(Setup("tcp", _ALL), Drive(16), 1 << 20),
+        (Bar(BULK, "envoy", 1.0, 1.3, at_least=True),),
+        (BULK, CPU, RATE, P50, P99, "RSS MiB", "failed", "others %"),
+    ),
+    "embedded": Row(
+        "The engine inside Python beside the engine alone, HTTP/1.1 128 B saturated, all features",
+        _traffic(Setup("features", ("bare", "mainstay")), Drive(64)),
+        (Bar(CPU, "bare", 1.05, 1.02),),
+    ),
+    "http1-bare": Row(
+        "HTTP/1.1 128 B saturated, one route and nothing else",
+        _traffic(Setup("bare", _ALL), Drive(64)),
+    ),
+}
