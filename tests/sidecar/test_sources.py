@@ -494,7 +494,7 @@ def edit(tree: dict[str, Any], change: Callable[[dict[str, Any]], None]) -> dict
         ),
         (
             {"ads_config": {"api_type": "REST", "cluster_names": ["xds"]}},
-            "ads_config.cluster_names: is not supported",
+            "ads_config.api_type: must be GRPC or DELTA_GRPC",
         ),
         (
             {"ads_config": {"api_type": "GRPC", "grpc_services": [{"google_grpc": {"target_uri": "x:1"}}]}},

@@ -88,9 +88,7 @@ class _Reader:
         (message,) = found
         self._collect(lambda: check(message, _BOOTSTRAP_FIELDS))
         static = tuple(self._static(message.static_resources))
-        dynamic: list[Dynamic] = []
-        if message.HasField("dynamic_resources"):
-            self._collect(lambda: dynamic.append(self._dynamic(message)))
+        dynamic = self._dynamic(message) if message.HasField("dynamic_resources") else None
         admin: list[plan.Address] = []
         if message.admin.HasField("address"):
             self._collect(lambda: admin.append(self._admin(message.admin)))
@@ -100,7 +98,7 @@ class _Reader:
             node_id=message.node.id,
             node_cluster=message.node.cluster,
             static=static,
-            dynamic=dynamic[0] if dynamic else None,
+            dynamic=dynamic,
             admin=admin[0] if admin else None,
             directory=self._directory,
         )
@@ -147,21 +145,24 @@ class _Reader:
                 return values.bound_address(message.address)
 
     def _dynamic(self, message: Any) -> Dynamic:
-        with at("dynamic_resources"):
-            dynamic = message.dynamic_resources
-            check(dynamic, _BOOTSTRAP_DYNAMIC_RESOURCES_FIELDS)
-            ads = None
-            if dynamic.HasField("ads_config"):
-                with at("ads_config"):
-                    ads = api_source(dynamic.ads_config)
-            return Dynamic(ads, _source(dynamic, "cds_config"), _source(dynamic, "lds_config"))
+        dynamic = message.dynamic_resources
+        self._collect(
+            lambda: _check_within("dynamic_resources", dynamic, _BOOTSTRAP_DYNAMIC_RESOURCES_FIELDS)
+        )
+        found: dict[str, Any] = {}
+        for field in ("ads_config", "cds_config", "lds_config"):
+            if dynamic.HasField(field):
+                try:
+                    found[field] = _source(dynamic, field)
+                except Refused as refused:
+                    self.refusals.append(refused)
+        return Dynamic(found.get("ads_config"), found.get("cds_config"), found.get("lds_config"))
 
 
-def _source(dynamic: Any, field: str) -> Source | None:
-    if not dynamic.HasField(field):
-        return None
-    with at(field):
-        found = config_source(getattr(dynamic, field))
+def _source(dynamic: Any, field: str) -> Source:
+    with at(f"dynamic_resources.{field}"):
+        message = getattr(dynamic, field)
+        found = api_source(message) if field == "ads_config" else config_source(message)
         if isinstance(found, Same):
             raise Refused("self", "has no meaning here; name the server")
         return found

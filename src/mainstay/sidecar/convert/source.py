@@ -115,11 +115,11 @@ def _file(path: str, field: str) -> File:
 
 def api_source(message: Any) -> Service:
     """`envoy.config.core.v3.ApiConfigSource`: gRPC over one of our clusters."""
+    if message.api_type not in VARIANTS:
+        raise Refused("api_type", "must be GRPC or DELTA_GRPC")
     check(message, _API_FIELDS)
     if message.transport_api_version == _V2:
         raise Refused("transport_api_version", "V2 is not supported; use V3")
-    if message.api_type not in VARIANTS:
-        raise Refused("api_type", "must be GRPC or DELTA_GRPC")
     if len(message.grpc_services) != 1:
         raise Refused("grpc_services", "must be one")
     with at("grpc_services[0]"):
