@@ -31,6 +31,7 @@ impl Running {
             health: None,
             admin_beyond_loopback: false,
             max_connections: None,
+            resend_unprocessed: true,
             node_id: "test".into(),
             node_cluster: String::new(),
             version: "test".into(),

@@ -171,6 +171,7 @@ fn engine(answers: Option<Answer>) -> (Arc<Fake>, String) {
         health: None,
         admin_beyond_loopback: false,
         max_connections: None,
+        resend_unprocessed: true,
         node_id: "sidecar~10.0.0.1~cart".into(),
         node_cluster: "cart".into(),
         version: "1.2.3".into(),

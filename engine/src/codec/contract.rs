@@ -139,6 +139,11 @@ pub enum Command<'a> {
         stream: StreamId,
         reason: ResetReason,
     },
+    /// Server role: tells a peer that knows the word that its request was not processed and may be sent elsewhere.
+    /// `Refused` where the protocol has none or the peer does not know it: it gets an answer then.
+    DeclineStream {
+        stream: StreamId,
+    },
     /// `bytes` of this stream's data have left our hands: the peer may send as many more.
     GrantCredit {
         stream: StreamId,

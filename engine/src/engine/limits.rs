@@ -125,6 +125,7 @@ fn start(terminal: plan::Terminal, endpoint: SocketAddr, default: Thresholds) ->
         metrics: None,
         health: None,
         admin_beyond_loopback: false,
+        resend_unprocessed: true,
         max_connections: None,
         node_id: "limits".into(),
         node_cluster: String::new(),

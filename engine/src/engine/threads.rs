@@ -108,9 +108,10 @@ impl Start<'_> {
         let (shared, snapshot) = (Arc::clone(self.shared), Arc::clone(self.snapshot));
         let recorder = self.telemetry.recorder();
         let (workers, workload) = (self.settings.workers, self.settings.workload.clone());
+        let resends = self.settings.resend_unprocessed;
         let thread = spawn(name, Arc::clone(self.shared), move || {
             // Exchanges never leave their thread, so they are made in it.
-            let streams = Streams::new(workers, random(), &workload);
+            let streams = Streams::new(workers, random(), &workload).resending(resends);
             let board = Board::new(driver, snapshot, recorder, shared, load, random());
             Worker::new(board, inbox, streams).run();
         })?;

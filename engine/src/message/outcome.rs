@@ -47,6 +47,10 @@ impl ResponseFlags {
         self.0 |= other.0;
     }
 
+    pub fn remove(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
+
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }

@@ -19,6 +19,8 @@ pub struct EngineSettings {
     pub admin_beyond_loopback: bool,
     /// Live connections of the process; `None` = 80 % of the descriptor limit.
     pub max_connections: Option<u32>,
+    /// What surely was not processed is sent again, routes' retries apart; false = as Envoy does it.
+    pub resend_unprocessed: bool,
     pub node_id: String,
     pub node_cluster: String,
     /// Version text for `/server_info`.

@@ -431,6 +431,7 @@ fn codec_of(options: &HttpConnectionManager, version: Protocol, is_tls: bool) ->
             keepalive_interval: http2.keepalive_interval,
             keepalive_timeout: http2.keepalive_timeout.unwrap_or(default.keepalive_timeout),
             pass_expect,
+            ..default
         })
         .into();
     }

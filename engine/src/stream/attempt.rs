@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::exchange::{Exchange, Phase};
 use super::port::Port;
 use super::reply::flagged;
+use super::resend::Whereto;
 use super::shared::Turn;
 use crate::codec::contract::{Command, StreamId};
 use crate::filter::LocalReply;
@@ -31,10 +32,18 @@ const MAX_RELEASES: u8 = 3;
 pub struct Tries {
     policy: Option<Arc<RetryPolicy>>,
     history: RetryHistory,
-    tried: Vec<EndpointId>,
+    pub(super) tried: Vec<EndpointId>,
     releases: u8,
     /// Of the retry that runs.
-    permit: Option<Permit>,
+    pub(super) permit: Option<Permit>,
+    /// The first attempt's beginning.
+    pub(super) began: Option<Tick>,
+    /// Times that it was sent again without having been processed.
+    pub(super) resends: u8,
+    /// Where the next attempt goes, instead of a pick.
+    pub(super) other: Option<Arc<Endpoint>>,
+    /// Some endpoint may have seen the request.
+    pub(super) was_seen: bool,
     /// Milliseconds for the whole, from the end of the request.
     pub route_timeout: Option<u64>,
     pub take_host_of_endpoint: bool,
@@ -110,6 +119,7 @@ impl Exchange {
         let now = turn.now();
         self.phase = Phase::Connecting;
         self.notes.attempts += 1;
+        self.tries.began.get_or_insert(now);
         let reselections = self
             .tries
             .policy
@@ -143,7 +153,8 @@ impl Exchange {
                 ),
             );
         };
-        let Some(endpoint) = seat.pick(&context) else {
+        let other = self.tries.other.take();
+        let Some(endpoint) = other.or_else(|| seat.pick(&context)) else {
             let flags = ResponseFlags::NO_HEALTHY_UPSTREAM;
             return self.reply(turn, flagged(503, "no healthy upstream", "no_healthy_upstream", flags));
         };
@@ -188,7 +199,7 @@ impl Exchange {
     }
 
     /// A health probe: no request of anybody's.
-    fn is_probe(&self) -> bool {
+    pub(super) fn is_probe(&self) -> bool {
         self.errand.as_ref().is_some_and(|errand| errand.pinned.is_some())
     }
 
@@ -265,6 +276,9 @@ impl Exchange {
 
     fn send_head<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key, stream: StreamId) {
         self.fit_head(turn, connection);
+        if turn.shared.resends && !self.up.end_sent && self.may_be_declined(turn, connection) {
+            self.up.keep_for_replay();
+        }
         let now = turn.port.clock();
         self.notes.moments.first_upstream_sent.get_or_insert(now);
         self.notes.moments.last_upstream_sent = Some(now);
@@ -283,6 +297,12 @@ impl Exchange {
         } else {
             self.flush_up(turn);
         }
+    }
+
+    /// The endpoint may say that it has not processed the request when some of the body is there already.
+    fn may_be_declined<P: Port>(&self, turn: &mut Turn<'_, P>, connection: Key) -> bool {
+        let has_body = !self.up.is_complete() || !self.up.waiting().is_empty();
+        has_body && self.request.upgrade.is_none() && turn.port.protocol(connection) == Some(Protocol::Http2)
     }
 
     /// What differs from try to try in the request's head.
@@ -334,10 +354,14 @@ impl Exchange {
             );
         }
         self.report(turn, Report::ConnectFailure);
-        if self.try_again(turn, &Outcome::ConnectFailure, true) {
+        if self.try_again(turn, &Outcome::ConnectFailure, true) || self.send_again(turn, Whereto::Elsewhere) {
             return;
         }
         let reason = if why == Failure::ConnectTimeout { "connection_timeout" } else { "connection_failure" };
+        let details = format!("upstream_reset_before_response_started{{{reason}}}");
+        if self.decline(turn, &details) {
+            return;
+        }
         let mut body = format!(
             "upstream connect error or disconnect/reset before headers. reset reason: {}",
             reason.replace('_', " ")
@@ -346,7 +370,6 @@ impl Exchange {
             body.push_str(", transport failure reason: ");
             body.push_str(&self.notes.upstream_failure);
         }
-        let details = format!("upstream_reset_before_response_started{{{reason}}}");
         let flags = ResponseFlags::UPSTREAM_CONNECTION_FAILURE;
         let reply = LocalReply { body: body.into_bytes().into(), flags, ..LocalReply::new(503, "", details) };
         self.reply(turn, reply);
@@ -378,6 +401,12 @@ impl Exchange {
             return false;
         };
         seat.counters.increment(ClusterCounter::RqRetry);
+        let is_unseen = match outcome {
+            Outcome::ConnectFailure => true,
+            Outcome::Reset { unprocessed, .. } => *unprocessed,
+            _ => false,
+        };
+        self.tries.was_seen |= !is_unseen;
         self.tries.history.retries += 1;
         if ended && self.up.end_sent {
             self.forget_stream(turn, true);

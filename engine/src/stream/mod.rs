@@ -33,6 +33,7 @@ mod probe;
 mod redirect;
 mod reply;
 mod request;
+mod resend;
 mod response;
 mod shared;
 mod site;
@@ -94,6 +95,13 @@ impl Streams {
             dial_failure: String::new(),
             connections: 0,
         }
+    }
+
+    /// Whether what surely was not processed is sent again, routes' retries apart (else as Envoy does it: never).
+    #[must_use]
+    pub fn resending(mut self, resends: bool) -> Self {
+        self.shared.resends = resends;
+        self
     }
 
     /// An event of a connection's codec.

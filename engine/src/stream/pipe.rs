@@ -12,7 +12,8 @@ use super::binding::{Binding, End};
 use super::direction::{Direction, Stage};
 use super::notes::Notes;
 use super::pools::{address_of, dial_tls, failure_of, signed};
-use super::port::{Close, Dial, DialOutcome, Owner, Port, Speak};
+use super::port::{Close, Dial, DialErrorKind, DialOutcome, Owner, Port, Speak};
+use super::resend;
 use super::shared::Turn;
 use super::site::Site;
 use super::timeouts::{Deadlines, Expired};
@@ -21,7 +22,9 @@ use crate::filter::{Counts, NetworkContext, NetworkVerdict};
 use crate::message::{Key, MILLISECOND, Protocol, ResetReason, ResponseFlags};
 use crate::snapshot::{Chain, TcpProxy};
 use crate::telemetry::{ClusterCounter, Group, TcpCounter};
-use crate::upstream::{EndpointId, Failure, InFlight, Permit, PickContext, Priority, Report, Resource};
+use crate::upstream::{
+    Endpoint, EndpointId, Failure, InFlight, Permit, PickContext, Priority, Report, Resource,
+};
 
 /// The one stream of a TCP codec.
 const STREAM: StreamId = StreamId(0);
@@ -222,7 +225,7 @@ impl Pipe {
             return self.fail(turn, ResponseFlags::NO_CLUSTER, "cluster_not_found");
         };
         self.notes.cluster = Some(cluster);
-        self.attempt(turn);
+        self.attempt(turn, None);
     }
 
     fn judge<P: Port>(
@@ -236,8 +239,8 @@ impl Pipe {
         ask(&chain.network_filters, &context)
     }
 
-    /// Picks an endpoint and dials it.
-    fn attempt<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
+    /// Picks an endpoint, unless `other` is to be it, and dials it.
+    fn attempt<P: Port>(&mut self, turn: &mut Turn<'_, P>, other: Option<Arc<Endpoint>>) {
         let Some(cluster) = self.notes.cluster.clone() else { return };
         let now = turn.now();
         self.notes.attempts += 1;
@@ -252,7 +255,7 @@ impl Pipe {
         let Some(permit) = seat.acquire(Priority::Default, Resource::Connections) else {
             return self.fail(turn, ResponseFlags::UPSTREAM_OVERFLOW, "upstream_overflow");
         };
-        let Some(endpoint) = seat.pick(&context) else {
+        let Some(endpoint) = other.or_else(|| seat.pick(&context)) else {
             return self.fail(turn, ResponseFlags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream");
         };
         seat.counters.increment(ClusterCounter::CxTotal);
@@ -283,6 +286,11 @@ impl Pipe {
             Err(error) => {
                 self.endpoint = Side::None;
                 let timed_out = failure_of(&error) == Failure::ConnectTimeout;
+                if error.kind == DialErrorKind::Connect
+                    && let (Some(cluster), Some(endpoint)) = (&self.notes.cluster, &self.notes.endpoint)
+                {
+                    cluster.note_declined(endpoint, turn.now());
+                }
                 self.notes.upstream_failure = error.what;
                 self.count(turn, ClusterCounter::CxConnectFail);
                 if timed_out {
@@ -291,12 +299,34 @@ impl Pipe {
                 self.report(turn, Report::ConnectFailure);
                 self.release(turn);
                 if self.notes.attempts < self.proxy.max_connect_attempts {
-                    return self.attempt(turn);
+                    return self.attempt(turn, None);
+                }
+                if let Some(other) = self.find_other(turn) {
+                    return self.attempt(turn, Some(other));
                 }
                 self.notes.flags.add(ResponseFlags::UPSTREAM_RETRY_LIMIT);
                 self.fail(turn, ResponseFlags::UPSTREAM_CONNECTION_FAILURE, "upstream_connection_failure");
             }
         }
+    }
+
+    /// Nothing of the client's has left: another endpoint may have it, beyond the attempts that the proxy allows.
+    fn find_other<P: Port>(&mut self, turn: &mut Turn<'_, P>) -> Option<Arc<Endpoint>> {
+        let cluster = self.notes.cluster.as_ref()?;
+        let now = turn.now();
+        let may = turn.shared.resends
+            && self.notes.attempts <= u32::from(resend::MAX_RESENDS)
+            && resend::is_early(cluster, self.notes.moments.started, now);
+        if !may {
+            return None;
+        }
+        let tried = self.tried.len() as u32;
+        let context =
+            PickContext { now, tried: &self.tried, reselections: tried * 3, ..PickContext::default() };
+        let seat = turn.shared.seats.take(cluster, turn.port.recorder(), now);
+        let other = seat.pick_other(&context)?;
+        seat.counters.increment(ClusterCounter::RqResent);
+        Some(other)
     }
 
     fn connected<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key) {
@@ -305,6 +335,9 @@ impl Pipe {
         self.notes.moments.upstream_connected = Some(now);
         self.notes.upstream = turn.port.peer(connection).cloned();
         self.report(turn, Report::Answered(200));
+        if let Some(endpoint) = &self.notes.endpoint {
+            endpoint.note_connected();
+        }
         let _ = turn.port.open_stream(connection);
         let facts = self.notes.facts(&self.site, None, None);
         turn.port.recorder().opened(&facts, now);

@@ -74,9 +74,12 @@ fn http2(policy: &UpstreamHttp) -> h2::Settings {
 }
 
 /// The dial that a pool ordered.
-fn dial_of<P: Port>(port: &P, order: &DialOrder) -> Dial {
+fn dial_of<P: Port>(port: &P, order: &DialOrder, resends: bool) -> Dial {
     let policy = order.cluster.policy();
     let key = &order.key;
+    // Endpoints that take HTTP/1 within HTTP/2 are Mainstay's, and know what it means.
+    let http2 =
+        |policy| h2::Settings { resends: resends && order.endpoint.takes_http1_in_http2(), ..http2(policy) };
     let speak = match key.protocol {
         PoolProtocol::Http1 => Speak::Http1(http1(&policy.http)),
         PoolProtocol::Http2 if !key.carries_http1 => Speak::Http2(http2(&policy.http)),
@@ -110,7 +113,7 @@ impl Streams {
     pub(super) fn perform_step<P: Port>(&mut self, port: &mut P, step: Step) {
         match step {
             Step::Dial(order) => {
-                let dial = dial_of(port, &order);
+                let dial = dial_of(port, &order, self.shared.resends);
                 let connection = port.dial(dial);
                 let now = port.now();
                 self.shared.pools.dialing(order.pool, connection, now);
@@ -144,6 +147,9 @@ impl Streams {
         if port.peer(connection).is_some_and(|peer| peer.is_tls) {
             self.count_of(port, connection, ClusterCounter::SslHandshake);
         }
+        if let Some((_, endpoint)) = self.shared.pools.owner(connection) {
+            endpoint.note_connected();
+        }
         let streams = if multiplexes { STREAMS_UNTIL_TOLD } else { 1 };
         self.shared.pools.connected(connection, multiplexes, streams, now);
     }
@@ -152,6 +158,11 @@ impl Streams {
     pub(super) fn pooled_failed<P: Port>(&mut self, port: &mut P, connection: Key, error: DialError) {
         if error.kind == DialErrorKind::Tls {
             self.count_of(port, connection, ClusterCounter::SslError);
+        }
+        if error.kind == DialErrorKind::Connect
+            && let Some((cluster, endpoint)) = self.shared.pools.owner(connection)
+        {
+            cluster.note_declined(endpoint, port.now());
         }
         self.dial_failure = error.what;
         self.shared.pools.failed(connection, error.kind == DialErrorKind::Timeout);

@@ -7,6 +7,7 @@ use super::head;
 use super::origin::Origin;
 use super::port::Port;
 use super::reply::{flagged, status_of_grpc};
+use super::resend::Whereto;
 use super::shared::{Own, Turn};
 use crate::codec::contract::Command;
 use crate::filter::Run;
@@ -294,6 +295,8 @@ impl Exchange {
         let was_sent = self.attempt.as_ref().is_some_and(|attempt| attempt.may_have_left(now, body));
         // A kept connection that was closed in the turn that took it: the endpoint has seen nothing.
         let unprocessed = unprocessed || !was_sent;
+        let open = self.attempt.as_ref().and_then(|attempt| attempt.open_stream());
+        let whereto = self.whereto(turn, open.map(|(connection, _)| connection));
         self.forget_stream(turn, false);
         let flag = match reason {
             ResetReason::ConnectionClosed => ResponseFlags::UPSTREAM_TERMINATION,
@@ -317,8 +320,11 @@ impl Exchange {
             return self.cut(turn, ResetReason::Failed);
         }
         self.report(turn, Report::Reset);
+        if unprocessed && whereto == Whereto::Elsewhere {
+            self.note_declined(now);
+        }
         let outcome = Outcome::Reset { reason, sent: was_sent, unprocessed };
-        if self.try_again(turn, &outcome, true) {
+        if self.try_again(turn, &outcome, true) || unprocessed && self.send_again(turn, whereto) {
             return;
         }
         let status = if reason == ResetReason::ProtocolError { 502 } else { 503 };

@@ -26,6 +26,8 @@ pub struct Shared {
     pub answers: Answers,
     pub date: DateText,
     pub own: Own,
+    /// What surely was not processed is sent again, routes' retries apart.
+    pub resends: bool,
 }
 
 /// Who we are.
@@ -100,6 +102,7 @@ impl Shared {
             answers: Answers::default(),
             date: DateText::default(),
             own: Own::new(workload),
+            resends: true,
         }
     }
 

@@ -8,6 +8,7 @@ mod http1;
 mod http2;
 mod limits;
 mod random;
+mod resend;
 mod retry;
 mod rpc;
 mod states;

@@ -116,6 +116,7 @@ counters! {
     RqRetry = "upstream_rq_retry",
     RqRetrySuccess = "upstream_rq_retry_success",
     RqRetryLimit = "upstream_rq_retry_limit_exceeded",
+    RqResent = "upstream_rq_resent",
     RqRetryOverflow = "upstream_rq_retry_overflow",
     Rq1xx = "upstream_rq_1xx",
     Rq2xx = "upstream_rq_2xx",
@@ -208,6 +209,7 @@ counters! {
     RateLimitOk = "local_rate_limit.ok",
     RateLimited = "local_rate_limit.rate_limited",
     RateLimitEnforced = "local_rate_limit.enforced",
+    RqDeclined = "mainstay_rq_declined",
     TrailersDropped = "mainstay_trailers_dropped",
 }
 

@@ -1,6 +1,7 @@
 //! A cluster: what the configuration says (`Policy`), and what lives on through its changes (`Shared`).
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -12,7 +13,7 @@ use super::endpoint::{Endpoint, Spec};
 use super::intern::Interner;
 use super::outlier;
 use super::set::{EndpointSet, Membership, Shape, same_tls};
-use crate::message::Tick;
+use crate::message::{SECOND, Tick};
 use crate::plan::{
     self, CircuitBreakers, Discovery, HealthCheck, LoadBalancer, LocalityBalancing, OutlierDetection,
     PlanError, TcpKeepalive, UpstreamHttp, UpstreamTls,
@@ -197,7 +198,13 @@ pub(super) struct Shared {
     pub change: Mutex<Change>,
     pub breakers: Arc<Breakers>,
     pub destinations: Destinations,
+    /// Nanoseconds: the latest end of an endpoint's `avoided_until`, so that a pick looks at one number while all is well.
+    pub avoiding_until: AtomicU64,
 }
+
+/// How long an endpoint is avoided that declined a connection or a request, nanoseconds. Short: only this process knows of
+/// it, and one that is started again shall soon have its share.
+const AVOIDED: u64 = SECOND;
 
 /// What is only touched while something changes.
 #[derive(Debug, Default)]
@@ -235,6 +242,7 @@ impl Cluster {
                 change: Mutex::default(),
                 breakers: Arc::default(),
                 destinations: Destinations::default(),
+                avoiding_until: AtomicU64::new(0),
             }),
         };
         Ok(Self { policy, shared })
@@ -277,7 +285,31 @@ impl Cluster {
             let wanted = context.destination_header.filter(|_| header).or(context.original_destination)?;
             return self.destination(wanted, context.now);
         }
-        balance::pick(&self.endpoints(), &self.policy.balancer, cursor, context)
+        let avoiding = self.shared.avoiding_until.load(Relaxed) > context.now.0;
+        balance::pick(&self.endpoints(), &self.policy.balancer, cursor, context, avoiding)
+    }
+
+    /// One that is not among `context.tried`, of whatever priority; `None` if all were tried. Original destinations have no
+    /// other.
+    pub fn pick_other(&self, cursor: &mut Cursor, context: &PickContext<'_>) -> Option<Arc<Endpoint>> {
+        if matches!(self.policy.source, Source::OriginalDestination { .. }) {
+            return None;
+        }
+        let context = PickContext { reselections: context.reselections.max(1), ..*context };
+        let set = self.endpoints();
+        let avoiding = self.shared.avoiding_until.load(Relaxed) > context.now.0;
+        let picked = balance::pick(&set, &self.policy.balancer, cursor, &context, avoiding)?;
+        if !context.tried.contains(&picked.id()) {
+            return Some(picked);
+        }
+        balance::any_untried(&set, cursor, &context)
+    }
+
+    /// The endpoint has declined a connection or a request: others are asked first for a moment.
+    pub fn note_declined(&self, endpoint: &Endpoint, now: Tick) {
+        let until = now + AVOIDED;
+        endpoint.state.avoided_until.store(until.0, Relaxed);
+        self.shared.avoiding_until.fetch_max(until.0, Relaxed);
     }
 
     /// The request is to be dropped on purpose (`drop_overloads`).

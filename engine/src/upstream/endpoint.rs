@@ -50,6 +50,8 @@ pub(super) struct State {
     pub ejections: AtomicU32,
     /// Nanoseconds; meaningful while `EJECTED` is set.
     pub ejected_until: AtomicU64,
+    /// Nanoseconds: until then it is avoided, since it declined a connection or a request; 0 once it has taken one.
+    pub avoided_until: AtomicU64,
 }
 
 impl State {
@@ -64,6 +66,7 @@ impl State {
             active: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
+            avoided_until: AtomicU64::new(0),
         }
     }
 }
@@ -132,6 +135,18 @@ impl Endpoint {
     /// Since when it is out until when; `None` unless ejected.
     pub fn ejected_until(&self) -> Option<Tick> {
         self.is_ejected().then(|| Tick(self.state.ejected_until.load(Relaxed)))
+    }
+
+    /// It has just declined a connection or a request: others are asked first.
+    pub fn is_avoided(&self, now: Tick) -> bool {
+        self.state.avoided_until.load(Relaxed) > now.0
+    }
+
+    /// It has taken a connection.
+    pub fn note_connected(&self) {
+        if self.state.avoided_until.load(Relaxed) != 0 {
+            self.state.avoided_until.store(0, Relaxed);
+        }
     }
 
     pub fn active_requests(&self) -> u32 {

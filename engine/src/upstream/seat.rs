@@ -50,6 +50,11 @@ impl Seat {
         found
     }
 
+    /// An endpoint that was not tried, for a request that none of those tried has processed.
+    pub fn pick_other(&mut self, context: &PickContext<'_>) -> Option<Arc<Endpoint>> {
+        self.cluster.pick_other(&mut self.cursor, context)
+    }
+
     /// The request is to be dropped on purpose.
     pub fn drops(&mut self) -> bool {
         self.cluster.drops(&mut self.cursor)

@@ -157,6 +157,13 @@ class SidecarSettings(msgspec.Struct, frozen=True):
     max_connections: Annotated[
         int | None, Setting("Connections accepted at most; more are closed.", minimum=1)
     ] = None
+    resend_unprocessed: Annotated[
+        bool,
+        Setting(
+            "Send a request or TCP connection to another endpoint when the first surely has not processed it, whatever routes"
+            " say of retries; false: fail it, as Envoy does."
+        ),
+    ] = True
     ready_file: Annotated[
         Path | None, Setting("File to write, as one JSON object, once it is ready: addresses in use.")
     ] = None

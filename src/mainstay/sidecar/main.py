@@ -121,6 +121,7 @@ def engine_settings(settings: SidecarSettings, boot: Boot) -> plan.EngineSetting
         health=plan.Socket(settings.health.bind, settings.health.port),
         admin_beyond_loopback=settings.admin.beyond_loopback,
         max_connections=settings.max_connections,
+        resend_unprocessed=settings.resend_unprocessed,
         node_cluster=boot.node_cluster,
         version=VERSION,
         workload=workload,

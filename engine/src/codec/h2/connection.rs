@@ -115,6 +115,8 @@ pub(super) struct Connection {
     pub peer_max_streams: u32,
     pub peer_max_frame: usize,
     pub has_peer_settings: bool,
+    /// Server role: the client sends elsewhere what is declined.
+    pub peer_resends: bool,
     pub capacity_changed: bool,
     /// Server role: the highest stream of the peer. Client role: our highest.
     pub last_stream: u32,
@@ -154,6 +156,7 @@ impl Connection {
             peer_max_streams: INITIAL_STREAMS,
             peer_max_frame: MAX_PAYLOAD,
             has_peer_settings: false,
+            peer_resends: false,
             capacity_changed: false,
             last_stream: 0,
             last_sent: 0,

@@ -69,6 +69,7 @@ impl Connection {
         let encoder = &mut self.encoder;
         let change =
             settings::parse(payload, self.role == Role::Server, |size| encoder.resize(size as usize))?;
+        self.peer_resends |= change.resends;
         if let Some(size) = change.max_frame {
             self.peer_max_frame = size as usize;
         }

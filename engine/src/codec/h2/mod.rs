@@ -45,6 +45,8 @@ pub struct Settings {
     pub keepalive_timeout: u64,
     /// Leave `Expect: 100-continue` to the upstream instead of answering it at once.
     pub pass_expect: bool,
+    /// Tell the peer that what it declines is sent elsewhere (client role; Mainstay's own SETTINGS parameter).
+    pub resends: bool,
 }
 
 impl Default for Settings {
@@ -59,6 +61,7 @@ impl Default for Settings {
             keepalive_interval: None,
             keepalive_timeout: 20_000,
             pass_expect: false,
+            resends: false,
         }
     }
 }

@@ -49,6 +49,10 @@ impl Connection {
             Command::SendData { stream, bytes, end } => return self.send_data(stream.0, bytes, end, out),
             Command::SendTrailers { stream, trailers } => self.send_trailers(stream.0, trailers, out)?,
             Command::ResetStream { stream, reason } => self.reset(stream.0, reason, out)?,
+            Command::DeclineStream { stream } if self.role == Role::Server && self.peer_resends => {
+                self.reset(stream.0, ResetReason::Refused, out)?;
+            }
+            Command::DeclineStream { .. } => return Err(Refused),
             Command::GrantCredit { stream, bytes } => self.grant(stream.0, bytes, out)?,
             Command::BecomeTunnel { stream } => self.become_tunnel(stream.0)?,
             Command::GoAway { gentle } => self.go_away(gentle, out, now),

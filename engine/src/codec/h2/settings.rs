@@ -10,6 +10,8 @@ const MAX_CONCURRENT_STREAMS: u16 = 3;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const MAX_FRAME_SIZE: u16 = 5;
 const MAX_HEADER_LIST_SIZE: u16 = 6;
+/// Ours, from the range for experiments: above 0, streams of this client that are declined (REFUSED_STREAM) are sent elsewhere.
+const RESENDS: u16 = 0xf4d5;
 
 /// What one SETTINGS frame of the peer changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,6 +20,7 @@ pub(super) struct Change {
     pub max_concurrent_streams: Option<u32>,
     pub initial_window: Option<u32>,
     pub max_frame: Option<u32>,
+    pub resends: bool,
 }
 
 /// Reads the payload, whose length is a multiple of six. A repeated parameter counts as it was said last, save the table
@@ -48,6 +51,7 @@ pub(super) fn parse(
                 return Err(protocol_error("bad MAX_FRAME_SIZE"));
             }
             MAX_FRAME_SIZE => change.max_frame = Some(value),
+            RESENDS => change.resends = value > 0,
             // The size of lists is advice only.
             _ => {}
         }
@@ -66,9 +70,11 @@ pub(super) fn put(out: &mut Out<'_>, settings: &Settings, we_are_server: bool) {
         (name, value),
         (INITIAL_WINDOW_SIZE, settings.stream_window.max(window::INITIAL)),
         (MAX_HEADER_LIST_SIZE, u32::try_from(settings.max_head_bytes).unwrap_or(u32::MAX)),
+        (RESENDS, 1),
     ];
+    let entries = entries.get(..entries.len() - usize::from(!settings.resends)).unwrap_or(&entries);
     put_header(out, entries.len() * 6, Kind::Settings, 0, 0);
-    for (name, value) in entries {
+    for &(name, value) in entries {
         out.put(&name.to_be_bytes());
         out.put(&value.to_be_bytes());
     }

@@ -80,6 +80,7 @@ fn a_call_that_fails_is_told_once() {
             1 => worker.pass(1_000),
             _ => {
                 let upstream = worker.accept();
+                worker.pass(1);
                 worker.lose(upstream);
             }
         }

@@ -268,7 +268,10 @@ fn ends_have_their_status() {
             server.open(worker);
             server.send(worker, Command::ResetStream { stream: STREAM, reason: ResetReason::Failed });
         }),
-        ("connection lost", 14, |worker, server| worker.lose(server.connection)),
+        ("connection lost", 14, |worker, server| {
+            worker.pass(1);
+            worker.lose(server.connection);
+        }),
     ];
     for (what, expected, end) in cases {
         let (mut worker, mut server) = opened();

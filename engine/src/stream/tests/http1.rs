@@ -177,6 +177,7 @@ fn a_lost_upstream_is_503_before_the_head_and_a_cut_after_it() {
     let client = worker.connect();
     worker.receive(client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let upstream = worker.accept();
+    worker.pass(1);
     worker.lose(upstream);
     assert!(worker.sent(client).starts_with("HTTP/1.1 503"));
     assert_eq!(worker.record().flags, "UC");

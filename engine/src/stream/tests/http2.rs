@@ -10,7 +10,7 @@ use crate::stream::testing::{
 const UPSTREAM: &str = "10.1.0.1:80";
 
 /// Lets the bytes of a connection and of its peer in memory flow until none are left.
-fn talk<C: Codec>(worker: &mut Worker, link: Key, peer: &mut Bench<C>) -> Vec<Seen> {
+pub(super) fn talk<C: Codec>(worker: &mut Worker, link: Key, peer: &mut Bench<C>) -> Vec<Seen> {
     let mut seen = Vec::new();
     loop {
         let (up, down) = (peer.sent(), worker.sent_bytes(link));
@@ -24,28 +24,28 @@ fn talk<C: Codec>(worker: &mut Worker, link: Key, peer: &mut Bench<C>) -> Vec<Se
     }
 }
 
-fn client() -> Bench<h2::Client> {
+pub(super) fn client() -> Bench<h2::Client> {
     Bench::new(h2::Client::new(h2::Settings::default()))
 }
 
-fn server() -> Bench<h2::Server> {
+pub(super) fn server() -> Bench<h2::Server> {
     Bench::new(h2::Server::new(h2::Settings::default()))
 }
 
-fn ask(peer: &mut Bench<h2::Client>, head: &crate::message::RequestHead, end: bool) -> StreamId {
+pub(super) fn ask(peer: &mut Bench<h2::Client>, head: &crate::message::RequestHead, end: bool) -> StreamId {
     let stream = peer.codec.open_stream().expect("a stream");
     peer.send(Command::SendRequest { stream, head, end }).unwrap();
     stream
 }
 
-fn over_http2(retry: Option<plan::RetryPolicy>) -> Worker {
+pub(super) fn over_http2(retry: Option<plan::RetryPolicy>) -> Worker {
     let mut plan = cluster("shop", &[UPSTREAM]);
     plan.http.protocol = plan::UpstreamProtocol::Http2;
     let action = retry.map_or_else(|| to("shop"), |policy| to_with_retries("shop", policy));
     Worker::http(vec![route("/", action)], &[plan])
 }
 
-fn status_of(seen: &[Seen]) -> Vec<(u32, u16)> {
+pub(super) fn status_of(seen: &[Seen]) -> Vec<(u32, u16)> {
     let status = |event: &Seen| match event {
         Seen::Response(stream, text) => Some((*stream, text.split('\n').next()?.parse().ok()?)),
         _ => None,

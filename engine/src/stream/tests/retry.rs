@@ -174,6 +174,7 @@ fn a_connect_timeout_is_told_apart() {
     let mut worker = shop(retries(0, &[]));
     let client = worker.connect();
     worker.receive(client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    worker.pass(cluster("shop", &HOSTS).connect_timeout);
     worker.fail_dial(DialErrorKind::Timeout, "connection timed out");
     assert!(worker.sent(client).contains("reset reason: connection timeout"));
     assert_eq!(worker.cluster_counter("shop", ClusterCounter::CxConnectTimeout), 1);

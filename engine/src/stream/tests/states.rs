@@ -56,6 +56,8 @@ fn scene(state: State) -> Scene {
     if let Some(endpoint) = endpoint.filter(|_| state == State::Answered) {
         worker.receive(endpoint, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
     }
+    // What was sent has left.
+    worker.pass(1);
     Scene { worker, client, endpoint }
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::endpoint::{Endpoint, EndpointId};
 use super::set::EndpointSet;
 use crate::message::Tick;
-use crate::plan::LoadBalancer;
+use crate::plan::{Health, LoadBalancer};
 pub(super) use priority::Tables;
 use weights::Part;
 
@@ -83,39 +83,68 @@ pub struct PickContext<'a> {
     pub reselections: u32,
 }
 
-/// One pick: `None` if no endpoint may be used.
+/// Picks made to find an endpoint that is not avoided, before its whole part is looked through.
+const AVOIDING_PICKS: u32 = 3;
+
+/// One pick: `None` if no endpoint may be used. `avoiding`: some endpoint of the cluster is avoided for now; it is picked
+/// only where nobody else is.
 pub(super) fn pick(
     set: &EndpointSet,
     balancer: &LoadBalancer,
     cursor: &mut Cursor,
     context: &PickContext<'_>,
+    avoiding: bool,
 ) -> Option<Arc<Endpoint>> {
-    let mut reselections = context.reselections;
+    let least = if avoiding { AVOIDING_PICKS } else { 0 };
+    let mut reselections = context.reselections.max(least);
+    let is_new = |endpoint: &Endpoint| context.reselections == 0 || !context.tried.contains(&endpoint.id());
+    let is_wanted = |endpoint: &Endpoint| is_new(endpoint) && !(avoiding && endpoint.is_avoided(context.now));
     loop {
         let (part, endpoint) = pick_once(set, balancer, cursor)?;
-        if reselections == 0 || !context.tried.contains(&endpoint.id()) {
+        if reselections == 0 || is_wanted(endpoint) {
             return Some(Arc::clone(endpoint));
         }
         reselections -= 1;
         if reselections == 0 {
-            return Some(Arc::clone(untried(set, part, cursor, context.tried).unwrap_or(endpoint)));
+            let found = another(set, part, cursor, is_wanted).or_else(|| another(set, part, cursor, is_new));
+            return Some(Arc::clone(found.unwrap_or(endpoint)));
         }
     }
 }
 
-/// Another endpoint of the part, if it has one that was not tried. Draws alone may miss it: one that refuses every connection
-/// has no requests under way, and so is the favourite of a balancer that looks for the least.
-fn untried<'s>(
+/// An endpoint that was not tried, of the highest priority that has one, if possible none that is avoided.
+pub(super) fn any_untried(
+    set: &EndpointSet,
+    cursor: &mut Cursor,
+    context: &PickContext<'_>,
+) -> Option<Arc<Endpoint>> {
+    let start = cursor.below(set.endpoints.len() as u64) as usize;
+    let priority_of = |index: usize| {
+        let place = set.localities.iter().find(|locality| (index as u32) < locality.end);
+        place.map_or(0, |locality| locality.priority)
+    };
+    let count = set.endpoints.len();
+    (0..count)
+        .map(|step| (start + step) % count)
+        .filter_map(|index| Some((index, set.endpoints.get(index)?)))
+        .filter(|(_, endpoint)| {
+            endpoint.health() != Health::Unhealthy && !context.tried.contains(&endpoint.id())
+        })
+        .min_by_key(|(index, endpoint)| (endpoint.is_avoided(context.now), priority_of(*index)))
+        .map(|(_, endpoint)| Arc::clone(endpoint))
+}
+
+/// An endpoint of the part that is wanted, if it has one. Draws alone may miss it: one that refuses every connection has no
+/// requests under way, and so is the favourite of a balancer that looks for the least.
+fn another<'s>(
     set: &'s EndpointSet,
     part: &Part,
     cursor: &mut Cursor,
-    tried: &[EndpointId],
+    is_wanted: impl Fn(&Endpoint) -> bool,
 ) -> Option<&'s Arc<Endpoint>> {
     let start = cursor.below(part.members.len() as u64) as usize;
     let members = part.members.iter().cycle().skip(start).take(part.members.len());
-    members
-        .filter_map(|&index| set.endpoints.get(index as usize))
-        .find(|endpoint| !tried.contains(&endpoint.id()))
+    members.filter_map(|&index| set.endpoints.get(index as usize)).find(|endpoint| is_wanted(endpoint))
 }
 
 fn pick_once<'s>(

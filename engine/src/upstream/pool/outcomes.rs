@@ -103,6 +103,11 @@ impl Pools {
         self.touch(id);
     }
 
+    /// The connection takes no new requests, or is none of the pools'.
+    pub fn is_leaving(&self, connection: Key) -> bool {
+        self.members.get(&connection).is_none_or(|member| member.phase == Phase::Retiring)
+    }
+
     /// The dial failed: those who waited for it get nothing.
     pub fn failed(&mut self, connection: Key, timed_out: bool) {
         let Some(member) = self.members.remove(&connection) else { return };

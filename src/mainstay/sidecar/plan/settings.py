@@ -26,6 +26,7 @@ class EngineSettings(msgspec.Struct, frozen=True):
     health: Address | None = None
     admin_beyond_loopback: bool = False
     max_connections: int | None = None
+    resend_unprocessed: bool = True
     node_cluster: str = ""
     version: str = ""
     workload: LocalWorkload = LocalWorkload()

@@ -317,3 +317,18 @@ fn connect_becomes_a_tunnel_on_its_stream() {
     assert_eq!(client.receive(&server.sent()), [Seen::End(1)]);
     assert_eq!((client.codec.open_streams(), server.codec.open_streams()), (0, 0));
 }
+
+#[test]
+fn only_a_client_that_sends_elsewhere_is_declined() {
+    for resends in [false, true] {
+        let mut asking = Bench::new(Client::new(Settings { resends, ..Settings::default() }));
+        let (stream, head) = (asking.codec.open_stream().unwrap(), request("GET", "shop", "/", &[]));
+        asking.send(Command::SendRequest { stream, head: &head, end: true }).unwrap();
+        let mut bench = Bench::new(Server::new(Settings::default()));
+        bench.receive(&asking.sent());
+        let declined = bench.send(Command::DeclineStream { stream });
+        assert_eq!(declined.is_ok(), resends);
+        let seen = asking.receive(&bench.sent());
+        assert_eq!(seen.contains(&Seen::Reset(1, ResetReason::Refused, true)), resends, "{seen:?}");
+    }
+}
