@@ -13,6 +13,8 @@ from pathlib import Path
 
 from mainstay.api.kinds import KINDS
 from mainstay.api.publish import problems_page, reference_page, schema_document
+from mainstay.protocols.page import protocols_page
+from mainstay.protocols.read import description_schema
 from mainstay.settings.document import write_reference
 from mainstay.sidecar.support import support_page
 
@@ -25,11 +27,18 @@ def mesh_schema() -> str:
     return json.dumps(schema_document(mesh), indent=1, ensure_ascii=False) + "\n"
 
 
+def protocol_schema() -> str:
+    """The JSON Schema of a protocol's description, for editors."""
+    return json.dumps(description_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": write_reference,
     "kinds.md": lambda: reference_page(KINDS),
     "problems.md": problems_page,
     "mesh.schema.json": mesh_schema,
+    "protocols.md": protocols_page,
+    "protocol.schema.json": protocol_schema,
     "bootstrap.md": support_page,
 }
 

@@ -15,6 +15,7 @@ mod extension;
 mod listener;
 mod matching;
 mod problem;
+mod protocol;
 mod route;
 mod secret;
 mod settings;
@@ -40,6 +41,11 @@ pub use listener::{
 };
 pub use matching::{HeaderMatch, HeaderTest, QueryMatch, QueryTest, Regex, StringMatch, StringTest};
 pub use problem::PlanError;
+pub use protocol::{
+    RpcAlgorithm, RpcAttribute, RpcBits, RpcBody, RpcChecksum, RpcDialect, RpcField, RpcHeaders,
+    RpcHeartbeat, RpcItem, RpcKind, RpcLength, RpcLimits, RpcOpening, RpcOrigin, RpcPart, RpcPattern,
+    RpcPiece, RpcProtocol, RpcShape, RpcSize, RpcSource, RpcStatus, RpcTemplate, RpcValue,
+};
 pub use route::{
     BackOff, DirectResponse, Fraction, HeaderChange, HeaderChangeKind, HostRewrite, InternalRedirect, Mirror,
     PathMatch, PathRewrite, Redirect, RetryPolicy, Route, RouteAction, RouteHeaders, RouteMatch, RouteTable,

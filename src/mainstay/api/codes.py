@@ -172,6 +172,20 @@ _TABLE = (
         " base64, those under `stringData` are text. The values themselves are never shown.",
     ),
     Code(
+        "MS1112",
+        "error",
+        "Protocol contradicts itself",
+        "The description of a protocol names what it does not have, puts a field where it cannot be found, or describes frames that"
+        " cannot be told apart. `mainstay protocol new` writes one to begin with.",
+    ),
+    Code(
+        "MS1113",
+        "error",
+        "Protocols begin alike",
+        "Two descriptions call their detection certain, and the first bytes of a connection may fit both. Ports can be declared"
+        " instead of detected.",
+    ),
+    Code(
         "MS2001",
         "error",
         "Object given twice",
