@@ -8,6 +8,7 @@ Called by the REST API's OpenAPI document, `mainstay up --print-schema` and `too
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -194,7 +195,12 @@ def _fields_table(shape: Shape) -> Iterator[str]:
 
 
 def _default_cell(field: Field) -> str:
-    return f"`{_show_default(field)}`" if _has_default(field) and field.default != "" else ""
+    if not _has_default(field) or field.default == "":
+        return ""
+    shown = _show_default(field)
+    if isinstance(shown, str) and not shown.isprintable():
+        shown = json.dumps(shown)
+    return f"`{shown}`"
 
 
 def _type_name(kind: Type) -> str:
