@@ -50,10 +50,13 @@ def show(row: Row, rounds: list[Round], outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         bar = outcome.bar
         sign = "≥" if bar.at_least else "≤"
-        aim = f", aim {sign} {bar.aim:g}" if bar.aim is not None else ""
+        limits = (
+            (word, limit) for word, limit in (("must", bar.must), ("aim", bar.aim)) if limit is not None
+        )
+        told = ", ".join(f"{word} {sign} {limit:g}" for word, limit in limits)
         value = "–" if outcome.value is None else f"{outcome.value:g}"
         beyond = f" + {bar.beyond:g}" if bar.beyond else ""
-        print(f"  {bar.label + beyond:32} {value:>8}   must {sign} {bar.must:g}{aim}: {verdict(outcome)}")
+        print(f"  {bar.label + beyond:32} {value:>8}   {told}: {verdict(outcome)}")
     if any(figures.get("others %", 0) > MOST_OTHERS for figures in peers.values()):
         print(f"  Others used more than {MOST_OTHERS:g} % of the proxy's core: figures of a machine in use.")
     if any(figures.get("failed", 0) > 0 for figures in peers.values()):
@@ -95,7 +98,7 @@ def _processor() -> str:
 
 def summary(results: list[dict[str, Any]]) -> None:
     """What was missed, once more at the end."""
-    bars = [(result["row"], bar) for result in results for bar in result["bars"]]
+    bars = [(result["row"], bar) for result in results for bar in result["bars"] if bar["must"] is not None]
     missed = [(row, bar) for row, bar in bars if bar["holds"] is False]
     held = sum(bar["holds"] is True for _, bar in bars)
     print(f"\n{held} of {len(bars)} bars hold.")

@@ -18,12 +18,12 @@ OWN = "mainstay"
 class Bar(NamedTuple):
     """What a figure must reach: at most `must` times that of `peer`, or at least so much of it; without a peer, so much itself.
 
-    `beyond`: what the peer's figure is raised by before, in its own unit.
+    `must` None: there is only an aim. `beyond`: what the peer's figure is raised by before, in its own unit.
     """
 
     metric: str
     peer: str | None
-    must: float
+    must: float | None
     aim: float | None = None
     at_least: bool = False
     beyond: float = 0.0
@@ -44,7 +44,9 @@ class Outcome(NamedTuple):
 
     @property
     def holds(self) -> bool | None:
-        return None if self.value is None else self.bar.reached(self.value, self.bar.must)
+        if self.value is None or self.bar.must is None:
+            return None
+        return self.bar.reached(self.value, self.bar.must)
 
     @property
     def reaches_aim(self) -> bool | None:
@@ -94,10 +96,12 @@ def judge(rounds: Sequence[Round], bars: Sequence[Bar]) -> list[Outcome]:
 
 
 def verdict(outcome: Outcome) -> str:
-    """One word, or two."""
+    """A word or a few."""
+    if outcome.value is None:
+        return "not measured"
     match outcome.holds, outcome.reaches_aim:
-        case None, _:
-            return "not measured"
+        case None, reached:
+            return "aim reached" if reached else "aim missed"
         case True, True:
             return "holds, aim reached"
         case True, _:

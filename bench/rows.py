@@ -10,10 +10,14 @@ from functools import partial
 from typing import NamedTuple
 
 from bench.figures import Bar, Round
+from bench.idle import rounds_of as idle_rounds
 from bench.measure import Drive
 from bench.peers import Setup
+from bench.scale import Scale
+from bench.scale import rounds_of as scale_rounds
 from bench.traffic import Course, Traffic, rounds_of
 
+LOAD, CHANGE, RSS, CONNECTION = "load ms", "change ms", "RSS MiB", "KiB/connection"
 CPU, RATE, P50, P99, BULK = "CPU µs", "req/s", "p50 µs", "p99 µs", "GB/CPU s"
 _COLUMNS = (CPU, RATE, P50, P99, "RSS MiB", "failed", "others %")
 
@@ -31,6 +35,20 @@ def _traffic(
     setup: Setup, drive: Drive, body: int = 128, *, one_core: bool = False
 ) -> Callable[[Course], Iterator[Round]]:
     return partial(rounds_of, Traffic(setup, drive, body, one_core))
+
+
+def _scale(clusters: int, rss: Bar, megabytes: int) -> Row:
+    return Row(
+        f"{clusters:,} clusters × 10 endpoints over delta ADS: first load, one service's endpoints, memory",
+        partial(scale_rounds, Scale(clusters)),
+        (
+            Bar(LOAD, "envoy", 0.5, 0.3),
+            Bar(CHANGE, "envoy", 1.0, beyond=2.0),
+            rss,
+            Bar(RSS, None, None, megabytes),
+        ),
+        (LOAD, "load CPU ms", CHANGE, "slowest ms", "change CPU ms", RSS),
+    )
 
 
 _ALL = ("relay", "haproxy", "envoy", "mainstay")
@@ -81,6 +99,18 @@ ROWS: dict[str, Row] = {
         (Bar(BULK, "envoy", 1.0, 1.3, at_least=True),),
         (BULK, CPU, RATE, P50, P99, "RSS MiB", "failed", "others %"),
     ),
+    "idle": Row(
+        "Idle: one listener from a file; then connections that have been answered once and are kept",
+        idle_rounds,
+        (
+            Bar(RSS, "envoy", 0.5),
+            Bar(RSS, None, None, 28),
+            Bar(CONNECTION, None, 2.0, 1.0),
+        ),
+        (RSS, CONNECTION, "idle CPU µs/s"),
+    ),
+    "clusters-1000": _scale(1_000, rss=Bar(RSS, "envoy", 0.35), megabytes=45),
+    "clusters-5000": _scale(5_000, rss=Bar(RSS, "envoy", 0.25), megabytes=95),
     "embedded": Row(
         "The engine inside Python beside the engine alone, HTTP/1.1 128 B saturated, all features",
         _traffic(Setup("features", ("bare", "mainstay")), Drive(64)),
