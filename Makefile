@@ -72,9 +72,9 @@ $(H2SPEC):
 	@command -v go >/dev/null || { echo "make conformance needs Go, to install h2spec"; exit 1; }
 	GOBIN=$(CURDIR)/$(dir $@) go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 
-conformance: build $(ENVOY_BIN) $(H2SPEC)  ## Golden cases, xDS and mutual TLS against real Envoy; HTTP/2 by h2spec (needs Go)
+conformance: build $(ENVOY_BIN) $(H2SPEC)  ## The same traffic through Envoy and Mainstay, golden cases, xDS, mutual TLS; h2spec (needs Go)
 	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) MAINSTAY_TEST_H2SPEC=$(CURDIR)/$(H2SPEC) $(BIN)/python -m pytest \
-		-m 'h2spec or not h2spec' tests/golden tests/interop tests/xds/test_envoy.py tests/engine/test_h2spec.py
+		-m 'h2spec or not h2spec' tests/conformance tests/golden tests/interop tests/xds/test_envoy.py tests/engine/test_h2spec.py
 
 bench: build $(ENVOY_BIN)  ## Measure beside a byte relay, haproxy and Envoy (bench/README.md)
 	cargo build --quiet --release --package mainstay-bench
@@ -83,6 +83,7 @@ bench: build $(ENVOY_BIN)  ## Measure beside a byte relay, haproxy and Envoy (be
 
 docs: build  ## Write the generated reference pages
 	$(BIN)/python tools/generate_docs.py
+	$(BIN)/python tests/conformance/conformance_page.py
 
 clean:  ## Remove everything that was built
 	rm -rf .venv .venvs target dist src/mainstay/_engine*.so
