@@ -25,6 +25,12 @@ KINDS = {
             "shortNames": ["vs"],
         },
         {"kind": "Service", "plural": "services", "group": "mainstay.dev", "version": "v1alpha1"},
+        {
+            "kind": "WorkloadEntry",
+            "plural": "workloadentries",
+            "group": "networking.istio.io",
+            "version": "v1",
+        },
     ]
 }
 REFUSAL = {
@@ -288,13 +294,39 @@ def test_token_alone_is_on_stdout(plane: ControlPlane, capsys: pytest.CaptureFix
     assert capsys.readouterr().out == "abc\n"
 
 
-def test_token_is_deleted_by_its_id(plane: ControlPlane, capsys: pytest.CaptureFixture[str]) -> None:
+def test_token_is_revoked_by_its_id(plane: ControlPlane, capsys: pytest.CaptureFixture[str]) -> None:
     plane.answers["DELETE /v1/tokens/7f"] = (200, {"id": "7f", "outcome": "deleted"})
-    assert main(["join-token", "delete", "7f"]) == 0
-    assert "7f deleted" in capsys.readouterr().out
+    assert main(["join-token", "revoke", "7f"]) == 0
+    assert "7f revoked" in capsys.readouterr().out
     plane.answers["DELETE /v1/tokens/7f"] = (404, {"detail": "there is no token '7f'"})
-    assert main(["join-token", "delete", "7f"]) == 1
+    assert main(["join-token", "revoke", "7f"]) == 1
     assert "there is no token" in capsys.readouterr().err
+
+
+def test_tokens_are_listed(plane: ControlPlane, capsys: pytest.CaptureFixture[str]) -> None:
+    token = {"id": "7f", "identity": "spiffe://x/ns/a/sa/b", "group": "", "uses": 3, "used": 1}
+    plane.answers["GET /v1/tokens"] = (200, {"items": [{**token, "expires": "soon", "state": "open"}]})
+    assert main(["join-token", "list"]) == 0
+    heading, line = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["ID", "IDENTITY", "GROUP", "USED", "EXPIRES", "STATE"]
+    assert line.split("   ")[0] == "7f"
+    assert "1 of 3" in line
+    plane.answers["GET /v1/tokens"] = (200, {"items": []})
+    assert main(["join-token", "list"]) == 0
+    assert "no join tokens" in capsys.readouterr().err
+
+
+def test_registered_workloads_say_so(plane: ControlPlane, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = {
+        "metadata": {"namespace": "shop", "name": "cart-1"},
+        "status": {"source": "registered", "group": "carts", "health": "healthy", "problems": []},
+    }
+    plane.answers["GET /apis/networking.istio.io/v1/namespaces/shop/workloadentries"] = (
+        200,
+        {"items": [entry], "metadata": {}},
+    )
+    assert main(["get", "workloadentries", "-n", "shop"]) == 0
+    assert "registered into carts, healthy" in capsys.readouterr().out
 
 
 def test_no_verb_shows_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -280,6 +280,54 @@ spec: {metadata: {labels: {app: cart}}, template: {serviceAccount: cart}, probe:
     play(scenario)
 
 
+def test_registered_workloads_are_listed_as_the_entries_they_would_be() -> None:
+    entries = "/apis/networking.istio.io/v1/namespaces/shop/workloadentries"
+
+    async def scenario(client: httpx.AsyncClient, plane: Plane) -> None:
+        group = """
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: carts, namespace: shop}
+spec:
+  metadata: {labels: {app: cart}}
+  template: {serviceAccount: cart, ports: {http: 8080}, locality: eu/a}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: written, namespace: shop}
+spec: {address: 10.0.0.1, labels: {app: cart}}
+"""
+        applied = await client.post("/v1/apply", json={"files": [{"name": "x.yaml", "text": group}]})
+        assert applied.status_code == 200, applied.text
+        claim = Registration(WorkloadKey("shop", "cart-1"), ObjectKey("shop", "carts"), ("127.0.0.5",))
+        plane.workloads.open_stream("s", claim)
+        async with asyncio.timeout(20):
+            while plane.find_workload(claim.key) is None:
+                await asyncio.sleep(0)
+        written, registered = (await client.get(entries)).json()["items"]
+        assert written["metadata"]["name"] == "written"
+        assert registered["metadata"] == {
+            "name": "cart-1",
+            "namespace": "shop",
+            "annotations": {"istio.io/autoRegistrationGroup": "carts"},
+        }
+        assert registered["spec"] == {
+            "address": "127.0.0.5",
+            "labels": {"app": "cart"},
+            "ports": {"http": 8080},
+            "serviceAccount": "cart",
+            "locality": "eu/a",
+        }
+        assert (registered["status"]["source"], registered["status"]["health"]) == ("registered", "healthy")
+        assert (await client.get(f"{entries}/cart-1")).json() == registered
+        elsewhere = await client.get(entries.replace("shop", "other"))
+        assert elsewhere.json()["items"] == []
+        deleted = await client.delete(f"{entries}/cart-1")
+        assert (deleted.status_code, "goes when its sidecar stops" in deleted.text) == (409, True)
+
+    play(scenario)
+
+
 def test_objects_of_the_directory_are_shown_beside_those_of_the_store(tmp_path: Path) -> None:
     (tmp_path / "cart.yaml").write_text(json.dumps(CART))
 

@@ -55,6 +55,41 @@ def test_token_is_shown_once_and_audited_without_its_secret() -> None:
     play(scenario)
 
 
+def test_tokens_are_listed_without_what_lets_one_join() -> None:
+    async def scenario(client: httpx.AsyncClient, tokens: Tokens, _: list[tuple[str, ...]]) -> None:
+        long = {"namespace": "shop", "account": "web", "group": "webs", "uses": 2, "lifeMs": 120_000}
+        made = [
+            (await client.post("/v1/tokens", json=body, headers=AS_OPERATOR)).json()
+            for body in (long, {"lifeMs": 60_000})
+        ]
+        tokens.redeem(made[0]["token"], "key")
+        tokens.redeem(made[1]["token"], "key")
+        answer = await client.get("/v1/tokens", headers=AS_OPERATOR)
+        assert answer.json()["items"] == [
+            {
+                "id": made[1]["id"],
+                "identity": "spiffe://cluster.local/ns/default/sa/default",
+                "group": "",
+                "uses": 1,
+                "used": 1,
+                "expires": "2027-01-15T08:01:00Z",
+                "state": "used up",
+            },
+            {
+                "id": made[0]["id"],
+                "identity": "spiffe://cluster.local/ns/shop/sa/web",
+                "group": "webs",
+                "uses": 2,
+                "used": 1,
+                "expires": "2027-01-15T08:02:00Z",
+                "state": "open",
+            },
+        ]
+        assert all(read_token(each["token"]).secret not in answer.text for each in made)
+
+    play(scenario)
+
+
 def test_token_can_be_taken_back() -> None:
     async def scenario(client: httpx.AsyncClient, _: Tokens, audit: list[tuple[str, ...]]) -> None:
         made = (await client.post("/v1/tokens", json={}, headers=AS_OPERATOR)).json()

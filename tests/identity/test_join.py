@@ -168,6 +168,15 @@ def test_renewal_goes_by_the_certificate(mesh: Mesh) -> None:
         assert mesh.audit[-1][3].startswith("refused: ")
 
 
+@pytest.mark.parametrize(
+    ("bundle", "is_told"), [("", False), ("ours", False), ("0" * 64, True)], ids=["none", "ours", "older"]
+)
+def test_renewal_under_an_older_bundle_is_audited_as_such(mesh: Mesh, bundle: str, is_told: bool) -> None:
+    digest = digest_of_bundle(mesh.signer.bundle()) if bundle == "ours" else bundle
+    mesh.service.renew(join_wire.encode(RenewRequest(csr_of(), "web-1", digest)), WEB, "10.0.0.1")
+    assert ("older trust bundle" in mesh.audit[-1][3]) == is_told
+
+
 def test_bytes_that_are_no_request_are_refused(mesh: Mesh) -> None:
     for data in (b"", b"\xc1", b"x" * 100_000, msgspec.msgpack.encode({"token": 1})):
         with pytest.raises(JoinRefused) as refused:

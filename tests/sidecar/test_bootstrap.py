@@ -272,3 +272,10 @@ def test_a_probe_becomes_a_health_check_of_its_own_cluster() -> None:
     boot = own.own_boot(settings(probe=Probe(port=8080, path="/health", failures=2)), "sidecar", "1")
     (probe,) = boot.static
     assert probe.resource.name == "probe|settings"
+
+
+def test_text_that_is_no_yaml_is_refused_by_line(tmp_path: Path) -> None:
+    told = refusals(tmp_path, "node: {id: a}\nadmin: [1\nstatic_resources: {}\n")
+    assert f"cannot start from the bootstrap {tmp_path}/bootstrap.yaml" in told
+    assert "line 3, column 17: while parsing a flow sequence, did not find expected ',' or ']'" in told
+    assert "unicode string" not in told

@@ -198,6 +198,26 @@ def test_sotw_absence_removes_what_has_full_state() -> None:
     assert ([offer.name for offer in more.upserts], more.removals) == (["y"], ())
 
 
+@pytest.mark.parametrize("status", [3, 7, 12, 16])
+def test_server_that_says_no_is_asked_slowly_and_more_and_more_so(status: int) -> None:
+    machine = client()
+    machine.handle(Wanted("cluster", wildcard=True), 0)
+    machine.handle(Started(), 0)
+    now, delays = 0, []
+    for _ in range(6):
+        lost = only(machine.handle(Closed(status, "no such gateway"), now), Lost)
+        assert lost.refused
+        delays.append(lost.retry_at - now)
+        now = lost.retry_at
+        machine.handle(TimerFired(), now)
+        assert machine.connected
+    assert delays[0] >= 5_000
+    assert delays == sorted(delays)
+    assert 60_000 <= delays[-1] <= 120_000
+    machine.handle(delta("cluster", "1", {"a": "1"}), now)
+    assert only(machine.handle(Closed(14, "gone"), now), Lost).retry_at - now <= 500
+
+
 def test_sotw_refusal_tells_the_last_accepted_version() -> None:
     machine = client("sotw")
     machine.handle(Wanted("cluster", wildcard=True), 0)

@@ -84,6 +84,8 @@ def _state(item: dict[str, Any]) -> str:
     status = item.get("status", {})
     if status.get("problems"):
         return "problems: " + ", ".join(sorted({problem["code"] for problem in status["problems"]}))
+    if status.get("source") == "registered":
+        return f"registered into {status['group']}, {status['health']}"
     return "accepted"
 
 

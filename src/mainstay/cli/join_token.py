@@ -1,4 +1,4 @@
-"""`mainstay join-token create|delete`: tokens with which workloads join the mesh."""
+"""`mainstay join-token create|list|revoke`: tokens with which workloads join the mesh."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import click
 
 from mainstay.cli.client import Client
 from mainstay.cli.options import context_option, output_option
-from mainstay.cli.output import show_data
+from mainstay.cli.output import show_data, show_table
 from mainstay.settings import read_duration
 
 
 @click.group(name="join-token")
 def join_token() -> None:
-    """Create and delete tokens with which workloads join the mesh."""
+    """Create, list and revoke tokens with which workloads join the mesh."""
 
 
 @join_token.command()
@@ -51,15 +51,39 @@ def create(
     return 0
 
 
+@join_token.command(name="list")
+@output_option
+@context_option
+def list_tokens(output: str, client: Client) -> int:
+    """List the tokens that exist, which end by themselves. Their texts are kept nowhere."""
+    answer = client.call("GET", "/v1/tokens")
+    if output != "table":
+        show_data(answer, output)
+        return 0
+    rows = [
+        (
+            token["id"],
+            token["identity"],
+            token["group"],
+            f"{token['used']} of {token['uses']}",
+            token["expires"],
+            token["state"],
+        )
+        for token in answer["items"]
+    ]
+    show_table(("ID", "IDENTITY", "GROUP", "USED", "EXPIRES", "STATE"), rows, "no join tokens")
+    return 0
+
+
 @join_token.command()
 @click.argument("token_id", metavar="ID")
 @output_option
 @context_option
-def delete(token_id: str, output: str, client: Client) -> int:
-    """Delete a token by its id, which `create` shows. Certificates it has given stay valid until they end."""
+def revoke(token_id: str, output: str, client: Client) -> int:
+    """Revoke a token by its id, which `create` and `list` show. Certificates it has given stay valid until they end."""
     answer = client.call("DELETE", f"/v1/tokens/{quote(token_id, safe='')}")
     if output != "table":
         show_data(answer, output)
     else:
-        click.echo(f"join token {token_id} deleted")
+        click.echo(f"join token {token_id} revoked")
     return 0

@@ -34,7 +34,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "Show the configuration last sent to a proxy.",
     ),
     "why": ("mainstay.cli.why:why", "Walk a proxy's resource back to the write that changed it."),
-    "join-token": ("mainstay.cli.join_token:join_token", "Create tokens with which workloads join the mesh."),
+    "join-token": (
+        "mainstay.cli.join_token:join_token",
+        "Create, list and revoke tokens with which workloads join.",
+    ),
     "version": ("mainstay.cli.version:version", "Show the versions of this program and the control plane."),
     "completion": ("mainstay.cli.completion:completion", "Print a shell's completion script."),
 }

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from mainstay.api.kind import Defaults
 from mainstay.api.mainstay.group import GROUP
@@ -24,6 +25,7 @@ from mainstay.control.loop import Loop, LoopClock, time_of_day
 from mainstay.control.objects import PREFIX, ObjectId
 from mainstay.control.proxies import Proxies
 from mainstay.control.reading import parse_file, read_records
+from mainstay.control.registered import show_registered
 from mainstay.control.rounds import Rounds
 from mainstay.control.views import Views, describe_bug
 from mainstay.graph import Graph, Settled
@@ -155,6 +157,10 @@ class Plane:
         """Objects of the directory, which no write changes."""
         found = self.authored.inputs.get(FILES)
         return dict(found.items()) if found is not None else {}
+
+    def registered(self) -> dict[ObjectId, dict[str, Any]]:
+        """Workloads that registered themselves, as the objects they would be."""
+        return show_registered(workload for _, workload in self.collections.workloads.items())
 
     def status_of(self, each: ObjectId) -> dict[str, object]:
         """What is known of one object."""

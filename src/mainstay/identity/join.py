@@ -14,6 +14,7 @@ import msgspec
 
 from mainstay.identity import join_wire
 from mainstay.identity.authorise import Action, Caller, Nobody, TokenHolder, Workload, authorise
+from mainstay.identity.bundle import digest_of_bundle
 from mainstay.identity.join_wire import BundleAnswer, Joined, JoinRequest, RenewRequest
 from mainstay.identity.signer import LeafRequest, PublicKey, Signer, SignerError, digest_of_key, key_of_csr
 from mainstay.identity.spiffe import read_identity
@@ -96,7 +97,10 @@ class JoinService:
             key = key_of_csr(asked.csr)
         except ValueError as error:
             raise self._refuse(who, "renew", identity, INVALID_ARGUMENT, str(error)) from None
-        return self._issue(caller, wanted, key, who, "its own certificate", "")
+        how = "its own certificate"
+        if asked.bundle and asked.bundle != digest_of_bundle(self._signer.bundle()):
+            how += ", under an older trust bundle than ours"  # which the answer replaces
+        return self._issue(caller, wanted, key, who, how, "")
 
     def _issue(
         self, caller: Caller, identity: Identity, key: PublicKey, who: str, how: str, group: str

@@ -13,7 +13,7 @@ import hmac
 import secrets
 from collections.abc import Callable, Iterable
 from hashlib import sha256
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -71,6 +71,18 @@ class Grant(msgspec.Struct, frozen=True):
     identity: Identity
     group: str
     is_new: bool
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A token that exists, without what would let anybody join. `used`: how many keys have joined with it."""
+
+    id: str
+    identity: Identity
+    group: str
+    uses: int
+    used: int
+    expires: int
+    state: Literal["open", "used up", "expired"]
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -144,6 +156,22 @@ class Tokens:
             taken = msgspec.structs.replace(record, keys=(*record.keys, key_digest))
             if self._shelf.put(PREFIX + token.id, msgspec.json.encode(taken), found[1]):
                 return Grant(token.id, identity, record.group, True)
+
+    def known(self) -> list[Known]:
+        """Tokens that exist, those that end first before the others; expired ones are shown as long as they are kept."""
+        found = [
+            self._show(key.removeprefix(PREFIX), msgspec.json.decode(value, type=_Record))
+            for key, value, _ in self._shelf.scan(PREFIX)
+        ]
+        return sorted(found, key=lambda token: (token.expires, token.id))
+
+    def _show(self, number: str, record: _Record) -> Known:
+        identity = Identity(record.trust_domain, record.namespace, record.account)
+        used = len(record.keys)
+        state: Literal["open", "used up", "expired"] = "used up" if used >= record.uses else "open"
+        if self._now() >= record.expires:
+            state = "expired"
+        return Known(number, identity, record.group, record.uses, used, record.expires, state)
 
     def delete(self, number: str) -> bool:
         """Ends a token by its id; False if there is none."""

@@ -319,14 +319,21 @@ class Discovery:
                     self._offered(streamed, command)
                 case xds.Missing(kind, names):
                     _log.warning("the control plane does not answer for names", kind=kind, names=names)
-                case xds.Lost(status, words, retry_at):
-                    tell = _log.info if status == 0 else _log.warning
-                    tell(
-                        "the stream ended",
-                        source=streamed.label,
-                        status=status,
-                        reason=words,
-                        retry_in=retry_at - now,
-                    )
-                    self._status.lost(streamed.label, status, words)
+                case xds.Lost():
+                    self._tell_loss(streamed.label, command, now)
         return offered
+
+    def _tell_loss(self, label: str, lost: xds.Lost, now: int) -> None:
+        self._status.lost(label, lost.status, lost.message)
+        facts = {
+            "source": label,
+            "status": lost.status,
+            "reason": lost.message,
+            "retry_in": lost.retry_at - now,
+        }
+        if lost.refused:
+            _log.error("the control plane refuses this proxy, which asks again slowly", **facts)
+        elif lost.status == 0:
+            _log.info("the stream ended", **facts)
+        else:
+            _log.warning("the stream ended", **facts)

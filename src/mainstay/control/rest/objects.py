@@ -24,6 +24,7 @@ from mainstay.api.object import Object
 from mainstay.control.admission import Admission, Result, Wish
 from mainstay.control.dialect import Written, find_kind, read_objects
 from mainstay.control.objects import PREFIX, ObjectId, Record, decode_record, id_of_store_key, show_object
+from mainstay.control.registered import KIND as WORKLOAD_ENTRY
 from mainstay.control.rest.answers import RestError, answer
 from mainstay.control.rest.changes import WHO, is_dry_run, perform
 from mainstay.store import Compacted, Entry, Event, Store
@@ -35,7 +36,8 @@ WATCH_POLL_S = 30.0
 
 class ObjectRoutes:
     """The handlers. `status_of` tells what is known of an object; `in_files` are those of the directory, which count before
-    the store's and are shown in their place, without a revision. Secrets are masked in records already."""
+    the store's and are shown in their place, without a revision; `registered` are workloads that registered themselves, in the
+    shape of objects. Secrets are masked in records already."""
 
     def __init__(
         self,
@@ -43,11 +45,13 @@ class ObjectRoutes:
         admission: Admission,
         status_of: Callable[[ObjectId], dict[str, Any]],
         in_files: Callable[[], Mapping[ObjectId, Object]] = dict,
+        registered: Callable[[], Mapping[ObjectId, dict[str, Any]]] = dict,
     ) -> None:
         self._store = store
         self._admission = admission
         self._status_of = status_of
         self._in_files = in_files
+        self._registered = registered
 
     def routes(self) -> list[Route]:
         """The routes of this module."""
@@ -83,6 +87,11 @@ class ObjectRoutes:
                 for each in sorted(files)
                 if each.store_key.startswith(prefix)
             ]
+            if kind.name == WORKLOAD_ENTRY:
+                registered = self._registered()
+                items += [
+                    registered[each] for each in sorted(registered) if each.store_key.startswith(prefix)
+                ]
         return answer(
             {
                 "apiVersion": kind.api_version,
@@ -98,6 +107,8 @@ class ObjectRoutes:
         if written is not None:
             return answer(self._show_file(each, written))
         entry = await asyncio.to_thread(self._store.get, each.store_key)
+        if entry is None and (registered := self._find_registered(each)) is not None:
+            return answer(registered)
         if entry is None:
             raise RestError(404, f"there is no {each}")
         return answer(self._show(entry), headers={"ETag": f'"{entry.revision}"'})
@@ -131,8 +142,13 @@ class ObjectRoutes:
         }
         return await self._write(request, written, expected)
 
+    def _find_registered(self, each: ObjectId) -> dict[str, Any] | None:
+        return self._registered().get(each) if each.kind == WORKLOAD_ENTRY else None
+
     async def delete(self, request: Request) -> Response:
         each = _id_of(request)
+        if self._find_registered(each) is not None:
+            raise RestError(409, f"{each} registered itself; it goes when its sidecar stops")
         wish = Wish(
             deletes=(each,),
             expected=_expected(request, each, None),

@@ -84,6 +84,7 @@ _OWN = (
     ("/v1/status", "get", "Proxies, sources and problems"),
     ("/v1/proxies/{node}/{kind}", "get", "Resources last sent to a proxy; secrets redacted"),
     ("/v1/why", "get", "From a proxy's resource back to the write that changed it"),
+    ("/v1/tokens", "get", "The join tokens that exist, without what would let anybody join"),
     ("/v1/tokens", "post", "Create a join token"),
     ("/v1/tokens/{id}", "delete", "Delete a join token"),
     ("/v1/version", "get", "The control plane's version"),

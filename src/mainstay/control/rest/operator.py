@@ -17,6 +17,7 @@ from starlette.routing import Route
 from mainstay.compile.resource import Kind
 from mainstay.control.proxies import PLURALS, Proxies
 from mainstay.control.rest.answers import RestError, answer
+from mainstay.control.rest.show_key import show_key
 from mainstay.graph import Graph
 from mainstay.model.key import WorkloadKey
 from mainstay.model.problem import Problem
@@ -85,7 +86,7 @@ def operator_routes(
                 steps.append(
                     {
                         "collection": step.collection,
-                        "key": _show_key(step.key),
+                        "key": show_key(step.key),
                         "round": step.round,
                         "seconds": step.seconds,
                         "write": step.write,
@@ -116,8 +117,3 @@ def _find_node(proxies: Proxies, given: str) -> str:
     if not found:
         raise RestError(404, f"no proxy {given!r} is connected{nearest(given, [*nodes, *called.values()])}")
     return found[0]
-
-
-def _show_key(key: Any) -> str:
-    named = getattr(key, "name", None)
-    return named if isinstance(named, str) and type(key).__name__.endswith("Traits") else str(key)

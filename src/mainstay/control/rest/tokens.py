@@ -1,7 +1,7 @@
 """`/v1/tokens`: join tokens, for `mainstay join-token`.
 
-In: for whom, how often, how long. Out: the token's text, once. Invariant: every token made or deleted is audited; neither the
-text nor its secret is logged.
+In: for whom, how often, how long. Out: the token's text, once; a list without texts. Invariant: every token made or deleted is
+audited; neither the text nor its secret is logged.
 """
 
 from __future__ import annotations
@@ -62,6 +62,24 @@ def token_routes(tokens: Tokens, audit: Audit) -> list[Route]:
             201,
         )
 
+    async def list_all(_request: Request) -> Response:
+        return answer(
+            {
+                "items": [
+                    {
+                        "id": token.id,
+                        "identity": token.identity.spiffe,
+                        "group": token.group,
+                        "uses": token.uses,
+                        "used": token.used,
+                        "expires": _moment(token.expires),
+                        "state": token.state,
+                    }
+                    for token in await asyncio.to_thread(tokens.known)
+                ]
+            }
+        )
+
     async def delete(request: Request) -> Response:
         number = request.path_params["id"]
         if not await asyncio.to_thread(tokens.delete, number):
@@ -70,6 +88,7 @@ def token_routes(tokens: Tokens, audit: Audit) -> list[Route]:
         return answer({"id": number, "outcome": "deleted"})
 
     return [
+        Route("/v1/tokens", list_all, methods=["GET"]),
         Route("/v1/tokens", create, methods=["POST"]),
         Route("/v1/tokens/{id}", delete, methods=["DELETE"]),
     ]

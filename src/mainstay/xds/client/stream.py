@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from mainstay.model.digest import digest_of_bytes
 from mainstay.xds import messages
-from mainstay.xds.client.backoff import Backoff
+from mainstay.xds.client.backoff import REFUSED_BASE_MS, REFUSED_CAP_MS, Backoff
 from mainstay.xds.client.types import (
     Cancel,
     Closed,
@@ -39,6 +39,9 @@ from mainstay.xds.client.types import (
 )
 from mainstay.xds.messages import Response
 from mainstay.xds.types import HEALTH_URL, KIND_OF_URL, ORDER, TYPES, WILDCARD, Kind, Variant, path
+
+REFUSALS = frozenset({3, 7, 12, 16})
+"""gRPC statuses that no repetition changes: INVALID_ARGUMENT, PERMISSION_DENIED, UNIMPLEMENTED, UNAUTHENTICATED."""
 
 INTERNAL = 13
 """gRPC status with which we report a stream that we ended ourselves, since its bytes made no sense."""
@@ -118,6 +121,7 @@ class ClientStream:
         self._variant: Variant = variant
         self._path = path(variant, kind)
         self._backoff = Backoff(random)
+        self._refused_backoff = Backoff(random, REFUSED_BASE_MS, REFUSED_CAP_MS, floor=0.5)
         self._channels: dict[Kind, _Channel] = {
             each: _Channel((held or {}).get(each, {})) for each in (ORDER if kind is None else (kind,))
         }
@@ -188,8 +192,10 @@ class ClientStream:
     def _lose(self, status: int, words: str, now: int, out: list[Command]) -> None:
         self._open = False
         self._forget_stream()
-        self._retry_at = now + self._backoff.next_delay()
-        out.append(Lost(status, words, self._retry_at))
+        refused = status in REFUSALS
+        backoff = self._refused_backoff if refused else self._backoff
+        self._retry_at = now + backoff.next_delay()
+        out.append(Lost(status, words, self._retry_at, refused))
 
     def _forget_stream(self) -> None:
         self._node_sent = False
@@ -297,6 +303,7 @@ class ClientStream:
             self._lose(INTERNAL, f"the server's response cannot be read: {error}", now, out)
             return
         self._backoff.reset()
+        self._refused_backoff.reset()
         kind = KIND_OF_URL.get(response.url)
         channel = self._channels.get(kind) if kind is not None else None
         if kind is None or channel is None or not channel.started:

@@ -127,11 +127,13 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """The stream ended (status and words of the server, or of the connection); the next attempt is at `retry_at`."""
+    """The stream ended (status and words of the server, or of the connection); the next attempt is at `retry_at`. `refused`: the
+    server does not want this client as it is."""
 
     status: int
     message: str
     retry_at: int
+    refused: bool = False
 
 
 Command = Open | Send | Cancel | SetTimer | Offered | Missing | Lost
