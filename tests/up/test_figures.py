@@ -24,6 +24,10 @@ def line(name: str, value: float, **labels: str) -> str:
     return f"{name}{{{text}}} {value}"
 
 
+def take(tally: Tally, proxy: str, life: int, text: str) -> None:
+    tally.take(proxy, life, read_pairs({proxy: text}))
+
+
 def test_each_request_is_counted_once_by_its_source() -> None:
     front = line("istio_requests_total", 7)
     cart = line("istio_requests_total", 7, reporter="destination")
@@ -119,12 +123,12 @@ def test_labels_come_back_unescaped(labels: dict[str, str]) -> None:
 
 def test_totals_go_on_when_a_proxy_begins_to_count_anew() -> None:
     tally = Tally()
-    tally.take("front", 1, line("istio_requests_total", 5))
+    take(tally, "front", 1, line("istio_requests_total", 5))
     tally.begin()
-    tally.take("front", 1, line("istio_requests_total", 9))
-    tally.take("front", 2, line("istio_requests_total", 2))
-    tally.take("front", 2, line("istio_requests_total", 3))
-    tally.take("edge", 7, line("istio_requests_total", 1, source_canonical_service="edge"))
+    take(tally, "front", 1, line("istio_requests_total", 9))
+    take(tally, "front", 2, line("istio_requests_total", 2))
+    take(tally, "front", 2, line("istio_requests_total", 3))
+    take(tally, "edge", 7, line("istio_requests_total", 1, source_canonical_service="edge"))
     assert [(pair.source, pair.requests) for pair in tally.total()] == [("edge", 1), ("front", 7)]
 
 
@@ -138,7 +142,7 @@ def test_totals_are_the_sum_of_all_that_was_counted(turns: list[tuple[str, bool,
             life[proxy], counted[proxy] = life[proxy] + 1, 0
         counted[proxy] += more
         wanted += more
-        tally.take(proxy, life[proxy], line("istio_requests_total", counted[proxy]))
+        take(tally, proxy, life[proxy], line("istio_requests_total", counted[proxy]))
     assert sum(pair.requests for pair in tally.total()) == wanted
 
 
@@ -175,9 +179,10 @@ def test_what_found_no_endpoint_went_over_no_connection_and_to_no_version() -> N
 
 def test_what_was_plain_before_the_load_does_not_count() -> None:
     tally = Tally()
-    tally.take("front", 1, line("istio_requests_total", 1, connection_security_policy="none"))
+    take(tally, "front", 1, line("istio_requests_total", 1, connection_security_policy="none"))
     tally.begin()
-    tally.take(
+    take(
+        tally,
         "front",
         1,
         "\n".join(

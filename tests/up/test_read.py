@@ -44,8 +44,9 @@ def refusals(folder: Path, text: str) -> list[tuple[str, int, str]]:
             [("MS2006", 5, "spec.workloads[0].calls[0]")],
         ),
         (
-            "  workloads: [{name: w, command: [w], proxy: envoy}]\n",
-            [("MS1009", 5, "spec.workloads[0].proxy")],
+            "  workloads: [{name: w, command: [w], proxy: grpc, service: s}]\n"
+            "  services: [{name: s, ports: [{number: 1, protocol: http}]}]\n",
+            [("MS1120", 5, "spec.workloads[0].service")],
         ),
         (
             "  workloads: [{name: w, command: [w]}, {name: w, command: [w]}]\n",

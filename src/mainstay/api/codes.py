@@ -186,6 +186,13 @@ _TABLE = (
         " instead of detected.",
     ),
     Code(
+        "MS1120",
+        "error",
+        "Not a gRPC service",
+        "A workload whose own gRPC library takes part in the mesh (`proxy: grpc`) serves and calls gRPC alone: every port of its"
+        " service, and of those it calls, is declared `protocol: grpc`.",
+    ),
+    Code(
         "MS2001",
         "error",
         "Object given twice",

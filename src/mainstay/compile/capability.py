@@ -1,19 +1,27 @@
 """What a proxy can do; decided here and in words, not left to its NACK.
 
-In: what the node says of itself (user agent name). Out: ``Capability``, of which compile steps see single traits only.
+In: what the node says of itself (user agent name, whether an agent of ours stands beside it). Out: ``Capability``, of which
+compile steps see single traits only.
 """
 
 from typing import Literal
 
 import msgspec
 
-Software = Literal["mainstay", "envoy"]
+Software = Literal["mainstay", "envoy", "grpc"]
+
+OwnSecrets = Literal["agent", "files"]
+"""Where a proxy finds its own leaf and roots, whose key the control plane never sees: an SDS server beside it (Istio's way;
+Mainstay's sidecars are that to themselves), or files that ``mainstay sidecar --proxy envoy`` keeps beside it."""
 
 
 class Capability(msgspec.Struct, frozen=True, gc=False):
-    """A proxy's software. Mainstay's takes HTTP/1 inside HTTP/2 to able endpoints; Envoy gets no mark of it."""
+    """A proxy's software. Mainstay's takes HTTP/1 inside HTTP/2 to able endpoints; Envoy gets no mark of it; gRPC's library
+    has no listener for others' protocols. ``has_agent``: a program of ours beside it registers the workload, runs its probe
+    and keeps its certificates as files."""
 
     software: Software = "envoy"
+    has_agent: bool = False
 
     @property
     def h2_tunnel(self) -> bool:
@@ -27,7 +35,14 @@ class Capability(msgspec.Struct, frozen=True, gc=False):
         ``h2`` for HTTP/1: there they must not be listed."""
         return self.software == "mainstay"
 
+    @property
+    def own_secrets(self) -> OwnSecrets:
+        """Tell where the proxy finds its leaf and roots."""
+        return "files" if self.has_agent and self.software == "envoy" else "agent"
 
-def capability_of(user_agent: str) -> Capability:
+
+def capability_of(user_agent: str, has_agent: bool = False) -> Capability:
     """Return the capability for ``node.user_agent_name``; whoever is unknown is treated as Envoy."""
-    return Capability("mainstay" if user_agent.startswith("mainstay") else "envoy")
+    if user_agent.startswith("mainstay"):
+        return Capability("mainstay", has_agent)
+    return Capability("grpc" if user_agent.startswith("gRPC") else "envoy", has_agent)

@@ -7,6 +7,7 @@ whose service, port or subset is gone becomes an empty one of the same name, whi
 from typing import Any
 
 from mainstay.compile import names
+from mainstay.compile.capability import OwnSecrets
 from mainstay.compile.facts import Facts
 from mainstay.compile.names import ClusterName
 from mainstay.compile.resource import Fields, Ref, Resource, duration, make_resource, pack, struct
@@ -54,7 +55,7 @@ def compile_cluster(facts: Facts, traits: ClusterTraits) -> Resource:
         **_outlier(policy.outlier),
         **_http_options(wire, pool),
         **_keep_alive(pool),
-        **_transport(facts, service, name, policy, wire, refs),
+        **_transport(facts, service, name, policy, wire, traits.secrets, refs),
     }
     return make_resource("cluster", traits.name, fields, refs, problems)
 
@@ -154,18 +155,24 @@ def _dns_hosts(facts: Facts, service: Service, name: ClusterName) -> list[Fields
 
 
 def _transport(
-    facts: Facts, service: Service, name: ClusterName, policy: TrafficPolicy, wire: Wire, refs: list[Ref]
+    facts: Facts,
+    service: Service,
+    name: ClusterName,
+    policy: TrafficPolicy,
+    wire: Wire,
+    secrets: OwnSecrets,
+    refs: list[Ref],
 ) -> Fields:
     tls = policy.tls
     if tls is not None and tls.mode in ("SIMPLE", "MUTUAL"):
-        socket, secrets = client_tls(tls, service.key.host, service.accounts, wire)
-        refs += secrets
+        socket, needed = client_tls(tls, service.key.host, service.accounts, wire)
+        refs += needed
         return {"transport_socket": socket}
     if tls is not None and tls.mode == "DISABLE":
         return {}
     by_name = tls.subject_alt_names if tls is not None else ()
     identities = by_name or service.accounts or facts.identities(service.key)
-    mesh_socket = mesh_upstream(identities, (tls.sni if tls else "") or name.sni, wire)
+    mesh_socket = mesh_upstream(identities, (tls.sni if tls else "") or name.sni, wire, secrets)
     if tls is not None:
         refs += MESH_SECRETS
         return {"transport_socket": mesh_socket}

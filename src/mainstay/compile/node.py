@@ -9,9 +9,15 @@ from typing import Any
 
 from mainstay.compile.capability import capability_of
 from mainstay.compile.traits import Interception, Proxy, ProxyKind
+from mainstay.model.agent import AGENT_METADATA
 from mainstay.model.key import labels_of
 
-_KINDS: dict[str, ProxyKind] = {"sidecar": "sidecar", "router": "gateway", "gateway": "gateway"}
+_KINDS: dict[str, ProxyKind] = {
+    "sidecar": "sidecar",
+    "router": "gateway",
+    "gateway": "gateway",
+    "agent": "agent",
+}
 _INTERCEPTIONS: dict[str, Interception] = {"": "REDIRECT", "REDIRECT": "REDIRECT", "NONE": "NONE"}
 
 
@@ -19,11 +25,13 @@ def proxy_of_node(node_id: str, metadata: Mapping[str, Any], user_agent: str) ->
     """Return the proxy a node describes.
 
     Reads ``NAMESPACE``, ``LABELS``, ``INSTANCE_IPS`` (comma separated; else the address in the id) and ``INTERCEPTION_MODE``
-    of the metadata, and ``AUTO_REGISTER_GROUP``; whatever else it carries is ignored.
+    of the metadata, ``AUTO_REGISTER_GROUP`` and ``MAINSTAY_AGENT``; whatever else it carries is ignored.
     """
     parts = node_id.split("~")
     if len(parts) != 4 or parts[0] not in _KINDS:
-        raise ValueError(f"node id {node_id!r} is not sidecar~ADDRESS~NAME.NAMESPACE~DOMAIN (or router~…)")
+        raise ValueError(
+            f"node id {node_id!r} is not sidecar~ADDRESS~NAME.NAMESPACE~DOMAIN (or router~…, agent~…)"
+        )
     name, _, namespace = parts[2].rpartition(".")
     namespace = str(metadata.get("NAMESPACE") or namespace)
     if not name or not namespace:
@@ -42,6 +50,6 @@ def proxy_of_node(node_id: str, metadata: Mapping[str, Any], user_agent: str) ->
         labels=labels_of({str(key): str(value) for key, value in labels.items()}),
         addresses=tuple(addresses),
         interception=_INTERCEPTIONS[mode],
-        capability=capability_of(user_agent),
+        capability=capability_of(user_agent, bool(metadata.get(AGENT_METADATA))),
         group=str(metadata.get("AUTO_REGISTER_GROUP") or ""),
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from mainstay.compile import names
+from mainstay.compile.capability import OwnSecrets
 from mainstay.compile.facts import Facts, restrict
 from mainstay.compile.listener.gateway import server_route
 from mainstay.compile.lookup import find_scope, services_matching
@@ -47,6 +48,8 @@ class Plan(msgspec.Struct, frozen=True):
 
 def plan(facts: Facts, proxy: Proxy) -> Plan:
     """Return the plan of a proxy."""
+    if proxy.kind == "agent":
+        return Plan(())
     if proxy.kind == "gateway":
         return Plan(tuple(_gateway(facts, proxy)))
     scope = find_scope(facts, proxy.namespace, proxy.labels)
@@ -69,9 +72,10 @@ def _bound_inbound(proxy: Proxy, scope: Scope | None) -> Iterable[Step]:
         yield _application(entry, scope)
 
 
-def _marks(proxy: Proxy) -> tuple[bool, bool]:
-    """What inbound listeners owe to the proxy's software: ``mesh_alpns`` and ``h2_tunnel``."""
-    return proxy.capability.lists_mesh_alpns, proxy.capability.h2_tunnel
+def _marks(proxy: Proxy) -> tuple[bool, bool, OwnSecrets]:
+    """What inbound listeners owe to the proxy's software: ``mesh_alpns``, ``h2_tunnel`` and ``secrets``."""
+    capability = proxy.capability
+    return capability.lists_mesh_alpns, capability.h2_tunnel, capability.own_secrets
 
 
 def _application(entry: IngressListener, scope: Scope | None) -> InboundClusterTraits:
@@ -227,9 +231,10 @@ def _gateway(facts: Facts, proxy: Proxy) -> Iterable[Step]:
             listeners.setdefault((server.bind or "0.0.0.0", server.port), []).append(entry)
             if route := server_route(entry, server):
                 routes.setdefault(route, (server.port, []))[1].append(entry)
+    alpns, _, secrets = _marks(proxy)
     for (address, port), servers in sorted(listeners.items()):
         yield GatewayListenerTraits(
-            address, port, proxy.namespace, proxy.labels, tuple(servers), proxy.capability.lists_mesh_alpns
+            address, port, proxy.namespace, proxy.labels, tuple(servers), alpns, secrets
         )
     for name, (port, servers) in sorted(routes.items()):
         yield GatewayRouteTraits(name, port, proxy.namespace, tuple(servers))

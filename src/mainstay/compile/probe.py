@@ -1,7 +1,8 @@
 """The probe of a WorkloadGroup, as a cluster with an active health check that gets no traffic.
 
 In: ``ProbeTraits``. Out: a Cluster resource. Mainstay's sidecars run the check in their engine and report its outcome on the xDS
-stream; the workload enters endpoints when it passes. Other software has no way to report it and gets none.
+stream; the workload enters endpoints when it passes. Other software has no way to report it and gets none: the agent beside
+it does, on a stream of its own.
 """
 
 from mainstay.compile import names
@@ -17,7 +18,7 @@ _TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 def plan_probe(facts: Facts, proxy: Proxy) -> tuple[ProbeTraits, ...]:
     """Return the probe's step, if the proxy registers into a group that has one and can report it."""
-    if proxy.kind != "sidecar" or not proxy.group or proxy.capability.software != "mainstay":
+    if proxy.kind == "gateway" or not proxy.group or proxy.capability.software != "mainstay":
         return ()
     group = facts.workload_group(ObjectKey(proxy.namespace, proxy.group))
     if group is None or group.probe is None or isinstance(group.probe.check, ExecProbe):

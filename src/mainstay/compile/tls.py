@@ -10,8 +10,10 @@ finds the codec from the first bytes.
 from collections.abc import Iterable
 from typing import Literal
 
+from mainstay.compile.capability import OwnSecrets
 from mainstay.compile.names import SDS_CLUSTER
 from mainstay.compile.resource import Fields, Ref, extension
+from mainstay.model.agent import secret_file
 from mainstay.model.gateway import ServerTls
 from mainstay.model.secret import LEAF, ROOTS, SecretRef
 from mainstay.model.traffic import ClientTls
@@ -47,7 +49,7 @@ def raw_buffer() -> Fields:
     )
 
 
-def mesh_upstream(identities: Iterable[str], sni: str, wire: Wire) -> Fields:
+def mesh_upstream(identities: Iterable[str], sni: str, wire: Wire, secrets: OwnSecrets = "agent") -> Fields:
     """Return mesh mTLS towards peers that must present one of ``identities`` (none: any the roots vouch for)."""
     return extension(
         _TLS,
@@ -59,14 +61,14 @@ def mesh_upstream(identities: Iterable[str], sni: str, wire: Wire) -> Fields:
                     "tls_maximum_protocol_version": "TLSv1_3",
                 },
                 "alpn_protocols": list(CLIENT_ALPNS[wire]),
-                **_mesh_certificates([_uri_san({"exact": identity}) for identity in identities]),
+                **_mesh_certificates([_uri_san({"exact": identity}) for identity in identities], secrets),
             },
             "sni": sni,
         },
     )
 
 
-def mesh_downstream(trust_domain: str, http: bool, mesh_alpns: bool) -> Fields:
+def mesh_downstream(trust_domain: str, http: bool, mesh_alpns: bool, secrets: OwnSecrets = "agent") -> Fields:
     """Return mesh mTLS for an inbound chain: a client certificate of the trust domain is required.
 
     ``mesh_alpns``: ``Capability.lists_mesh_alpns``; they stand last, so that a standard name is picked where one is offered.
@@ -85,7 +87,7 @@ def mesh_downstream(trust_domain: str, http: bool, mesh_alpns: bool) -> Fields:
                     "tls_maximum_protocol_version": "TLSv1_3",
                 },
                 "alpn_protocols": list(alpns),
-                **_mesh_certificates(sans),
+                **_mesh_certificates(sans, secrets),
             },
             "require_client_certificate": {"value": True},
         },
@@ -119,10 +121,12 @@ def client_tls(tls: ClientTls, host: str, accounts: Iterable[str], wire: Wire) -
     return extension(_TLS, _UPSTREAM, {"common_tls_context": common, "sni": sni}), refs
 
 
-def server_tls(tls: ServerTls, trust_domain: str, http: bool, mesh_alpns: bool) -> tuple[Fields, list[Ref]]:
+def server_tls(
+    tls: ServerTls, trust_domain: str, http: bool, mesh_alpns: bool, secrets: OwnSecrets = "agent"
+) -> tuple[Fields, list[Ref]]:
     """Return a gateway server's TLS and the secrets it needs; PASSTHROUGH has none and must not come here."""
     if tls.mode == "ISTIO_MUTUAL":
-        return mesh_downstream(trust_domain, http, mesh_alpns), list(MESH_SECRETS)
+        return mesh_downstream(trust_domain, http, mesh_alpns, secrets), list(MESH_SECRETS)
     refs: list[Ref] = []
     params: Fields = {"tls_minimum_protocol_version": _VERSIONS.get(tls.min_version, "TLSv1_2")}
     if tls.max_version != "AUTO":
@@ -149,12 +153,27 @@ def server_tls(tls: ServerTls, trust_domain: str, http: bool, mesh_alpns: bool) 
     return extension(_TLS, _DOWNSTREAM, context), refs
 
 
-def _mesh_certificates(sans: list[Fields]) -> Fields:
+def _mesh_certificates(sans: list[Fields], secrets: OwnSecrets) -> Fields:
+    find = _from_own_files if secrets == "files" else _from_own_agent
     return {
-        "tls_certificate_sds_secret_configs": [_from_own_agent(LEAF)],
+        "tls_certificate_sds_secret_configs": [find(LEAF)],
         "combined_validation_context": {
             "default_validation_context": {"match_typed_subject_alt_names": sans},
-            "validation_context_sds_secret_config": _from_own_agent(ROOTS),
+            "validation_context_sds_secret_config": find(ROOTS),
+        },
+    }
+
+
+def _from_own_files(name: str) -> Fields:
+    """Files beside the proxy, seen from the folder it runs in: so the same resource does for every proxy.
+
+    They name the PEM files and the folder that is watched for their exchange, and never change themselves.
+    """
+    return {
+        "name": name,
+        "sds_config": {
+            "path_config_source": {"path": secret_file(name)},
+            "resource_api_version": "V3",
         },
     }
 

@@ -8,12 +8,13 @@ from typing import Literal
 
 import msgspec
 
-from mainstay.compile.capability import Capability
+from mainstay.compile.capability import Capability, OwnSecrets
 from mainstay.model.key import Labels, ObjectKey, ServiceKey
 from mainstay.model.protocol import PortProtocol
 from mainstay.model.traffic import ConnectionPool
 
-ProxyKind = Literal["sidecar", "gateway"]
+ProxyKind = Literal["sidecar", "gateway", "agent"]
+"""An agent is our program beside a sidecar of other software: it carries no traffic, and speaks for the workload."""
 Interception = Literal["REDIRECT", "NONE"]
 CatchAll = Literal["passthrough", "refuse"]
 
@@ -44,6 +45,7 @@ class ClusterTraits(msgspec.Struct, frozen=True, gc=False):
     name: str
     service: ServiceKey | None
     rule: tuple[str, ObjectKey] | None = None
+    secrets: OwnSecrets = "agent"
 
 
 class FixedClusterTraits(msgspec.Struct, frozen=True, gc=False):
@@ -131,8 +133,8 @@ class InboundPort(msgspec.Struct, frozen=True, gc=False, order=True):
 class InboundTraits(msgspec.Struct, frozen=True, gc=False):
     """Inbound listener: bound to ``address:port`` (explicit), or virtualInbound with all ``ports`` (``address`` empty).
 
-    ``labels`` and ``namespace`` are the workload's: policies select by them. ``mesh_alpns`` and
-    ``h2_tunnel`` are its Capability's.
+    ``labels`` and ``namespace`` are the workload's: policies select by them. ``mesh_alpns``,
+    ``h2_tunnel`` and ``secrets`` are its Capability's.
     """
 
     namespace: str
@@ -141,6 +143,7 @@ class InboundTraits(msgspec.Struct, frozen=True, gc=False):
     address: str = ""
     mesh_alpns: bool = False
     h2_tunnel: bool = False
+    secrets: OwnSecrets = "agent"
 
 
 class GatewayServer(msgspec.Struct, frozen=True, gc=False, order=True):
@@ -159,6 +162,7 @@ class GatewayListenerTraits(msgspec.Struct, frozen=True, gc=False):
     labels: Labels
     servers: tuple[GatewayServer, ...]
     mesh_alpns: bool = False
+    secrets: OwnSecrets = "agent"
 
 
 class ProbeTraits(msgspec.Struct, frozen=True, gc=False):

@@ -169,7 +169,10 @@ def _step_for(facts: Facts, proxy: Proxy, ref: Ref) -> Step | None:
             service = find_service(facts, name.host, proxy.namespace)
             rule = find_traffic_rule(facts, service.key, proxy.namespace, labels) if service else None
             return ClusterTraits(
-                ref.name, service.key if service else None, (rule.host, rule.key) if rule else None
+                ref.name,
+                service.key if service else None,
+                (rule.host, rule.key) if rule else None,
+                proxy.capability.own_secrets,
             )
         return None if ref.name.startswith("inbound|") else FixedClusterTraits(ref.name)
     if ref.kind == "endpoint" and (name := names.parse_cluster_name(ref.name)) is not None:

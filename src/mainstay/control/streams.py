@@ -138,8 +138,8 @@ class Streams:
         log.info("proxy disconnected", node=stream.node.id)
 
     def _claim(self, node: Node, proxy: Proxy) -> Registration | None:
-        """What the proxy would register, None for gateways and for proxies that only listen."""
-        if proxy.kind != "sidecar":
+        """What the proxy would register, None for gateways and for proxies beside which an agent does it."""
+        if proxy.kind == "gateway" or (proxy.kind == "sidecar" and proxy.capability.has_agent):
             return None
         group = str(node.metadata.get(GROUP_METADATA) or "")
         return Registration(
@@ -148,7 +148,8 @@ class Streams:
             addresses=proxy.addresses,
             labels=proxy.labels,
             network=str(node.metadata.get("NETWORK") or ""),
-            h2_tunnel=proxy.capability.h2_tunnel,
+            # An agent is ours, the proxy beside it is not.
+            h2_tunnel=proxy.capability.h2_tunnel and proxy.kind == "sidecar",
         )
 
     def _check(self, stream: Stream, proxy: Proxy, claim: Registration | None) -> tuple[Proxy, str]:

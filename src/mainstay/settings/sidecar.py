@@ -114,6 +114,16 @@ class SidecarSettings(msgspec.Struct, frozen=True):
             "Envoy v3 bootstrap (YAML or JSON) to start from, instead of the settings of the workload here."
         ),
     ] = None
+    proxy: Annotated[
+        Literal["mainstay", "envoy", "grpc"],
+        Setting(
+            "What carries the traffic: Mainstay's own engine; an Envoy that is started and looked after here; or gRPC's library "
+            "inside the application, for which certificates and bootstrap are kept in the data directory."
+        ),
+    ] = "mainstay"
+    proxy_path: Annotated[
+        Path | None, Setting("Envoy's binary; without it, `envoy` is looked for in PATH.")
+    ] = None
     lenient: Annotated[
         bool,
         Setting(

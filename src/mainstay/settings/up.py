@@ -47,4 +47,8 @@ class UpSettings(msgspec.Struct, frozen=True):
     drain: Annotated[
         int, Setting("Least time a workload drains before its application is stopped.", unit="ms", minimum=0)
     ] = 1_000
+    proxy_path: Annotated[
+        Path | None,
+        Setting("Envoy's binary, for what has `proxy: envoy`; without it, `envoy` is looked for in PATH."),
+    ] = None
     print_schema: Annotated[bool, Setting("Print the JSON Schema of the file, then exit.")] = False

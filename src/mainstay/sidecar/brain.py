@@ -32,6 +32,7 @@ from mainstay.engine import (
     Warmed,
 )
 from mainstay.sidecar import lifecycle, pages
+from mainstay.sidecar.beside import Beside, ProxyDrained, ProxyGone, ProxyReady
 from mainstay.sidecar.bootstrap import own
 from mainstay.sidecar.bootstrap.boot import Boot
 from mainstay.sidecar.border import Lease
@@ -64,7 +65,7 @@ MESSAGES = {row.kind: row.message for row in KINDS.values()}
 
 class Brain:
     """See the module. `clock`: monotonic ms. `identity` None: the workload has none of the mesh's. `stamp`: what changes when a
-    file does."""
+    file does. `beside`: another proxy, which carries the traffic instead of the engine."""
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class Brain:
         random: Callable[[], float],
         read_file: ReadFile,
         stamp: Callable[[str], Stamp | None],
+        beside: Beside | None = None,
     ) -> None:
         self._engine = lease.engine
         self._boot = boot
@@ -90,8 +92,11 @@ class Brain:
         self._filed = Filed(self._files, lenient=boot.lenient)
         self._warming = Warming()
         self._intake = Intake(clock, self._files.read, lenient=boot.lenient)
-        self._health = Health()
         self._discovery = Discovery(lease, boot, status, random, self._files, self._intake.submit)
+        self._beside = beside
+        self._process = beside if beside is not None and beside.runs else None
+        self._linger = 0
+        self._health = Health(self._process is None or self._process.is_ready)
         self._answered: set[XdsKind] = set()
         self._restore = Restore([], clock, self._files.read)
         self._restoring = False
@@ -133,6 +138,7 @@ class Brain:
         self._take_all()
         now = self._clock()
         self._look_at_clocks(now)
+        self._look_beside(now)
         if self._restoring:
             self._restore_some()
             return
@@ -152,6 +158,7 @@ class Brain:
             self._warming.next_removal(),
             self._intake.next_deadline(),
             self._identity.next_deadline(now) if self._identity is not None else None,
+            self._process.next_deadline() if self._process is not None else None,
         ]
         nearest = min((at for at in deadlines if at is not None), default=now + LONGEST_WAIT_MS)
         return max(0, min(nearest - now, LONGEST_WAIT_MS))
@@ -195,6 +202,8 @@ class Brain:
         self._discovery.take(event, now)
 
     def _answer(self, event: Asked, now: int) -> None:
+        if self._beside is not None:
+            self._status.proxy = self._beside.show()
         page = pages.answer(event, self._status, self._warming, self._last_good, self._life.shown_state)
         self._engine.answer(event.token, page.status, page.content_type, page.body)
         if page.asks == "stop":
@@ -211,6 +220,23 @@ class Brain:
             self._follow_leaf(self._identity.cluster, now)
             report = self._identity.report
             self._status.trouble = f"{report.trouble}: {report.reason}" if report.trouble else ""
+
+    def _look_beside(self, now: int) -> None:
+        """What has become of the proxy beside us."""
+        if self._process is None:
+            return
+        self._process.child_changed(now)
+        self._process.tick(now)
+        for outcome in self._process.take_outcomes():
+            match outcome:
+                case ProxyReady(ready):
+                    self._report_health(self._health.proxy_changed(ready), now)
+                case ProxyDrained(cut):
+                    _log.info("drained", cut=cut)
+                    self._live(lifecycle.DrainEnded(), now)
+                case ProxyGone():
+                    if self._linger:
+                        self._engine.shutdown(self._linger)
 
     def _follow_leaf(self, cluster: str, now: int) -> None:
         """A new leaf has a new cluster: the stream moves there, and resumes with the versions it has."""
@@ -235,11 +261,17 @@ class Brain:
                 self._status.ready(ready)
             case lifecycle.TellDraining():
                 self._report_health(self._health.drain(), self._clock())
+            case lifecycle.Drain(scope, shortest, longest) if self._process is not None:
+                self._process.drain(scope, shortest, longest, self._clock())
             case lifecycle.Drain(scope, shortest, longest):
                 self._drain_token = self._engine.drain(scope, shortest, longest)
             case lifecycle.Shutdown(deadline):
                 self._discovery.cancel()
-                self._engine.shutdown(deadline)
+                if self._process is not None:
+                    self._linger = deadline
+                    self._process.stop(self._clock())
+                else:
+                    self._engine.shutdown(deadline)
             case lifecycle.Ended():
                 self.ended = True
 
@@ -365,6 +397,8 @@ class Brain:
 
     def _is_configured(self, now: int) -> bool:
         """Whether a first configuration is in force; what waits for longer than its patience does not hold it up."""
+        if self._process is not None and not self._process.is_ready:
+            return False
         if not self._restore.has_listeners and not self._discovery.asked <= self._answered:
             return False
         deadline = self._warming.next_deadline()

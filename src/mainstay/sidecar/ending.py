@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from mainstay.engine import Drained, Event, Signal, Stopped
 from mainstay.sidecar import lifecycle
+from mainstay.sidecar.beside import Beside, ProxyDrained, ProxyGone
 from mainstay.sidecar.border import Engine
 from mainstay.sidecar.status import Status
 from mainstay.telemetry.log import get_log
@@ -25,13 +26,20 @@ class Ending:
     """See the module. `clock`: monotonic ms."""
 
     def __init__(
-        self, engine: Engine, life: lifecycle.Lifecycle, status: Status, clock: Callable[[], int]
+        self,
+        engine: Engine,
+        life: lifecycle.Lifecycle,
+        status: Status,
+        clock: Callable[[], int],
+        beside: Beside | None = None,
     ) -> None:
         self._engine = engine
         self._life = life
         self._status = status
         self._clock = clock
+        self._beside = beside if beside is not None and beside.runs else None
         self._drain_token: int | None = None
+        self._linger = 0
         self._ended = False
 
     def run(self, before: Iterable[Event]) -> None:
@@ -42,7 +50,26 @@ class Ending:
         if not self._life.is_ending:
             self._live(lifecycle.StopAsked())
         while not self._ended:
-            self._take(self._engine.wait(LONGEST_WAIT_MS))
+            self._take(self._engine.wait(self._patience()))
+            self._look_beside()
+
+    def _patience(self) -> int:
+        deadline = self._beside.next_deadline() if self._beside is not None else None
+        return LONGEST_WAIT_MS if deadline is None else max(0, min(deadline - self._clock(), LONGEST_WAIT_MS))
+
+    def _look_beside(self) -> None:
+        if self._beside is None:
+            return
+        self._beside.child_changed(self._clock())
+        self._beside.tick(self._clock())
+        for outcome in self._beside.take_outcomes():
+            match outcome:
+                case ProxyDrained():
+                    self._live(lifecycle.DrainEnded())
+                case ProxyGone() if self._linger:
+                    self._engine.shutdown(self._linger)
+                case _:
+                    pass
 
     def _take(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -67,8 +94,13 @@ class Ending:
                         self._status.ready(ready)
                 case lifecycle.TellDraining():
                     pass
+                case lifecycle.Drain(scope, shortest, longest) if self._beside is not None:
+                    self._beside.drain(scope, shortest, longest, self._clock())
                 case lifecycle.Drain(scope, shortest, longest):
                     self._drain_token = self._engine.drain(scope, shortest, longest)
+                case lifecycle.Shutdown(deadline) if self._beside is not None:
+                    self._linger = deadline
+                    self._beside.stop(self._clock())
                 case lifecycle.Shutdown(deadline):
                     self._engine.shutdown(deadline)
                 case lifecycle.Ended():

@@ -1,7 +1,8 @@
 """The workload's health, from the engine's probes to the control plane.
 
-In: `EndpointHealth` of probe clusters; that the end has begun. Out: the report to send, when it has changed. Invariant: without a
-probe nothing is reported but the end; once draining, nothing else counts.
+In: `EndpointHealth` of probe clusters; whether the proxy beside an agent is ready; that the end has begun. Out: the report to
+send, when it has changed. Invariants: without a probe nothing is reported but the end, and a proxy that has gone; a workload
+whose proxy is not ready is not reported healthy; once draining, nothing else counts.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ ENDING = HealthChanged(healthy=False, reason=DRAINING)
 class Health:
     """The machine."""
 
-    def __init__(self) -> None:
+    def __init__(self, proxy_ready: bool = True) -> None:
         self._probes: dict[tuple[str, str], bool] = {}
         self._told: HealthChanged | None = None
+        self._proxy_ready = proxy_ready
 
     @property
     def told(self) -> HealthChanged | None:
@@ -30,6 +32,19 @@ class Health:
         if not event.cluster.startswith(PROBE_PREFIX):
             return None
         self._probes[event.cluster, event.address] = event.healthy
+        return self._judge()
+
+    def proxy_changed(self, ready: bool) -> HealthChanged | None:
+        """The proxy that carries the workload's traffic has got ready, or is so no more."""
+        self._proxy_ready = ready
+        if self._probes or not ready:
+            return self._judge()
+        # Nothing was reported before, or that the proxy was not ready.
+        return self._tell(HealthChanged(healthy=True)) if self._told is not None else None
+
+    def _judge(self) -> HealthChanged | None:
+        if not self._proxy_ready:
+            return self._tell(HealthChanged(healthy=False, reason="the proxy is not ready"))
         failing = sorted(address for (_, address), healthy in self._probes.items() if not healthy)
         if failing:
             return self._tell(HealthChanged(healthy=False, reason=f"probe of {', '.join(failing)} fails"))

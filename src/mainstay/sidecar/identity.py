@@ -29,7 +29,8 @@ LEAF_REFERENCE: Reference = ("secret", own.LEAF)
 
 
 class Identity:
-    """See the module. `host`, `port`: the control plane's. `wall`: Unix ms."""
+    """See the module. `host`, `port`: the control plane's. `wall`: Unix ms. `keep` hears of each leaf with its key (PEM): a proxy
+    beside an agent needs both as files."""
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class Identity:
         host: str,
         port: int,
         wall: Callable[[], int],
+        keep: Callable[[Joined, str], None] | None = None,
     ) -> None:
         self._machine = machine
         self._lease = lease
@@ -48,6 +50,7 @@ class Identity:
         self._host = host
         self._port = port
         self._wall = wall
+        self._keep = keep
         self._call = Call(lease)
         self._waiting_call: tuple[str, certificates.Call] | None = None
         self._queue: deque[certificates.Event] = deque()
@@ -177,9 +180,12 @@ class Identity:
 
     def _install(self, command: certificates.Install) -> None:
         joined = command.joined
-        if command.save:
+        if command.save or self._keep is not None:
             key = self._lease.engine.export_key(command.key).decode()
-            self._save(Stored(key, joined))
+            if command.save:
+                self._save(Stored(key, joined))
+            if self._keep is not None:
+                self._hand_on(joined, key)
         self._trust(joined.bundle)
         chain = plan.CertificateChain(joined.chain.encode(), b"", command.key)
         self._retiring = self.cluster if self._leaves else None
@@ -195,6 +201,13 @@ class Identity:
         if before is not None and before != command.key:
             self._lease.forget_key(before)
         _log.info("holds a certificate", identity=joined.identity, ends=joined.not_after)
+
+    def _hand_on(self, joined: Joined, key: str) -> None:
+        assert self._keep is not None
+        try:
+            self._keep(joined, key)
+        except OSError as error:
+            _log.error("cannot keep the certificate as files", reason=error)
 
     def _offer(self, *resources: plan.Resource) -> None:
         encoded: tuple[Encoded, ...] = tuple(encode(resource) for resource in resources)

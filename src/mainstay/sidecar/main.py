@@ -31,12 +31,13 @@ from mainstay.settings.define import OperatorError
 from mainstay.settings.load import HelpAsked, load
 from mainstay.settings.sidecar import SidecarSettings
 from mainstay.sidecar import border, lifecycle, plan
+from mainstay.sidecar.beside import Beside
 from mainstay.sidecar.bootstrap import own
 from mainstay.sidecar.bootstrap.boot import Boot
 from mainstay.sidecar.border import Lease
 from mainstay.sidecar.brain import Brain
 from mainstay.sidecar.certificates import Certificates
-from mainstay.sidecar.ending import Ending
+from mainstay.sidecar.ending import STOP_SIGNALS, Ending
 from mainstay.sidecar.files import Disk
 from mainstay.sidecar.identity import Identity
 from mainstay.sidecar.last_good import LastGood, NoLastGood
@@ -51,7 +52,6 @@ ENGINE_ROOMS = "engine."
 """Before the names of the engine's rooms, in `--log-levels`."""
 KEPT_EVENTS = (Signal, Stopped, Drained, EndpointHealth, ListenerBound)
 """What a brain must hear of even if it came while there was none; the rest belongs to calls of the former one."""
-URGENT_EVENTS = (Signal, Stopped)
 
 _log = log.get_log("sidecar.main")
 
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
         settings = load(SidecarSettings, verb, rest, os.environ).settings
         _configure_log(settings)
         boot = read_boot(settings, verb)
-        return _run(settings, boot, verb)
+        return _run(settings, boot, verb, _find_beside(settings, verb))
     except HelpAsked as asked:
         print(asked.text)
         return 0
@@ -110,6 +110,15 @@ def read_boot(settings: SidecarSettings, verb: str) -> Boot:
     return boot
 
 
+def _find_beside(settings: SidecarSettings, verb: str) -> Beside | None:
+    """What carries the traffic, if the engine does not."""
+    if settings.proxy == "mainstay":
+        return None
+    from mainstay.sidecar.agent.start import make_beside
+
+    return make_beside(settings, verb, VERSION, monotonic_ms)
+
+
 def engine_settings(settings: SidecarSettings, boot: Boot) -> plan.EngineSettings:
     """What the engine needs from the start."""
     workload = own.local_workload(settings) if settings.bootstrap is None else plan.LocalWorkload()
@@ -117,7 +126,10 @@ def engine_settings(settings: SidecarSettings, boot: Boot) -> plan.EngineSetting
         node_id=boot.node_id or "mainstay",
         workers=settings.concurrency,
         admin=boot.admin or plan.Socket(settings.admin.bind, settings.admin.port),
-        metrics=plan.Socket(settings.metrics.bind, settings.metrics.port),
+        # Envoy serves its own there.
+        metrics=None
+        if settings.proxy == "envoy"
+        else plan.Socket(settings.metrics.bind, settings.metrics.port),
         health=plan.Socket(settings.health.bind, settings.health.port),
         admin_beyond_loopback=settings.admin.beyond_loopback,
         max_connections=settings.max_connections,
@@ -128,19 +140,19 @@ def engine_settings(settings: SidecarSettings, boot: Boot) -> plan.EngineSetting
     )
 
 
-def _run(settings: SidecarSettings, boot: Boot, verb: str) -> int:
+def _run(settings: SidecarSettings, boot: Boot, verb: str, beside: Beside | None = None) -> int:
     try:
         engine = Engine(engine_settings(settings, boot))
         _set_engine_levels(engine, settings)
     except EngineError as error:
         raise OperatorError(f"the engine does not start: {error}") from None
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (*STOP_SIGNALS, signal.SIGCHLD):
         # The handler does nothing: the byte that the interpreter writes to the engine's descriptor comes back as an event.
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(engine.signal_descriptor(), warn_on_full_buffer=False)
     status = Status(VERSION)
     status.on_ready = ReadyFile(settings.ready_file, status)
-    keeper = Keeper(engine, settings, boot, status, verb)
+    keeper = Keeper(engine, settings, boot, status, verb, beside)
     try:
         keeper.run()
     finally:
@@ -177,11 +189,13 @@ class Keeper:
         boot: Boot,
         status: Status,
         verb: str = "sidecar",
+        beside: Beside | None = None,
     ) -> None:
         self._engine = engine
         self._settings = settings
         self._boot = boot
         self._status = status
+        self._beside = beside
         self._last_good = LastGood(settings.data) if settings.data is not None else NoLastGood()
         self._leaf_file = LeafFile(settings.data / "identity" if settings.data is not None else None)
         self._life = lifecycle.Lifecycle(
@@ -211,9 +225,9 @@ class Keeper:
             self._status.deaths += 1
             lease.end()
             missed = [event for event in brain.untaken if isinstance(event, KEPT_EVENTS)]
-            if self._life.is_ending or any(isinstance(event, URGENT_EVENTS) for event in missed):
+            if self._life.is_ending or any(map(_is_urgent, missed)):
                 # The end must not wait for a brain that can bear it.
-                Ending(self._engine, self._life, self._status, monotonic_ms).run(missed)
+                Ending(self._engine, self._life, self._status, monotonic_ms, self._beside).run(missed)
                 return
             missed += self._pause(self._next_pause())
 
@@ -229,6 +243,7 @@ class Keeper:
             random.random,
             self._disk.read,
             self._disk.stamp,
+            self._beside,
         )
 
     def _identity(self, lease: Lease) -> Identity:
@@ -238,7 +253,8 @@ class Keeper:
             self._boot.node_id, settings.namespace, settings.service_account, random.random
         )
         token = settings.control_plane.join_token_file
-        return Identity(machine, lease, self._leaf_file, token, host, port, wall_ms)
+        keep = self._beside.keep if self._beside is not None else None
+        return Identity(machine, lease, self._leaf_file, token, host, port, wall_ms, keep)
 
     def _next_pause(self) -> int:
         """0.1 to 5 s; half a minute for one that dies again and again."""
@@ -256,9 +272,14 @@ class Keeper:
             for event in self._engine.wait(left):
                 if isinstance(event, KEPT_EVENTS):
                     missed.append(event)
-            if any(isinstance(event, URGENT_EVENTS) for event in missed):
+            if any(map(_is_urgent, missed)):
                 break
         return missed
+
+
+def _is_urgent(event: Event) -> bool:
+    """Whether the process shall end."""
+    return isinstance(event, Stopped) or (isinstance(event, Signal) and event.number in STOP_SIGNALS)
 
 
 def monotonic_ms() -> int:

@@ -84,6 +84,7 @@ def _status(status: Status, warming: Warming, last_good: LastGood, state: str) -
             for (kind, name), refusal in status.refusals.items()
         ],
         "listeners": status.listeners,
+        **({"proxy": status.proxy} if status.proxy else {}),
         "brain_restarts": status.deaths,
         "unwritten_records": last_good.unwritten,
     }

@@ -6,6 +6,7 @@ In: notes from the brain. Out: plain values. Outlives a brain that starts over. 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -42,6 +43,8 @@ class Status:
         self.certificate: Joined | None = None
         self.trouble = ""
         """What is wrong with it."""
+        self.proxy: dict[str, Any] = {}
+        """Of a proxy beside an agent: program, version, state."""
 
     def ready(self, ready: bool) -> None:
         self.on_ready(ready)

@@ -6,6 +6,6 @@ of who uses it.
 
 from mainstay.supervise.child import BackOff, Child, Command, Event
 from mainstay.supervise.reaper import Reaper
-from mainstay.supervise.spawn import Process, Program, spawn
+from mainstay.supervise.spawn import INHERITED, Process, Program, spawn
 
-__all__ = ["BackOff", "Child", "Command", "Event", "Process", "Program", "Reaper", "spawn"]
+__all__ = ["INHERITED", "BackOff", "Child", "Command", "Event", "Process", "Program", "Reaper", "spawn"]

@@ -16,10 +16,13 @@ from typing import IO
 
 import msgspec
 
+INHERITED = "-"
+"""In place of an output file: the program writes where we do."""
+
 
 class Program(msgspec.Struct, frozen=True):
     """What to run: program and arguments, the whole environment, where, and the file its output is appended to (none: it is
-    thrown away)."""
+    thrown away; `INHERITED`: ours)."""
 
     command: tuple[str, ...]
     environment: dict[str, str]
@@ -42,6 +45,16 @@ class Process:
             self.kill_group()
         return self._popen.wait()
 
+    def poll(self) -> int | None:
+        """Its status if it has ended, after ending what is left of its group; None while it runs. Does not block."""
+        try:
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+                return None
+            self.kill_group()
+        except ChildProcessError:
+            pass  # collected by others; what they found is kept
+        return self._popen.wait()
+
     def terminate(self) -> None:
         """Ask the process to end."""
         with contextlib.suppress(ProcessLookupError):
@@ -55,15 +68,17 @@ class Process:
 
 def spawn(program: Program, pass_stdin: IO[bytes] | int = subprocess.DEVNULL) -> Process:
     """Start a program. Raises OSError if it cannot be started."""
-    output: int | IO[bytes] = subprocess.DEVNULL
+    output: int | IO[bytes] | None = subprocess.DEVNULL
     with contextlib.ExitStack() as stack:
-        if program.output:
+        if program.output == INHERITED:
+            output = None
+        elif program.output:
             output = stack.enter_context(open(program.output, "ab"))
         popen = subprocess.Popen(
             program.command,
             stdin=pass_stdin,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if output is not None else None,
             cwd=program.directory or None,
             env=program.environment,
             process_group=0,

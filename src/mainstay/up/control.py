@@ -67,7 +67,7 @@ async def _create_tokens(stage: Stage) -> None:
 
 def _identities(stage: Stage) -> list[tuple[str, str, str]]:
     """Name, account and group of each proxy; gateways belong to no group."""
-    meshed = [each for each in stage.plan.instances if each.has_sidecar]
+    meshed = [each for each in stage.plan.instances if each.has_proxy]
     return [
         *((each.name, each.workload.name, each.name) for each in meshed),
         *((each.name, each.name, "") for each in stage.plan.gateways),

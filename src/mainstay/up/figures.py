@@ -1,7 +1,8 @@
 """Who called whom, how often, how well and how fast: read from the sidecars' own metrics.
 
 In: Prometheus text of each sidecar and gateway. Out: `Pair`s, summed over instances. Invariant: a pair is reported by its
-source where the source is in the mesh, else by its destination; so no request is counted twice. Pure; called each second.
+source where the source is in the mesh and has a proxy that reports, else by its destination; so no request is counted twice.
+Pure; called each second. What Envoy's counters say is read by `envoy_figures`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
+
+NOBODY: Mapping[str, str] = {}
 
 OUTSIDE = "outside"
 """Name of callers that have no sidecar."""
@@ -98,21 +101,25 @@ def read_samples(text: str) -> Iterator[Sample]:
                 continue
 
 
-def read_pairs(texts: Mapping[str, str]) -> list[Pair]:
-    """Pairs of all sidecars, sorted. `texts`: Prometheus text by the name of the workload or gateway."""
+def read_pairs(texts: Mapping[str, str], silent: Mapping[str, str] = NOBODY) -> list[Pair]:
+    """Pairs of all sidecars, sorted. `texts`: Prometheus text by the name of the workload or gateway. `silent`: account → name of
+    sources in the mesh that report nothing themselves, such as gRPC's library."""
     pairs: dict[tuple[str, str, str], Pair] = {}
     for samples in (list(read_samples(text)) for text in texts.values()):
         for sample in samples:
-            if key := _key_of(sample):
+            if key := _key_of(sample, silent):
                 pair = pairs.setdefault(key, Pair(*key))
                 _take(pair, sample)
     return [pairs[key] for key in sorted(pairs)]
 
 
-def _key_of(sample: Sample) -> tuple[str, str, str] | None:
+def _key_of(sample: Sample, silent: Mapping[str, str]) -> tuple[str, str, str] | None:
     labels = sample.labels
     source, destination = _name(labels, "source"), _name(labels, "destination")
     if labels.get("reporter") == "destination":
+        account = labels.get("source_principal", "").rpartition("/sa/")[2]
+        if account in silent:
+            return silent[account], destination, labels.get("request_protocol", "")
         # A peer of the mesh tells of it itself, also where only its certificate says who it is, as on byte streams.
         if source != OUTSIDE or labels.get("source_principal", "unknown") not in ("", "unknown"):
             return None
@@ -229,6 +236,13 @@ def unite(readings: Iterable[Iterable[Pair]]) -> list[Pair]:
     return [united[key] for key in sorted(united)]
 
 
+def _went_back(before: list[Pair], now: list[Pair]) -> bool:
+    requests = {(pair.source, pair.destination, pair.protocol): pair.requests for pair in now}
+    return any(
+        requests.get((pair.source, pair.destination, pair.protocol), 0) < pair.requests for pair in before
+    )
+
+
 class Tally:
     """Figures of all proxies since a moment, across their restarts: counters begin anew with a process, totals do not."""
 
@@ -237,12 +251,13 @@ class Tally:
         self._latest: dict[str, tuple[int, list[Pair]]] = {}
         self._before: list[Pair] = []
 
-    def take(self, proxy: str, life: int, text: str) -> None:
-        """A reading of one proxy; `life` tells one process of it from the next."""
+    def take(self, proxy: str, life: int, pairs: list[Pair]) -> None:
+        """A reading of one proxy; `life` tells one process of it from the next. Counters that go back tell it too: an Envoy may
+        start anew while what looks after it lives on."""
         known = self._latest.get(proxy)
-        if known is not None and known[0] != life:
+        if known is not None and (known[0] != life or _went_back(known[1], pairs)):
             self._ended[proxy] = unite([self._ended.get(proxy, []), known[1]])
-        self._latest[proxy] = (life, read_pairs({proxy: text}))
+        self._latest[proxy] = (life, pairs)
 
     def total(self) -> list[Pair]:
         """All pairs since the moment that `begin` marked."""

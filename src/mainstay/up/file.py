@@ -11,6 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 Runtime = Literal["python", "node", "java", "go"]
+WorkloadProxy = Literal["mainstay", "envoy", "grpc", "none"]
+GatewayProxy = Literal["mainstay", "envoy"]
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -41,7 +43,8 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 class Workload(msgspec.Struct, frozen=True):
-    """One application: `instances` processes of `command`, each with an address and, unless `proxy` is none, a sidecar.
+    """One application: `instances` processes of `command`, each with an address and, unless `proxy` is none, a part in the mesh:
+    by a sidecar (mainstay, envoy), or through its own gRPC library (grpc).
 
     `calls` are the services it may call, each handed over as `<SERVICE>_ADDR`. `needs` names run-times without which the
     workload is left out.
@@ -56,7 +59,7 @@ class Workload(msgspec.Struct, frozen=True):
     calls: tuple[str, ...] = ()
     probe: Probe = Probe()
     instances: int = 1
-    proxy: Literal["mainstay", "none"] = "mainstay"
+    proxy: WorkloadProxy = "mainstay"
 
 
 class Gateway(msgspec.Struct, frozen=True):
@@ -64,6 +67,7 @@ class Gateway(msgspec.Struct, frozen=True):
 
     name: str
     port: int = 0
+    proxy: GatewayProxy = "mainstay"
 
 
 class Load(msgspec.Struct, frozen=True):

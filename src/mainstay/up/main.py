@@ -22,6 +22,7 @@ from mainstay.api.publish import schema_document
 from mainstay.model.problem import Problem
 from mainstay.settings import HelpAsked, OperatorError, load
 from mainstay.settings.up import UpSettings
+from mainstay.sidecar.agent.find import find_envoy
 from mainstay.up.events import Event, Events
 from mainstay.up.file import MeshFile
 from mainstay.up.machine import free_port, is_free, look_at_machine
@@ -71,6 +72,8 @@ def show_problems(problems: Sequence[Problem], texts: dict[str, str], stream: Te
 
 def _run_in_folder(mesh: MeshFile, settings: UpSettings) -> int:
     """Run with a folder of its own, kept where the user asked for it or something failed."""
+    if "envoy" in [*(each.proxy for each in mesh.workloads), *(each.proxy for each in mesh.gateways)]:
+        find_envoy(settings.proxy_path, os.environ)  # now, not when half of the mesh runs
     kept = settings.state is not None
     path = (
         settings.state.expanduser()

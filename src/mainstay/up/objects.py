@@ -36,7 +36,7 @@ def _objects(
         yield _object("MeshSettings", API_VERSION, mesh.root_namespace, "default", mesh.settings)
     yield from _services(mesh)
     for instance in instances:
-        if instance.has_sidecar:
+        if instance.has_proxy:
             yield _group(mesh, instance)
             yield _sidecar(mesh, instance)
         elif instance.workload.service:
@@ -105,6 +105,12 @@ def _port(port: Port, number: int) -> Written:
 
 
 def _sidecar(mesh: MeshFile, instance: Instance) -> Written:
+    selector = {"workloadSelector": {"labels": {INSTANCE_LABEL: instance.name}}}
+    if not instance.has_sidecar:
+        # It asks for listeners by name; this says which there are.
+        hosts = sorted({_host(mesh, each.service) for each in instance.outbound})
+        scope = {**selector, "egress": [{"hosts": hosts or ["~/*"]}]}
+        return _object("Sidecar", NETWORKING, mesh.namespace, instance.name, scope)
     ingress = [
         {
             "port": _port(each.port, each.listener),
@@ -119,15 +125,19 @@ def _sidecar(mesh: MeshFile, instance: Instance) -> Written:
             "port": _port(each.port, each.listener),
             "bind": instance.address,
             "captureMode": "NONE",
-            "hosts": [f"./{each.service}.{mesh.namespace}.svc.{mesh.domain_suffix}"],
+            "hosts": [_host(mesh, each.service)],
         }
         for each in instance.outbound
     ]
-    spec: Written = {"workloadSelector": {"labels": {INSTANCE_LABEL: instance.name}}}
+    spec: Written = dict(selector)
     if ingress:
         spec["ingress"] = ingress
     spec["egress"] = egress or [{"hosts": ["~/*"]}]
     return _object("Sidecar", NETWORKING, mesh.namespace, instance.name, spec)
+
+
+def _host(mesh: MeshFile, service: str) -> str:
+    return f"./{service}.{mesh.namespace}.svc.{mesh.domain_suffix}"
 
 
 def _gateway_entry(mesh: MeshFile, gateway: GatewayInstance) -> Written:

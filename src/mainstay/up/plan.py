@@ -18,6 +18,7 @@ from mainstay.up.file import Gateway, MeshFile, Port, Service, Workload
 from mainstay.up.objects import objects_of
 from mainstay.up.planned import (
     INSTANCE_LABEL,
+    SIDECARS,
     GatewayInstance,
     Inbound,
     Instance,
@@ -92,7 +93,7 @@ def plan(
     places = Places(mesh.name, machine.own_addresses, is_free, free_port)
     services = {service.name: service for service in mesh.services}
     instances = tuple(
-        _instance(name, workload, places, services, machine)
+        _instance(name, workload, mesh, places, services, machine)
         for workload in mesh.workloads
         if workload.name not in gone
         for name in _names(workload)
@@ -110,11 +111,16 @@ def _names(workload: Workload) -> Iterator[str]:
 
 
 def _instance(
-    name: str, workload: Workload, places: Places, services: dict[str, Service], machine: Machine
+    name: str,
+    workload: Workload,
+    mesh: MeshFile,
+    places: Places,
+    services: dict[str, Service],
+    machine: Machine,
 ) -> Instance:
     address = places.address(name)
     ports = services[workload.service].ports if workload.service else ()
-    inbound = tuple(_inbound(port, workload.proxy == "mainstay", places) for port in ports)
+    inbound = tuple(_inbound(port, workload.proxy in SIDECARS, places) for port in ports)
     called = ((service, port) for service in workload.calls for port in services[service].ports)
     outbound = tuple(
         Outbound(service, port, places.port(FIRST_OUTBOUND_PORT + index))
@@ -127,7 +133,7 @@ def _instance(
         "INSTANCE": name,
         "PYTHON": machine.python,
         **workload.env,
-        **dict(_addresses(address, outbound, services)),
+        **dict(_addresses(mesh, workload, address, outbound, services)),
     }
     labels = {"app": workload.service or workload.name, "version": workload.version, INSTANCE_LABEL: name}
     return Instance(name, workload, address, inbound, outbound, environment, labels, places.proxy())
@@ -147,13 +153,22 @@ def _inbound(port: Port, meshed: bool, places: Places) -> Inbound:
 
 
 def _addresses(
-    address: str, outbound: Iterable[Outbound], services: dict[str, Service]
+    mesh: MeshFile,
+    workload: Workload,
+    address: str,
+    outbound: Iterable[Outbound],
+    services: dict[str, Service],
 ) -> Iterator[tuple[str, str]]:
+    """Where services are called: listeners of the sidecar, or targets for a gRPC library that asks the control plane itself."""
     for each in outbound:
         variable = each.service.upper().replace("-", "_")
         first = services[each.service].ports[0] == each.port
         name = f"{variable}_ADDR" if first else f"{variable}_{each.port.number}_ADDR"
-        yield name, f"{address}:{each.listener}"
+        if workload.proxy == "grpc":
+            host = f"{each.service}.{mesh.namespace}.svc.{mesh.domain_suffix}"
+            yield name, f"xds:///{host}:{each.port.number}"
+        else:
+            yield name, f"{address}:{each.listener}"
 
 
 def _gateway(gateway: Gateway, places: Places) -> GatewayInstance:

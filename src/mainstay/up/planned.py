@@ -10,6 +10,8 @@ import msgspec
 from mainstay.up.file import Gateway, MeshFile, Port, Workload
 
 INSTANCE_LABEL = "mainstay.dev/instance"
+SIDECARS = ("mainstay", "envoy")
+"""Proxies that listen for a workload; gRPC's library does so itself."""
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -59,8 +61,19 @@ class Instance(msgspec.Struct, frozen=True):
     ports: Ports
 
     @property
+    def has_proxy(self) -> bool:
+        """A program of ours stands beside it: a sidecar, or an agent beside another proxy."""
+        return self.workload.proxy != "none"
+
+    @property
     def has_sidecar(self) -> bool:
-        return self.workload.proxy == "mainstay"
+        """A proxy stands before it and listens for it."""
+        return self.workload.proxy in SIDECARS
+
+    @property
+    def software(self) -> str:
+        """What reports its figures, if anything does."""
+        return self.workload.proxy
 
 
 class GatewayInstance(msgspec.Struct, frozen=True):
@@ -72,6 +85,10 @@ class GatewayInstance(msgspec.Struct, frozen=True):
     listener: int
     labels: dict[str, str]
     ports: Ports
+
+    @property
+    def software(self) -> str:
+        return self.gateway.proxy
 
 
 class LeftOut(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from mainstay.model.agent import GRPC_BOOTSTRAP
 from mainstay.settings.define import ENVIRONMENT_PREFIX
 from mainstay.supervise import Program
 from mainstay.up.file import Load, MeshFile
@@ -52,7 +53,8 @@ class Folder:
 
 
 class Programs:
-    """Makes programs. `mark`: variables that every child carries; `mainstay`: how this very program is started."""
+    """Makes programs. `mark`: variables that every child carries; `mainstay`: how this very program is started; `envoy`: the
+    binary of Envoy, if it is not the one in PATH."""
 
     def __init__(
         self,
@@ -61,11 +63,13 @@ class Programs:
         mark: Mapping[str, str],
         drain_ms: int,
         mainstay: tuple[str, ...] = MAINSTAY,
+        envoy: Path | None = None,
     ) -> None:
         self._mainstay = mainstay
         self._mesh = mesh
         self._folder = folder
         self._drain_ms = drain_ms
+        self._envoy = envoy
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)
         }
@@ -99,15 +103,20 @@ class Programs:
     def sidecar(self, instance: Instance, control_plane: str) -> Program:
         """The proxy beside an application."""
         identity = {"workload": instance.name, "service-account": instance.workload.name}
-        return self._proxy("sidecar", identity, instance, control_plane)
+        return self._proxy("sidecar", identity, instance, instance.workload.proxy, control_plane)
 
     def gateway(self, gateway: GatewayInstance, control_plane: str) -> Program:
         """A proxy at the edge."""
         identity = {"workload": gateway.name, "service-account": gateway.name}
-        return self._proxy("gateway", identity, gateway, control_plane)
+        return self._proxy("gateway", identity, gateway, gateway.gateway.proxy, control_plane)
 
     def _proxy(
-        self, verb: str, identity: dict[str, str], place: Instance | GatewayInstance, control_plane: str
+        self,
+        verb: str,
+        identity: dict[str, str],
+        place: Instance | GatewayInstance,
+        proxy: str,
+        control_plane: str,
     ) -> Program:
         ports: Ports = place.ports
         name = place.name
@@ -116,6 +125,7 @@ class Programs:
             verb,
             {
                 **identity,
+                **self._software(proxy),
                 "namespace": self._mesh.namespace,
                 "labels": ",".join(f"{key}={value}" for key, value in place.labels.items()),
                 "addresses": place.address,
@@ -135,6 +145,13 @@ class Programs:
             },
         )
 
+    def _software(self, proxy: str) -> dict[str, object]:
+        """Flags that choose what carries the traffic."""
+        if proxy == "mainstay":
+            return {}
+        path = {"proxy-path": self._envoy} if proxy == "envoy" and self._envoy is not None else {}
+        return {"proxy": proxy, **path}
+
     def _own(self, name: str, verb: str, flags: Mapping[str, object]) -> Program:
         given = [part for flag, value in flags.items() for part in (f"--{flag}", str(value))]
         return Program((*self._mainstay, verb, *given), self._environment, "", str(self._folder.log(name)))
@@ -142,6 +159,10 @@ class Programs:
     def application(self, instance: Instance) -> Program:
         """An application, in the folder of the mesh's file, with its addresses in its environment."""
         environment = {**self._environment, **instance.environment}
+        if instance.workload.proxy == "grpc":
+            environment["GRPC_XDS_BOOTSTRAP"] = str(
+                self._folder.data(instance.name).absolute() / GRPC_BOOTSTRAP
+            )
         command = tuple(expand(part, environment) for part in instance.workload.command)
         return Program(command, environment, self._mesh.directory, str(self._folder.log(instance.name)))
 

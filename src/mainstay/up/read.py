@@ -112,7 +112,7 @@ class _Reader:
             settings=encode_part(spec.settings) if spec.settings else {},
             services=tuple(_service(each) for each in spec.services),
             workloads=tuple(_workload(each) for each in spec.workloads),
-            gateways=tuple(Gateway(each.name, each.port) for each in spec.gateways),
+            gateways=tuple(Gateway(each.name, each.port, each.proxy) for each in spec.gateways),
             config=tuple(self._objects(spec.config, _CONFIG)),
             authored=frozenset(str(each.id) for each in self._objects_of[_CONFIG]),
             load=tuple(Load(each.to, each.rate, each.path, each.connections) for each in spec.load),
@@ -257,8 +257,23 @@ class _Reader:
                 self._known(workload.service, services, (*here, "service"), "service")
             for index, called in enumerate(workload.calls):
                 self._known(called, services, (*here, "calls", index), "service")
+            if workload.proxy == "grpc":
+                self._speaks_grpc(spec, workload, here)
         for at, load in enumerate(spec.load):
             self._known(load.to, gateways, ("spec", "load", at, "to"), "gateway")
+
+    def _speaks_grpc(self, spec: written.Mesh, workload: written.MeshWorkload, path: FieldPath) -> None:
+        """A gRPC library takes part in the mesh for gRPC alone."""
+        ports = {each.name: each.ports for each in spec.services}
+        places = [(workload.service, (*path, "service"))] if workload.service else []
+        places += [(called, (*path, "calls", at)) for at, called in enumerate(workload.calls)]
+        for service, place in places:
+            if any(port.protocol != "grpc" for port in ports.get(service, ())):
+                reason = f"{workload.name} has proxy grpc, and {service} has a port that is not gRPC"
+                remedy = (
+                    "Declare `protocol: grpc` on its ports if they speak it, or give the workload a sidecar"
+                )
+                self._report("MS1120", place, reason, remedy)
 
     def _unique(self, names: Sequence[str | int], path: FieldPath, field: str = "name") -> set[str]:
         seen: set[str | int] = set()
@@ -293,7 +308,7 @@ def _workload(workload: written.MeshWorkload) -> Workload:
         workload.calls,
         Probe(probe.path or "", probe.period, probe.timeout, probe.failures),
         workload.instances,
-        "none" if workload.proxy == "none" else "mainstay",
+        workload.proxy,
     )
 
 

@@ -48,7 +48,7 @@ class Stage:
         self.folder, self.events = folder, events
         self.reaper = Reaper()
         mark = self.reaper.environment()
-        self.programs = Programs(plan.mesh, folder, mark, settings.drain, mainstay)
+        self.programs = Programs(plan.mesh, folder, mark, settings.drain, mainstay, settings.proxy_path)
         self.children: dict[str, Supervised] = {}
         self.control_address = ""
         self.api: ControlPlane | None = None

@@ -10,7 +10,8 @@ import contextlib
 import time
 from collections import deque
 
-from mainstay.up.figures import Pair, Tally, subtract
+from mainstay.up.envoy_figures import read_envoy_pairs
+from mainstay.up.figures import Pair, Tally, read_pairs, subtract
 from mainstay.up.plane import Unanswered, ask
 from mainstay.up.planned import GatewayInstance, Instance
 from mainstay.up.programs import proxy_name
@@ -33,6 +34,16 @@ class Watch:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._tally = Tally()
+        self._silent = {
+            each.workload.name: each.labels["app"]
+            for each in stage.plan.instances
+            if each.workload.proxy == "grpc"
+        }
+        self._protocols = {
+            (service.name, port.number): port.protocol
+            for service in stage.mesh.services
+            for port in service.ports
+        }
         self._recent: deque[list[Pair]] = deque(maxlen=RECENT_ROUNDS + 1)
         self._told: list[Pair] = []
         self._told_refusals: set[tuple[str, str]] = set()
@@ -60,7 +71,12 @@ class Watch:
                 ask, place.address, place.ports.metrics, "GET", "/stats/prometheus", None, None, READ_LIMIT_S
             )
             if status == 200:
-                self._tally.take(place.name, process.pid, text)
+                self._tally.take(place.name, process.pid, self._read_pairs(place, text))
+
+    def _read_pairs(self, place: Instance | GatewayInstance, text: str) -> list[Pair]:
+        if place.software == "envoy":
+            return read_envoy_pairs(text, place.labels["app"], self._protocols)
+        return read_pairs({place.name: text}, self._silent)
 
     def rows(self) -> list[Row]:
         """The table as of the last reading."""

@@ -54,7 +54,7 @@ class Workloads:
         )
 
     async def _start_instance(self, instance: Instance) -> None:
-        if instance.has_sidecar:
+        if instance.has_proxy:
             await self._start_sidecar(instance)
         child = self._stage.children.get(instance.name) or self._stage.child(
             instance.name, lambda: self._stage.programs.application(instance)
@@ -94,7 +94,7 @@ class Workloads:
         await self._stage.until(probe, child, f"the application {instance.name}")
 
     async def _warn_if_wide(self, instance: Instance, child: Supervised) -> None:
-        if child.process is None or not instance.has_sidecar:
+        if child.process is None or not instance.has_proxy:
             return
         for place in await self._stage.in_thread(find_wide_listeners, child.process.pid):
             text = f"listens on {place}, where others reach it past its sidecar: mutual TLS and policies do not hold there"
@@ -121,7 +121,7 @@ class Workloads:
     async def _until_in_rotation(self, instance: Instance) -> None:
         """Those who call it have its address again; else the next restart could take the last one away."""
         service = instance.workload.service
-        if not service or not instance.has_sidecar:
+        if not service or not instance.has_proxy:
             return
         mesh = self._stage.mesh
         host = f"{service}.{mesh.namespace}.svc.{mesh.domain_suffix}"
@@ -161,7 +161,7 @@ class Workloads:
         await self._stage.stop_child("control-plane")
 
     async def _stop_instance(self, instance: Instance) -> None:
-        if instance.has_sidecar:
+        if instance.has_proxy:
             await self._drain(instance)
         await self._stage.stop_child(instance.name)
         await self._watch.read_one(instance)

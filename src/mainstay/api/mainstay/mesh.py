@@ -15,7 +15,6 @@ from mainstay.api.define import (
     Duration,
     Labels,
     Length,
-    NotYetValue,
     Part,
     Pattern,
     Port,
@@ -82,9 +81,9 @@ class MeshWorkload(Part, frozen=True):
     probe: Annotated[MeshProbe | None, "Health check; a TCP connection if absent."] = None
     instances: Annotated[Count, "Instances.", Range(1, 64)] = 1
     proxy: Annotated[
-        Literal["mainstay", "envoy", "none"],
-        "What stands beside the application.",
-        NotYetValue(("envoy",), "Envoy beside an application"),
+        Literal["mainstay", "envoy", "grpc", "none"],
+        "What stands beside the application: a sidecar of Mainstay's, or an Envoy; `grpc`: nothing, its own gRPC library takes"
+        " part (it finds `GRPC_XDS_BOOTSTRAP`, and in `<SERVICE>_ADDR` an `xds:///` target); `none`: it is outside the mesh.",
     ] = "mainstay"
 
 
@@ -93,6 +92,7 @@ class MeshGateway(Part, frozen=True):
 
     name: Annotated[Name, "Name, unique among workloads and gateways."]
     port: Annotated[int, "Port to listen on, 0 any free one.", Range(0, 65_535)] = 0
+    proxy: Annotated[Literal["mainstay", "envoy"], "Which proxy it is."] = "mainstay"
 
 
 class MeshLoad(Part, frozen=True):

@@ -99,7 +99,9 @@ def _ended(
     refs: list[Ref],
     problems: list[Problem],
 ) -> Fields:
-    transport, secrets = server_tls(tls, facts.mesh().trust_domain, bool(route), traits.mesh_alpns)
+    transport, secrets = server_tls(
+        tls, facts.mesh().trust_domain, bool(route), traits.mesh_alpns, traits.secrets
+    )
     refs += secrets
     filters = (
         [_http(facts, traits, route, refs, problems)]

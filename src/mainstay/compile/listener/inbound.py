@@ -182,7 +182,9 @@ def _chains(
         else:
             filters = [*network_chain(facts, context, problems), tcp_proxy(mesh, [(cluster, 1)], refs)]
         transport = (
-            mesh_downstream(mesh.trust_domain, shape.http, traits.mesh_alpns) if shape.ends_tls else None
+            mesh_downstream(mesh.trust_domain, shape.http, traits.mesh_alpns, traits.secrets)
+            if shape.ends_tls
+            else None
         )
         if shape.ends_tls:
             refs += MESH_SECRETS

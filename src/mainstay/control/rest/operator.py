@@ -24,6 +24,9 @@ from mainstay.model.problem import Problem
 from mainstay.settings import nearest
 from mainstay.sources import Intake
 
+AGENT = "agent~"
+"""How ids of agents begin."""
+
 KINDS: dict[str, Kind] = {plural: kind for kind, plural in PLURALS.items()}
 
 
@@ -106,11 +109,16 @@ def operator_routes(
 
 
 def _find_node(proxies: Proxies, given: str) -> str:
-    """The node of this id, or of this `NAME.NAMESPACE` or `NAME` if only one is called so."""
+    """The node of this id, or of this `NAME.NAMESPACE` or `NAME` if only one is called so. A proxy is meant rather than the agent
+    beside it."""
     nodes = proxies.nodes()
     if given in nodes:
         return given
     called = {node: node.split("~")[2] for node in nodes}
+    carrying = {name for node, name in called.items() if not node.startswith(AGENT)}
+    called = {
+        node: name for node, name in called.items() if not node.startswith(AGENT) or name not in carrying
+    }
     found = [node for node, name in called.items() if given and given in (name, name.rpartition(".")[0])]
     if len(found) > 1:
         raise RestError(409, f"several proxies are called {given!r}: {', '.join(found)}")

@@ -10,6 +10,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 
+import msgspec
+
 from mainstay._proto import pool
 from mainstay.identity.join_wire import SERVER_NAME, Joined
 from mainstay.settings.define import OperatorError
@@ -33,13 +35,17 @@ KEEPALIVE_INTERVAL_MS, KEEPALIVE_TIMEOUT_MS = 30_000, 10_000
 """A control plane that vanished without a word is noticed within 40 s."""
 CONNECT_MS = 5_000
 USAGE = 2
+AGENT = "agent"
 ACCOUNT_METADATA = "SERVICE_ACCOUNT"
 GROUP_METADATA = "AUTO_REGISTER_GROUP"
 """Node metadata in Istio's names."""
 
 
 def own_boot(settings: SidecarSettings, kind: str, version: str) -> Boot:
-    """`kind`: sidecar or gateway. Raises `OperatorError` for settings that do not fit together."""
+    """`kind`: sidecar or gateway. Raises `OperatorError` for settings that do not fit together.
+
+    Beside a proxy of other software it is an agent's: that asks for the workload's probe alone, at a gateway for nothing.
+    """
     if not settings.workload:
         raise OperatorError(f"mainstay {kind}: --workload or --bootstrap is required", USAGE)
     host, port = split_address(settings.control_plane.address, kind)
@@ -48,13 +54,18 @@ def own_boot(settings: SidecarSettings, kind: str, version: str) -> Boot:
         static.append(Converted(encode(cluster_of(XDS_CLUSTER, host, port, None))))
     if settings.probe.port is not None:
         static.append(Converted(encode(probe_cluster(settings.probe, settings.probe.port))))
+    alone = settings.proxy == "mainstay"
+    dynamic = Dynamic(Service(XDS_CLUSTER, settings.control_plane.variant))
+    if not alone:
+        dynamic = msgspec.structs.replace(dynamic, listeners=None)
+    role = kind if alone else AGENT
     return Boot(
-        node=encode_node(node_of(settings, kind, version)),
-        node_id=node_id(settings, kind),
+        node=encode_node(node_of(settings, role, version)),
+        node_id=node_id(settings, role),
         node_cluster=settings.workload,
         static=tuple(static),
         own_secrets=frozenset((LEAF, ROOTS)),
-        dynamic=Dynamic(Service(XDS_CLUSTER, settings.control_plane.variant)),
+        dynamic=dynamic if alone or kind != "gateway" else None,
     )
 
 
@@ -71,7 +82,7 @@ def split_address(address: str, kind: str) -> tuple[str, int]:
 
 def node_id(settings: SidecarSettings, kind: str) -> str:
     """Istio's form: kind, address, name and namespace, domain."""
-    role = "router" if kind == "gateway" else "sidecar"
+    role = "router" if kind == "gateway" else kind
     workload = f"{settings.workload}.{settings.namespace}"
     domain = f"{settings.namespace}.svc.{settings.domain_suffix}"
     return f"{role}~{settings.addresses[0]}~{workload}~{domain}"
@@ -102,7 +113,8 @@ def node_of(settings: SidecarSettings, kind: str, version: str) -> Node:
         ACCOUNT_METADATA: settings.service_account,
         "LABELS": labels_of(settings),
         "INSTANCE_IPS": ",".join(settings.addresses),
-        "INTERCEPTION_MODE": settings.interception,
+        # gRPC's library is reached where the application itself listens: nothing stands before it.
+        "INTERCEPTION_MODE": "REDIRECT" if settings.proxy == "grpc" else settings.interception,
         "CLUSTER_ID": settings.cluster,
     }
     if settings.network:
