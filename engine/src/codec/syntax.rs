@@ -68,29 +68,6 @@ pub(super) fn content_length(value: &[u8]) -> Option<u64> {
     })
 }
 
-/// Decimal digits of `number` at the end of `buffer`, without allocation.
-pub(super) fn decimal(number: u64, buffer: &mut [u8; 20]) -> &[u8] {
-    digits(number, 10, buffer)
-}
-
-pub(super) fn hexadecimal(number: u64, buffer: &mut [u8; 20]) -> &[u8] {
-    digits(number, 16, buffer)
-}
-
-fn digits(mut number: u64, base: u64, buffer: &mut [u8; 20]) -> &[u8] {
-    let mut start = buffer.len();
-    for slot in buffer.iter_mut().rev() {
-        let digit = (number % base) as u8;
-        *slot = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
-        number /= base;
-        start -= 1;
-        if number == 0 {
-            break;
-        }
-    }
-    buffer.get(start..).unwrap_or(&[])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,15 +87,6 @@ mod tests {
             ("1,1", None),
         ] {
             assert_eq!(content_length(text.as_bytes()), length, "{text}");
-        }
-    }
-
-    #[test]
-    fn numbers_print_in_both_bases() {
-        let mut buffer = [0; 20];
-        for number in [0, 9, 10, 255, 65_536, u64::MAX] {
-            assert_eq!(decimal(number, &mut buffer), number.to_string().as_bytes());
-            assert_eq!(hexadecimal(number, &mut buffer), format!("{number:x}").as_bytes());
         }
     }
 }

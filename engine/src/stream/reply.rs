@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use super::exchange::{Exchange, Phase};
 use super::port::Port;
 use super::shared::Turn;
+use crate::bytes::decimal;
 use crate::filter::LocalReply;
 use crate::message::{BodyLength, NameId, RequestHead, ResetReason, ResponseFlags, ResponseHead};
 
@@ -64,7 +65,7 @@ pub fn form(request: &RequestHead, reply: LocalReply) -> (Box<ResponseHead>, Cow
         let status = reply.grpc_status.unwrap_or_else(|| grpc_status_of(reply.status));
         head.status = 200;
         head.headers.set_id(NameId::CONTENT_TYPE, b"application/grpc");
-        head.headers.set_id(NameId::GRPC_STATUS, status.to_string().as_bytes());
+        head.headers.set_id(NameId::GRPC_STATUS, decimal(status.into()).as_bytes());
         if !reply.body.is_empty() {
             head.headers.set_id(NameId::GRPC_MESSAGE, &grpc_message(&reply.body));
         }
@@ -74,7 +75,7 @@ pub fn form(request: &RequestHead, reply: LocalReply) -> (Box<ResponseHead>, Cow
         if !head.headers.contains_id(NameId::CONTENT_TYPE) {
             head.headers.push_id(NameId::CONTENT_TYPE, b"text/plain");
         }
-        head.headers.set_id(NameId::CONTENT_LENGTH, reply.body.len().to_string().as_bytes());
+        head.headers.set_id(NameId::CONTENT_LENGTH, decimal(reply.body.len() as u64).as_bytes());
         head.body = BodyLength::Known(reply.body.len() as u64);
     }
     if request.method() == b"HEAD" {

@@ -5,6 +5,7 @@ use std::io::Write;
 use super::facts::Facts;
 use super::log_format::{Format, Piece};
 use super::log_source::{Typed, typed};
+use crate::bytes::push_decimal;
 use crate::plan::{self, AccessLogFormat, AccessLogSink, JsonField, PlanError};
 
 /// Where lines go and what they look like.
@@ -85,9 +86,9 @@ fn compile_fields(plans: &[JsonField], depth: u32) -> Result<Box<[Field]>, PlanE
     }
     let compile = |(index, plan): (usize, &JsonField)| {
         let within = |problem: PlanError| problem.within(&format!("[{index}]"));
-        let mut name = Vec::new();
-        write_string(plan.name.as_bytes(), &mut name);
-        name.push(b':');
+        let mut name = vec![b'"'];
+        escape(plan.name.as_bytes(), &mut name);
+        name.extend_from_slice(b"\":");
         let value = if plan.fields.is_empty() {
             let parsed = Format::parse(&plan.value).map_err(|reason| PlanError::new("value", reason));
             FieldValue::Format(parsed.map_err(within)?)
@@ -127,31 +128,52 @@ fn write_object(fields: &[Field], facts: &Facts<'_>, omit_empty: bool, out: &mut
 
 /// A value that is one operator keeps its type, and is null (or left out) where there is none.
 fn write_value(format: &Format, facts: &Facts<'_>, omit_empty: bool, out: &mut Vec<u8>) -> bool {
-    let mut text = Vec::new();
+    let before = out.len();
+    out.push(b'"');
+    let start = out.len();
     let [Piece::Operator { operator, most }] = format.pieces() else {
-        format.render(facts, if omit_empty { "" } else { "-" }, &mut text);
-        write_string(&text, out);
+        format.render(facts, if omit_empty { "" } else { "-" }, out);
+        end_string(start, out);
         return true;
     };
-    match typed(facts, operator, &mut text) {
+    match typed(facts, operator, out) {
         Typed::Number(number) => {
-            let _ = write!(out, "{number}");
+            out.truncate(before);
+            push_decimal(out, number);
+            return true;
         }
-        Typed::Absent if omit_empty => return false,
-        Typed::Absent => out.extend_from_slice(b"null"),
-        Typed::Text(found) => write_string(cut(found.as_bytes(), *most), out),
-        Typed::Written => write_string(cut(&text, *most), out),
+        Typed::Absent => {
+            out.truncate(before);
+            if !omit_empty {
+                out.extend_from_slice(b"null");
+            }
+            return !omit_empty;
+        }
+        Typed::Text(found) => out.extend_from_slice(found.as_bytes()),
+        Typed::Written => {}
     }
+    if let Some(most) = most {
+        out.truncate(start.saturating_add(*most));
+    }
+    end_string(start, out);
     true
 }
 
-fn cut(text: &[u8], most: Option<usize>) -> &[u8] {
-    text.get(..most.unwrap_or(text.len())).unwrap_or(text)
+/// Ends the string whose text begins at `start`. Nearly all of them are written as they are.
+fn end_string(start: usize, out: &mut Vec<u8>) {
+    let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
+    let written = out.get(start..).unwrap_or(&[]);
+    // Without short cut, so that it is done many bytes at a time.
+    if !written.iter().fold(true, |all, &byte| all & plain(byte)) {
+        let raw = written.to_vec();
+        out.truncate(start);
+        escape(&raw, out);
+    }
+    out.push(b'"');
 }
 
-/// A JSON string (RFC 8259 §7); bytes that are no UTF-8 become the replacement character.
-fn write_string(bytes: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
+/// The text of a JSON string (RFC 8259 §7); bytes that are no UTF-8 become the replacement character.
+fn escape(bytes: &[u8], out: &mut Vec<u8>) {
     for chunk in bytes.utf8_chunks() {
         for &byte in chunk.valid().as_bytes() {
             match byte {
@@ -169,5 +191,4 @@ fn write_string(bytes: &[u8], out: &mut Vec<u8>) {
             out.extend_from_slice("\u{fffd}".as_bytes());
         }
     }
-    out.push(b'"');
 }

@@ -1,12 +1,13 @@
 //! What command operators say of an exchange that is over.
 
-use std::io::Write;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 
 use super::facts::Facts;
 use super::log_format::{Operator, Source, Value};
 use super::log_time::write_time;
+use crate::bytes::{push_address, push_decimal, push_ip};
 use crate::matching::Field;
 use crate::message::{MILLISECOND, Protocol, Tick};
 
@@ -22,7 +23,10 @@ pub(super) enum Typed<'a> {
 impl Source for Facts<'_> {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
         match typed(self, operator, out) {
-            Typed::Number(number) => write!(out, "{number}").is_ok(),
+            Typed::Number(number) => {
+                push_decimal(out, number);
+                true
+            }
             Typed::Text(text) => {
                 out.extend_from_slice(text.as_bytes());
                 true
@@ -35,23 +39,19 @@ impl Source for Facts<'_> {
 
 /// Numbers and texts that exist are returned, others are appended to `out`.
 pub(super) fn typed<'f>(facts: &'f Facts<'_>, operator: &'f Operator, out: &mut Vec<u8>) -> Typed<'f> {
-    let either = |name: &Field,
-                  otherwise: &Option<Field>,
-                  out: &mut Vec<u8>,
-                  find: &dyn Fn(&Field, &mut Vec<u8>) -> bool| {
-        let found = find(name, out) || otherwise.as_ref().is_some_and(|name| find(name, out));
-        if found { Typed::Written } else { Typed::Absent }
-    };
     match operator {
-        Operator::Request { name, otherwise } => either(name, otherwise, out, &|field, out| {
-            append(facts.request.and_then(|head| field.of_request(head)).as_deref(), out)
-        }),
-        Operator::Response { name, otherwise } => either(name, otherwise, out, &|field, out| {
-            append(facts.response.and_then(|head| field.of_response(head)).as_deref(), out)
-        }),
-        Operator::Trailer { name, otherwise } => either(name, otherwise, out, &|field, out| {
-            append(facts.trailers.and_then(|trailers| field.of_trailers(trailers)).as_deref(), out)
-        }),
+        Operator::Request { name, otherwise } => {
+            let find = |field| facts.request.and_then(|head| Field::of_request(field, head));
+            field(find(name).or_else(|| otherwise.as_ref().and_then(find)), out)
+        }
+        Operator::Response { name, otherwise } => {
+            let find = |field| facts.response.and_then(|head| Field::of_response(field, head));
+            field(find(name).or_else(|| otherwise.as_ref().and_then(find)), out)
+        }
+        Operator::Trailer { name, otherwise } => {
+            let find = |field| facts.trailers.and_then(|block| Field::of_trailers(field, block));
+            field(find(name).or_else(|| otherwise.as_ref().and_then(find)), out)
+        }
         Operator::StartTime { format } => {
             write_time(format, facts.moments.started_wall, out);
             Typed::Written
@@ -61,11 +61,10 @@ pub(super) fn typed<'f>(facts: &'f Facts<'_>, operator: &'f Operator, out: &mut 
     }
 }
 
-fn append(value: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
-    if let Some(value) = value {
-        out.extend_from_slice(value);
-    }
-    value.is_some()
+fn field<'f>(value: Option<Cow<'_, [u8]>>, out: &mut Vec<u8>) -> Typed<'f> {
+    let Some(value) = value else { return Typed::Absent };
+    out.extend_from_slice(&value);
+    Typed::Written
 }
 
 fn text(value: &str) -> Typed<'_> {
@@ -74,33 +73,33 @@ fn text(value: &str) -> Typed<'_> {
 
 /// Blanks would break the columns of a text log.
 fn joined<'f>(value: &'f str, out: &mut Vec<u8>) -> Typed<'f> {
-    if !value.contains(char::is_whitespace) {
+    let plain = |byte: u8| (0x21..0x80).contains(&byte);
+    if value.bytes().all(plain) || !value.contains(char::is_whitespace) {
         return text(value);
     }
-    let _ = write!(out, "{}", value.replace(char::is_whitespace, "_"));
+    out.extend_from_slice(value.replace(char::is_whitespace, "_").as_bytes());
     Typed::Written
 }
 
 fn address<'f>(value: Option<SocketAddr>, out: &mut Vec<u8>) -> Typed<'f> {
-    match value {
-        Some(address) => written(write!(out, "{address}")),
-        None => Typed::Absent,
-    }
+    let Some(address) = value else { return Typed::Absent };
+    push_address(out, address);
+    Typed::Written
 }
 
 fn ip<'f>(value: Option<SocketAddr>, out: &mut Vec<u8>) -> Typed<'f> {
-    match value {
-        Some(address) => written(write!(out, "{}", address.ip())),
-        None => Typed::Absent,
-    }
+    let Some(address) = value else { return Typed::Absent };
+    push_ip(out, address.ip());
+    Typed::Written
 }
 
 fn port<'f>(value: Option<SocketAddr>) -> Typed<'f> {
     value.map_or(Typed::Absent, |address| Typed::Number(address.port().into()))
 }
 
-fn written<'f>(result: std::io::Result<()>) -> Typed<'f> {
-    if result.is_ok() { Typed::Written } else { Typed::Absent }
+fn made<'f>(value: &str, out: &mut Vec<u8>) -> Typed<'f> {
+    out.extend_from_slice(value.as_bytes());
+    Typed::Written
 }
 
 fn milliseconds<'f>(from: Option<Tick>, to: Option<Tick>) -> Typed<'f> {
@@ -166,7 +165,7 @@ fn of_value<'f>(facts: &'f Facts<'_>, value: Value, out: &mut Vec<u8>) -> Typed<
         Value::DownstreamPeerSubject => text(certificate.map_or("", |found| &found.subject)),
         Value::DownstreamPeerUriSan => match certificate.map(|found| found.uris.as_slice()) {
             None | Some([]) => Typed::Absent,
-            Some(uris) => written(write!(out, "{}", uris.join(","))),
+            Some(uris) => made(&uris.join(","), out),
         },
         Value::DownstreamTlsCipher => text(peer.tls_cipher.unwrap_or_default()),
         Value::DownstreamTransportFailureReason => joined(facts.downstream_failure, out),
@@ -178,7 +177,7 @@ fn of_value<'f>(facts: &'f Facts<'_>, value: Value, out: &mut Vec<u8>) -> Typed<
         Value::FilterChainName => text(facts.filter_chain),
         Value::GrpcStatus => match facts.grpc_status.map(|status| (status, grpc_name(status))) {
             Some((_, Some(name))) => Typed::Text(name),
-            Some((status, None)) => written(write!(out, "{status}")),
+            Some((status, None)) => made(&status.to_string(), out),
             None => Typed::Absent,
         },
         Value::GrpcStatusNumber => {
@@ -192,7 +191,7 @@ fn of_value<'f>(facts: &'f Facts<'_>, value: Value, out: &mut Vec<u8>) -> Typed<
         Value::ResponseCodeDetails if is_stream => Typed::Absent,
         Value::ResponseCodeDetails => joined(facts.details, out),
         Value::ResponseFlags if facts.flags.is_empty() => Typed::Text("-"),
-        Value::ResponseFlags => written(write!(out, "{}", facts.flags.text())),
+        Value::ResponseFlags => made(&facts.flags.text(), out),
         Value::RouteName => text(facts.route),
         Value::StreamId => text(facts.request_id),
         Value::TraceId => text(facts.trace_id),

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use crate::bytes::push_padded;
+
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const MONTHS: [&str; 12] = [
     "January",
@@ -74,8 +76,25 @@ impl Moment {
     /// The fraction of the second, rounded down to `digits`.
     fn fraction(&self, digits: u32, out: &mut Vec<u8>) {
         let digits = digits.clamp(1, 9);
-        let value = self.nanoseconds / 10_u64.pow(9 - digits);
-        let _ = write!(out, "{value:0width$}", width = digits as usize);
+        let start = out.len();
+        push_padded::<9>(out, self.nanoseconds);
+        out.truncate(start + digits as usize);
+    }
+
+    /// RFC 3339 with milliseconds.
+    fn standard(&self, out: &mut Vec<u8>) {
+        push_padded::<4>(out, self.year);
+        for (before, part) in [(b'-', self.month), (b'-', self.day), (b'T', self.hour)] {
+            out.push(before);
+            push_padded::<2>(out, part);
+        }
+        for part in [self.minute, self.second] {
+            out.push(b':');
+            push_padded::<2>(out, part);
+        }
+        out.push(b'.');
+        push_padded::<3>(out, self.nanoseconds / 1_000_000);
+        out.push(b'Z');
     }
 
     /// False if the letter means nothing.
@@ -124,7 +143,9 @@ impl Moment {
 /// Appends the moment. `format` empty: RFC 3339 with milliseconds. What is no letter of strftime stays as it is.
 pub fn write_time(format: &str, wall: u64, out: &mut Vec<u8>) {
     let moment = Moment::new(wall);
-    let format = if format.is_empty() { "%Y-%m-%dT%H:%M:%S.%3fZ" } else { format };
+    if format.is_empty() {
+        return moment.standard(out);
+    }
     let mut rest = format.chars();
     while let Some(character) = rest.next() {
         if character != '%' {

@@ -2,8 +2,7 @@
 //!
 //! A valid `traceparent` passes unchanged: this proxy exports no spans, and a parent nobody exported would tear the trace.
 
-use std::fmt::Write;
-
+use crate::bytes::hexadecimal_word;
 use crate::message::{NameId, RequestHead};
 
 /// What the log says of the trace.
@@ -39,15 +38,20 @@ impl TraceContext {
         Some(Self { trace_id: trace_id.as_bytes().try_into().ok()?, sampled: flags & 1 == 1 })
     }
 
-    fn make(share: f64, mut random: impl FnMut() -> u64) -> (Self, String) {
+    fn make(share: f64, mut random: impl FnMut() -> u64) -> (Self, Vec<u8>) {
         let mut part = || random().max(1);
         let (high, low, parent) = (part(), part(), part());
         // 53 bits, as many as a share can tell apart.
         let sampled = ((part() >> 11) as f64) < share.clamp(0.0, 1.0) * (1_u64 << 53) as f64;
-        let mut trace_id = [b'0'; 32];
-        let text = format!("{high:016x}{low:016x}");
-        trace_id.copy_from_slice(text.as_bytes());
-        let header = format!("00-{text}-{parent:016x}-{:02x}", u8::from(sampled));
+        let mut trace_id = [0; 32];
+        let digits = [hexadecimal_word(high), hexadecimal_word(low)];
+        trace_id.copy_from_slice(digits.as_flattened());
+        let mut header = Vec::with_capacity(55);
+        header.extend_from_slice(b"00-");
+        header.extend_from_slice(&trace_id);
+        header.push(b'-');
+        header.extend_from_slice(&hexadecimal_word(parent));
+        header.extend_from_slice(if sampled { b"-01" } else { b"-00" });
         (Self { trace_id, sampled }, header)
     }
 }
@@ -60,7 +64,7 @@ pub fn ensure_trace(head: &mut RequestHead, share: f64, random: impl FnMut() -> 
     }
     let (made, header) = TraceContext::make(share, random);
     head.headers.remove_id(NameId::TRACESTATE);
-    head.headers.set_id(NameId::TRACEPARENT, header.as_bytes());
+    head.headers.set_id(NameId::TRACEPARENT, &header);
     made
 }
 
@@ -71,19 +75,22 @@ fn only_value(head: &RequestHead) -> Option<&[u8]> {
 }
 
 /// A UUID of version 4 (RFC 9562 §5.4) out of two random numbers.
-pub fn request_id(high: u64, low: u64) -> String {
-    let high = (high & !0xf000) | 0x4000;
-    let low = (low & !(0b11 << 62)) | (0b10 << 62);
-    let mut text = String::with_capacity(36);
-    let _ = write!(
-        text,
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        high >> 32,
-        (high >> 16) & 0xffff,
-        high & 0xffff,
-        low >> 48,
-        low & 0xffff_ffff_ffff
-    );
+pub fn request_id(high: u64, low: u64) -> [u8; 36] {
+    let high = hexadecimal_word((high & !0xf000) | 0x4000);
+    let low = hexadecimal_word((low & !(0b11 << 62)) | (0b10 << 62));
+    let mut text = [b'-'; 36];
+    let parts = [
+        (0..8, &high, 0..8),
+        (9..13, &high, 8..12),
+        (14..18, &high, 12..16),
+        (19..23, &low, 0..4),
+        (24..36, &low, 4..16),
+    ];
+    for (place, digits, part) in parts {
+        if let (Some(place), Some(part)) = (text.get_mut(place), digits.get(part)) {
+            place.copy_from_slice(part);
+        }
+    }
     text
 }
 
@@ -151,7 +158,7 @@ mod tests {
 
         #[test]
         fn ids_are_uuids_of_version_4(high: u64, low: u64) {
-            let id = request_id(high, low);
+            let id = String::from_utf8(request_id(high, low).to_vec()).unwrap();
             prop_assert_eq!(id.len(), 36);
             prop_assert_eq!(&id[14..15], "4");
             prop_assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"));

@@ -5,9 +5,9 @@
 //! not end with its head goes in chunks (to HTTP/1.0: until the close).
 
 use super::head::Asked;
-use crate::bytes::Out;
+use crate::bytes::{Out, decimal, hexadecimal};
 use crate::codec::contract::{Accepted, Refused};
-use crate::codec::syntax::{content_length, decimal, hexadecimal};
+use crate::codec::syntax::content_length;
 use crate::message::{HeaderBlock, NameId, Protocol, RequestHead, ResponseHead};
 
 /// A body on its way out.
@@ -79,8 +79,7 @@ impl Sending {
 
 fn put_chunk(out: &mut Out<'_>, bytes: &[u8], end: bool) {
     if !bytes.is_empty() {
-        let mut buffer = [0; 20];
-        out.put(hexadecimal(bytes.len() as u64, &mut buffer));
+        out.put(hexadecimal(bytes.len() as u64).as_bytes());
         out.put(b"\r\n");
         out.put(bytes);
         out.put(if end { b"\r\n0\r\n\r\n" } else { b"\r\n" });
@@ -115,8 +114,7 @@ fn announced(block: &HeaderBlock) -> Option<u64> {
 }
 
 fn put_length(out: &mut Out<'_>, length: u64) -> Sending {
-    let mut buffer = [0; 20];
-    put_field(out, b"content-length", decimal(length, &mut buffer));
+    put_field(out, b"content-length", decimal(length).as_bytes());
     if length == 0 { Sending::Ended } else { Sending::Length(length) }
 }
 
@@ -221,9 +219,8 @@ fn put_status(out: &mut Out<'_>, status: u16) {
     if status == 200 {
         return out.put(b"HTTP/1.1 200 OK\r\n");
     }
-    let mut buffer = [0; 20];
-    let number = decimal(u64::from(status), &mut buffer);
-    out.put_parts([b"HTTP/1.1 ", number, b" ", reason(status).as_bytes(), b"\r\n"]);
+    let number = decimal(u64::from(status));
+    out.put_parts([b"HTTP/1.1 ", number.as_bytes(), b" ", reason(status).as_bytes(), b"\r\n"]);
 }
 
 /// Reason phrases of RFC 9110 §15 and its kin; empty for others (the blank before it stays, RFC 9112 §4).

@@ -283,13 +283,13 @@ mod tests {
         block.extend(unhex("4001 6101 62"));
         let mut target = HeaderBlock::default();
         assert_eq!(decoder.decode(&block, &mut target, LIMITS, |_, _| {}), Ok(Size::TooLarge));
-        assert!(target.arena_len() < 100);
+        assert!(target.bytes() < 100);
         assert_eq!(decode(&mut decoder, &[0xbe]).unwrap(), "a: b\n");
         let mut bomb = unhex("4001 61 7f 8117");
         bomb.extend(vec![b'x'; 3_072]);
         bomb.extend(vec![0xbe; 16_000]);
         assert_eq!(decoder.decode(&bomb, &mut target, LIMITS, |_, _| {}), Ok(Size::TooLarge));
-        assert!(target.arena_len() < 10_000);
+        assert!(target.bytes() < 10_000);
     }
 
     proptest! {

@@ -12,6 +12,7 @@ use bucket::Bucket;
 use super::context::Context;
 use super::contract::{HttpFilter, HttpFilterFactory, LocalReply, Verdict, Wants};
 use super::state::StateSlot;
+use crate::bytes::decimal;
 use crate::message::{HeaderBlock, RequestHead, ResponseFlags, ResponseHead};
 use crate::plan::{HttpFilterConfig, PlanError};
 use crate::route::{HeaderChanges, Share};
@@ -133,5 +134,5 @@ impl HttpFilter for LocalRateLimit {
 
 fn set(block: &mut HeaderBlock, name: &[u8], value: u64) {
     block.remove_where(|_, found, _| found == name);
-    block.push(name, value.to_string().as_bytes());
+    block.push(name, decimal(value).as_bytes());
 }

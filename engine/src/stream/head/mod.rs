@@ -119,7 +119,7 @@ fn set_request_id(
     }
     let override_theirs = client.is_edge && !manager.preserve_external_request_id;
     if override_theirs || !head.headers.contains_id(NameId::X_REQUEST_ID) {
-        head.headers.set_id(NameId::X_REQUEST_ID, request_id(random(), random()).as_bytes());
+        head.headers.set_id(NameId::X_REQUEST_ID, &request_id(random(), random()));
     }
 }
 
