@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::text::TextMatcher;
+use crate::bytes::decimal;
 use crate::message::{HeaderBlock, Name, RequestHead, ResponseHead};
 use crate::plan::{HeaderMatch, HeaderTest, PlanError};
 
@@ -45,7 +46,7 @@ impl Field {
 
     pub fn of_response<'h>(&self, head: &'h ResponseHead) -> Option<Cow<'h, [u8]>> {
         match self {
-            Self::Status => Some(Cow::Owned(head.status.to_string().into_bytes())),
+            Self::Status => Some(Cow::Owned(decimal(head.status.into()).as_bytes().to_vec())),
             Self::Header(name) => joined(&head.headers, name),
             _ => None,
         }
@@ -108,6 +109,14 @@ impl HeaderMatcher {
             Self::compile(plan).map_err(|problem| problem.within(&format!("{path}[{index}]")))
         };
         plans.iter().enumerate().map(compile).collect()
+    }
+
+    /// The one value that passes, if there is only one.
+    pub fn only_value(&self) -> Option<&[u8]> {
+        match &self.test {
+            Test::Text(matcher) if !self.invert && !self.absent_as_empty => matcher.only_value(),
+            _ => None,
+        }
     }
 
     pub fn matches(&self, head: &RequestHead) -> bool {

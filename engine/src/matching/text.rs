@@ -38,6 +38,14 @@ impl TextMatcher {
         Self { test: Test::Exact(text.as_bytes().into()), ignore_case: false }
     }
 
+    /// The one text that passes, if there is only one.
+    pub fn only_value(&self) -> Option<&[u8]> {
+        match &self.test {
+            Test::Exact(text) if !self.ignore_case => Some(text),
+            _ => None,
+        }
+    }
+
     pub fn matches(&self, value: &[u8]) -> bool {
         let equal = |left: &[u8], right: &[u8]| {
             if self.ignore_case { left.eq_ignore_ascii_case(right) } else { left == right }

@@ -13,6 +13,8 @@ use crate::telemetry::log_format::{Format, Operator, Source};
 pub struct HeaderChanges {
     removed: Box<[Name]>,
     changes: Box<[Change]>,
+    /// Nothing depends on the message: what is written is known beforehand.
+    is_fixed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -21,6 +23,22 @@ struct Change {
     value: Format,
     kind: HeaderChangeKind,
     keep_empty: bool,
+}
+
+impl Change {
+    fn overwrites(&self) -> bool {
+        matches!(self.kind, HeaderChangeKind::OverwriteIfExists | HeaderChangeKind::OverwriteIfExistsOrAdd)
+    }
+
+    /// The value, if it is always the same and always written.
+    fn fixed(&self) -> Option<&[u8]> {
+        let always = matches!(
+            self.kind,
+            HeaderChangeKind::AppendIfExistsOrAdd | HeaderChangeKind::OverwriteIfExistsOrAdd
+        );
+        let value = self.value.constant().filter(|value| always && (!value.is_empty() || self.keep_empty));
+        value.map(str::as_bytes)
+    }
 }
 
 impl HeaderChanges {
@@ -48,7 +66,8 @@ impl HeaderChanges {
         let removed = removed.iter().enumerate().map(|(index, name)| {
             modifiable(name).map_err(|problem| problem.within(&format!("{removed_path}[{index}]")))
         });
-        Ok(Self { removed: removed.collect::<Result<_, _>>()?, changes: made.into() })
+        let is_fixed = made.iter().all(|change| change.fixed().is_some());
+        Ok(Self { removed: removed.collect::<Result<_, _>>()?, changes: made.into(), is_fixed })
     }
 
     /// The request's side of one level.
@@ -71,8 +90,11 @@ impl HeaderChanges {
             return;
         }
         self.remove(&mut head.headers);
+        if self.is_fixed {
+            return self.write(self.changes.iter().map(Change::fixed), &mut head.headers);
+        }
         let values = self.evaluate(&head.headers, &RequestSource { head, rest: source });
-        self.write(&values, &mut head.headers);
+        self.write(values.iter().map(Option::as_deref), &mut head.headers);
     }
 
     /// `%RESP(…)%` is answered from the head itself, all else by `source`.
@@ -81,8 +103,11 @@ impl HeaderChanges {
             return;
         }
         self.remove(&mut head.headers);
+        if self.is_fixed {
+            return self.write(self.changes.iter().map(Change::fixed), &mut head.headers);
+        }
         let values = self.evaluate(&head.headers, &ResponseSource { head, rest: source });
-        self.write(&values, &mut head.headers);
+        self.write(values.iter().map(Option::as_deref), &mut head.headers);
     }
 
     fn remove(&self, block: &mut HeaderBlock) {
@@ -109,24 +134,15 @@ impl HeaderChanges {
         self.changes.iter().map(evaluate).collect()
     }
 
-    fn write(&self, values: &[Option<Vec<u8>>], block: &mut HeaderBlock) {
-        let overwrites = |change: &Change| {
-            matches!(
-                change.kind,
-                HeaderChangeKind::OverwriteIfExists | HeaderChangeKind::OverwriteIfExistsOrAdd
-            )
-        };
-        let pairs = || {
-            self.changes
-                .iter()
-                .zip(values)
-                .filter_map(|(change, value)| value.as_deref().map(|value| (change, value)))
-        };
-        for (change, value) in pairs().filter(|(change, _)| overwrites(change)) {
+    /// First those that overwrite, then those that add.
+    fn write<'v>(&self, values: impl Iterator<Item = Option<&'v [u8]>> + Clone, block: &mut HeaderBlock) {
+        let pairs =
+            || self.changes.iter().zip(values.clone()).filter_map(|(change, value)| Some((change, value?)));
+        for (change, value) in pairs().filter(|(change, _)| change.overwrites()) {
             block.set(&change.name, value);
         }
-        for (change, value) in pairs().filter(|(change, _)| !overwrites(change)) {
-            block.push(change.name.as_bytes(), value);
+        for (change, value) in pairs().filter(|(change, _)| !change.overwrites()) {
+            block.push_name(&change.name, value);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Whether a route is meant: path, headers, query, and its share of requests.
 
-use crate::matching::{HeaderMatcher, Pattern, QueryMatcher, query_of, without_query};
+use crate::matching::{Field, HeaderMatcher, Pattern, QueryMatcher, query_of, without_query};
 use crate::message::RequestHead;
 use crate::plan::{Fraction, PathMatch, PlanError, RouteMatch};
 
@@ -79,6 +79,11 @@ impl Matcher {
                 .transpose()
                 .map_err(|problem| problem.within("fraction"))?,
         })
+    }
+
+    /// Header fields that must have exactly one value.
+    pub fn wanted_values(&self) -> impl Iterator<Item = (&Field, &[u8])> {
+        self.headers.iter().filter_map(|matcher| Some((&matcher.field, matcher.only_value()?)))
     }
 
     pub fn matches(&self, head: &RequestHead, bare_path: &[u8], random: u64) -> bool {

@@ -9,6 +9,7 @@
 )]
 
 mod action;
+mod candidates;
 mod chain_match;
 mod headers;
 mod host;

@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::action::{Action, Fixed, Forward, Inherited};
+use super::candidates::Candidates;
 use super::headers::HeaderChanges;
 use super::host::HostIndex;
 use super::matches::Matcher;
@@ -92,6 +93,7 @@ pub struct Table {
 struct Host {
     policy: Arc<VirtualHost>,
     routes: Box<[Arc<CompiledRoute>]>,
+    candidates: Candidates,
 }
 
 /// What all routes of a virtual host share.
@@ -176,7 +178,7 @@ impl Table {
             return Decision::Redirect { route: None, status: self.to_https.status, location };
         }
         let path = without_query(head.path());
-        match host.routes.iter().find(|route| route.matcher.matches(head, path, input.random)) {
+        match host.find(|route| route.matcher.matches(head, path, input.random), head) {
             Some(route) => route.decide(input),
             None => Decision::NotFound,
         }
@@ -238,8 +240,22 @@ impl Host {
                 .map(Arc::new)
                 .map_err(|problem| problem.within(&format!("routes[{index}]")))
         };
-        let routes = plan.routes.iter().enumerate().map(compile).collect::<Result<_, _>>()?;
-        Ok(Self { policy, routes })
+        let routes: Box<[_]> =
+            plan.routes.iter().enumerate().map(compile).collect::<Result<_, PlanError>>()?;
+        let candidates = Candidates::new(routes.iter().map(|route: &Arc<CompiledRoute>| &route.matcher));
+        Ok(Self { policy, routes, candidates })
+    }
+
+    /// The first route that matches.
+    fn find(
+        &self,
+        matches: impl Fn(&CompiledRoute) -> bool,
+        head: &RequestHead,
+    ) -> Option<&Arc<CompiledRoute>> {
+        match self.candidates.of(head) {
+            Some(mut few) => few.find_map(|index| self.routes.get(index).filter(|route| matches(route))),
+            None => self.routes.iter().find(|route| matches(route)),
+        }
     }
 }
 
