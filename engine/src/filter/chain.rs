@@ -161,7 +161,20 @@ impl Instance {
         }
     }
 
-    /// Whether anyone looks at bodies: if not, data need not come by here.
+    /// Whether anyone looks at heads of requests: if not, they need not come by here.
+    pub fn wants_request_head(&self) -> bool {
+        !self.request_head.is_empty()
+    }
+
+    pub fn wants_response_head(&self) -> bool {
+        !self.response_head.is_empty()
+    }
+
+    pub fn wants_finish(&self) -> bool {
+        !self.finish.is_empty()
+    }
+
+    /// Whether anyone looks at bodies.
     pub fn wants_request_data(&self) -> bool {
         !self.request_data.is_empty()
     }

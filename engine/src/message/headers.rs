@@ -1,6 +1,6 @@
 //! The header block: one arena of bytes and small entries into it. To change is to append and mark the old entry removed.
 
-use super::names::{Name, NameId};
+use super::names::{Name, NameId, NameSet};
 
 /// A range of a block's arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -11,6 +11,7 @@ pub struct Span {
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
+    /// In the arena, unless the name is well known: such a name is the id's text.
     name: u32,
     value: u32,
     value_length: u32,
@@ -27,23 +28,27 @@ pub struct HeaderBlock {
     arena: Vec<u8>,
     entries: Vec<Entry>,
     removed: u32,
+    /// Names that may be here: most questions are about fields that are not, and need no look at the entries.
+    names: NameSet,
+    /// Bytes of names that lie outside the arena.
+    outside: u32,
 }
 
 impl HeaderBlock {
     pub fn with_capacity(bytes: usize, fields: usize) -> Self {
-        Self { arena: Vec::with_capacity(bytes), entries: Vec::with_capacity(fields), removed: 0 }
+        Self { arena: Vec::with_capacity(bytes), entries: Vec::with_capacity(fields), ..Self::default() }
     }
 
     /// Forgets everything but keeps the memory, for pooled heads.
     pub fn clear(&mut self) {
         self.arena.clear();
         self.entries.clear();
-        self.removed = 0;
+        (self.removed, self.outside, self.names) = (0, 0, NameSet::default());
     }
 
-    /// Bytes held, removed fields included: what limits on memory look at.
-    pub fn arena_len(&self) -> usize {
-        self.arena.len()
+    /// Bytes of all that was put here, removed fields included.
+    pub fn bytes(&self) -> usize {
+        self.arena.len() + self.outside as usize
     }
 
     /// Copies bytes into the arena that belong to no field (method, path, authority …).
@@ -76,6 +81,7 @@ impl HeaderBlock {
 
     /// As `push_spans`, for a codec that has looked the name up already.
     pub fn push_known(&mut self, id: NameId, name: Span, value: Span) {
+        self.names.insert(id);
         self.entries.push(Entry {
             name: name.start,
             name_length: name.length as u16,
@@ -111,9 +117,18 @@ impl HeaderBlock {
     }
 
     pub fn push_id(&mut self, id: NameId, value: &[u8]) {
-        let name = self.stash(id.text().as_bytes());
         let value = self.stash(value);
-        self.push_known(id, name, value);
+        self.outside += id.text().len() as u32;
+        self.push_known(id, Span::default(), value);
+    }
+
+    /// As `push`, for a name that was prepared.
+    pub fn push_name(&mut self, name: &Name, value: &[u8]) {
+        if name.id != NameId::OTHER {
+            return self.push_id(name.id, value);
+        }
+        let (name, value) = (self.stash(name.as_bytes()), self.stash(value));
+        self.push_known(NameId::OTHER, name, value);
     }
 
     /// Fields in order: id, name, value.
@@ -133,22 +148,32 @@ impl HeaderBlock {
     }
 
     /// First value of a well-known field.
+    #[inline]
     pub fn get_id(&self, id: NameId) -> Option<&[u8]> {
+        if !self.names.contains(id) {
+            return None;
+        }
         self.entries.iter().find(|entry| entry.id == id && !entry.removed).map(|entry| self.value_of(entry))
     }
 
     /// First value of a field.
     pub fn get(&self, name: &Name) -> Option<&[u8]> {
+        if !self.names.contains(name.id) {
+            return None;
+        }
         self.entries.iter().find(|entry| self.is_named(entry, name)).map(|entry| self.value_of(entry))
     }
 
     /// All values of a field, in order.
     pub fn all<'a>(&'a self, name: &Name) -> impl Iterator<Item = &'a [u8]> {
-        self.entries.iter().filter(move |entry| self.is_named(entry, name)).map(|entry| self.value_of(entry))
+        self.looked_through(name.id)
+            .iter()
+            .filter(move |entry| self.is_named(entry, name))
+            .map(|entry| self.value_of(entry))
     }
 
     pub fn all_id(&self, id: NameId) -> impl Iterator<Item = &[u8]> {
-        self.entries
+        self.looked_through(id)
             .iter()
             .filter(move |entry| entry.id == id && !entry.removed)
             .map(|entry| self.value_of(entry))
@@ -158,8 +183,24 @@ impl HeaderBlock {
         self.get_id(id).is_some()
     }
 
+    #[inline]
     pub fn remove_id(&mut self, id: NameId) -> bool {
-        self.remove_where(|entry_id, _, _| entry_id == id)
+        self.remove_ids(NameSet::of(&[id]))
+    }
+
+    /// Removes all fields of these well-known names; true if there was one.
+    #[inline]
+    pub fn remove_ids(&mut self, ids: NameSet) -> bool {
+        if !self.names.meets(ids) {
+            return false;
+        }
+        self.names.remove(ids);
+        self.remove_where(|id, _, _| ids.contains(id))
+    }
+
+    /// One of these well-known fields may be here.
+    pub fn may_contain(&self, ids: NameSet) -> bool {
+        self.names.meets(ids)
     }
 
     pub fn remove(&mut self, name: &Name) -> bool {
@@ -167,7 +208,7 @@ impl HeaderBlock {
         if id != NameId::OTHER {
             self.remove_id(id)
         } else {
-            self.remove_where(|entry_id, found, _| entry_id == id && found == text)
+            self.names.contains(id) && self.remove_where(|entry_id, found, _| entry_id == id && found == text)
         }
     }
 
@@ -176,12 +217,7 @@ impl HeaderBlock {
         let mut found = 0;
         let arena = &self.arena;
         for entry in self.entries.iter_mut().filter(|entry| !entry.removed) {
-            let name = arena
-                .get(entry.name as usize..entry.name as usize + entry.name_length as usize)
-                .unwrap_or(&[]);
-            let value =
-                arena.get(entry.value as usize..(entry.value + entry.value_length) as usize).unwrap_or(&[]);
-            if unwanted(entry.id, name, value) {
+            if unwanted(entry.id, entry.name(arena), entry.value(arena)) {
                 entry.removed = true;
                 found += 1;
             }
@@ -193,12 +229,17 @@ impl HeaderBlock {
     /// Replaces every occurrence by one field at the end.
     pub fn set(&mut self, name: &Name, value: &[u8]) {
         self.remove(name);
-        self.push(name.as_bytes(), value);
+        self.push_name(name, value);
     }
 
     pub fn set_id(&mut self, id: NameId, value: &[u8]) {
         self.remove_id(id);
         self.push_id(id, value);
+    }
+
+    /// The entries among which a field of this name would be.
+    fn looked_through(&self, id: NameId) -> &[Entry] {
+        if self.names.contains(id) { &self.entries } else { &[] }
     }
 
     fn is_named(&self, entry: &Entry, name: &Name) -> bool {
@@ -208,11 +249,24 @@ impl HeaderBlock {
     }
 
     fn name_of(&self, entry: &Entry) -> &[u8] {
-        self.arena.get(entry.name as usize..entry.name as usize + entry.name_length as usize).unwrap_or(&[])
+        entry.name(&self.arena)
     }
 
     fn value_of(&self, entry: &Entry) -> &[u8] {
-        self.arena.get(entry.value as usize..(entry.value + entry.value_length) as usize).unwrap_or(&[])
+        entry.value(&self.arena)
+    }
+}
+
+impl Entry {
+    fn name<'a>(&self, arena: &'a [u8]) -> &'a [u8] {
+        if self.id != NameId::OTHER {
+            return self.id.text().as_bytes();
+        }
+        arena.get(self.name as usize..self.name as usize + self.name_length as usize).unwrap_or(&[])
+    }
+
+    fn value<'a>(&self, arena: &'a [u8]) -> &'a [u8] {
+        arena.get(self.value as usize..(self.value + self.value_length) as usize).unwrap_or(&[])
     }
 }
 
@@ -240,5 +294,19 @@ mod tests {
         assert_eq!(names, [(b"x-mine".to_vec(), b"1".to_vec()), (b"accept".to_vec(), b"c".to_vec())]);
         assert!(block.remove(&Name::new("x-mine")) && !block.remove(&Name::new("x-mine")));
         assert_eq!(block.len(), 1);
+    }
+
+    #[test]
+    fn a_field_that_was_removed_can_come_again() {
+        let mut block = HeaderBlock::default();
+        let gone = NameSet::of(&[NameId::ACCEPT, NameId::VIA]);
+        assert!(!block.may_contain(gone) && !block.remove_ids(gone));
+        block.push_id(NameId::ACCEPT, b"a");
+        block.push_name(&Name::new("x-mine"), b"1");
+        assert_eq!(block.bytes(), b"acceptax-mine1".len());
+        assert!(block.remove_ids(gone) && !block.contains_id(NameId::ACCEPT));
+        block.push_name(&Name::new("Accept"), b"b");
+        let fields: Vec<_> = block.iter().map(|(_, name, value)| (name, value)).collect();
+        assert_eq!(fields, [(&b"x-mine"[..], &b"1"[..]), (b"accept", b"b")]);
     }
 }

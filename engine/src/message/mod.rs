@@ -14,7 +14,7 @@ mod time;
 
 pub use hash::{QuickHash, QuickHasher};
 pub use headers::{HeaderBlock, Span};
-pub use names::{Name, NameId};
+pub use names::{Name, NameId, NameSet};
 pub use outcome::{Outcome, ResetReason, ResponseFlags};
 pub use peer::{Peer, PeerCertificate, SpiffeId};
 pub use request::{BodyLength, Protocol, RequestHead};

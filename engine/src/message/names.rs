@@ -8,6 +8,38 @@ impl NameId {
     pub const OTHER: Self = Self(0);
 }
 
+/// Some of the names; every name that is not well known counts as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NameSet(u128);
+
+impl NameSet {
+    pub const fn of(names: &[NameId]) -> Self {
+        let mut rest = names;
+        let mut set = Self(0);
+        while let [first, tail @ ..] = rest {
+            set.insert(*first);
+            rest = tail;
+        }
+        set
+    }
+
+    pub const fn insert(&mut self, name: NameId) {
+        self.0 |= 1 << name.0;
+    }
+
+    pub const fn remove(&mut self, names: Self) {
+        self.0 &= !names.0;
+    }
+
+    pub const fn contains(self, name: NameId) -> bool {
+        self.0 >> name.0 & 1 == 1
+    }
+
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
 macro_rules! well_known {
     ($($constant:ident = $text:literal),+ $(,)?) => {
         /// Numbers the constants; id 0 is every name that is not well known.
@@ -38,7 +70,7 @@ well_known! {
     X_ENVOY_FORCE_TRACE = "x-envoy-force-trace", X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT = "x-envoy-hedge-on-per-try-timeout",
     X_ENVOY_INTERNAL = "x-envoy-internal", X_ENVOY_IP_TAGS = "x-envoy-ip-tags", X_ENVOY_IS_TIMEOUT_RETRY = "x-envoy-is-timeout-retry",
     X_ENVOY_LOCAL_OVERLOADED = "x-envoy-local-overloaded", X_ENVOY_MAX_RETRIES = "x-envoy-max-retries",
-    X_ENVOY_ORIGINAL_PATH = "x-envoy-original-path", X_ENVOY_OVERLOADED = "x-envoy-overloaded",
+    X_ENVOY_ORIGINAL_DST_HOST = "x-envoy-original-dst-host", X_ENVOY_ORIGINAL_PATH = "x-envoy-original-path", X_ENVOY_OVERLOADED = "x-envoy-overloaded",
     X_ENVOY_PEER_METADATA = "x-envoy-peer-metadata", X_ENVOY_PEER_METADATA_ID = "x-envoy-peer-metadata-id",
     X_ENVOY_RATELIMITED = "x-envoy-ratelimited", X_ENVOY_RETRIABLE_HEADER_NAMES = "x-envoy-retriable-header-names",
     X_ENVOY_RETRIABLE_STATUS_CODES = "x-envoy-retriable-status-codes", X_ENVOY_RETRY_GRPC_ON = "x-envoy-retry-grpc-on",
@@ -49,6 +81,8 @@ well_known! {
     X_ENVOY_UPSTREAM_STREAM_DURATION_MS = "x-envoy-upstream-stream-duration-ms", MAINSTAY_ORIG_PROTO = "mainstay-orig-proto",
     MAINSTAY_PEER = "mainstay-peer",
 }
+
+const _: () = assert!(TEXTS.len() <= 128, "a NameSet has 128 places");
 
 /// Ids by length, so that a look-up compares at most a few candidates.
 fn candidates(length: usize) -> &'static [u8] {

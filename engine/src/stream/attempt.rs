@@ -10,6 +10,7 @@ use super::port::Port;
 use super::reply::flagged;
 use super::resend::Whereto;
 use super::shared::Turn;
+use crate::bytes::decimal;
 use crate::codec::contract::{Command, StreamId};
 use crate::filter::LocalReply;
 use crate::message::{Key, MILLISECOND, NameId, Protocol, RequestHead, ResetReason, ResponseFlags, Tick};
@@ -126,7 +127,7 @@ impl Exchange {
             .as_ref()
             .filter(|policy| policy.avoid_previous_hosts)
             .map_or(0, |policy| policy.host_selection_attempts.max(1));
-        let destination = self.request.headers.get(&ORIGINAL_DESTINATION_HEADER);
+        let destination = self.request.headers.get_id(NameId::X_ENVOY_ORIGINAL_DST_HOST);
         let context = PickContext {
             now,
             original_destination: self.site.peer.original_destination.or(self.site.peer.local),
@@ -315,7 +316,7 @@ impl Exchange {
         let count = self.notes.attempts;
         let headers = &mut self.request.headers;
         if self.tries.send_count {
-            headers.set_id(NameId::X_ENVOY_ATTEMPT_COUNT, count.to_string().as_bytes());
+            headers.set_id(NameId::X_ENVOY_ATTEMPT_COUNT, decimal(count.into()).as_bytes());
         }
         headers.remove_id(NameId::MAINSTAY_ORIG_PROTO);
         let carries = attempt.endpoint.takes_http1_in_http2()
@@ -494,9 +495,6 @@ impl Exchange {
         self.deadlines.back_off = None;
     }
 }
-
-static ORIGINAL_DESTINATION_HEADER: std::sync::LazyLock<crate::message::Name> =
-    std::sync::LazyLock::new(|| crate::message::Name::new("x-envoy-original-dst-host"));
 
 fn overflow(body: &'static str, details: &'static str) -> LocalReply {
     let mut reply = flagged(503, body, details, ResponseFlags::UPSTREAM_OVERFLOW);

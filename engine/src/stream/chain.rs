@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::exchange::{Exchange, Phase};
+use super::notes::Known;
 use super::port::Port;
 use super::reply::flagged;
 use super::shared::{FilterAnswer, Turn};
@@ -21,7 +22,7 @@ pub const COLLECT_LIMIT: usize = 1024 * 1024;
 macro_rules! run {
     ($exchange:ident, $turn:ident, $http:ident, $known:expr, |$filters:ident, $context:ident, $states:ident| $call:expr) => {{
         let (request, response): (Option<&RequestHead>, Option<&ResponseHead>) = $known;
-        let facts = $exchange.notes.facts(&$exchange.site, request, response);
+        let known = Known { request, response, ..$exchange.notes.known(&$exchange.site) };
         let mut $context = Context::new(
             $exchange.key,
             $turn.port.now(),
@@ -30,7 +31,7 @@ macro_rules! run {
             &$exchange.site.peer,
             $exchange.notes.decision.overrides(),
             &$http.counters,
-            &facts,
+            &known,
         );
         $context.client = $exchange.notes.client;
         $context.route = $exchange.notes.decision.route().map(AsRef::as_ref);
@@ -45,7 +46,8 @@ impl Exchange {
     /// The request's head goes through the filters from `run` on.
     pub fn filter_request_head<P: Port>(&mut self, turn: &mut Turn<'_, P>, mut run: Run) {
         let site = Rc::clone(&self.site);
-        let Some(http) = &site.http else { return self.head_passed(turn) };
+        let http = site.http.as_ref().filter(|http| http.filters.wants_request_head());
+        let Some(http) = http else { return self.head_passed(turn) };
         loop {
             let end = self.up.is_complete() && self.up.waiting().is_empty() && self.up.trailers().is_none();
             let head: &mut RequestHead = &mut self.request;
@@ -169,7 +171,8 @@ impl Exchange {
     /// The response's head goes through the filters from `run` on.
     pub fn filter_response_head<P: Port>(&mut self, turn: &mut Turn<'_, P>, run: Run) {
         let site = Rc::clone(&self.site);
-        let Some(http) = &site.http else { return self.response_passed(turn) };
+        let http = site.http.as_ref().filter(|http| http.filters.wants_response_head());
+        let Some(http) = http else { return self.response_passed(turn) };
         let Some(mut head) = self.response.take() else { return };
         let end = self.down.is_complete() && self.down.waiting().is_empty() && self.down.trailers().is_none();
         let lent: &mut ResponseHead = &mut head;

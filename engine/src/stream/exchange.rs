@@ -97,7 +97,7 @@ impl Exchange {
         wall: u64,
     ) -> Self {
         let mut notes = Notes::new(request.protocol, now, wall);
-        notes.received_headers = request.headers.arena_len() as u64;
+        notes.received_headers = request.headers.bytes() as u64;
         notes.connection_id = site.connection_id;
         let mut deadlines = Deadlines::default();
         deadlines.touch(now);

@@ -48,12 +48,15 @@ impl Streams {
         }
         let facts = exchange.notes.facts(&site, Some(&exchange.request), exchange.response.as_deref());
         let facts = Facts { trailers: exchange.down.trailers(), ..facts };
-        let (now, wall, random) = (port.now(), port.wall(), port.random());
-        let overrides = exchange.notes.decision.overrides();
-        let mut context = Context::new(key, now, wall, random, &site.peer, overrides, &http.counters, &facts);
-        context.client = exchange.notes.client;
-        context.route = exchange.notes.decision.route().map(AsRef::as_ref);
-        http.filters.finish(&mut context, &mut exchange.states, &facts);
+        if http.filters.wants_finish() {
+            let (now, wall, random) = (port.now(), port.wall(), port.random());
+            let overrides = exchange.notes.decision.overrides();
+            let mut context =
+                Context::new(key, now, wall, random, &site.peer, overrides, &http.counters, &facts);
+            context.client = exchange.notes.client;
+            context.route = exchange.notes.decision.route().map(AsRef::as_ref);
+            http.filters.finish(&mut context, &mut exchange.states, &facts);
+        }
         port.recorder().record(&facts);
         if let Some(chain) = site.chain_ref() {
             port.log(chain, &facts);

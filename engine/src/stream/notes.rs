@@ -12,6 +12,7 @@ use crate::message::{
 };
 use crate::route::Decision;
 use crate::telemetry::TraceContext;
+use crate::telemetry::log_format::{Operator, Source};
 use crate::telemetry::{Facts, Moments, PeerLabels, Reporter};
 use crate::upstream::{Cluster, Endpoint};
 
@@ -84,6 +85,11 @@ impl Notes {
         }
     }
 
+    /// For command operators, while the exchange runs.
+    pub fn known<'a>(&'a self, site: &'a Site) -> Known<'a> {
+        Known { notes: self, site, request: None, response: None, status: self.status }
+    }
+
     /// As plain values; `None` for a head that is lent out.
     pub fn facts<'a>(
         &'a self,
@@ -151,6 +157,23 @@ impl Notes {
             trace_id: self.trace.as_ref().map_or("", TraceContext::trace_id),
             connection_id: self.connection_id,
         }
+    }
+}
+
+/// What is known of an exchange; taken together only when a command operator asks for it, which most configurations never do.
+pub struct Known<'a> {
+    pub notes: &'a Notes,
+    pub site: &'a Site,
+    /// Unless it is lent out.
+    pub request: Option<&'a RequestHead>,
+    pub response: Option<&'a ResponseHead>,
+    pub status: u16,
+}
+
+impl Source for Known<'_> {
+    fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
+        let facts = self.notes.facts(self.site, self.request, self.response);
+        Facts { status: self.status, ..facts }.write(operator, out)
     }
 }
 

@@ -10,9 +10,10 @@ use super::port::Port;
 use super::reply::flagged;
 use super::shared::{Own, Todo, Turn};
 use super::site::HttpSite;
+use crate::bytes::decimal;
 use crate::codec::contract::Command;
 use crate::filter::{LocalReply, Run};
-use crate::message::{HeaderBlock, MILLISECOND, NameId, ResponseFlags};
+use crate::message::{HeaderBlock, MILLISECOND, NameId, NameSet, ResponseFlags};
 use crate::route::{Decision, Forward, IdleTimeout, RouteInput};
 use crate::telemetry::HttpCounter;
 use crate::upstream::Priority;
@@ -85,8 +86,7 @@ impl Exchange {
         let field = self.request.headers.get_id(NameId::X_ENVOY_PEER_METADATA);
         self.notes.asked_who_we_are = field.is_some() && !own.metadata.is_empty();
         self.notes.client_labels = Some(self.site.client_labels(field));
-        self.request.headers.remove_id(NameId::X_ENVOY_PEER_METADATA);
-        self.request.headers.remove_id(NameId::X_ENVOY_PEER_METADATA_ID);
+        self.request.headers.remove_ids(PEER_METADATA);
     }
 
     /// Decides the route from the head as it is now.
@@ -179,8 +179,8 @@ impl Exchange {
         if sends_again && self.request.upgrade.is_none() {
             self.up.keep_for_replay();
         }
-        let facts = self.notes.facts(&self.site, None, None);
-        route.apply_request(weighted, &mut self.request, &facts);
+        let known = self.notes.known(&self.site);
+        route.apply_request(weighted, &mut self.request, &known);
         self.tell_who_we_are(turn, &found);
         self.start_mirrors(turn, forward);
         if self.up.is_complete() {
@@ -219,23 +219,10 @@ impl Exchange {
         if let Some(asked) = number(headers, NameId::X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS) {
             limit = (asked > 0).then_some(asked);
         }
-        headers.remove_where(|id, _, _| {
-            matches!(
-                id,
-                NameId::X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS
-                    | NameId::X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS
-                    | NameId::X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE
-                    | NameId::X_ENVOY_RETRY_ON
-                    | NameId::X_ENVOY_RETRY_GRPC_ON
-                    | NameId::X_ENVOY_MAX_RETRIES
-                    | NameId::X_ENVOY_RETRIABLE_STATUS_CODES
-                    | NameId::X_ENVOY_RETRIABLE_HEADER_NAMES
-                    | NameId::X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT
-            )
-        });
+        headers.remove_ids(ASKED_OF_US);
         let expected = self.tries.per_try_timeout().or(limit);
         if let Some(expected) = expected.filter(|&milliseconds| milliseconds > 0) {
-            headers.set_id(NameId::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, expected.to_string().as_bytes());
+            headers.set_id(NameId::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, decimal(expected).as_bytes());
         }
         self.tries.route_timeout = limit;
     }
@@ -408,6 +395,23 @@ impl Exchange {
         }
     }
 }
+
+/// What sidecars tell each other of themselves.
+pub const PEER_METADATA: NameSet =
+    NameSet::of(&[NameId::X_ENVOY_PEER_METADATA, NameId::X_ENVOY_PEER_METADATA_ID]);
+
+/// Fields by which a caller asks us for something; the endpoint is not asked.
+const ASKED_OF_US: NameSet = NameSet::of(&[
+    NameId::X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS,
+    NameId::X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS,
+    NameId::X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE,
+    NameId::X_ENVOY_RETRY_ON,
+    NameId::X_ENVOY_RETRY_GRPC_ON,
+    NameId::X_ENVOY_MAX_RETRIES,
+    NameId::X_ENVOY_RETRIABLE_STATUS_CODES,
+    NameId::X_ENVOY_RETRIABLE_HEADER_NAMES,
+    NameId::X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT,
+]);
 
 /// Milliseconds a mirror may take where the route has no limit.
 const MIRROR_TIMEOUT: u64 = 15_000;

@@ -4,15 +4,18 @@ use super::attempt::Outcome;
 use super::direction::Stage;
 use super::exchange::{Exchange, Phase};
 use super::head;
+use super::notes::Known;
 use super::origin::Origin;
 use super::port::Port;
 use super::reply::{flagged, status_of_grpc};
+use super::request::PEER_METADATA;
 use super::resend::Whereto;
 use super::shared::{Own, Turn};
+use crate::bytes::decimal;
 use crate::codec::contract::Command;
 use crate::filter::Run;
 use crate::message::{HeaderBlock, MILLISECOND, NameId, Protocol, ResetReason, ResponseFlags, ResponseHead};
-use crate::telemetry::{Facts, HttpCounter, class_of};
+use crate::telemetry::{HttpCounter, class_of};
 use crate::upstream::Report;
 
 impl Exchange {
@@ -103,8 +106,7 @@ impl Exchange {
             return;
         }
         let headers = &mut head.headers;
-        headers.remove_id(NameId::X_ENVOY_PEER_METADATA);
-        headers.remove_id(NameId::X_ENVOY_PEER_METADATA_ID);
+        headers.remove_ids(PEER_METADATA);
         headers.remove_id(NameId::MAINSTAY_ORIG_PROTO);
         if self.notes.asked_who_we_are {
             headers.push_id(NameId::X_ENVOY_PEER_METADATA, own.metadata.as_bytes());
@@ -112,20 +114,20 @@ impl Exchange {
         }
         if let Some(complete) = self.notes.moments.request_complete {
             let milliseconds = now.since(complete) / MILLISECOND;
-            headers.set_id(NameId::X_ENVOY_UPSTREAM_SERVICE_TIME, milliseconds.to_string().as_bytes());
+            headers.set_id(NameId::X_ENVOY_UPSTREAM_SERVICE_TIME, decimal(milliseconds).as_bytes());
         }
         let returns = self.notes.decision.route().is_some_and(|route| route.host.return_attempt_count);
         if returns {
-            headers.set_id(NameId::X_ENVOY_ATTEMPT_COUNT, self.notes.attempts.to_string().as_bytes());
+            headers.set_id(NameId::X_ENVOY_ATTEMPT_COUNT, decimal(self.notes.attempts.into()).as_bytes());
         }
     }
 
     /// A response, theirs or ours, starts on its way down: the route's changes, then the filters.
     pub fn begin_response<P: Port>(&mut self, turn: &mut Turn<'_, P>, mut head: Box<ResponseHead>) {
         if let Some(route) = self.notes.decision.route() {
-            let facts = self.notes.facts(&self.site, Some(&self.request), None);
-            let facts = Facts { status: head.status, ..facts };
-            route.apply_response(self.notes.decision.weighted(), &mut head, &facts);
+            let known = self.notes.known(&self.site);
+            let known = Known { request: Some(&self.request), status: head.status, ..known };
+            route.apply_response(self.notes.decision.weighted(), &mut head, &known);
         }
         self.response = Some(head);
         self.filter_response_head(turn, Run::All);
@@ -153,7 +155,7 @@ impl Exchange {
         let now = turn.port.clock();
         self.notes.moments.first_downstream_sent = Some(now);
         self.notes.status = head.status;
-        self.notes.sent_headers = head.headers.arena_len() as u64;
+        self.notes.sent_headers = head.headers.bytes() as u64;
         let sent = self.origin.head(turn.port, &head, end);
         self.response = Some(head);
         self.head_sent = true;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::message::{MILLISECOND, NameId, RequestHead, ResetReason, ResponseHead};
+use crate::message::{MILLISECOND, NameId, NameSet, RequestHead, ResetReason, ResponseHead};
 use crate::plan::BackOff;
 use crate::route::{RetryOn, RetryPolicy};
 
@@ -47,7 +47,7 @@ const DEFAULT_BASE: u64 = 25;
 /// untrusted clients). `None`: nothing is retried, and there is no limit per try.
 pub fn policy_for(route: Option<&Arc<RetryPolicy>>, head: &RequestHead) -> Option<Arc<RetryPolicy>> {
     let route = route.filter(|policy| policy.covers(head));
-    if !HEADERS.iter().any(|&name| head.headers.contains_id(name)) {
+    if !head.headers.may_contain(HEADERS) {
         return route.cloned();
     }
     let mut policy = route.map_or_else(no_retries, |policy| RetryPolicy::clone(policy));
@@ -73,13 +73,13 @@ pub fn policy_for(route: Option<&Arc<RetryPolicy>>, head: &RequestHead) -> Optio
     Some(Arc::new(policy))
 }
 
-const HEADERS: [NameId; 5] = [
+const HEADERS: NameSet = NameSet::of(&[
     NameId::X_ENVOY_RETRY_ON,
     NameId::X_ENVOY_RETRY_GRPC_ON,
     NameId::X_ENVOY_MAX_RETRIES,
     NameId::X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS,
     NameId::X_ENVOY_RETRIABLE_STATUS_CODES,
-];
+]);
 
 /// Of a route without a policy: one retry, if headers name a class.
 fn no_retries() -> RetryPolicy {

@@ -5,7 +5,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::message::{HeaderBlock, NameId, Peer, RequestHead};
+use crate::bytes::push_ip;
+use crate::message::{HeaderBlock, NameId, NameSet, Peer, RequestHead};
 use crate::plan;
 
 /// What is known of the client.
@@ -20,7 +21,7 @@ pub struct Client {
 }
 
 /// Fields by which a caller steers us; only callers inside may.
-const STEERING: &[NameId] = &[
+const STEERING: NameSet = NameSet::of(&[
     NameId::X_ENVOY_RETRIABLE_STATUS_CODES,
     NameId::X_ENVOY_RETRIABLE_HEADER_NAMES,
     NameId::X_ENVOY_RETRY_ON,
@@ -35,7 +36,7 @@ const STEERING: &[NameId] = &[
     NameId::X_ENVOY_IP_TAGS,
     NameId::X_ENVOY_ORIGINAL_PATH,
     NameId::X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT,
-];
+]);
 
 /// Finds the client, appends to `x-forwarded-for`, sets `x-forwarded-proto`, and removes what it may not say.
 pub fn identify(manager: &plan::HttpConnectionManager, peer: &Peer, head: &mut RequestHead) -> Client {
@@ -48,7 +49,7 @@ pub fn identify(manager: &plan::HttpConnectionManager, peer: &Peer, head: &mut R
         if !manager.skip_xff_append
             && let Some(remote) = peer.remote
         {
-            append(headers, NameId::X_FORWARDED_FOR, b",", remote.ip().to_canonical().to_string().as_bytes());
+            append(headers, NameId::X_FORWARDED_FOR, b",", &text_of(remote.ip()));
         }
         if hops == 0 {
             headers.remove_id(NameId::X_FORWARDED_PROTO);
@@ -76,21 +77,28 @@ fn strip(headers: &mut HeaderBlock, client: Client) {
         headers.push_id(NameId::X_ENVOY_INTERNAL, b"true");
         return;
     }
-    headers.remove_where(|id, name, _| {
-        STEERING.contains(&id)
-            || (client.is_edge
-                && (id == NameId::X_ENVOY_DECORATOR_OPERATION
-                    || name.starts_with(b"x-envoy-downstream-service-")))
-    });
-    if client.is_edge
-        && let Some(address) = client.address
-    {
-        headers.set_id(NameId::X_ENVOY_EXTERNAL_ADDRESS, address.ip().to_canonical().to_string().as_bytes());
+    headers.remove_ids(STEERING);
+    if !client.is_edge {
+        return;
     }
+    headers.remove_id(NameId::X_ENVOY_DECORATOR_OPERATION);
+    headers.remove_where(|_, name, _| name.starts_with(b"x-envoy-downstream-service-"));
+    if let Some(address) = client.address {
+        headers.set_id(NameId::X_ENVOY_EXTERNAL_ADDRESS, &text_of(address.ip()));
+    }
+}
+
+fn text_of(ip: IpAddr) -> Vec<u8> {
+    let mut text = Vec::with_capacity(40);
+    push_ip(&mut text, ip.to_canonical());
+    text
 }
 
 /// The address `skip` places before the last of `x-forwarded-for`.
 fn forwarded_for(headers: &HeaderBlock, skip: u32) -> Option<IpAddr> {
+    if !headers.contains_id(NameId::X_FORWARDED_FOR) {
+        return None;
+    }
     let fields: Vec<&[u8]> = headers.all_id(NameId::X_FORWARDED_FOR).collect();
     let joined = fields.join(&b","[..]);
     let text = std::str::from_utf8(&joined).ok()?;
