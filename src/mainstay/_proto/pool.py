@@ -11,7 +11,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.internal import api_implementation
+
+from mainstay import lean
+
+# The pure Python implementation is imported whichever is in use; it takes more than a megabyte.
+with lean.without(
+    *(["google.protobuf.internal.python_message"] if api_implementation.Type() == "upb" else [])
+):
+    from google.protobuf import descriptor_pool, message_factory
 
 TYPE_URL = "type.googleapis.com/"
 

@@ -7,7 +7,6 @@ nearest name. Each program's `main` calls it once; nothing else reads flags or t
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -88,6 +87,8 @@ def show_settings(loaded: Loaded[Any]) -> str:
 
 def show_help(verb: str, program: type[msgspec.Struct], fields: Sequence[Field]) -> str:
     """`--help` of a program whose flags are its settings."""
+    import inspect  # it takes 0.7 MiB, and only who asks for help pays for it
+
     about = inspect.cleandoc(program.__doc__ or "")
     lines = [f"Usage: mainstay {verb} [OPTIONS]", "", about, "", "Options:"]
     for field in fields:

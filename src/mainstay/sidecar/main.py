@@ -102,9 +102,9 @@ def read_boot(settings: SidecarSettings, verb: str) -> Boot:
     """From the bootstrap file, or from the settings themselves."""
     if settings.bootstrap is None:
         return own.own_boot(settings, verb, VERSION)
-    from mainstay.sidecar.bootstrap.read import read_bootstrap
+    from mainstay.sidecar.bootstrap.aside import read_aside
 
-    boot = read_bootstrap(settings.bootstrap, VERSION, leniently=settings.lenient)
+    boot = read_aside(settings.bootstrap, VERSION, leniently=settings.lenient)
     for line in boot.ignored:
         _log.warning("ignored in the bootstrap", field=line)
     return boot

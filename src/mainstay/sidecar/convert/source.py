@@ -19,21 +19,21 @@ _V2 = 1
 _FORMATS = (".json", ".yaml", ".yml", ".pb")
 
 
-class Aggregated(msgspec.Struct, frozen=True):
+class Aggregated(msgspec.Struct, frozen=True, tag=True):
     """The one stream of all kinds (ADS)."""
 
     def __str__(self) -> str:
         return "ads"
 
 
-class Same(msgspec.Struct, frozen=True):
+class Same(msgspec.Struct, frozen=True, tag=True):
     """`self`: from where the resource came that says so."""
 
     def __str__(self) -> str:
         return "self"
 
 
-class Service(msgspec.Struct, frozen=True):
+class Service(msgspec.Struct, frozen=True, tag=True):
     """A gRPC server; each kind has a stream of its own there. `metadata` may hold `:authority`."""
 
     cluster: str
@@ -44,7 +44,7 @@ class Service(msgspec.Struct, frozen=True):
         return f"{self.cluster} ({self.variant})"
 
 
-class File(msgspec.Struct, frozen=True):
+class File(msgspec.Struct, frozen=True, tag=True):
     """A file with a `DiscoveryResponse`."""
 
     path: str
