@@ -17,7 +17,14 @@ from mainstay.model.endpoints import Endpoint, NamedTarget
 from mainstay.model.problem import Problem
 from mainstay.model.protocol import PortProtocol
 from mainstay.model.service import Service
-from mainstay.model.traffic import ConnectionPool, OutlierDetection, TrafficPolicy, TrafficRule, resolve
+from mainstay.model.traffic import (
+    ConnectionPool,
+    OutlierDetection,
+    Subset,
+    TrafficPolicy,
+    TrafficRule,
+    resolve,
+)
 
 UNLIMITED = 4_294_967_295
 """Istio sets every breaker it was not told about to the largest number: limits are the user's decision."""
@@ -36,8 +43,8 @@ def compile_cluster(facts: Facts, traits: ClusterTraits) -> Resource:
         raise ValueError(f"{traits.name!r} is not the name of an outbound cluster")
     service = facts.service(traits.service) if traits.service else None
     port = service.port(name.port) if service else None
-    rule = _rule(facts, traits)
-    subset = rule.subset(name.subset) if rule else None
+    rule = traffic_rule(facts, traits)
+    subset = subset_of(rule, name)
     if service is None or port is None or (name.subset and subset is None):
         return _empty(traits.name)
     policy = resolve(rule, subset, name.port)
@@ -50,9 +57,9 @@ def compile_cluster(facts: Facts, traits: ClusterTraits) -> Resource:
         "name": traits.name,
         **_discovery(facts, service, name, policy, refs),
         "connect_timeout": duration(pool.connect_timeout or mesh.connect_timeout),
-        "circuit_breakers": _breakers(policy),
+        "circuit_breakers": breakers(policy),
         "metadata": _metadata(service, name),
-        **_outlier(policy.outlier),
+        **outlier(policy.outlier),
         **_http_options(wire, pool),
         **_keep_alive(pool),
         **_transport(facts, service, name, policy, wire, traits.secrets, refs),
@@ -69,7 +76,7 @@ def compile_fixed_cluster(facts: Facts, traits: FixedClusterTraits) -> Resource:
         "type": "ORIGINAL_DST",
         "lb_policy": "CLUSTER_PROVIDED",
         "connect_timeout": duration(facts.mesh().connect_timeout),
-        "circuit_breakers": _breakers(TrafficPolicy()),
+        "circuit_breakers": breakers(TrafficPolicy()),
         **_http_options("downstream", _NO_POOL),
     }
     if traits.name == names.INBOUND_PASSTHROUGH:
@@ -84,7 +91,7 @@ def compile_inbound_cluster(facts: Facts, traits: InboundClusterTraits) -> Resou
     fields: Fields = {
         "name": name,
         "connect_timeout": duration(pool.connect_timeout or facts.mesh().connect_timeout),
-        "circuit_breakers": _breakers(TrafficPolicy(pool=pool)),
+        "circuit_breakers": breakers(TrafficPolicy(pool=pool)),
         **_http_options(
             "http1" if traits.protocol is PortProtocol.HTTP else wire_of(traits.protocol, pool), pool
         ),
@@ -100,11 +107,17 @@ def compile_inbound_cluster(facts: Facts, traits: InboundClusterTraits) -> Resou
     return make_resource("cluster", name, fields)
 
 
-def _rule(facts: Facts, traits: ClusterTraits) -> TrafficRule | None:
+def traffic_rule(facts: Facts, traits: ClusterTraits) -> TrafficRule | None:
+    """Return the rule that the planner found for the cluster, None once it is gone."""
     if traits.rule is None:
         return None
     host, key = traits.rule
     return next((rule for rule in facts.traffic_rules(host) if rule.key == key), None)
+
+
+def subset_of(rule: TrafficRule | None, name: ClusterName | None) -> Subset | None:
+    """Return the subset that a cluster's name speaks of."""
+    return rule.subset(name.subset) if rule is not None and name is not None else None
 
 
 def wire_of(protocol: PortProtocol, pool: ConnectionPool) -> Wire:
@@ -187,7 +200,8 @@ def _transport(
     }
 
 
-def _breakers(policy: TrafficPolicy) -> Fields:
+def breakers(policy: TrafficPolicy) -> Fields:
+    """Return the circuit breakers of a policy."""
     pool = policy.pool or _NO_POOL
 
     def limit(value: int | None) -> Fields:
@@ -209,7 +223,8 @@ def _breakers(policy: TrafficPolicy) -> Fields:
     return {"thresholds": [thresholds]}
 
 
-def _outlier(outlier: OutlierDetection | None) -> Fields:
+def outlier(outlier: OutlierDetection | None) -> Fields:
+    """Return outlier detection and the panic threshold; nothing where none is wanted."""
     if outlier is None:
         return {}
     fields: Fields = {

@@ -78,10 +78,9 @@ class _Shared:
 
 def _locality(locality: Locality, rows: list[_Row]) -> bytes:
     """Fields of LocalityLbEndpoints: 1 locality, 2 lb_endpoints, 3 load_balancing_weight."""
-    pieces: list[bytes] = []
-    if locality.region:
-        place = {"region": locality.region, "zone": locality.zone, "sub_zone": locality.subzone}
-        pieces.append(length_delimited(1, serialise("envoy.config.core.v3.Locality", place)))
+    place = {"region": locality.region, "zone": locality.zone, "sub_zone": locality.subzone}
+    # gRPC refuses endpoints that say nothing of their locality, were it that there is none.
+    pieces = [length_delimited(1, serialise("envoy.config.core.v3.Locality", place))]
     pieces += [_piece(*row) for row in rows]
     weight = serialise("google.protobuf.UInt32Value", {"value": sum(row[2] for row in rows)})
     return b"".join([*pieces, length_delimited(3, weight)])

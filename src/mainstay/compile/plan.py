@@ -158,7 +158,7 @@ def _outbound(facts: Facts, proxy: Proxy, scope: Scope | None) -> Iterable[Step]
     labels = restrict(proxy.labels, facts.client_label_names())
     yield VirtualOutboundTraits(passthrough)
     shared: dict[int, list[tuple[Service, ServicePort]]] = {}
-    for service, port in _ports_in_scope(facts, proxy.namespace, scope):
+    for service, port in ports_in_scope(facts, proxy.namespace, scope):
         addresses = [] if port.protocol.is_http else [a for a in service.addresses if "/" not in a]
         for address in addresses:
             yield from _own_listener(proxy.namespace, labels, service, port, address, passthrough)
@@ -193,7 +193,7 @@ def _own_listener(
     yield OutboundTraits(address, port.number, namespace, (service.key,), route, passthrough, labels)
 
 
-def _ports_in_scope(
+def ports_in_scope(
     facts: Facts, namespace: str, scope: Scope | None
 ) -> Iterable[tuple[Service, ServicePort]]:
     """Service ports a sidecar sees. An egress entry with a port speaks of that port alone, and takes it from those

@@ -165,6 +165,35 @@ class GatewayListenerTraits(msgspec.Struct, frozen=True, gc=False):
     secrets: OwnSecrets = "agent"
 
 
+class ApiListenerTraits(msgspec.Struct, frozen=True, gc=False):
+    """What a gRPC client's target (``host:port``) leads to: routes."""
+
+    name: str
+    route: str
+
+
+class GrpcServerTraits(msgspec.Struct, frozen=True, gc=False):
+    """A gRPC server on ``address:port``; ``labels`` and ``namespace`` are the workload's: policies select by them."""
+
+    name: str
+    namespace: str
+    labels: Labels
+    address: str
+    port: int
+
+
+class GrpcRouteTraits(msgspec.Struct, frozen=True, gc=False):
+    """Routes of a gRPC client for one service port: those of a sidecar's explicit listener, in gRPC's terms."""
+
+    base: RouteTraits
+
+
+class GrpcClusterTraits(msgspec.Struct, frozen=True, gc=False):
+    """A cluster of a gRPC client."""
+
+    base: ClusterTraits
+
+
 class ProbeTraits(msgspec.Struct, frozen=True, gc=False):
     """The health check of a group's workloads, to be run beside the one at ``address``."""
 
@@ -194,5 +223,9 @@ Step = (
     | GatewayListenerTraits
     | GatewayRouteTraits
     | ProbeTraits
+    | ApiListenerTraits
+    | GrpcServerTraits
+    | GrpcRouteTraits
+    | GrpcClusterTraits
 )
 """Any unit of compilation; ``view.run_step`` runs it."""

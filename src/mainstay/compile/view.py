@@ -19,17 +19,25 @@ from mainstay.compile.listener.inbound import compile_inbound
 from mainstay.compile.listener.outbound import compile_outbound, compile_virtual_outbound
 from mainstay.compile.lookup import find_service, find_traffic_rule
 from mainstay.compile.names import ClusterName
-from mainstay.compile.plan import plan
+from mainstay.compile.plan import Plan, plan
 from mainstay.compile.probe import compile_probe, plan_probe
+from mainstay.compile.proxyless.cluster import compile_grpc_cluster
+from mainstay.compile.proxyless.listener import compile_api_listener, compile_grpc_server
+from mainstay.compile.proxyless.plan import plan_proxyless
+from mainstay.compile.proxyless.route import compile_grpc_route
 from mainstay.compile.resource import Kind, Ref, Resource
 from mainstay.compile.route.table import compile_gateway_route, compile_route
 from mainstay.compile.traits import (
+    ApiListenerTraits,
     BoundOutboundTraits,
     ClusterTraits,
     EndpointsTraits,
     FixedClusterTraits,
     GatewayListenerTraits,
     GatewayRouteTraits,
+    GrpcClusterTraits,
+    GrpcRouteTraits,
+    GrpcServerTraits,
     InboundClusterTraits,
     InboundTraits,
     OutboundTraits,
@@ -39,11 +47,15 @@ from mainstay.compile.traits import (
     Step,
     VirtualOutboundTraits,
 )
+from mainstay.model.key import ServiceKey
 from mainstay.model.problem import Problem
 from mainstay.model.traffic import resolve
 
 ORDER: tuple[Kind, ...] = ("cluster", "endpoint", "listener", "route")
 """Kinds a view holds, in the order a proxy takes them; secrets are only named."""
+
+NOBODY = ServiceKey("", "")
+"""A service that is not there: gRPC has no cluster without endpoints but one whose endpoints it asks for."""
 
 Run = Callable[[Facts, Step], Resource]
 
@@ -103,7 +115,11 @@ def compile_view(facts: Facts, proxy: Proxy, run: Run | None = None) -> View:
     """
     compute = run or run_step
     found: dict[Kind, dict[str, Resource]] = {kind: {} for kind in ORDER}
-    planned = plan(facts, proxy)
+    planned = (
+        Plan(tuple(plan_proxyless(facts, proxy)))
+        if proxy.capability.software == "grpc" and proxy.kind == "sidecar"
+        else plan(facts, proxy)
+    )
     problems: dict[Problem, None] = dict.fromkeys(planned.problems)
     steps = (*planned.steps, *plan_probe(facts, proxy))
     queue: deque[Step] = deque(steps)
@@ -147,6 +163,14 @@ def run_step(facts: Facts, step: Step) -> Resource:
             return compile_gateway_route(facts, step)
         case ProbeTraits():
             return compile_probe(facts, step)
+        case ApiListenerTraits():
+            return compile_api_listener(facts, step)
+        case GrpcServerTraits():
+            return compile_grpc_server(facts, step)
+        case GrpcRouteTraits():
+            return compile_grpc_route(facts, step)
+        case GrpcClusterTraits():
+            return compile_grpc_cluster(facts, step)
 
 
 def consistent(view: View) -> tuple[Ref, ...]:
@@ -164,19 +188,27 @@ def consistent(view: View) -> tuple[Ref, ...]:
 def _step_for(facts: Facts, proxy: Proxy, ref: Ref) -> Step | None:
     """Return the step behind a reference; None for what the plan itself brings (routes, inbound clusters, secrets)."""
     labels = restrict(proxy.labels, facts.client_label_names())
+    is_grpc = proxy.capability.software == "grpc"
     if ref.kind == "cluster":
         if (name := names.parse_cluster_name(ref.name)) is not None:
             service = find_service(facts, name.host, proxy.namespace)
             rule = find_traffic_rule(facts, service.key, proxy.namespace, labels) if service else None
-            return ClusterTraits(
+            traits = ClusterTraits(
                 ref.name,
                 service.key if service else None,
                 (rule.host, rule.key) if rule else None,
                 proxy.capability.own_secrets,
             )
+            return GrpcClusterTraits(traits) if is_grpc else traits
+        if is_grpc:
+            return GrpcClusterTraits(ClusterTraits(ref.name, None))
         return None if ref.name.startswith("inbound|") else FixedClusterTraits(ref.name)
-    if ref.kind == "endpoint" and (name := names.parse_cluster_name(ref.name)) is not None:
-        return _endpoints(facts, proxy, name)
+    if ref.kind == "endpoint":
+        name = names.parse_cluster_name(ref.name)
+        found = _endpoints(facts, proxy, name) if name is not None else None
+        if found is None and is_grpc:
+            return EndpointsTraits(ref.name, NOBODY, 0)
+        return found
     return None
 
 

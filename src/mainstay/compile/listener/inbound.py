@@ -43,6 +43,11 @@ INBOUND_RETRY = Retry(
 """The application may close an idle connection just as a request is sent; nothing of it was read then (Istio's)."""
 
 
+GRPC_ALPN = "h2"
+"""All that gRPC's own library offers, when it takes part in the mesh. On a port that is declared HTTP in clear text, TLS can only
+be the mesh's."""
+
+
 class Shape(msgspec.Struct, frozen=True):
     """One chain: what it matches, whether it speaks HTTP, whether it ends mesh mTLS."""
 
@@ -61,7 +66,10 @@ _ANY_PLAIN_HTTP = Shape("raw_buffer", (), http=True, ends_tls=False)
 
 SHAPES: dict[tuple[MtlsMode, PortKind], tuple[Shape, ...]] = {
     ("PERMISSIVE", "auto"): (_PEER_HTTP, _PLAIN_HTTP, _PEER_STREAM, _PLAIN_STREAM, _FOREIGN_TLS),
-    ("PERMISSIVE", "http"): (Shape("tls", MESH_ALPNS, http=True, ends_tls=True), _ANY_PLAIN_HTTP),
+    ("PERMISSIVE", "http"): (
+        Shape("tls", (*MESH_ALPNS, GRPC_ALPN), http=True, ends_tls=True),
+        _ANY_PLAIN_HTTP,
+    ),
     ("PERMISSIVE", "tcp"): (Shape("tls", MESH_ALPNS, http=False, ends_tls=True), _FOREIGN_TLS, _PLAIN_STREAM),
     ("STRICT", "auto"): (_PEER_HTTP, Shape("tls", (), http=False, ends_tls=True)),
     ("STRICT", "http"): (Shape("tls", (), http=True, ends_tls=True),),

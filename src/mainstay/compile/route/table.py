@@ -158,14 +158,14 @@ def _add_host(
 
 
 def _domains(service: Service, port: int, namespace: str, mesh: Mesh) -> list[str]:
-    hosts = [service.key.host, *_short_names(service.key, namespace, mesh.domain_suffix)]
+    hosts = [service.key.host, *short_names(service.key, namespace, mesh.domain_suffix)]
     hosts += [address for address in service.addresses if "/" not in address]
     return [
         domain for host in hosts for domain in (host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     ]
 
 
-def _short_names(key: ServiceKey, namespace: str, domain_suffix: str) -> list[str]:
+def short_names(key: ServiceKey, namespace: str, domain_suffix: str) -> list[str]:
     """``reviews.shop.svc``, ``reviews.shop`` and, inside the namespace, ``reviews``, as cluster DNS would resolve them."""
     tail = f".{key.namespace}.svc.{domain_suffix}"
     if not key.host.endswith(tail) or "*" in key.host:
