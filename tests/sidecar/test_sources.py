@@ -17,6 +17,7 @@ from mainstay.compile.resource import MESSAGES, Resource, resource_of_bytes
 from mainstay.sidecar.bootstrap.read import read_bootstrap
 from mainstay.sidecar.border import Lease
 from mainstay.sidecar.brain import Brain
+from mainstay.sidecar.exec_probe import Start
 from mainstay.sidecar.files import POLL_MS, Disk
 from mainstay.sidecar.last_good import NoLastGood
 from mainstay.sidecar.lifecycle import Lifecycle
@@ -85,7 +86,9 @@ def with_source(view: View, source: dict[str, Any]) -> View:
 class Proxy:
     """Started from a bootstrap, with the model engine inside."""
 
-    def __init__(self, folder: Path, tree: dict[str, Any], **planes: ControlPlane) -> None:
+    def __init__(
+        self, folder: Path, tree: dict[str, Any], start: Start | None = None, **planes: ControlPlane
+    ) -> None:
         file = folder / "bootstrap.yaml"
         file.write_text(yaml.safe_dump(tree))
         self.engine = FakeEngine()
@@ -106,6 +109,7 @@ class Proxy:
             lambda: 0.5,
             disk.read,
             disk.stamp,
+            start=start,
         )
         self.brain.start()
         self.run()

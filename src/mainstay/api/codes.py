@@ -175,8 +175,8 @@ _TABLE = (
         "MS1112",
         "error",
         "Protocol contradicts itself",
-        "The description of a protocol names what it does not have, puts a field where it cannot be found, or describes frames that"
-        " cannot be told apart. `mainstay protocol new` writes one to begin with.",
+        "The description of a protocol names what it does not have, puts a field where it cannot be found, or describes frames"
+        " that cannot be told apart. `mainstay protocol new` writes one to begin with.",
     ),
     Code(
         "MS1113",

@@ -7,12 +7,15 @@ it does, on a stream of its own.
 
 from mainstay.compile import names
 from mainstay.compile.facts import Facts
-from mainstay.compile.resource import Fields, Resource, duration, extension, make_resource
+from mainstay.compile.resource import Fields, Resource, duration, extension, make_resource, struct
 from mainstay.compile.traits import ProbeTraits, Proxy
 from mainstay.model.key import ObjectKey
 from mainstay.model.workload import ExecProbe, GrpcProbe, HttpProbe, Probe, TcpProbe
 
 LOOPBACK = "127.0.0.1"
+EXEC = "mainstay.dev/exec"
+"""Name of the health check that is a command; Mainstay's sidecars know it, if they are allowed to run any."""
+_TYPED_STRUCT = "xds.type.v3.TypedStruct"
 _TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 
@@ -21,7 +24,7 @@ def plan_probe(facts: Facts, proxy: Proxy) -> tuple[ProbeTraits, ...]:
     if proxy.kind == "gateway" or not proxy.group or proxy.capability.software != "mainstay":
         return ()
     group = facts.workload_group(ObjectKey(proxy.namespace, proxy.group))
-    if group is None or group.probe is None or isinstance(group.probe.check, ExecProbe):
+    if group is None or group.probe is None:
         return ()
     # In explicit mode the workload's address is the inbound listener's; the application is behind it, on loopback.
     is_behind = proxy.interception == "NONE" or not proxy.addresses
@@ -66,8 +69,10 @@ def _checked(name: str, probe: Probe, address: str) -> Fields:
         case GrpcProbe(port, service):
             host = ""
             check["grpc_health_check"] = {"service_name": service}
-        case ExecProbe():
-            return {}
+        case ExecProbe(command):
+            value = struct({"command": command})
+            check["custom_health_check"] = extension(EXEC, _TYPED_STRUCT, {"type_url": EXEC, "value": value})
+            return {"health_checks": [check]}
     target = {"socket_address": {"address": host or address, "port_value": port}}
     member = {"endpoint": {"address": target}}
     assignment = {"cluster_name": name, "endpoints": [{"lb_endpoints": [member]}]}

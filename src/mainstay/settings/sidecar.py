@@ -87,6 +87,16 @@ class Probe(msgspec.Struct, frozen=True):
     period: Annotated[int, Setting("Time between probes.", unit="ms", minimum=10)] = 1_000
     timeout: Annotated[int, Setting("Limit of one probe.", unit="ms", minimum=10)] = 1_000
     failures: Annotated[int, Setting("Failures in a row that count as unhealthy.", minimum=1)] = 3
+    commands: Annotated[
+        bool,
+        Setting(
+            "Run the command of the WorkloadGroup's `exec` probe. Whoever may change the group can then run programs here, so it "
+            "has to be allowed; without it such a probe counts as failed."
+        ),
+    ] = False
+    user: Annotated[
+        str, Setting("User whom commands run as; required, and only possible, if the sidecar is root.")
+    ] = ""
 
 
 class Log(msgspec.Struct, frozen=True):

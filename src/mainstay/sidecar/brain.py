@@ -42,6 +42,7 @@ from mainstay.sidecar.convert.source import Source
 from mainstay.sidecar.convert.table import KINDS
 from mainstay.sidecar.discovery import Discovery
 from mainstay.sidecar.ending import STOP_SIGNALS
+from mainstay.sidecar.exec_probe import ExecProbes, Start
 from mainstay.sidecar.filed import Filed
 from mainstay.sidecar.files import Files, Stamp
 from mainstay.sidecar.health import Health
@@ -65,7 +66,8 @@ MESSAGES = {row.kind: row.message for row in KINDS.values()}
 
 class Brain:
     """See the module. `clock`: monotonic ms. `identity` None: the workload has none of the mesh's. `stamp`: what changes when a
-    file does. `beside`: another proxy, which carries the traffic instead of the engine."""
+    file does. `beside`: another proxy, which carries the traffic instead of the engine. `start` runs commands of probes, if
+    they are allowed."""
 
     def __init__(
         self,
@@ -80,6 +82,7 @@ class Brain:
         read_file: ReadFile,
         stamp: Callable[[str], Stamp | None],
         beside: Beside | None = None,
+        start: Start | None = None,
     ) -> None:
         self._engine = lease.engine
         self._boot = boot
@@ -92,6 +95,7 @@ class Brain:
         self._filed = Filed(self._files, lenient=boot.lenient)
         self._warming = Warming()
         self._intake = Intake(clock, self._files.read, lenient=boot.lenient)
+        self._exec_probes = ExecProbes(start)
         self._discovery = Discovery(lease, boot, status, random, self._files, self._intake.submit)
         self._beside = beside
         self._process = beside if beside is not None and beside.runs else None
@@ -130,8 +134,11 @@ class Brain:
         self.untaken.extend(before)
         self.start()
         self._take_all()
-        while not self.ended:
-            self.turn()
+        try:
+            while not self.ended:
+                self.turn()
+        finally:
+            self._exec_probes.stop()
 
     def turn(self) -> None:
         self.untaken.extend(self._engine.wait(self._patience(self._clock())))
@@ -154,6 +161,7 @@ class Brain:
         deadlines = [
             self._discovery.next_deadline(),
             self._files.next_deadline(),
+            self._exec_probes.next_deadline(now),
             self._warming.next_deadline(),
             self._warming.next_removal(),
             self._intake.next_deadline(),
@@ -215,6 +223,8 @@ class Brain:
         self._discovery.tick(now)
         for key in self._files.due(now):
             self._read_again(key, now)
+        for verdict in self._exec_probes.tick(now):
+            self._report_health(self._health.take_command(verdict), now)
         if self._identity is not None:
             self._identity.tick(now, self._warming.holds)
             self._follow_leaf(self._identity.cluster, now)
@@ -299,6 +309,8 @@ class Brain:
         for encoded in offer.upserts:
             self._discovery.learn(encoded, origin)
             self._filed.note(encoded, origin, now, local=offer.local)
+            if encoded.kind == "cluster":
+                self._exec_probes.set(encoded.name, encoded.command, now)
         self._warming.offer(offer, now)
 
     def _read_again(self, key: Hashable, now: int) -> None:
@@ -350,6 +362,7 @@ class Brain:
             self._status.gone(reference)
             self._filed.forget(reference)
             if reference[0] == "cluster":
+                self._exec_probes.forget(reference[1])
                 self._health.forget(reference[1])
         if LEAF_REFERENCE in {(encoded.kind, encoded.name) for encoded in change.upserts} - refused.keys():
             if self._identity is not None:

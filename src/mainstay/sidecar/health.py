@@ -1,14 +1,15 @@
 """The workload's health, from the engine's probes to the control plane.
 
-In: `EndpointHealth` of probe clusters; whether the proxy beside an agent is ready; that the end has begun. Out: the report to
-send, when it has changed. Invariants: without a probe nothing is reported but the end, and a proxy that has gone; a workload
-whose proxy is not ready is not reported healthy; once draining, nothing else counts.
+In: `EndpointHealth` of probe clusters, verdicts of probes that are commands; whether the proxy beside an agent is ready; that
+the end has begun. Out: the report to send, when it has changed. Invariants: without a probe nothing is reported but the end,
+and a proxy that has gone; a workload whose proxy is not ready is not reported healthy; once draining, nothing else counts.
 """
 
 from __future__ import annotations
 
 from mainstay.engine import EndpointHealth
-from mainstay.sidecar.bootstrap.own import PROBE_PREFIX
+from mainstay.sidecar.convert.cluster import PROBE_PREFIX
+from mainstay.sidecar.exec_probe import Verdict
 from mainstay.xds.client.types import HealthChanged
 from mainstay.xds.types import DRAINING
 
@@ -19,7 +20,8 @@ class Health:
     """The machine."""
 
     def __init__(self, proxy_ready: bool = True) -> None:
-        self._probes: dict[tuple[str, str], bool] = {}
+        self._probes: dict[tuple[str, str], str] = {}
+        """By cluster and address: why it fails; empty if it does not."""
         self._told: HealthChanged | None = None
         self._proxy_ready = proxy_ready
 
@@ -31,7 +33,15 @@ class Health:
         """A probe changed its mind."""
         if not event.cluster.startswith(PROBE_PREFIX):
             return None
-        self._probes[event.cluster, event.address] = event.healthy
+        self._probes[event.cluster, event.address] = (
+            "" if event.healthy else f"probe of {event.address} fails"
+        )
+        return self._judge()
+
+    def take_command(self, verdict: Verdict) -> HealthChanged | None:
+        """A probe that is a command changed its mind."""
+        reason = "" if verdict.healthy else f"probe by command fails: {verdict.reason}"
+        self._probes[verdict.cluster, ""] = reason
         return self._judge()
 
     def proxy_changed(self, ready: bool) -> HealthChanged | None:
@@ -45,10 +55,8 @@ class Health:
     def _judge(self) -> HealthChanged | None:
         if not self._proxy_ready:
             return self._tell(HealthChanged(healthy=False, reason="the proxy is not ready"))
-        failing = sorted(address for (_, address), healthy in self._probes.items() if not healthy)
-        if failing:
-            return self._tell(HealthChanged(healthy=False, reason=f"probe of {', '.join(failing)} fails"))
-        return self._tell(HealthChanged(healthy=True))
+        failing = [self._probes[each] for each in sorted(self._probes) if self._probes[each]]
+        return self._tell(HealthChanged(healthy=not failing, reason="; ".join(failing)))
 
     def forget(self, cluster: str) -> None:
         """A cluster is gone, and its probes with it."""

@@ -38,6 +38,7 @@ from mainstay.sidecar.border import Lease
 from mainstay.sidecar.brain import Brain
 from mainstay.sidecar.certificates import Certificates
 from mainstay.sidecar.ending import STOP_SIGNALS, Ending
+from mainstay.sidecar.exec_probe import Start
 from mainstay.sidecar.files import Disk
 from mainstay.sidecar.identity import Identity
 from mainstay.sidecar.last_good import LastGood, NoLastGood
@@ -160,6 +161,15 @@ def _run(settings: SidecarSettings, boot: Boot, verb: str, beside: Beside | None
     return 0
 
 
+def command_runner(settings: SidecarSettings) -> Start | None:
+    """What runs commands of probes, if they are allowed; loaded only then."""
+    if not settings.probe.commands:
+        return None
+    from mainstay.sidecar.command import Runner
+
+    return Runner(settings.probe.user)
+
+
 class ReadyFile:
     """Writes the addresses in use once the proxy is ready, for who started it."""
 
@@ -205,6 +215,7 @@ class Keeper:
             "process" if verb == "gateway" else "inbound",
         )
         self._disk = Disk(boot.directory)
+        self._start = command_runner(settings)
         self._deaths: list[int] = []
 
     @property
@@ -244,6 +255,7 @@ class Keeper:
             self._disk.read,
             self._disk.stamp,
             self._beside,
+            self._start,
         )
 
     def _identity(self, lease: Lease) -> Identity:

@@ -69,7 +69,10 @@ class ReadinessProbe(Part, frozen=True):
     failure_threshold: Annotated[Count, "Failures in a row that make it unhealthy.", Range(1, 1000)] = 3
     http_get: Annotated[HTTPHealthCheck | None, "Probe by HTTP."] = None
     tcp_socket: Annotated[TCPHealthCheck | None, "Probe by connecting."] = None
-    exec: Annotated[ExecHealthCheck | None, "Probe by a command."] = None
+    exec: Annotated[
+        ExecHealthCheck | None,
+        "Probe by a command, run beside the sidecar without a shell, if the sidecar allows it (`--probe-commands`).",
+    ] = None
     grpc: Annotated[GrpcHealthCheck | None, "Probe by gRPC."] = None
 
 

@@ -18,6 +18,7 @@ from mainstay.settings.define import OperatorError
 from mainstay.settings.sidecar import Probe, SidecarSettings
 from mainstay.sidecar import plan
 from mainstay.sidecar.bootstrap.boot import Boot, Dynamic
+from mainstay.sidecar.convert.cluster import PROBE_PREFIX
 from mainstay.sidecar.convert.source import Service
 from mainstay.sidecar.convert.table import Converted, encode
 from mainstay.xds.messages import Node, encode_node
@@ -27,9 +28,6 @@ JOIN_CLUSTER = "mainstay-join"
 FIRST_CLUSTER = "mainstay-first-contact"
 LEAF, ROOTS = "default", "ROOTCA"
 """Secrets that proxies have of themselves, in Istio's names."""
-
-PROBE_PREFIX = "probe|"
-"""Clusters of this name carry the workload's health check; no traffic goes there. From the control plane or from settings."""
 
 KEEPALIVE_INTERVAL_MS, KEEPALIVE_TIMEOUT_MS = 30_000, 10_000
 """A control plane that vanished without a word is noticed within 40 s."""

@@ -7,10 +7,14 @@ from typing import Any
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert import tls, values
 from mainstay.sidecar.convert.endpoints import ISTIO, localities
+from mainstay.sidecar.convert.exec_check import ExecCheck, command_of
 from mainstay.sidecar.convert.filters.table import open_config
 from mainstay.sidecar.convert.gathered import Gathered
 from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
 from mainstay.sidecar.convert.source import config_source
+
+PROBE_PREFIX = "probe|"
+"""Clusters of this name carry the workload's health check; no traffic goes there. From the control plane or from settings."""
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _KNOWN = {
@@ -64,6 +68,7 @@ _HEALTH_CHECK_FIELDS = known(
         "http_health_check",
         "tcp_health_check",
         "grpc_health_check",
+        "custom_health_check",
         "no_traffic_interval",
         "reuse_connection",
     },
@@ -177,7 +182,7 @@ def cluster(message: Any, gathered: Gathered) -> plan.Cluster:
         source_address=source,
         socket_matches=tuple(matches),
         tls=socket,
-        health_checks=_health_checks(message),
+        health_checks=_health_checks(message, gathered),
         labels=_labels(message),
         close_on_health_failure=message.close_connections_on_host_health_failure,
     )
@@ -384,12 +389,31 @@ def _outlier(message: Any) -> plan.OutlierDetection | None:
     )
 
 
-def _health_checks(message: Any) -> tuple[plan.HealthCheck, ...]:
+def _health_checks(message: Any, gathered: Gathered) -> tuple[plan.HealthCheck, ...]:
     found = []
-    for index, check_message in enumerate(message.health_checks):
+    for index, each in enumerate(message.health_checks):
         with at(f"health_checks[{index}]"):
-            found.append(health_check(check_message))
+            if each.WhichOneof("health_checker") == "custom_health_check":
+                gathered.command = _command(message.name, each)
+            else:
+                found.append(health_check(each))
     return tuple(found)
+
+
+def _command(cluster: str, message: Any) -> ExecCheck:
+    check(message, _HEALTH_CHECK_FIELDS)
+    if not cluster.startswith(PROBE_PREFIX):
+        raise Refused("custom_health_check", "is not supported; only a workload's own probe may be a command")
+    with at("custom_health_check"):
+        command = command_of(message.custom_health_check)
+    return ExecCheck(
+        command,
+        values.milliseconds(message, "timeout", 1_000) or 1_000,
+        values.milliseconds(message, "interval", 10_000) or 10_000,
+        values.milliseconds(message, "initial_jitter", 0) or 0,
+        max(1, values.wrapped(message, "healthy_threshold", 1)),
+        max(1, values.wrapped(message, "unhealthy_threshold", 1)),
+    )
 
 
 def health_check(message: Any) -> plan.HealthCheck:

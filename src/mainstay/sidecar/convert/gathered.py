@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mainstay.sidecar import plan
+from mainstay.sidecar.convert.exec_check import ExecCheck
 from mainstay.sidecar.convert.references import Kind, Reference
 from mainstay.sidecar.convert.source import AGGREGATED, Source
 
@@ -32,6 +33,8 @@ class Gathered:
         self.secrets: list[plan.Secret] = []
         self.files: list[str] = []
         self.sources: dict[Reference, Source] = {}
+        self.command: ExecCheck | None = None
+        """A probe that is a command: the engine runs none."""
 
     def add_secret(self, material: plan.CertificateMaterial | plan.ValidationMaterial) -> str:
         """The name under which the secret stands from now on."""

@@ -15,6 +15,7 @@ from mainstay._proto import pool
 from mainstay.model.digest import digest_of_bytes
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert import cluster, endpoints, listener, route, tls
+from mainstay.sidecar.convert.exec_check import ExecCheck
 from mainstay.sidecar.convert.gathered import Gathered, ReadFile, no_files
 from mainstay.sidecar.convert.references import Kind, Reference, kind_of, name_of, needs_of
 from mainstay.sidecar.convert.refuse import Refused
@@ -73,7 +74,7 @@ class Again(msgspec.Struct, frozen=True):
 
 class Encoded(msgspec.Struct, frozen=True):
     """A plan struct as the engine takes it. `digest` is that of the body; `needs` what must be there before it serves;
-    `sources` whence that comes, where it is not ADS; `again` is set if files were read."""
+    `sources` whence that comes, where it is not ADS; `again` is set if files were read; `command` if a probe is one."""
 
     kind: Kind
     name: str
@@ -82,6 +83,7 @@ class Encoded(msgspec.Struct, frozen=True):
     needs: frozenset[Reference] = frozenset()
     sources: tuple[tuple[Reference, Source], ...] = ()
     again: Again | None = None
+    command: ExecCheck | None = None
 
     def __repr__(self) -> str:
         return f"Encoded({self.kind} {self.name} {self.digest})"
@@ -99,9 +101,7 @@ class Converted(msgspec.Struct, frozen=True):
         return (*self.inline, self.resource)
 
 
-def encode(
-    resource: plan.Resource, sources: tuple[tuple[Reference, Source], ...] = (), again: Again | None = None
-) -> Encoded:
+def encode(resource: plan.Resource, gathered: Gathered | None = None, again: Again | None = None) -> Encoded:
     body = plan.encode(resource)
     return Encoded(
         kind_of(resource),
@@ -109,8 +109,9 @@ def encode(
         digest_of_bytes(body).hex(),
         body,
         needs_of(resource),
-        sources,
+        tuple(gathered.sources.items()) if gathered is not None else (),
         again,
+        gathered.command if gathered is not None else None,
     )
 
 
@@ -123,7 +124,7 @@ def convert_message(row: Row, message: Any, read_file: ReadFile = no_files) -> C
         body = bytes(message.SerializeToString(deterministic=True))
         again = Again(row.message, body, tuple(gathered.files))
     return Converted(
-        encode(resource, tuple(gathered.sources.items()), again),
+        encode(resource, gathered, again),
         tuple(encode(secret) for secret in gathered.secrets),
     )
 
