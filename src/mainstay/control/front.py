@@ -47,6 +47,9 @@ STREAMS_A_CONNECTION = 100
 HANDSHAKE_MS = 10_000
 PING_EVERY_MS, PONG_WITHIN_MS = 30_000, 20_000
 """A half-open stream is noticed within this."""
+CONNECTION_LIFE_MS = 300_000
+"""A connection shows the leaf it began with. Proxies that are not ours open new streams on the connection they have, and would
+come with an expired leaf for ever; an old connection says good-bye (GOAWAY), and its streams go on until they end."""
 BOUND_MS = 10_000
 DRAIN_MS = 1_000
 WAIT_MS = 1_000
@@ -108,8 +111,9 @@ def cluster_behind(socket: Path) -> plan.Cluster:
     )
 
 
-def front_listener(address: plan.Address) -> plan.Listener:
-    """HTTP/2 over TLS with an optional client certificate; everything goes on to grpcio, for as long as it likes."""
+def front_listener(address: plan.Address, life: int | None = None) -> plan.Listener:
+    """HTTP/2 over TLS with an optional client certificate; everything goes on to grpcio, for as long as it likes. `life`: age at
+    which a connection takes no further streams."""
     manager = plan.HttpConnectionManager(
         LISTENER,
         plan.InlineRoutes(_routes()),
@@ -119,6 +123,7 @@ def front_listener(address: plan.Address) -> plan.Listener:
         client_certificate_details=plan.ClientCertificate(cert=True, uri=True),
         stream_idle_timeout=None,
         idle_timeout=None,
+        max_connection_duration=life,
         http2=plan.Http2Options(
             max_concurrent_streams=STREAMS_A_CONNECTION,
             keepalive_interval=PING_EVERY_MS,
@@ -197,6 +202,7 @@ class Front:
         self._bind = bind
         self._port = port
         self._life = life
+        self._connection_life = min(CONNECTION_LIFE_MS, life // 4)
         self._now = now
         self._renewal = renewal.Renewal(random)
         self._timer: asyncio.TimerHandle | None = None
@@ -211,7 +217,9 @@ class Front:
         """Listens; returns the port. Raises `OperatorError` if it cannot. grpcio should serve `socket` by now."""
         self._renew()
         address = plan.Socket(self._bind, self._port)
-        self._apply(upsert(cluster_behind(self.socket)), upsert(front_listener(address)))
+        self._apply(
+            upsert(cluster_behind(self.socket)), upsert(front_listener(address, self._connection_life))
+        )
         return self._bound_port()
 
     async def run(self) -> None:

@@ -24,10 +24,6 @@ _TYPE = "type.googleapis.com/"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
-CONNECTION_LIFE = "300s"
-"""A new stream to the control plane opens on a new connection after this: a connection shows the leaf it began with, and the
-control plane ends streams of a leaf that has expired."""
-
 _CLUSTER_TAG = (
     r"^cluster\.((.+?)\.)(?=(?:upstream_|retry\.|ssl\.|transport_socket_match\.|circuit_breakers\.|membership_|"
     r"outlier_detection\.|lb_|bind_errors|max_host_weight|original_dst_|version|warming_state|assignment_|update_|"
@@ -110,7 +106,6 @@ def _control_plane(host: str, port: int, server: str) -> dict[str, Any]:
         "typed_extension_protocol_options": {
             _HTTP_OPTIONS: {
                 "@type": _TYPE + _HTTP_OPTIONS,
-                "common_http_protocol_options": {"max_connection_duration": CONNECTION_LIFE},
                 "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": keepalive}},
             }
         },
