@@ -241,21 +241,68 @@ def test_duplicate_names_are_refused_at_once() -> None:
     assert not any(isinstance(command, Offered) for command in commands)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\xff",
-        messages.encode_sotw_response(url("cluster"), "", "1", [messages.sotw_entry(url("route"), b"")]),
-    ],
-)
-def test_response_that_makes_no_sense_ends_the_stream(data: bytes) -> None:
+def test_response_that_makes_no_sense_ends_the_stream() -> None:
     machine = client("sotw")
     machine.handle(Wanted("cluster", wildcard=True), 0)
     machine.handle(Started(), 0)
-    commands = machine.handle(Received(data), 0)
+    commands = machine.handle(Received(b"\xff"), 0)
     assert only(commands, Cancel)
     assert only(commands, Lost).status == 13
     assert not machine.connected
+
+
+@pytest.mark.parametrize(
+    ("of", "body"), [("route", b""), ("cluster", b"\x0a\xff\xff")], ids=["another type", "no message"]
+)
+def test_resource_that_cannot_be_read_costs_its_response_alone(of: Kind, body: bytes) -> None:
+    machine = client("sotw")
+    machine.handle(Wanted("cluster", wildcard=True), 0)
+    machine.handle(Started(), 0)
+    entry = messages.sotw_entry(url(of), body)
+    commands = machine.handle(Received(messages.encode_sotw_response(url("cluster"), "v", "1", [entry])), 0)
+    (request,) = sotw_requests(commands)
+    assert request.nonce == "1"
+    assert request.error is not None
+    assert request.error.startswith("resource 1 cannot be read")
+    assert only(machine.handle(sotw("cluster", "2", "w", {"a": "1"}), 0), Offered)
+
+
+def test_sotw_removal_counts_though_the_response_before_it_is_not_judged() -> None:
+    machine = client("sotw")
+    machine.handle(Wanted("cluster", wildcard=True), 0)
+    machine.handle(Started(), 0)
+    first = only(machine.handle(sotw("cluster", "1", "v1", {"a": "1", "b": "1"}), 0), Offered)
+    second = only(machine.handle(sotw("cluster", "2", "v2", {"b": "1"}), 0), Offered)
+    assert second.removals == ("a",)
+    machine.handle(Judged(second.token), 0)
+    machine.handle(Judged(first.token), 0)
+    assert set(machine.held("cluster")) == {"b"}
+    (change,) = sotw_requests(machine.handle(Wanted("cluster", frozenset({"b"})), 0))
+    assert change.version == "v2"
+
+
+def test_version_that_comes_back_before_the_verdict_on_its_successor_is_offered_again() -> None:
+    machine = client()
+    machine.handle(Wanted("cluster", wildcard=True), 0)
+    machine.handle(Started(), 0)
+    first = only(machine.handle(delta("cluster", "1", {"a": "1"}), 0), Offered)
+    machine.handle(Judged(first.token), 0)
+    changed = only(machine.handle(delta("cluster", "2", {"a": "2"}), 0), Offered)
+    back = only(machine.handle(delta("cluster", "3", {"a": "1"}), 0), Offered)
+    assert [offer.version for offer in back.upserts] == [offer.version for offer in first.upserts]
+    machine.handle(Judged(changed.token), 0)
+    assert machine.held("cluster")["a"] == first.upserts[0].version
+
+
+def test_sotw_names_wait_for_the_verdict_and_go_with_it() -> None:
+    """A request with the nonce of a response would be taken for its verdict."""
+    machine = client("sotw")
+    machine.handle(Wanted("route", frozenset({"a"})), 0)
+    machine.handle(Started(), 0)
+    offered = only(machine.handle(sotw("route", "1", "v1", {"a": "1"}), 0), Offered)
+    assert sotw_requests(machine.handle(Wanted("route", frozenset({"a", "b"})), 0)) == []
+    (verdict,) = sotw_requests(machine.handle(Judged(offered.token), 0))
+    assert (verdict.nonce, verdict.version, set(verdict.names)) == ("1", "v1", {"a", "b"})
 
 
 def test_name_that_gets_no_answer_is_missing_once() -> None:

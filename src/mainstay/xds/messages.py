@@ -66,13 +66,15 @@ class WireResource(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """A received response of either variant; `version` is the whole response's."""
+    """A received response of either variant; `version` is the whole response's. `fault`: why one of its resources cannot be
+    read, in words; such a response is refused, and its stream goes on."""
 
     url: str
     version: str
     nonce: str
     resources: tuple[WireResource, ...]
     removed: tuple[str, ...] = ()
+    fault: str = ""
 
 
 # --- requests -----------------------------------------------------------------------------------------------------
@@ -236,31 +238,32 @@ def _fill_value(message: Any, value: Any) -> None:
 
 
 def decode_response(variant: Variant, data: bytes) -> Response:
-    """A response from its bytes; ValueError also if a resource is of another type than the response."""
-    if variant == "delta":
-        return _decode_delta_response(data)
-    message = pool.parse(_DISCOVERY + "DiscoveryResponse", data)
-    url = message.type_url
-    resources = []
-    for wrapped in message.resources:
-        if wrapped.type_url == _WRAPPED_URL:
-            resources.append(_wire_resource(url, pool.parse(_DISCOVERY + "Resource", wrapped.value)))
-        else:
-            body = _body_of(url, wrapped)
-            resources.append(WireResource(name_of_body(body), "", body))
-    return Response(url, message.version_info, message.nonce, tuple(resources))
-
-
-def _decode_delta_response(data: bytes) -> Response:
-    message = pool.parse(_DISCOVERY + "DeltaDiscoveryResponse", data)
-    url = message.type_url
+    """A response from its bytes; ValueError if they are none."""
+    is_delta = variant == "delta"
+    message = pool.parse(_DISCOVERY + ("DeltaDiscoveryResponse" if is_delta else "DiscoveryResponse"), data)
+    read = _wire_resource if is_delta else _sotw_resource
+    resources: list[WireResource] = []
+    fault = ""
+    for entry in message.resources:
+        try:
+            resources.append(read(message.type_url, entry))
+        except ValueError as error:
+            fault = fault or f"resource {len(resources) + 1} cannot be read: {error}"
     return Response(
-        url,
-        message.system_version_info,
+        message.type_url,
+        message.system_version_info if is_delta else message.version_info,
         message.nonce,
-        tuple(_wire_resource(url, entry) for entry in message.resources),
-        tuple(message.removed_resources),
+        tuple(resources),
+        tuple(message.removed_resources) if is_delta else (),
+        fault,
     )
+
+
+def _sotw_resource(url: str, wrapped: Any) -> WireResource:
+    if wrapped.type_url == _WRAPPED_URL:
+        return _wire_resource(url, pool.parse(_DISCOVERY + "Resource", wrapped.value))
+    body = _body_of(url, wrapped)
+    return WireResource(name_of_body(body), "", body)
 
 
 def _wire_resource(url: str, message: Any) -> WireResource:

@@ -268,7 +268,7 @@ class XdsServer:
             if stream.end is None or not stream.writing or stream.task is None:
                 raise
             stream.task.uncancel()  # it was `finish` that asked for it
-            return stream.end
+            return stream.end if stream.end.status else None
         finally:
             reader.cancel()
             self._ring.discard(stream)

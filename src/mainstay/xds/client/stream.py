@@ -73,14 +73,31 @@ class _Unjudged:
 class _Channel:
     """One kind: what is wanted and held for good, and what this stream's server has been told."""
 
-    __slots__ = ("asked", "deadlines", "held", "names", "nonce", "started", "version", "wait", "wildcard")
+    __slots__ = (
+        "asked",
+        "deadlines",
+        "held",
+        "names",
+        "newest",
+        "nonce",
+        "started",
+        "version",
+        "versioned",
+        "wait",
+        "wildcard",
+    )
 
     def __init__(self, held: Mapping[str, str]) -> None:
         self.names: frozenset[str] = frozenset()
         self.wildcard = False
         self.wait = 0
         self.held: dict[str, str] = dict(held)
+        self.newest: dict[str, int] = {}
+        """Names of offers that are not all judged yet → the newest offer that tells of them: it counts, whichever verdict
+        comes first."""
         self.version = ""
+        self.versioned = 0
+        """The offer that `version` is of."""
         # Of this stream:
         self.started = False
         self.asked: frozenset[str] = frozenset()
@@ -246,13 +263,10 @@ class ClientStream:
             channel.deadlines.pop(name, None)
         url, node = TYPES[kind].url, self._take_node()
         if self._variant == "sotw":
-            out.append(
-                Send(
-                    messages.encode_sotw_request(
-                        url, channel.version, self._sotw_names(channel), channel.nonce, node
-                    )
-                )
-            )
+            if self._is_judging(kind):
+                return  # a request with its nonce would be taken for the verdict, which is to come and carries the names
+            names = self._sotw_names(channel)
+            out.append(Send(messages.encode_sotw_request(url, channel.version, names, channel.nonce, node)))
         else:
             first = not channel.started
             plain = first and wish == {WILDCARD}  # an empty first request is the wildcard every server knows
@@ -269,6 +283,10 @@ class ClientStream:
                 )
             )
         channel.started = True
+
+    def _is_judging(self, kind: Kind) -> bool:
+        """Whether a response of this stream waits for its verdict."""
+        return any(offer.kind == kind and offer.stream == self._streams for offer in self._unjudged.values())
 
     @staticmethod
     def _sotw_names(channel: _Channel) -> list[str]:
@@ -310,8 +328,9 @@ class ClientStream:
             return  # an answer to no question of ours: there is no subscription whose nonce it could carry
         channel.nonce = response.nonce
         twice = _repeated(entry.name for entry in response.resources)
-        if twice is not None:
-            self._answer(kind, channel, response.nonce, f"{twice}: is in the response twice", out)
+        fault = response.fault or (f"{twice}: is in the response twice" if twice is not None else "")
+        if fault:
+            self._answer(kind, channel, response.nonce, fault, out)
             return
         self._offer(kind, channel, response, out)
 
@@ -322,16 +341,17 @@ class ClientStream:
             if entry.body is None or not channel.wants(entry.name):
                 continue
             version = entry.version or digest_of_bytes(entry.body).hex()
-            if channel.held.get(entry.name) != version:
+            if channel.held.get(entry.name) != version or entry.name in channel.newest:
                 upserts[entry.name] = Offer(entry.name, version, entry.body)
         removals = response.removed
         if self._variant == "sotw" and TYPES[kind].full_state:
             present = {entry.name for entry in response.resources}
-            removals = tuple(sorted(channel.held.keys() - present))
+            removals = tuple(sorted((channel.held.keys() | channel.newest.keys()) - present))
         for name in removals:
             channel.deadlines.pop(name, None)
         removals = tuple(name for name in removals if name not in upserts)
         token = self._next_token()
+        channel.newest.update(dict.fromkeys((*upserts, *removals), token))
         self._unjudged[token] = _Unjudged(
             kind,
             self._streams,
@@ -348,13 +368,17 @@ class ClientStream:
             return
         channel = self._channels[offer.kind]
         refused = {refusal.name for refusal in verdict.refused}
+        newest = channel.newest
         for name, version in offer.upserts.items():
-            if name not in refused and channel.wants(name):
+            if name not in refused and channel.wants(name) and newest[name] == verdict.token:
                 channel.held[name] = version
         for name in offer.removals:
-            channel.held.pop(name, None)
-        if not refused:
-            channel.version = offer.version
+            if newest[name] == verdict.token:
+                channel.held.pop(name, None)
+        if not refused and verdict.token > channel.versioned:
+            channel.version, channel.versioned = offer.version, verdict.token
+        if not any(other.kind == offer.kind for other in self._unjudged.values()):
+            newest.clear()
         if self._open and offer.stream == self._streams:
             self._answer(offer.kind, channel, offer.nonce, _words(verdict.refused), out)
 
