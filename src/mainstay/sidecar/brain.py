@@ -109,6 +109,8 @@ class Brain:
         """What the engine has refused since the last verdicts."""
         self._drain_token: int | None = None
         self._busy = True
+        self._applied = False
+        """Whether a change has been put in force since the last verdicts."""
         self.untaken: deque[Event] = deque()
         """Events of this turn that are still to be taken: for the next brain, if this one dies of the one before them."""
         self.ended = False
@@ -346,6 +348,7 @@ class Brain:
         report = self._engine.apply(_delta(change))
         refused = {(each.resource, each.name): each for each in report.refused}
         self._warming.applied(refused)
+        self._applied = True
         self._note(change, refused)
         self._last_good.write(
             Record(MESSAGES[kind], name, "", None) for kind, name in change.removals if kind in MESSAGES
@@ -383,7 +386,8 @@ class Brain:
 
     def _judge(self, now: int) -> None:
         refused, self._refused = self._refused, {}
-        verdicts, records = self._intake.decided(self._warming.digest, refused, now)
+        changed, self._applied = self._applied, False
+        verdicts, records = self._intake.decided(self._warming.digest, refused, now, changed=changed)
         for verdict in verdicts:
             for refusal in verdict.refused:
                 _log.warning("refused", name=refusal.name, path=refusal.path, reason=refusal.reason)

@@ -53,7 +53,18 @@ class Ready(msgspec.Struct, frozen=True):
 class _Work:
     """A response on its way from conversion to verdict."""
 
-    __slots__ = ("at", "coming", "deadline", "gone", "offered", "origin", "records", "refusals", "taken")
+    __slots__ = (
+        "at",
+        "coming",
+        "deadline",
+        "gone",
+        "looked_at",
+        "offered",
+        "origin",
+        "records",
+        "refusals",
+        "taken",
+    )
 
     def __init__(self, offered: Offered, origin: Source) -> None:
         self.offered = offered
@@ -66,6 +77,7 @@ class _Work:
         self.gone: frozenset[Reference] = frozenset()
         self.records: dict[Reference, Record] = {}
         self.deadline = 0
+        self.looked_at = False
 
 
 class Intake:
@@ -161,16 +173,25 @@ class Intake:
         return Ready(work.offered.kind, work.offered.token, work.origin, offer)
 
     def decided(
-        self, in_force: Callable[[Reference], str | None], refused: Mapping[Reference, Refusal], now: int
+        self,
+        in_force: Callable[[Reference], str | None],
+        refused: Mapping[Reference, Refusal],
+        now: int,
+        *,
+        changed: bool = True,
     ) -> tuple[list[Judged], list[Record]]:
         """Verdicts that can be given, and records of what has come in force.
 
-        `in_force` tells the digest under which a resource is in force; `refused`: what the engine has just refused.
+        `in_force` tells the digest under which a resource is in force; `refused`: what the engine has just refused. `changed`:
+        whether anything has come in force since it was asked last; thousands that wait are not looked at in vain.
         """
+        changed = changed or bool(refused)
         judged: list[Judged] = []
         records: list[Record] = []
         for token, work in tuple(self._judging.items()):
-            for reference in tuple(work.coming):
+            to_look_at = tuple(work.coming) if changed or not work.looked_at else ()
+            work.looked_at = True
+            for reference in to_look_at:
                 if reference in refused:
                     work.refusals.append(refused[reference])
                 elif in_force(reference) == work.coming[reference]:
@@ -183,7 +204,8 @@ class Intake:
                 self._keep_for_later(work)
                 del self._judging[token]
                 judged.append(Judged(token, tuple(work.refusals)))
-        records += self._late_records(in_force, refused)
+        if changed:
+            records += self._late_records(in_force, refused)
         return judged, records
 
     def _keep_for_later(self, work: _Work) -> None:

@@ -79,6 +79,7 @@ class Warming:
     def __init__(self) -> None:
         self._held: dict[Reference, _Held] = {}
         self._waiting: dict[Reference, _Waiting] = {}
+        """In the order in which they began to wait."""
         self._ready: dict[Reference, Encoded] = {}
         self._applying: dict[Reference, Encoded] = {}
         self._removing: dict[Reference, int] = {}
@@ -203,16 +204,20 @@ class Warming:
     def stuck(self, now: int) -> tuple[Stuck, ...]:
         """What has just waited too long; each is told once."""
         found = []
-        for reference, waiting in sorted(self._waiting.items()):
-            if not waiting.reported and now - waiting.since >= PATIENCE_MS:
+        for reference, waiting in self._waiting.items():
+            if now - waiting.since < PATIENCE_MS:
+                break  # what began to wait later stands behind
+            if not waiting.reported:
                 waiting.reported = True
                 found.append(Stuck(reference, tuple(sorted(waiting.missing)), waiting.since))
-        return tuple(found)
+        return tuple(sorted(found, key=lambda stuck: stuck.reference))
 
     def next_deadline(self) -> int | None:
         """When `stuck` has something to say at the earliest."""
-        times = [waiting.since for waiting in self._waiting.values() if not waiting.reported]
-        return min(times) + PATIENCE_MS if times else None
+        for waiting in self._waiting.values():
+            if not waiting.reported:
+                return waiting.since + PATIENCE_MS
+        return None
 
     def next_removal(self) -> int | None:
         """When something that lingers may go at the earliest."""

@@ -6,7 +6,7 @@ under `lenient`, what Mainstay does not do is left out and listed, but what cann
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from mainstay.sidecar import plan
 from mainstay.sidecar.bootstrap import document
 from mainstay.sidecar.bootstrap.boot import Boot, Dynamic
 from mainstay.sidecar.convert import listener, values
-from mainstay.sidecar.convert.refuse import Refused, at, check, known, lenient
+from mainstay.sidecar.convert.refuse import Known, Refused, at, check, known, lenient
 from mainstay.sidecar.convert.source import (
     AGGREGATED,
     Aggregated,
@@ -194,6 +194,6 @@ def _unreachable(boot: Boot) -> Iterator[Refused]:
             yield Refused(where, "would come over ADS, but dynamic_resources.ads_config is not set")
 
 
-def _check_within(path: str, message: Any, fields: Collection[str]) -> None:
+def _check_within(path: str, message: Any, fields: Known) -> None:
     with at(path):
         check(message, fields)

@@ -11,6 +11,7 @@ from mainstay.sidecar.convert.exec_check import ExecCheck, command_of
 from mainstay.sidecar.convert.filters.table import open_config
 from mainstay.sidecar.convert.gathered import Gathered
 from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
+from mainstay.sidecar.convert.remembered import remembered
 from mainstay.sidecar.convert.source import config_source
 
 PROBE_PREFIX = "probe|"
@@ -161,12 +162,11 @@ def cluster(message: Any, gathered: Gathered) -> plan.Cluster:
             check(bind, _BIND_CONFIG_FIELDS)
             source = plan.Socket(bind.source_address.address, bind.source_address.port_value)
     common = message.common_lb_config
-    with at("common_lb_config"):
-        check(
-            common,
-            _CLUSTER_COMMON_LB_CONFIG_FIELDS,
-        )
-        panic = int(values.percentage(common, "healthy_panic_threshold", 50))
+    panic = 50
+    if message.HasField("common_lb_config"):
+        with at("common_lb_config"):
+            check(common, _CLUSTER_COMMON_LB_CONFIG_FIELDS)
+            panic = int(values.percentage(common, "healthy_panic_threshold", panic))
     return plan.Cluster(
         name=message.name,
         discovery=_discovery(message, gathered),
@@ -176,8 +176,8 @@ def cluster(message: Any, gathered: Gathered) -> plan.Cluster:
         panic_threshold=panic,
         connect_timeout=values.milliseconds(message, "connect_timeout", 5_000) or 5_000,
         http=_http(message),
-        breakers=_breakers(message),
-        outlier=_outlier(message),
+        breakers=_breakers(message.circuit_breakers),
+        outlier=_outlier(message.outlier_detection) if message.HasField("outlier_detection") else None,
         tcp_keepalive=keepalive,
         source_address=source,
         socket_matches=tuple(matches),
@@ -249,8 +249,13 @@ def _http(message: Any) -> plan.UpstreamHttp:
         if message.HasField("http2_protocol_options"):
             return plan.UpstreamHttp(protocol="http2", http2=http2_options(message.http2_protocol_options))
         return plan.UpstreamHttp()
+    return _http_options(options[HTTP_OPTIONS])
+
+
+@remembered
+def _http_options(message: Any) -> plan.UpstreamHttp:
     with at(f"typed_extension_protocol_options[{HTTP_OPTIONS!r}]"):
-        kind, found = open_config(options[HTTP_OPTIONS], "")
+        kind, found = open_config(message, "")
         if kind != HTTP_OPTIONS:
             raise Refused("", f"is a {kind}")
         check(
@@ -303,11 +308,12 @@ def http2_options(message: Any) -> plan.Http2Options:
     )
 
 
+@remembered
 def _breakers(message: Any) -> plan.CircuitBreakers:
     default, high = plan.Thresholds(), plan.Thresholds()
     with at("circuit_breakers"):
-        check(message.circuit_breakers, _CIRCUIT_BREAKERS_FIELDS)
-        for index, threshold in enumerate(message.circuit_breakers.thresholds):
+        check(message, _CIRCUIT_BREAKERS_FIELDS)
+        for index, threshold in enumerate(message.thresholds):
             with at(f"thresholds[{index}]"):
                 if threshold.priority == 1:
                     high = _threshold(threshold)
@@ -356,10 +362,8 @@ def _threshold(message: Any) -> plan.Thresholds:
     )
 
 
-def _outlier(message: Any) -> plan.OutlierDetection | None:
-    if not message.HasField("outlier_detection"):
-        return None
-    found = message.outlier_detection
+@remembered
+def _outlier(found: Any) -> plan.OutlierDetection:
     with at("outlier_detection"):
         check(
             found,

@@ -74,11 +74,33 @@ class at:  # noqa: N801 (reads as a preposition)
 
 
 _known: dict[str, frozenset[str]] = {}
+_FEW = 6
+"""So many fields are asked for one by one; listing what is set makes an object of each value."""
 
 
-def known(message: str, fields: Collection[str]) -> frozenset[str]:
+class Known(frozenset[str]):
+    """Fields that are taken, and what that leaves of a message."""
+
+    def __init__(self, _: Collection[str] = ()) -> None:
+        self._others: dict[type, tuple[tuple[str, bool], ...] | None] = {}
+
+    def others(self, message: Any) -> tuple[tuple[str, bool], ...] | None:
+        """Fields of the message that are not taken, and whether they know that they are set; `None` if they are many."""
+        kind = type(message)
+        try:
+            return self._others[kind]
+        except KeyError:
+            fields = sorted(message.DESCRIPTOR.fields, key=lambda field: field.number)
+            found = tuple(
+                (field.name, bool(field.has_presence)) for field in fields if field.name not in self
+            )
+            self._others[kind] = found if len(found) <= _FEW else None
+            return self._others[kind]
+
+
+def known(message: str, fields: Collection[str]) -> Known:
     """Declares which fields of a message are taken, by its full name; the support table is made of these declarations."""
-    found = frozenset(fields)
+    found = Known(fields)
     _known[message] = _known.get(message, frozenset()) | found
     return found
 
@@ -88,17 +110,28 @@ def known_fields() -> Mapping[str, frozenset[str]]:
     return _known
 
 
-def check(message: Any, known: Collection[str], reason: str = "is not supported") -> None:
+def check(message: Any, known: Known, reason: str = "is not supported") -> None:
     """Refuses the first field that is set and not in `known`. Fields at their default count as not set."""
-    for field, _ in message.ListFields():
-        if field.name not in known:
-            unsupported(field.name, reason)
+    others = known.others(message)
+    if others is None:
+        for field, _ in message.ListFields():
+            if field.name not in known:
+                unsupported(field.name, reason)
+        return
+    for name, knows_presence in others:
+        if message.HasField(name) if knows_presence else getattr(message, name):
+            unsupported(name, reason)
 
 
 def _within(place: list[str], refused: Refused) -> Refused:
     for prefix in reversed(place):
         refused = refused.within(prefix)
     return refused
+
+
+def is_lenient() -> bool:
+    """Whether what is not supported is noted instead of refused."""
+    return _ignored.get() is not None
 
 
 def unsupported(path: str, reason: str = "is not supported") -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert import values
 from mainstay.sidecar.convert.filters import override
-from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
+from mainstay.sidecar.convert.refuse import Known, Refused, at, check, known, unsupported
 from mainstay.sidecar.convert.values import ROUTE_HEADERS
 
 DEFAULT_TIMEOUT_MS = 15_000
@@ -147,6 +147,7 @@ _ROUTE_ACTION_REQUEST_MIRROR_POLICY_FIELDS = known(
     "envoy.config.route.v3.RouteAction.RequestMirrorPolicy",
     {"cluster", "runtime_fraction", "trace_sampled", "disable_shadow_host_suffix_append"},
 )
+_NOTHING = Known()
 _CLUSTER_WEIGHT_FIELDS = known(
     "envoy.config.route.v3.WeightedCluster.ClusterWeight",
     ROUTE_HEADERS | {"name", "weight", "host_rewrite_literal", "typed_per_filter_config", "metadata_match"},
@@ -341,7 +342,7 @@ def weighted(message: Any) -> tuple[plan.WeightedCluster, ...]:
     for index, entry in enumerate(message.clusters):
         with at(f"clusters[{index}]"):
             check(entry, _CLUSTER_WEIGHT_FIELDS)
-            check(entry.metadata_match, ())
+            check(entry.metadata_match, _NOTHING)
             host = entry.host_rewrite_literal or None
             headers = values.route_headers(entry)
             filters = override.overrides(entry.typed_per_filter_config)
