@@ -18,6 +18,69 @@ const fn token_table() -> [bool; 256] {
 
 static TOKEN: [bool; 256] = token_table();
 
+#[allow(clippy::indexing_slicing)]
+const fn lower_table() -> [u8; 256] {
+    let (mut table, tokens) = ([0; 256], token_table());
+    let mut byte = 0;
+    while byte < 256 {
+        if tokens[byte] {
+            table[byte] = (byte as u8).to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+}
+
+static LOWER: [u8; 256] = lower_table();
+
+/// Lowers the token at the front in place and says how long it is.
+pub(super) fn lower_token(bytes: &mut [u8]) -> usize {
+    let mut length = 0;
+    for byte in bytes {
+        match LOWER.get(usize::from(*byte)) {
+            None | Some(0) => break,
+            Some(lower) => *byte = *lower,
+        }
+        length += 1;
+    }
+    length
+}
+
+/// The first byte that no field value may hold (RFC 9110 §5.5), a line's end among them. Eight bytes at a time.
+pub(super) fn control_at(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut start = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let deletes = word ^ (ONES * 0x7f);
+        let below_blank = word.wrapping_sub(ONES * 0x20) & !word;
+        let found = (below_blank | deletes.wrapping_sub(ONES) & !deletes) & TOPS;
+        if found != 0 {
+            // The first mark is true; a borrow may have set others behind it.
+            let at = start + (found.trailing_zeros() / 8) as usize;
+            if bytes.get(at) != Some(&b'\t') {
+                return Some(at);
+            }
+            return control_behind(bytes, at + 1);
+        }
+        start += 8;
+    }
+    rest.iter().position(|&byte| is_control(byte)).map(|at| start + at)
+}
+
+/// As `control_at`, from an offset on: values with tabs are rare.
+#[cold]
+fn control_behind(bytes: &[u8], from: usize) -> Option<usize> {
+    let rest = bytes.get(from..)?;
+    rest.iter().position(|&byte| is_control(byte)).map(|at| from + at)
+}
+
+fn is_control(byte: u8) -> bool {
+    byte < 0x20 && byte != b'\t' || byte == 0x7f
+}
+
 /// Bytes of a token (RFC 9110 §5.6.2): methods and field names.
 pub(super) fn is_token_byte(byte: u8) -> bool {
     TOKEN.get(usize::from(byte)).is_some_and(|&allowed| allowed)
@@ -71,6 +134,27 @@ pub(super) fn content_length(value: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn control_bytes_are_found_wherever_they_are(
+            bytes in proptest::collection::vec(prop_oneof![8 => 0x20u8..=0x7e, 1 => any::<u8>(), 1 => Just(b'\t')], 0..40),
+        ) {
+            let allowed = |byte: &u8| is_field_value(std::slice::from_ref(byte));
+            prop_assert_eq!(control_at(&bytes), bytes.iter().position(|byte| !allowed(byte)));
+        }
+
+        #[test]
+        fn tokens_are_lowered_up_to_their_end(bytes in "[A-Za-z0-9!-]{0,9}[: \\[é]?[A-Z]{0,3}") {
+            let mut lowered = bytes.clone().into_bytes();
+            let length = lower_token(&mut lowered);
+            let end = bytes.bytes().position(|byte| !is_token_byte(byte)).unwrap_or(bytes.len());
+            prop_assert_eq!(length, end);
+            let (token, rest) = bytes.as_bytes().split_at(end);
+            prop_assert_eq!(lowered, [&token.to_ascii_lowercase(), rest].concat());
+        }
+    }
 
     #[test]
     fn lengths_are_digits_only() {

@@ -20,6 +20,19 @@ struct Entry {
     removed: bool,
     /// The peer forbade to compress the value (RFC 7541 §7.1.3), and so must whoever sends it on.
     secret: bool,
+    /// It stands in the arena as HTTP/1 writes it.
+    is_line: bool,
+}
+
+/// Fields as HTTP/1 writes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines<'a> {
+    /// One or more whole lines, with their ends.
+    Ready(&'a [u8]),
+    Field {
+        name: &'a [u8],
+        value: &'a [u8],
+    },
 }
 
 /// Header fields in order. Names are lower-case; values are bytes as received, without surrounding blanks.
@@ -81,6 +94,15 @@ impl HeaderBlock {
 
     /// As `push_spans`, for a codec that has looked the name up already.
     pub fn push_known(&mut self, id: NameId, name: Span, value: Span) {
+        self.add(id, name, value, false);
+    }
+
+    /// As `push_known`, for a field that stands in the arena as `name: value` with CRLF behind it.
+    pub fn push_line(&mut self, id: NameId, name: Span, value: Span) {
+        self.add(id, name, value, true);
+    }
+
+    fn add(&mut self, id: NameId, name: Span, value: Span, is_line: bool) {
         self.names.insert(id);
         self.entries.push(Entry {
             name: name.start,
@@ -90,6 +112,7 @@ impl HeaderBlock {
             id,
             removed: false,
             secret: false,
+            is_line,
         });
     }
 
@@ -129,6 +152,26 @@ impl HeaderBlock {
         }
         let (name, value) = (self.stash(name.as_bytes()), self.stash(value));
         self.push_known(NameId::OTHER, name, value);
+    }
+
+    /// Fields in order, but for those named, to be written by HTTP/1: what came in neighbouring lines, and is unchanged, is
+    /// one piece.
+    pub fn lines(&self, left_out: NameSet) -> impl Iterator<Item = Lines<'_>> {
+        let wanted = move |entry: &&Entry| {
+            !entry.removed && (entry.id == NameId::OTHER || !left_out.contains(entry.id))
+        };
+        let mut entries = self.entries.iter().filter(wanted).peekable();
+        std::iter::from_fn(move || {
+            let first = entries.next()?;
+            if !first.is_line {
+                return Some(Lines::Field { name: self.name_of(first), value: self.value_of(first) });
+            }
+            let mut end = first.end_of_line();
+            while let Some(next) = entries.next_if(|next| next.is_line && next.name == end) {
+                end = next.end_of_line();
+            }
+            Some(Lines::Ready(self.arena.get(first.name as usize..end as usize).unwrap_or(&[])))
+        })
     }
 
     /// Fields in order: id, name, value.
@@ -265,6 +308,11 @@ impl Entry {
         arena.get(self.name as usize..self.name as usize + self.name_length as usize).unwrap_or(&[])
     }
 
+    /// Behind its CRLF.
+    fn end_of_line(&self) -> u32 {
+        self.value + self.value_length + 2
+    }
+
     fn value<'a>(&self, arena: &'a [u8]) -> &'a [u8] {
         arena.get(self.value as usize..(self.value + self.value_length) as usize).unwrap_or(&[])
     }
@@ -294,6 +342,27 @@ mod tests {
         assert_eq!(names, [(b"x-mine".to_vec(), b"1".to_vec()), (b"accept".to_vec(), b"c".to_vec())]);
         assert!(block.remove(&Name::new("x-mine")) && !block.remove(&Name::new("x-mine")));
         assert_eq!(block.len(), 1);
+    }
+
+    #[test]
+    fn neighbouring_lines_are_written_as_one() {
+        let mut block = HeaderBlock::default();
+        block.stash(b"via: a\r\nx-b: c\r\nx-d:  e\r\nx-f: g\r\nx-h: i\r\n");
+        let at = |start, length| Span { start, length };
+        block.push_line(NameId::VIA, at(0, 3), at(5, 1));
+        block.push_line(NameId::OTHER, at(8, 3), at(13, 1));
+        block.push_known(NameId::OTHER, at(16, 3), at(22, 1));
+        block.push_line(NameId::OTHER, at(25, 3), at(30, 1));
+        block.push_line(NameId::OTHER, at(33, 3), at(38, 1));
+        block.push_id(NameId::DATE, b"now");
+        let field = |name, value| Lines::Field { name, value };
+        let (spaced, date) = (field(&b"x-d"[..], &b"e"[..]), field(b"date", b"now"));
+        let last = Lines::Ready(b"x-f: g\r\nx-h: i\r\n");
+        let all: Vec<_> = block.lines(NameSet::default()).collect();
+        assert_eq!(all, [Lines::Ready(b"via: a\r\nx-b: c\r\n"), spaced, last, date]);
+        block.remove(&Name::new("x-f"));
+        let some: Vec<_> = block.lines(NameSet::of(&[NameId::VIA])).collect();
+        assert_eq!(some, [Lines::Ready(b"x-b: c\r\n"), spaced, Lines::Ready(b"x-h: i\r\n"), date]);
     }
 
     #[test]

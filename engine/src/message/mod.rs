@@ -13,7 +13,7 @@ mod slot;
 mod time;
 
 pub use hash::{QuickHash, QuickHasher};
-pub use headers::{HeaderBlock, Span};
+pub use headers::{HeaderBlock, Lines, Span};
 pub use names::{Name, NameId, NameSet};
 pub use outcome::{Outcome, ResetReason, ResponseFlags};
 pub use peer::{Peer, PeerCertificate, SpiffeId};

@@ -84,30 +84,56 @@ well_known! {
 
 const _: () = assert!(TEXTS.len() <= 128, "a NameSet has 128 places");
 
-/// Ids by length, so that a look-up compares at most a few candidates.
-fn candidates(length: usize) -> &'static [u8] {
-    use std::sync::OnceLock;
-    static BY_LENGTH: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
-    let table = BY_LENGTH.get_or_init(|| {
-        let longest = TEXTS.iter().map(|text| text.len()).max().unwrap_or(0);
-        let mut by_length = vec![Vec::new(); longest + 1];
-        for (id, text) in TEXTS.iter().enumerate().skip(1) {
-            if let Some(bucket) = by_length.get_mut(text.len()) {
-                bucket.push(id as u8);
-            }
+/// Places of `IDS`: enough that a seed without collisions is found at once.
+const PLACES: usize = 1_024;
+/// Makes no two of the names meet in one place.
+const SEED: u32 = find_seed();
+/// The only name that may be meant, by place.
+static IDS: [u8; PLACES] = match places(SEED) {
+    Some(ids) => ids,
+    None => panic!("two names look alike: choose other letters"),
+};
+
+/// Length and three letters tell the names apart.
+const fn place(name: &[u8], seed: u32) -> usize {
+    let length = name.len();
+    if length == 0 {
+        return 0;
+    }
+    let letters =
+        name[length / 2] as u32 | (name[length - 1] as u32) << 8 | (name[length * 3 / 4] as u32) << 16;
+    let mixed = (letters ^ (length as u32) << 24).wrapping_mul(seed);
+    (mixed >> (u32::BITS - PLACES.trailing_zeros())) as usize
+}
+
+const fn places(seed: u32) -> Option<[u8; PLACES]> {
+    let mut ids = [0; PLACES];
+    let mut id = 1;
+    while id < TEXTS.len() {
+        let at = place(TEXTS[id].as_bytes(), seed);
+        if ids[at] != 0 {
+            return None;
         }
-        by_length
-    });
-    table.get(length).map_or(&[], Vec::as_slice)
+        ids[at] = id as u8;
+        id += 1;
+    }
+    Some(ids)
+}
+
+const fn find_seed() -> u32 {
+    let (mut seed, mut tries): (u32, u32) = (0x9e37_79b1, 0);
+    while tries < 100 && places(seed).is_none() {
+        seed = seed.wrapping_mul(0x2c92_77b5).wrapping_add(0xac56_4b05) | 1;
+        tries += 1;
+    }
+    seed
 }
 
 impl NameId {
     /// The id of a lower-case name.
     pub fn of(name: &[u8]) -> Self {
-        candidates(name.len())
-            .iter()
-            .find(|&&id| TEXTS.get(id as usize).is_some_and(|text| text.as_bytes() == name))
-            .map_or(Self::OTHER, |&id| Self(id))
+        let id = Self(IDS.get(place(name, SEED)).copied().unwrap_or(0));
+        if id.text().as_bytes() == name { id } else { Self::OTHER }
     }
 
     /// The text of a well-known name, empty for `OTHER`.

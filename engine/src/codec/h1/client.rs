@@ -5,7 +5,7 @@
 //! both sides keep it. Called by the worker; the pool asks `open_stream`.
 
 use super::body::{Body, Piece};
-use super::head::{Asked, Search, parse_response};
+use super::head::{Asked, Response, Search, parse_response, take_head};
 use super::write::{Sending, put_request};
 use super::{Malformed, Settings, bad};
 use crate::bytes::Out;
@@ -89,11 +89,14 @@ impl Client {
     fn next_in_exchange<'b>(&mut self, input: &mut Input<'b>) -> Result<Option<Event<'b>>, ConnectionFault> {
         let State::Exchange(current) = &mut self.state else { return Ok(None) };
         let next = match &mut current.receiving {
-            Receiving::Head(search) => match search.run(input.rest(), &self.settings) {
-                Ok(Some(length)) => return self.next_head(input.take(length)),
-                Ok(None) => Ok(None),
-                Err(malformed) => Err(malformed),
-            },
+            Receiving::Head(search) => {
+                let asked = current.asked;
+                match take_head(input, search, &self.settings, |section| parse_response(section, asked)) {
+                    Ok(Some(response)) => return self.next_head(response),
+                    Ok(None) => Ok(None),
+                    Err(malformed) => Err(malformed),
+                }
+            }
             // The response is whole, the request is still going out.
             Receiving::Body(body) if body.has_ended() => match input.rest() {
                 [] => Ok(None),
@@ -126,13 +129,9 @@ impl Client {
         }
     }
 
-    fn next_head<'b>(&mut self, section: &[u8]) -> Result<Option<Event<'b>>, ConnectionFault> {
+    fn next_head<'b>(&mut self, response: Response) -> Result<Option<Event<'b>>, ConnectionFault> {
         let stream = self.id();
         let State::Exchange(current) = &mut self.state else { return Ok(None) };
-        let response = match parse_response(section, current.asked) {
-            Ok(response) => response,
-            Err(malformed) => return Err(self.fault(malformed)),
-        };
         let head = response.head;
         match head.status {
             101 if !current.asked_upgrade => Err(self.fault(bad("101 without being asked"))),

@@ -4,22 +4,73 @@
 //! hop meant. Invariant: a field that frames the message is understood here once, or the message is refused.
 
 use super::{Malformed, bad};
-use crate::codec::syntax::{self, is_token_byte, members, trim};
-use crate::message::{HeaderBlock, NameId, Protocol, Span};
+use crate::codec::syntax::{self, members, trim};
+use crate::message::{HeaderBlock, NameId, NameSet, Protocol, Span};
 
 /// Longest field name: what an entry of a block can hold.
 const MAX_NAME: usize = 32 * 1024;
 
-/// Lines of a complete section, without their CRLF, each with its offset; the blank line ends them.
-pub(super) fn lines(section: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let mut start = 0;
-    std::iter::from_fn(move || {
-        let rest = section.get(start..)?;
-        let line = rest.get(..memchr::memchr(b'\n', rest)?.checked_sub(1)?)?;
-        let offset = start;
-        start += line.len() + 2;
-        (!line.is_empty()).then_some((offset, line))
-    })
+/// A line of a section.
+pub(super) enum Line {
+    Field {
+        id: NameId,
+        name: Span,
+        /// Without blanks around it.
+        value: Span,
+        /// It reads `name: value`, as we write lines ourselves.
+        is_plain: bool,
+        next: usize,
+    },
+    /// The blank line that ends the section, before this offset.
+    End(usize),
+}
+
+/// The line that begins at `at`, its name lowered in place; `None` if it is not there to its end.
+pub(super) fn line(section: &mut [u8], at: usize) -> Result<Option<Line>, Malformed> {
+    let rest = section.get_mut(at..).unwrap_or(&mut []);
+    match rest {
+        [b'\r', b'\n', ..] => return Ok(Some(Line::End(at + 2))),
+        [] | [b'\r'] => return Ok(None),
+        _ => {}
+    }
+    let name_length = syntax::lower_token(rest);
+    match rest.get(name_length) {
+        Some(b':') if (1..=MAX_NAME).contains(&name_length) => {}
+        None => return Ok(None),
+        Some(b' ' | b'\t') if name_length == 0 => return Err(bad("folded header line")),
+        Some(b' ' | b'\t') => return Err(bad("blank before colon")),
+        _ => return Err(bad("bad header name")),
+    }
+    let (name, text) = rest.split_at_mut_checked(name_length + 1).unwrap_or((&mut [], &mut []));
+    let Some(end) = syntax::control_at(text) else { return Ok(None) };
+    match text.get(end..) {
+        Some([b'\r', b'\n', ..]) => {}
+        Some([b'\r']) | None => return Ok(None),
+        _ => return Err(bad("control byte in header value")),
+    }
+    let text = text.get(..end).unwrap_or(&[]);
+    let (start, length) = match text {
+        // One blank in front and none behind, as nearly always.
+        [b' ', value @ ..]
+            if !matches!(
+                (value.first(), value.last()),
+                (Some(b' ' | b'\t'), _) | (_, Some(b' ' | b'\t'))
+            ) =>
+        {
+            (1, value.len())
+        }
+        _ => {
+            let value = trim(text);
+            ((value.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize), value.len())
+        }
+    };
+    Ok(Some(Line::Field {
+        id: NameId::of(name.get(..name_length).unwrap_or(&[])),
+        name: span(at, name_length),
+        value: span(at + name_length + 1 + start, length),
+        is_plain: start == 1 && length + 1 == end,
+        next: at + name_length + 1 + end + 2,
+    }))
 }
 
 pub(super) fn span(start: usize, length: usize) -> Span {
@@ -48,31 +99,45 @@ pub(super) struct Hop {
     pub content_length: Option<u64>,
     pub upgrade: Option<Span>,
     pub host: Option<Span>,
+    /// Field lines, those of the hop included.
+    pub lines: usize,
     /// Further names in `Connection`; the fields they name are removed.
     nominated: Vec<Vec<u8>>,
 }
 
 impl Hop {
-    /// Parses the fields of `section` (already in the block's arena at `base`) into the block.
+    /// Parses the fields of `section`, which begin at `at`, into the block, whose arena will begin with the section. Says where the
+    /// section ends; `None` if its blank line is not there.
     pub fn gather(
         &mut self,
         block: &mut HeaderBlock,
-        section: &[u8],
-        base: usize,
+        section: &mut [u8],
+        mut at: usize,
         is_request: bool,
-    ) -> Result<(), Malformed> {
-        for (offset, line) in lines(section) {
-            let (name_length, value) = split_field(line)?;
-            let start = base + offset;
-            let name = span(start, name_length);
-            block.slice_mut(name).make_ascii_lowercase();
-            let id = NameId::of(block.slice(name));
-            let value_start = start + (value.as_ptr() as usize).wrapping_sub(line.as_ptr() as usize);
-            let value_span = span(value_start, value.len());
-            if self.note(id, value, value_span, is_request)? {
-                block.push_known(id, name, value_span);
+    ) -> Result<Option<usize>, Malformed> {
+        loop {
+            match line(section, at)? {
+                None => return Ok(None),
+                Some(Line::End(end)) => return Ok(Some(end)),
+                Some(Line::Field { id, name, value, is_plain, next }) => {
+                    let start = value.start as usize;
+                    let text = section.get(start..start + value.length as usize).unwrap_or(&[]);
+                    if self.note(id, text, value, is_request)? {
+                        if is_plain {
+                            block.push_line(id, name, value);
+                        } else {
+                            block.push_known(id, name, value);
+                        }
+                    }
+                    self.lines += 1;
+                    at = next;
+                }
             }
         }
+    }
+
+    /// What `Connection`, `TE` and `Upgrade` mean for the other fields, once the section lies in the block's arena.
+    pub fn apply(&self, block: &mut HeaderBlock, is_request: bool) -> Result<(), Malformed> {
         if !self.nominated.is_empty() {
             if is_request && self.nominated.iter().any(|name| is_end_to_end(name)) {
                 return Err(bad("connection option names a field for all recipients"));
@@ -183,62 +248,35 @@ fn is_end_to_end(name: &[u8]) -> bool {
     ) || [b"x-forwarded-".as_slice(), b"x-envoy-", b"mainstay-"].iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Length of the name, and the value without blanks around it.
-fn split_field(line: &[u8]) -> Result<(usize, &[u8]), Malformed> {
-    let name_length = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
-    match line.get(name_length) {
-        Some(b' ' | b'\t') if name_length == 0 => return Err(bad("folded header line")),
-        Some(b' ' | b'\t') => return Err(bad("blank before colon")),
-        Some(b':') if (1..=MAX_NAME).contains(&name_length) => {}
-        _ => return Err(bad("bad header name")),
-    }
-    let value = trim(line.get(name_length + 1..).unwrap_or(&[]));
-    if syntax::is_field_value(value) {
-        Ok((name_length, value))
-    } else {
-        Err(bad("control byte in header value"))
-    }
-}
-
-/// The start line and the rest of a section.
-pub(super) fn split_start(section: &[u8]) -> Result<(&[u8], usize), Malformed> {
-    let (_, line) = lines(section).next().ok_or(bad("empty start line"))?;
-    Ok((line, line.len() + 2))
-}
-
 /// Parses a complete trailer section. Fields that frame, route or authenticate have no business there (RFC 9110
 /// §6.5.1) and are left out.
-pub(super) fn parse_trailers(section: &[u8]) -> Result<Box<HeaderBlock>, Malformed> {
+pub(super) fn parse_trailers(section: &mut [u8]) -> Result<Box<HeaderBlock>, Malformed> {
     let mut block = Box::new(HeaderBlock::with_capacity(section.len(), 8));
-    let base = block.stash(section).start as usize;
-    for (offset, line) in lines(section) {
-        let (name_length, value) = split_field(line)?;
-        let start = base + offset;
-        let name = span(start, name_length);
-        block.slice_mut(name).make_ascii_lowercase();
-        let id = NameId::of(block.slice(name));
-        let value_start = start + (value.as_ptr() as usize).wrapping_sub(line.as_ptr() as usize);
-        let forbidden = matches!(
-            id,
-            NameId::HOST
-                | NameId::CONTENT_LENGTH
-                | NameId::TRANSFER_ENCODING
-                | NameId::CONNECTION
-                | NameId::KEEP_ALIVE
-                | NameId::PROXY_CONNECTION
-                | NameId::UPGRADE
-                | NameId::TE
-                | NameId::TRAILER
-                | NameId::AUTHORIZATION
-                | NameId::COOKIE
-                | NameId::SET_COOKIE
-                | NameId::EXPECT
-                | NameId::CONTENT_TYPE
-                | NameId::CONTENT_ENCODING
-        );
-        if !forbidden {
-            block.push_known(id, name, span(value_start, value.len()));
+    let mut at = 0;
+    while let Some(Line::Field { id, name, value, next, .. }) = line(section, at)? {
+        if id == NameId::OTHER || !NOT_IN_TRAILERS.contains(id) {
+            block.push_known(id, name, value);
         }
+        at = next;
     }
+    block.stash(section);
     Ok(block)
 }
+
+const NOT_IN_TRAILERS: NameSet = NameSet::of(&[
+    NameId::HOST,
+    NameId::CONTENT_LENGTH,
+    NameId::TRANSFER_ENCODING,
+    NameId::CONNECTION,
+    NameId::KEEP_ALIVE,
+    NameId::PROXY_CONNECTION,
+    NameId::UPGRADE,
+    NameId::TE,
+    NameId::TRAILER,
+    NameId::AUTHORIZATION,
+    NameId::COOKIE,
+    NameId::SET_COOKIE,
+    NameId::EXPECT,
+    NameId::CONTENT_TYPE,
+    NameId::CONTENT_ENCODING,
+]);

@@ -1,11 +1,12 @@
 //! Heads: where one ends, and what it says. Together with `fields` and `body` the only judge of how a peer framed a message.
 //!
 //! In: contiguous bytes from a message's first on. Out: a head whose block holds the raw bytes once, with offsets
-//! into them. Invariant: a head is parsed only once its blank line is there, and the search for it resumes where it
-//! stopped, so trickled bytes cost linear work. What is doubtful is refused, never repaired (RFC 9112 §2.2, §11.2).
+//! into them. Invariant: a head is parsed when its first bytes come, and again only once its blank line is there; the search for that
+//! resumes where it stopped, so trickled bytes cost linear work. What is doubtful is refused, never repaired (RFC 9112 §2.2, §11.2).
 
-use super::fields::{Hop, Transfer, span, split_start};
+use super::fields::{Hop, Transfer, span};
 use super::{Malformed, Settings, bad};
+use crate::codec::contract::Input;
 use crate::codec::syntax;
 use crate::message::{BodyLength, HeaderBlock, NameId, Protocol, RequestHead, ResponseHead, Span};
 
@@ -61,6 +62,48 @@ impl Search {
     }
 }
 
+/// What a parser made of a section.
+pub(super) struct Parsed<T> {
+    pub head: T,
+    /// Bytes of the section, its blank line included.
+    length: usize,
+    /// Its field lines.
+    lines: usize,
+}
+
+/// Takes a head off the front of the input; `None` while it is not whole. Most are whole when their first bytes come, and are parsed at
+/// once; else, and if anything is wrong, the search says what is missing or which limit is broken, wherever the input was cut.
+pub(super) fn take_head<T>(
+    input: &mut Input<'_>,
+    search: &mut Search,
+    settings: &Settings,
+    parse: impl Fn(&mut [u8]) -> Result<Option<Parsed<T>>, Malformed>,
+) -> Result<Option<T>, Malformed> {
+    if search.is_fresh()
+        && let Ok(Some(parsed)) = parse(input.rest_mut())
+        && parsed.length <= settings.max_head_bytes
+        && parsed.lines <= settings.max_fields
+    {
+        input.take(parsed.length);
+        return Ok(Some(parsed.head));
+    }
+    let Some(length) = search.run(input.rest(), settings)? else { return Ok(None) };
+    match parse(input.take(length))? {
+        Some(parsed) => Ok(Some(parsed.head)),
+        None => Err(bad("head without an end")),
+    }
+}
+
+/// The start line, and where the next begins; `None` if it has no end yet.
+fn start_line(section: &[u8]) -> Result<Option<(&[u8], usize)>, Malformed> {
+    let Some(newline) = memchr::memchr(b'\n', section) else { return Ok(None) };
+    let line = section.get(..newline).and_then(|line| line.strip_suffix(b"\r"));
+    match line {
+        Some(line) if !line.is_empty() => Ok(Some((line, newline + 1))),
+        _ => Err(bad("empty start line")),
+    }
+}
+
 /// How a message's body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Framing {
@@ -90,25 +133,28 @@ pub(super) struct Request {
     pub expects_continue: bool,
 }
 
-/// Parses a complete request head.
-pub(super) fn parse_request(section: &[u8], settings: &Settings) -> Result<Request, Malformed> {
-    let (line, fields) = split_start(section)?;
-    let (method_length, target_start, target, protocol) = split_request_line(line)?;
+/// Parses the request head at the front of `section`; `None` if it is not whole.
+pub(super) fn parse_request(
+    section: &mut [u8],
+    settings: &Settings,
+) -> Result<Option<Parsed<Request>>, Malformed> {
+    let Some((line, fields)) = start_line(section)? else { return Ok(None) };
+    let RequestLine { method, target, protocol } = split_request_line(line)?;
     if protocol == Protocol::Http10 && !settings.accept_http_10 {
         return Err(Malformed { status: 426, what: "HTTP/1.0 is not accepted here" });
     }
     let mut head = Box::<RequestHead>::default();
     head.protocol = protocol;
-    head.headers = HeaderBlock::with_capacity(section.len() + 192, 24);
-    let base = head.headers.stash(section).start as usize;
+    head.headers = HeaderBlock::with_capacity(section.len().min(MAX_ROOM) + 192, 24);
     let mut hop = Hop::default();
-    hop.gather(&mut head.headers, section.get(fields..).unwrap_or(&[]), base + fields, true)?;
+    let Some(length) = hop.gather(&mut head.headers, section, fields, true)? else { return Ok(None) };
+    head.headers.stash(section.get(..length).unwrap_or(&[]));
+    hop.apply(&mut head.headers, true)?;
     if hop.host.is_none() && protocol == Protocol::Http11 {
         return Err(bad("no Host field"));
     }
-    let method = span(base, method_length);
     let is_connect = head.headers.slice(method) == b"CONNECT";
-    let target = Target { at: span(base + target_start, target.len()), is_connect, host: hop.host };
+    let target = Target { at: target, is_connect, host: hop.host };
     let (scheme, authority, path) = target.read(&mut head.headers, settings)?;
     head.set_spans(method, scheme, authority, path);
     let framing = match (hop.transfer(protocol)?, hop.content_length) {
@@ -127,21 +173,37 @@ pub(super) fn parse_request(section: &[u8], settings: &Settings) -> Result<Reque
     }
     let expects_continue =
         hop.expects_continue && protocol == Protocol::Http11 && head.body != BodyLength::Empty;
-    Ok(Request { persists: hop.persists(protocol), head, framing, expects_continue })
+    let head = Request { persists: hop.persists(protocol), head, framing, expects_continue };
+    Ok(Some(Parsed { head, length, lines: hop.lines }))
 }
 
-/// Method's length, target's start, target, version.
-fn split_request_line(line: &[u8]) -> Result<(usize, usize, &[u8], Protocol), Malformed> {
-    let mut words = line.split(|&byte| byte == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
-        return Err(bad("bad request line"));
-    };
-    if !syntax::is_token(method) || !syntax::is_target(target) {
-        return Err(bad("bad request line"));
+/// Bytes of a section for which room is made beforehand: a read may bring far more than the head.
+const MAX_ROOM: usize = 1_024;
+
+struct RequestLine {
+    method: Span,
+    target: Span,
+    protocol: Protocol,
+}
+
+fn split_request_line(line: &[u8]) -> Result<RequestLine, Malformed> {
+    const BAD_LINE: Malformed = bad("bad request line");
+    let (method, rest) = split_word(line).ok_or(BAD_LINE)?;
+    let (target, version) = split_word(rest).ok_or(BAD_LINE)?;
+    if !syntax::is_token(method) || !syntax::is_target(target) || version.contains(&b' ') {
+        return Err(BAD_LINE);
     }
-    Ok((method.len(), method.len() + 1, target, protocol_of(version)?))
+    Ok(RequestLine {
+        method: span(0, method.len()),
+        target: span(method.len() + 1, target.len()),
+        protocol: protocol_of(version)?,
+    })
+}
+
+/// What is before the first blank, and what is behind it.
+fn split_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = text.iter().position(|&byte| byte == b' ')?;
+    Some((text.get(..end)?, text.get(end + 1..)?))
 }
 
 fn protocol_of(version: &[u8]) -> Result<Protocol, Malformed> {
@@ -257,9 +319,12 @@ pub(super) struct Response {
     pub persists: bool,
 }
 
-/// Parses a complete response head.
-pub(super) fn parse_response(section: &[u8], asked: Asked) -> Result<Response, Malformed> {
-    let (line, fields) = split_start(section)?;
+/// Parses the response head at the front of `section`; `None` if it is not whole.
+pub(super) fn parse_response(
+    section: &mut [u8],
+    asked: Asked,
+) -> Result<Option<Parsed<Response>>, Malformed> {
+    let Some((line, fields)) = start_line(section)? else { return Ok(None) };
     let (version, rest) = line.split_at_checked(8).ok_or(bad("bad status line"))?;
     let protocol = protocol_of(version)?;
     let status = match rest {
@@ -271,10 +336,11 @@ pub(super) fn parse_response(section: &[u8], asked: Asked) -> Result<Response, M
         _ => return Err(bad("bad status line")),
     };
     let mut head = Box::new(ResponseHead { status, protocol, ..ResponseHead::default() });
-    head.headers = HeaderBlock::with_capacity(section.len() + 128, 24);
-    let base = head.headers.stash(section).start as usize;
+    head.headers = HeaderBlock::with_capacity(section.len().min(MAX_ROOM) + 128, 24);
     let mut hop = Hop::default();
-    hop.gather(&mut head.headers, section.get(fields..).unwrap_or(&[]), base + fields, false)?;
+    let Some(length) = hop.gather(&mut head.headers, section, fields, false)? else { return Ok(None) };
+    head.headers.stash(section.get(..length).unwrap_or(&[]));
+    hop.apply(&mut head.headers, false)?;
     let transfer = hop.transfer(protocol)?;
     let framing = match (status, transfer, hop.content_length) {
         (100..=199 | 204 | 304, ..) => Framing::Empty,
@@ -294,5 +360,6 @@ pub(super) fn parse_response(section: &[u8], asked: Asked) -> Result<Response, M
         head.headers.push_id(NameId::UPGRADE, &value);
     }
     head.body = framing.body();
-    Ok(Response { persists: hop.persists(protocol) && framing != Framing::UntilClose, head, framing })
+    let persists = hop.persists(protocol) && framing != Framing::UntilClose;
+    Ok(Some(Parsed { head: Response { head, framing, persists }, length, lines: hop.lines }))
 }

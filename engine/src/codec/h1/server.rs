@@ -5,7 +5,7 @@
 //! pipelines without reading costs us no memory. Called by the worker.
 
 use super::body::{Body, Piece};
-use super::head::{Asked, Request, Search, parse_request};
+use super::head::{Asked, Request, Search, parse_request, take_head};
 use super::write::{CONTINUE, Recipient, Sending, put_interim, put_refusal, put_response};
 use super::{Malformed, Settings};
 use crate::bytes::Out;
@@ -99,23 +99,23 @@ impl Server {
         }
         let State::Head(search) = &mut self.state else { return Ok(None) };
         // A lone CR may yet turn out to be an empty line.
-        let found = if input.rest() == b"\r" { Ok(None) } else { search.run(input.rest(), &self.settings) };
-        let length = match found {
-            Ok(Some(length)) => length,
+        let settings = &self.settings;
+        let found = match input.rest() {
+            b"\r" => Ok(None),
+            _ => take_head(input, search, settings, |section| parse_request(section, settings)),
+        };
+        match found {
+            Ok(Some(request)) => Ok(Some(self.begin(request, out))),
             Ok(None) if input.ended => {
-                return Err(self.give_up(ResetReason::ConnectionClosed, "connection ended within a head"));
+                Err(self.give_up(ResetReason::ConnectionClosed, "connection ended within a head"))
             }
             Ok(None) => {
                 if self.head_deadline.is_none() {
                     self.head_deadline =
                         self.settings.head_timeout.map(|limit| now.after_milliseconds(limit));
                 }
-                return Ok(None);
+                Ok(None)
             }
-            Err(malformed) => return Err(self.refuse(malformed, out)),
-        };
-        match parse_request(input.take(length), &self.settings) {
-            Ok(request) => Ok(Some(self.begin(request, out))),
             Err(malformed) => Err(self.refuse(malformed, out)),
         }
     }

@@ -8,7 +8,7 @@ use super::head::Asked;
 use crate::bytes::{Out, decimal, hexadecimal};
 use crate::codec::contract::{Accepted, Refused};
 use crate::codec::syntax::content_length;
-use crate::message::{HeaderBlock, NameId, Protocol, RequestHead, ResponseHead};
+use crate::message::{HeaderBlock, Lines, NameId, NameSet, Protocol, RequestHead, ResponseHead};
 
 /// A body on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,19 +92,24 @@ fn put_field(out: &mut Out<'_>, name: &[u8], value: &[u8]) {
     out.put_pair((name, *b": "), (value, *b"\r\n"));
 }
 
-/// All fields but those that belong to the hop or to the framing.
+/// Fields that belong to the hop or to the framing.
+const OF_THE_HOP: NameSet = NameSet::of(&[
+    NameId::CONTENT_LENGTH,
+    NameId::TRANSFER_ENCODING,
+    NameId::CONNECTION,
+    NameId::KEEP_ALIVE,
+    NameId::PROXY_CONNECTION,
+    NameId::UPGRADE,
+    NameId::HTTP2_SETTINGS,
+    NameId::HOST,
+]);
+
+/// All fields but those of the hop.
 fn put_fields(out: &mut Out<'_>, block: &HeaderBlock) {
-    for (id, name, value) in block.iter() {
-        match id {
-            NameId::CONTENT_LENGTH
-            | NameId::TRANSFER_ENCODING
-            | NameId::CONNECTION
-            | NameId::KEEP_ALIVE
-            | NameId::PROXY_CONNECTION
-            | NameId::UPGRADE
-            | NameId::HTTP2_SETTINGS
-            | NameId::HOST => {}
-            _ => put_field(out, name, value),
+    for lines in block.lines(OF_THE_HOP) {
+        match lines {
+            Lines::Ready(lines) => out.put(lines),
+            Lines::Field { name, value } => put_field(out, name, value),
         }
     }
 }
