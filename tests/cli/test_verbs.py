@@ -195,6 +195,7 @@ def test_status_shows_the_proxys_own_reason(plane: ControlPlane, capsys: pytest.
             "proxies": [
                 {
                     "node": "sidecar~1",
+                    "software": "envoy",
                     "workload": {"name": "shop/cart-1", "group": "", "health": "unhealthy"},
                     "types": {
                         "clusters": {
@@ -212,7 +213,7 @@ def test_status_shows_the_proxys_own_reason(plane: ControlPlane, capsys: pytest.
     )
     assert main(["status"]) == 0
     out = capsys.readouterr().out
-    assert "sidecar~1   unhealthy   refused 1 of 3" in out
+    assert "sidecar~1   envoy      unhealthy   refused 1 of 3" in out
     assert "sidecar~1 refused clusters c:\n  bad regex" in out
     assert "source files is stale: cannot list /x" in out
     assert "error[MS1002]: spec.http[0].rout: unknown field\n  --> FILE:3:5\n" in out

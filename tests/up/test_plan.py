@@ -147,3 +147,34 @@ def test_on_one_shared_address_no_two_listeners_share_a_port() -> None:
 )
 def test_commands_may_name_variables(text: str, expected: str) -> None:
     assert expand(text, {"PYTHON": "py", "PORT": "1"}) == expected
+
+
+def test_a_library_that_takes_part_by_itself_is_called_where_it_listens_and_calls_by_target() -> None:
+    prices = Workload("prices", ("p",), "prices", calls=("rates",), proxy="grpc")
+    rates = Workload("rates", ("r",), "rates")
+    grpc = (Port(9000, "grpc", "grpc"),)
+    mesh = msgspec.structs.replace(
+        MESH, services=(Service("prices", grpc), Service("rates", grpc)), workloads=(prices, rates)
+    )
+    planned = plan(mesh, LINUX)
+    instance = planned.instances[0]
+    assert (instance.has_proxy, instance.has_sidecar) == (True, False)
+    assert [(each.listener, each.application) for each in instance.inbound] == [(9000, 9000)]
+    assert instance.environment["RATES_ADDR"] == "xds:///rates.shop.svc.cluster.local:9000"
+    assert objects(planned, "Sidecar")["prices"] == {
+        "workloadSelector": {"labels": {INSTANCE_LABEL: "prices"}},
+        "egress": [{"hosts": ["./rates.shop.svc.cluster.local"]}],
+    }
+    assert objects(planned, "WorkloadGroup")["prices"]["probe"]["tcpSocket"] == {  # type: ignore[index]
+        "port": 9000,
+        "host": instance.address,
+    }
+
+
+def test_an_envoy_beside_an_application_takes_the_place_of_a_sidecar() -> None:
+    services = MESH.services[1:2]
+    ours = msgspec.structs.replace(MESH, workloads=(CART,), services=services)
+    theirs = msgspec.structs.replace(
+        ours, workloads=(msgspec.structs.replace(CART, proxy="envoy"),), services=services
+    )
+    assert plan(theirs, LINUX).objects == plan(ours, LINUX).objects

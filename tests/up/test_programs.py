@@ -86,3 +86,22 @@ def test_children_see_none_of_our_own_settings(shop: Plan, monkeypatch: pytest.M
 def test_the_load_is_told_where_and_how_fast(shop: Plan) -> None:
     program = programs(shop.mesh).load(Load("edge", 20.0), 0, "http://127.1.2.3:8080/")
     assert program.command[-3:] == ("http://127.1.2.3:8080/", "20.0", "16")
+
+
+def test_other_data_planes_are_started_by_flags_and_found_by_the_application() -> None:
+    mesh = read_file(find_file("shop-mixed"))
+    mixed = plan(mesh, Machine(frozenset(RUNTIMES), True, "python3"))
+    made = Programs(mesh, Folder(Path("/run/shop")), MARK, 1_500, envoy=Path("/opt/envoy"))
+    named = {each.name: each for each in mixed.instances}
+
+    command = made.sidecar(named["front-envoy"], "127.0.0.1:4711").command
+    envoy = load(SidecarSettings, "sidecar", command[4:], {}).settings
+    assert (envoy.proxy, envoy.proxy_path) == ("envoy", Path("/opt/envoy"))
+    command = made.gateway(mixed.gateways[0], "127.0.0.1:4711").command
+    assert load(SidecarSettings, "gateway", command[4:], {}).settings.proxy == "envoy"
+    command = made.sidecar(named["prices-1"], "127.0.0.1:4711").command
+    assert load(SidecarSettings, "sidecar", command[4:], {}).settings.proxy == "grpc"
+
+    environment = made.application(named["prices-1"]).environment
+    assert environment["GRPC_XDS_BOOTSTRAP"] == "/run/shop/proxies/prices-1/grpc-bootstrap.json"
+    assert "GRPC_XDS_BOOTSTRAP" not in made.application(named["front"]).environment

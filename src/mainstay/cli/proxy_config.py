@@ -51,6 +51,8 @@ def proxy_config(node: str, kind: str, name: str | None, output: str, client: Cl
 
 
 def _listener(resource: dict[str, Any]) -> str:
+    if "apiListener" in resource:
+        return "for clients inside the application"
     socket = resource.get("address", {}).get("socketAddress", {})
     chains = len(resource.get("filterChains", ()))
     return f"{socket.get('address', '')}:{socket.get('portValue', '')}, {count(chains, 'filter chain')}"

@@ -21,6 +21,8 @@ TYPES = ("clusters", "endpoints", "listeners", "routes", "secrets")
 def status(node: str | None, output: str, client: Client) -> int:
     """Show what each proxy has applied, awaits or refused, and why; or only NODE (an id, NAME.NAMESPACE or NAME).
 
+    SOFTWARE is what carries the traffic (mainstay, envoy, grpc: a library inside the application), or an agent that speaks
+    for the workload beside one of the latter two.
     WORKLOAD is the health of what is beside the proxy, as its probe finds it; `-` where nothing is registered.
     """
     answer = client.call("GET", "/v1/status", query={"node": node or ""})
@@ -29,10 +31,17 @@ def status(node: str | None, output: str, client: Client) -> int:
         return 0
     proxies = answer["proxies"]
     rows = [
-        (proxy["node"], _workload(proxy), *(_cell(proxy["types"].get(name)) for name in TYPES))
+        (
+            proxy["node"],
+            str(proxy.get("software", "")),
+            _workload(proxy),
+            *(_cell(proxy["types"].get(name)) for name in TYPES),
+        )
         for proxy in proxies
     ]
-    show_table(("PROXY", "WORKLOAD", *(name.upper() for name in TYPES)), rows, "no proxy is connected")
+    show_table(
+        ("PROXY", "SOFTWARE", "WORKLOAD", *(name.upper() for name in TYPES)), rows, "no proxy is connected"
+    )
     for proxy in proxies:
         for name, state in proxy["types"].items():
             for refused in state.get("refused", ()):

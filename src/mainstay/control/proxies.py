@@ -290,7 +290,9 @@ class Proxies:
             shown["sent"] += found.applied + found.pending
             shown["pending"] += found.pending
             shown["refused"] += [{"name": each.name, "reason": each.words} for each in found.refused]
-        return {"node": node, "namespace": self._nodes[node].proxy.namespace, "types": types}
+        proxy = self._nodes[node].proxy
+        software = "agent" if proxy.kind == "agent" else proxy.capability.software
+        return {"node": node, "namespace": proxy.namespace, "software": software, "types": types}
 
     def show_resources(self, node: str, kind: Kind) -> list[dict[str, Any]]:
         """What the proxy should have of a kind, with the state of each; secrets without what they hold."""
