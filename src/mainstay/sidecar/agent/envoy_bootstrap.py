@@ -66,6 +66,7 @@ def envoy_bootstrap(settings: SidecarSettings, verb: str, version: str, joined: 
             "cds_config": ads,
             "lds_config": ads,
         },
+        **_limits(settings.max_connections),
         # Histograms show only once they are merged; whoever reads metrics each second wants these too.
         "stats_flush_interval": "1s",
         "stats_config": {"use_all_default_tags": False, "stats_tags": _STATS_TAGS},
@@ -112,6 +113,15 @@ def _control_plane(host: str, port: int, server: str) -> dict[str, Any]:
         "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context},
         "load_assignment": _assignment(own.XDS_CLUSTER, _socket(host, port)),
     }
+
+
+def _limits(max_connections: int | None) -> dict[str, Any]:
+    if max_connections is None:
+        return {}
+    kind = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    config = {"@type": _TYPE + kind, "max_active_downstream_connections": max_connections}
+    monitor = {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": config}
+    return {"overload_manager": {"resource_monitors": [monitor]}}
 
 
 def _by_file(name: str) -> dict[str, Any]:
