@@ -1,6 +1,6 @@
 //! Equal pieces of configuration as one object: thousands of endpoints share a handful of names, labels and localities.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use crate::telemetry::PeerLabels;
 pub struct Interner {
     texts: HashSet<Arc<str>>,
     pairs: HashSet<Arc<[(String, String)]>>,
-    labels: HashSet<Arc<PeerLabels>>,
+    /// By the pairs that the plan gives.
+    labels: HashMap<Arc<[(String, String)]>, Arc<PeerLabels>>,
     localities: HashSet<Arc<Locality>>,
 }
 
@@ -46,10 +47,13 @@ impl Interner {
 
     /// Labels as the plan names them; what is not among them stays empty.
     pub fn labels(&mut self, pairs: &[(String, String)]) -> Arc<PeerLabels> {
+        if let Some(found) = self.labels.get(pairs) {
+            return Arc::clone(found);
+        }
         let of = |name: &str| {
             pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()).unwrap_or_default()
         };
-        let labels = PeerLabels {
+        let labels = Arc::new(PeerLabels {
             workload: of("workload"),
             namespace: of("namespace"),
             principal: of("principal"),
@@ -58,8 +62,10 @@ impl Interner {
             canonical_name: of("canonical_name"),
             canonical_revision: of("canonical_revision"),
             cluster: of("cluster"),
-        };
-        intern(&mut self.labels, labels)
+        });
+        let pairs = self.pairs(pairs);
+        self.labels.insert(pairs, Arc::clone(&labels));
+        labels
     }
 
     pub fn locality(&mut self, locality: &Locality) -> Arc<Locality> {
@@ -72,8 +78,8 @@ impl Interner {
     /// Forgets what is held here alone.
     pub fn sweep(&mut self) {
         self.texts.retain(|held| Arc::strong_count(held) > 1);
+        self.labels.retain(|_, held| Arc::strong_count(held) > 1);
         self.pairs.retain(|held| Arc::strong_count(held) > 1);
-        self.labels.retain(|held| Arc::strong_count(held) > 1);
         self.localities.retain(|held| Arc::strong_count(held) > 1);
     }
 }
