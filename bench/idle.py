@@ -17,13 +17,15 @@ from bench.peers import PROGRAMS, Peer, Setup, make_peers
 from bench.traffic import REQUEST, Course
 
 SETUP = Setup("bare", ("haproxy", "envoy", "mainstay"))
+FIRST_CONNECTIONS = 100
+"""What the first of all cost once is not counted."""
 CONNECTIONS = 2_000
 SETTLE_SECONDS = 1.0
 
 
 def rounds_of(course: Course) -> Iterator[Round]:
     """Each round with every peer once, in order."""
-    _allow_files(3 * CONNECTIONS)
+    _allow_files(3 * (FIRST_CONNECTIONS + CONNECTIONS))
     ports = Ports()
     port = ports.take()
     upstream = Process((str(PROGRAMS / "upstream"), f"127.0.0.1:{port}", "128"), port)
@@ -50,16 +52,21 @@ def _measure(peer: Peer, course: Course) -> dict[str, float]:
         spent = cpu_ns(pids) - spent
         empty = resident_kib(pids)
         with contextlib.ExitStack() as kept:
-            for _ in range(CONNECTIONS):
-                connection = kept.enter_context(socket.create_connection(("127.0.0.1", peer.port), 5))
-                _ask(connection)
-            time.sleep(SETTLE_SECONDS)
-            full = resident_kib(pids)
+            _open(peer.port, FIRST_CONNECTIONS, kept)
+            few = resident_kib(pids)
+            _open(peer.port, CONNECTIONS, kept)
+            many = resident_kib(pids)
     return {
         "RSS MiB": empty / 1024,
-        "KiB/connection": (full - empty) / CONNECTIONS,
+        "KiB/connection": (many - few) / CONNECTIONS,
         "idle CPU µs/s": spent / 1e3 / course.seconds,
     }
+
+
+def _open(port: int, count: int, kept: contextlib.ExitStack) -> None:
+    for _ in range(count):
+        _ask(kept.enter_context(socket.create_connection(("127.0.0.1", port), 5)))
+    time.sleep(SETTLE_SECONDS)
 
 
 def _ask(connection: socket.socket) -> None:

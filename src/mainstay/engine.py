@@ -257,6 +257,10 @@ class Engine:
         """What `/ready` and the health listener answer."""
         self._border.set_ready(ready)
 
+    def give_back_memory(self) -> None:
+        """Hands memory of the whole process that was freed and kept for later back to the system; takes some milliseconds."""
+        self._border.give_back_memory()
+
     def drain(self, scope: DrainScope, min_milliseconds: int, max_milliseconds: int) -> int:
         """Begins to drain; a `Drained` event with the returned token ends it."""
         return self._border.drain(scope, min_milliseconds, max_milliseconds)

@@ -74,6 +74,7 @@ class FakeEngine:
         self.taken_ports: set[str] = set()
         self.keys: dict[int, bytes] = {}
         self.ready: list[bool] = []
+        self.memory_given_back = 0
         self.drains: list[tuple[str, int, int]] = []
         self.answers: dict[int, tuple[int, bytes]] = {}
         self.forbid_apply = False
@@ -200,6 +201,9 @@ class FakeEngine:
 
     def set_ready(self, ready: bool) -> None:
         self.ready.append(ready)
+
+    def give_back_memory(self) -> None:
+        self.memory_given_back += 1
 
     def drain(
         self, scope: Literal["inbound", "process"], min_milliseconds: int, max_milliseconds: int

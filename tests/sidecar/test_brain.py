@@ -20,7 +20,7 @@ from mainstay.settings.sidecar import Probe, SidecarSettings
 from mainstay.sidecar import restore
 from mainstay.sidecar.bootstrap import own
 from mainstay.sidecar.border import Lease
-from mainstay.sidecar.brain import Brain
+from mainstay.sidecar.brain import MANY_RESOURCES, Brain
 from mainstay.sidecar.certificates import Certificates
 from mainstay.sidecar.convert.gathered import ReadFile
 from mainstay.sidecar.convert.table import Converted
@@ -147,6 +147,29 @@ def test_it_joins_loads_everything_and_becomes_ready(tmp_path: Path, variant: st
     assert sidecar.engine.names("secret") == ["ROOTCA", "default"]
     assert own.FIRST_CLUSTER not in sidecar.engine.names("cluster")
     assert own.JOIN_CLUSTER not in sidecar.engine.names("cluster")
+
+
+def test_memory_is_given_back_after_the_start_and_after_many_resources(tmp_path: Path) -> None:
+    sidecar = joined_sidecar(tmp_path)
+    assert sidecar.engine.memory_given_back == 1
+    view = sidecar.control_plane.view
+    some = next(iter(view.resources["cluster"].values()))
+
+    def copies(count: int) -> list[Resource]:
+        made = []
+        for number in range(count):
+            message = pool.parse(MESSAGES["cluster"], some.body)
+            message.name = f"copy-{number}"
+            body = message.SerializeToString(deterministic=True)
+            made.append(resource_of_bytes("cluster", message.name, body, some.refers))
+        return made
+
+    sidecar.control_plane.show(view.with_(*copies(5)))
+    sidecar.run()
+    assert sidecar.engine.memory_given_back == 1, "a few leave little behind"
+    sidecar.control_plane.show(view.with_(*copies(MANY_RESOURCES)))
+    sidecar.run()
+    assert sidecar.engine.memory_given_back == 2
 
 
 def test_nothing_goes_out_before_what_it_needs(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ use super::EngineError;
 use crate::admin::Answer;
 use crate::engine::{self, DrainScope};
 use crate::plan;
+use crate::reactor::sys;
 use crate::tls::Key;
 
 /// One data plane inside this process.
@@ -114,6 +115,10 @@ impl Engine {
     fn set_ready(&self, ready: bool) -> PyResult<()> {
         self.engine()?.set_ready(ready);
         Ok(())
+    }
+
+    fn give_back_memory(&self, py: Python<'_>) -> PyResult<()> {
+        released(py, sys::give_back_memory)
     }
 
     fn drain(&self, scope: &str, min_milliseconds: u64, max_milliseconds: u64) -> PyResult<u64> {

@@ -373,6 +373,15 @@ pub fn block_signals() {
     }
 }
 
+/// Hands memory that the allocator keeps for later back to the system.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointers, and locks the allocator as any allocation does.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// A pair of pipe ends, non-blocking: what is written to the second is read from the first.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends: [c_int; 2] = [-1; 2];

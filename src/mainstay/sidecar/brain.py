@@ -59,6 +59,8 @@ from mainstay.xds.types import TYPES
 from mainstay.xds.types import Kind as XdsKind
 
 _log = get_log("sidecar.brain")
+MANY_RESOURCES = 500
+"""After so many new resources, what converting them left free is given back to the system."""
 LONGEST_WAIT_MS = 30_000
 """Wall clocks jump: certificates are looked at this often at least."""
 MESSAGES = {row.kind: row.message for row in KINDS.values()}
@@ -111,6 +113,8 @@ class Brain:
         self._busy = True
         self._applied = False
         """Whether a change has been put in force since the last verdicts."""
+        self._taken = MANY_RESOURCES
+        """Resources since memory was given back. The start counts as many."""
         self.untaken: deque[Event] = deque()
         """Events of this turn that are still to be taken: for the next brain, if this one dies of the one before them."""
         self.ended = False
@@ -349,6 +353,7 @@ class Brain:
         refused = {(each.resource, each.name): each for each in report.refused}
         self._warming.applied(refused)
         self._applied = True
+        self._taken += len(change.upserts)
         self._note(change, refused)
         self._last_good.write(
             Record(MESSAGES[kind], name, "", None) for kind, name in change.removals if kind in MESSAGES
@@ -407,6 +412,9 @@ class Brain:
             return
         if not self._reconciled:
             self._reconcile()
+        if self._taken >= MANY_RESOURCES:
+            self._taken = 0
+            self._engine.give_back_memory()
         ads = self._identity.cluster if self._identity is not None else None
         self._discovery.open(self._warming.holds, self._node, ads, self._held_before, now)
         if self._life.state == "starting" and self._is_configured(now):
