@@ -69,6 +69,10 @@ impl Outbox {
             let mut block = if self.blocks.is_empty() { pool.small() } else { pool.large() };
             let taken = block.append(bytes);
             bytes = bytes.get(taken..).unwrap_or(&[]);
+            if self.blocks.capacity() == 0 {
+                // It stays with the connection, and what an idle one keeps counts: one block is mostly enough.
+                self.blocks.reserve_exact(1);
+            }
             self.blocks.push_back(block);
         }
     }

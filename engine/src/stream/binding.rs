@@ -59,6 +59,10 @@ pub struct StreamTable(Vec<(StreamId, Key)>);
 
 impl StreamTable {
     pub fn insert(&mut self, stream: StreamId, exchange: Key) {
+        if self.0.capacity() == 0 {
+            // HTTP/1 never has more.
+            self.0.reserve_exact(1);
+        }
         match self.0.last() {
             Some((last, _)) if *last >= stream => {
                 let at = self.0.partition_point(|(known, _)| *known < stream);

@@ -140,7 +140,7 @@ impl Notes {
             },
             upstream_failure: &self.upstream_failure,
             downstream_failure: "",
-            other: other.unwrap_or(&site.unknown),
+            other: other.unwrap_or(PeerLabels::NONE),
             other_principal: match (reporter, &self.upstream) {
                 (Reporter::Source, Some(peer)) => peer.identity.as_ref().map_or("", SpiffeId::as_str),
                 _ => "",

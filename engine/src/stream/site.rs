@@ -17,8 +17,6 @@ pub struct Site {
     pub peer: Arc<Peer>,
     pub reporter: Reporter,
     pub http: Option<HttpSite>,
-    /// Labels of an other side that said nothing.
-    pub unknown: PeerLabels,
     pub connection_id: u64,
     chain: Option<Arc<Chain>>,
     /// Labels of the client by what it said last: it mostly says the same.
@@ -50,7 +48,6 @@ impl Site {
             peer: Arc::clone(peer),
             reporter,
             http,
-            unknown: PeerLabels::default(),
             connection_id,
             chain: Some(Arc::clone(chain)),
             said: RefCell::default(),
@@ -63,7 +60,6 @@ impl Site {
             peer: Arc::default(),
             reporter: Reporter::None,
             http: None,
-            unknown: PeerLabels::default(),
             connection_id: 0,
             chain: None,
             said: RefCell::default(),

@@ -28,6 +28,20 @@ pub struct PeerLabels {
     pub cluster: String,
 }
 
+impl PeerLabels {
+    /// Of an other side that said nothing.
+    pub const NONE: &Self = &Self {
+        workload: String::new(),
+        namespace: String::new(),
+        principal: String::new(),
+        app: String::new(),
+        version: String::new(),
+        canonical_name: String::new(),
+        canonical_revision: String::new(),
+        cluster: String::new(),
+    };
+}
+
 /// Moments in the life of an exchange; `None` if it never came to that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moments {
