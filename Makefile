@@ -11,10 +11,13 @@ H2SPEC := .venvs/go/h2spec
 GO_CONTROL_PLANE := .venvs/go/go-control-plane-test
 GO_CONTROL_PLANE_MODULE := tests/interop/foreign/program
 export MAINSTAY_TEST_GO_CONTROL_PLANE := $(CURDIR)/$(GO_CONTROL_PLANE)
+# Its server over a cache of snapshots, by which the tests' rules of xDS are tested themselves.
+GO_SNAPSHOTS := .venvs/go/go-control-plane-snapshots
+export MAINSTAY_TEST_GO_CONTROL_PLANE_SNAPSHOTS := $(CURDIR)/$(GO_SNAPSHOTS)
 PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-mixed test test-rust test-python lint format bench conformance docs clean
+.PHONY: help build demo demo-mixed test test-rust test-python lint format bench conformance interop docs clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,8 +49,12 @@ $(ENVOY_BIN):
 	@touch -h $@
 
 $(GO_CONTROL_PLANE): $(GO_CONTROL_PLANE_MODULE)/go.mod $(GO_CONTROL_PLANE_MODULE)/go.sum
-	@command -v go >/dev/null || { echo "make test needs Go, to build go-control-plane's test program"; exit 1; }
+	@command -v go >/dev/null || { echo "the tests need Go, to build go-control-plane's test program"; exit 1; }
 	cd $(GO_CONTROL_PLANE_MODULE) && go build -buildvcs=false -o $(CURDIR)/$@ github.com/envoyproxy/go-control-plane/pkg/test/main
+
+$(GO_SNAPSHOTS): $(GO_CONTROL_PLANE_MODULE)/go.mod $(wildcard $(GO_CONTROL_PLANE_MODULE)/snapshots/*.go)
+	@command -v go >/dev/null || { echo "make interop needs Go, to build go-control-plane's server"; exit 1; }
+	cd $(GO_CONTROL_PLANE_MODULE) && go build -buildvcs=false -o $(CURDIR)/$@ ./snapshots
 
 test: test-rust test-python  ## Run every test
 
@@ -55,8 +62,8 @@ test-rust:
 	cargo test --quiet --workspace
 
 test-python: build $(ENVOY_BIN) $(GO_CONTROL_PLANE)
-	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m 'not alone and not h2spec'
-	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -m 'alone and not h2spec'
+	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m 'not alone and not h2spec and not elsewhere'
+	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -m 'alone and not h2spec and not elsewhere'
 
 lint: build  ## Format, lint, types, layers, licences
 	$(BIN)/ruff format --check .
@@ -75,9 +82,13 @@ $(H2SPEC):
 	@command -v go >/dev/null || { echo "make conformance needs Go, to install h2spec"; exit 1; }
 	GOBIN=$(CURDIR)/$(dir $@) go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 
-conformance: build $(ENVOY_BIN) $(H2SPEC)  ## The same traffic through Envoy and Mainstay, golden cases, xDS, mutual TLS; h2spec (needs Go)
+conformance: build $(ENVOY_BIN) $(H2SPEC) $(GO_CONTROL_PLANE)  ## The same traffic through Envoy and Mainstay, golden cases, xDS, mutual TLS; h2spec (needs Go)
 	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) MAINSTAY_TEST_H2SPEC=$(CURDIR)/$(H2SPEC) $(BIN)/python -m pytest \
 		-m 'h2spec or not h2spec' tests/conformance tests/golden tests/interop tests/xds/test_envoy.py tests/engine/test_h2spec.py
+
+interop: build $(ENVOY_BIN) $(GO_CONTROL_PLANE) $(GO_SNAPSHOTS)  ## xDS by its rules, on ours and on others; go-control-plane's test program (needs Go)
+	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m 'elsewhere or not alone' \
+		tests/interop/foreign tests/xds
 
 bench: build $(ENVOY_BIN)  ## Measure beside a byte relay, haproxy and Envoy (bench/README.md)
 	cargo build --quiet --release --package mainstay-bench

@@ -137,6 +137,8 @@ RULES: tuple[Rule, ...] = (
         "after a refusal the next version may be taken",
         "NACK",
         (
+            Send("cluster", ("c@1",)),
+            Acked("cluster"),
             Send("listener", ("l@!",)),
             Nacked("listener", ("l",)),
             Send("listener", ("l@1",)),
@@ -168,9 +170,11 @@ RULES: tuple[Rule, ...] = (
         "a refusal of one kind does not stop another",
         "Aggregated Discovery Service",
         (
+            Send("cluster", ("c@1",)),
+            Acked("cluster"),
             Send("listener", ("l@!",)),
             Nacked("listener"),
-            Send("cluster", ("a@1",)),
+            Send("cluster", ("a@1", "c@1")),
             Acked("cluster"),
         ),
     ),
@@ -214,14 +218,17 @@ RULES: tuple[Rule, ...] = (
         "a change of names is not taken for a verdict",
         "Resource updates",
         (
+            Send("cluster", ("c@1",)),
+            Acked("cluster"),
             Send("listener", ("l@1>r",)),
             Subscribed("route", ("r",)),
             Send("route", ("r@1>missing",)),
             Send("listener", ("l@2>q",)),
             Acked("route"),
-            Subscribed("route", ("q",)),
+            Subscribed("route", ("q",), at_least=True),
         ),
         variants=SOTW,
+        streams=ADS,
     ),
     # --- forms of responses ---
     Rule(
@@ -448,8 +455,10 @@ RULES: tuple[Rule, ...] = (
             Drop(),
             Subscribed("cluster"),
             Send("cluster", ("a@2>a", "b@1>b")),
-            Acked("cluster"),
             Subscribed("endpoint", ("a", "b")),
+            Send("endpoint", ("a@1", "b@1")),
+            Acked("endpoint"),
+            Acked("cluster"),
         ),
     ),
 )

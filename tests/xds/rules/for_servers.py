@@ -68,7 +68,7 @@ RULES: tuple[Rule, ...] = (
             Want("endpoint", ("a",)),
             Settle("endpoint"),
             Have((EA, EB2)),
-            Quiet("endpoint", empty=True),
+            Settle("endpoint"),
         ),
     ),
     Rule(
@@ -227,7 +227,7 @@ RULES: tuple[Rule, ...] = (
         (
             Have((EA,)),
             Want("endpoint", ("a", "b")),
-            Expect("endpoint", ("a@1",), gone=("b",)),
+            Expect("endpoint", ("a@1",), or_gone=("b",)),
             Ack("endpoint"),
             Have((EA, EB)),
             Expect("endpoint", ("b@1",)),
@@ -488,7 +488,7 @@ RULES: tuple[Rule, ...] = (
             Expect("cluster", ("a@1>a",)),
             Ack("cluster"),
             Want("endpoint", ("a", "b")),
-            Expect("endpoint", ("a@1",), gone=("b",)),
+            Expect("endpoint", ("a@1",), or_gone=("b",)),
             Ack("endpoint"),
             Want("listener"),
             Expect("listener", ("l@1>r",)),

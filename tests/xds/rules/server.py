@@ -59,23 +59,24 @@ class _Reply:
         self.version = getattr(request, "version_info", "")
 
 
-class _Kind:
-    """What the client has told of one kind, and has been told, on the stream that is open."""
+class _Asked:
+    """What the client has told of one kind, and has been told, on one stream."""
 
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-        self.first: Any = None
+    def __init__(self, stream: _Stream, first: Any) -> None:
+        self.stream = stream
+        self.first = first
         """The first request."""
+        self.names: set[str] = set()
         self.named = False
         self.nonces: list[str] = []
         self.versions: dict[str, str] = {}
         """Nonce → version that was sent with it, SotW."""
         self.replies: dict[str, _Reply] = {}
-        self.stream: _Stream | None = None
 
 
 class ServerTester:
-    """A server of one variant and form of stream. `listener`: port of the listener that rules call `l`."""
+    """A server of one variant and form of stream. `listener`: port of the listener that rules call `l`. Where each kind has
+    streams of its own, a client may have one for each name ("Requesting Multiple Resources on a Single Stream")."""
 
     def __init__(
         self,
@@ -89,11 +90,12 @@ class ServerTester:
         self._events: queue.Queue[tuple[_Stream, Any]] = queue.Queue()
         self._open: list[_Stream] = []
         self._dropped: set[_Stream] = set()
-        self._kinds: dict[Kind, _Kind] = {kind: _Kind() for kind in wire.URLS}
+        self._asked: dict[Kind, list[_Asked]] = {kind: [] for kind in wire.URLS}
         self._taken: dict[Kind, str] = dict.fromkeys(wire.URLS, "")
         """Version last taken, over all streams."""
         self._nonces = self._versions = 0
-        self._last: dict[Kind, str] = {}
+        self._last: dict[Kind, list[tuple[_Asked, str]]] = {}
+        """Streams that got the last response, with its nonces."""
         self._gaps: deque[str] = deque(maxlen=5)
         self._hammering: threading.Event | None = None
         self._paths = wire.paths(variant, streams)
@@ -123,8 +125,12 @@ class ServerTester:
 
     def _do(self, step: Step, will_close: bool) -> None:
         match step:
-            case Subscribed(kind, names):
-                self._wait(lambda: self._kinds[kind].names == set(names), lambda: self._told(kind))
+            case Subscribed(kind, names, at_least):
+                wanted = set(names)
+                self._wait(
+                    lambda: self._names(kind) == wanted or (at_least and wanted <= self._names(kind)),
+                    lambda: self._told(kind),
+                )
             case Send():
                 self._send(step)
             case SendSpoilt():
@@ -133,12 +139,13 @@ class ServerTester:
                 response = wire.response_type(self._variant)(type_url=wire.UNKNOWN_URL, nonce="unknown")
                 self._open[-1].outbox.put(response)
             case Acked(kind):
-                reply = self._reply(kind)
-                assert reply.error is None, f"it was refused: {reply.error}"
-                if self._variant == "sotw":
-                    self._taken[kind] = reply.version
+                for reply in self._replies(kind):
+                    assert reply.error is None, f"it was refused: {reply.error}"
+                    if self._variant == "sotw":
+                        self._taken[kind] = reply.version
             case Nacked(kind, words):
-                self._check_refusal(kind, self._reply(kind), words)
+                for reply in self._replies(kind):
+                    self._check_refusal(kind, reply, words)
             case Serves(application, at_once):
                 self._serve(application, at_once, will_close)
             case Closed(at_once):
@@ -148,7 +155,7 @@ class ServerTester:
                     stream.outbox.put(_END)
                     self._dropped.add(stream)
                 self._open.clear()
-                self._kinds = {kind: _Kind() for kind in wire.URLS}
+                self._asked = {kind: [] for kind in wire.URLS}
             case Resumes():
                 self._resume(step)
             case _:
@@ -193,9 +200,11 @@ class ServerTester:
         if stream in self._dropped:
             return
         if request is _END:
-            for have in self._kinds.values():
-                if have.stream is stream:
-                    have.names = set()  # a client that ends a stream gives up what it wanted there
+            for (
+                kind,
+                asked,
+            ) in self._asked.items():  # a client that ends a stream gives up what it wanted there
+                self._asked[kind] = [have for have in asked if have.stream is not stream]
             return
         if not stream.began:
             assert request.HasField("node"), "the first request of a stream does not tell its node"
@@ -206,9 +215,10 @@ class ServerTester:
         if url not in wire.KINDS:
             return  # of types that the rules do not know, such as a workload's health
         kind = wire.KINDS[url]
-        have = self._kinds[kind]
-        if have.stream is None:
-            have.stream, have.first = stream, request
+        have = next((each for each in self._asked[kind] if each.stream is stream), None)
+        if have is None:
+            have = _Asked(stream, request)
+            self._asked[kind].append(have)
             assert not request.response_nonce, f"the first request of {kind} has a nonce"
         nonce = request.response_nonce
         if nonce:
@@ -220,7 +230,7 @@ class ServerTester:
             raise AssertionError("a refusal without nonce")
         self._note_names(kind, have, request)
 
-    def _check_verdict(self, have: _Kind, request: Any) -> None:
+    def _check_verdict(self, have: _Asked, request: Any) -> None:
         """In SotW nothing else tells a verdict from a change of names: it has to be one."""
         if self._variant == "sotw" and not request.HasField("error_detail"):
             sent = have.versions[request.response_nonce]
@@ -228,7 +238,7 @@ class ServerTester:
                 f"a request answers the nonce of version {sent!r} with {request.version_info!r}, and refuses nothing"
             )
 
-    def _note_names(self, kind: Kind, have: _Kind, request: Any) -> None:
+    def _note_names(self, kind: Kind, have: _Asked, request: Any) -> None:
         if self._variant == "sotw":
             names = set(request.resource_names)
             have.named = have.named or bool(names)
@@ -241,13 +251,19 @@ class ServerTester:
             added = {"*"}
         have.names = (have.names | added) - set(request.resource_names_unsubscribe)
 
-    def _told(self, kind: Kind) -> str:
-        return f"a subscription to {sorted(self._kinds[kind].names)}"
+    def _names(self, kind: Kind) -> set[str]:
+        return {name for have in self._asked[kind] for name in have.names}
 
-    def _reply(self, kind: Kind) -> _Reply:
-        have, nonce = self._kinds[kind], self._last[kind]
-        self._wait(lambda: nonce in have.replies, lambda: f"no answer to {nonce}")
-        return have.replies[nonce]
+    def _told(self, kind: Kind) -> str:
+        return f"a subscription to {sorted(self._names(kind))}"
+
+    def _replies(self, kind: Kind) -> list[_Reply]:
+        last = self._last[kind]
+        self._wait(
+            lambda: all(nonce in have.replies for have, nonce in last),
+            lambda: f"no answer to some of {[nonce for _, nonce in last]}",
+        )
+        return [have.replies[nonce] for have, nonce in last]
 
     def _check_refusal(self, kind: Kind, reply: _Reply, words: Sequence[str]) -> None:
         assert reply.error is not None, "it was taken"
@@ -261,17 +277,16 @@ class ServerTester:
             )
 
     def _resume(self, step: Resumes) -> None:
-        have = self._kinds[step.kind]
-        self._wait(lambda: have.first is not None, lambda: "no new stream")
-        first = have.first
-        self._wait(lambda: have.names == set(step.names), lambda: self._told(step.kind))
+        self._wait(lambda: self._names(step.kind) == set(step.names), lambda: self._told(step.kind))
+        (have,) = self._asked[step.kind]
         if self._variant == "sotw":
-            assert first.version_info == self._taken[step.kind], f"it resumes from {first.version_info!r}"
+            told = have.first.version_info
+            assert told == self._taken[step.kind], f"it resumes from {told!r}, not {self._taken[step.kind]!r}"
             return
         parsed = [resources.parse(step.kind, text) for text in step.held]
         expected = {text.name: self._version_of(text) for text in parsed}
-        told = dict(first.initial_resource_versions)
-        assert told == expected, f"it tells {told}, not {expected}"
+        held = dict(have.first.initial_resource_versions)
+        assert held == expected, f"it tells {held}, not {expected}"
 
     # --- responses ------------------------------------------------------------------------------------------------
 
@@ -280,30 +295,47 @@ class ServerTester:
         """A delta resource's version: its content's."""
         return f"{text.version}>{text.target}"
 
-    def _respond(self, kind: Kind, response: Any) -> None:
-        have = self._kinds[kind]
-        self._wait(lambda: have.stream is not None, lambda: "no stream that asked for this kind")
-        assert have.stream is not None
-        self._nonces += 1
-        nonce = f"n{self._nonces}"
-        response.nonce, response.type_url = nonce, wire.URLS[kind]
-        have.nonces.append(nonce)
-        if self._variant == "sotw":
-            self._versions += 1
-            response.version_info = have.versions[nonce] = f"v{self._versions}"
-        self._last[kind] = nonce
-        have.stream.outbox.put(response)
+    def _respond(self, kind: Kind, to: Callable[[_Asked], Any]) -> None:
+        """Sends a response to every stream of a kind for which `to` makes one."""
+        self._wait(lambda: bool(self._asked[kind]), lambda: "no stream that asked for this kind")
+        self._last[kind] = []
+        for have in self._asked[kind]:
+            response = to(have)
+            if response is None:
+                continue
+            self._nonces += 1
+            nonce = f"n{self._nonces}"
+            response.nonce, response.type_url = nonce, wire.URLS[kind]
+            have.nonces.append(nonce)
+            if self._variant == "sotw":
+                self._versions += 1
+                response.version_info = have.versions[nonce] = f"v{self._versions}"
+            self._last[kind].append((have, nonce))
+            have.stream.outbox.put(response)
+        assert self._last[kind], "no stream asked for any of this"
 
     def _send(self, step: Send) -> None:
         texts = [resources.parse(step.kind, text) for text in step.resources]
         if step.twice:
             texts.append(texts[0])
-        response = wire.response_type(self._variant)()
-        if self._variant == "delta":
-            response.removed_resources.extend(step.gone)
-        for text in texts:
-            self._add(response, text.kind, text.name, self._version_of(text), self._maker.make(text), step)
-        self._respond(step.kind, response)
+
+        def make(have: _Asked) -> Any:
+            mine, gone = texts, set(step.gone)
+            if len(self._asked[step.kind]) > 1:  # each stream gets what it asked for
+                mine = [text for text in texts if text.name in have.names]
+                gone &= have.names
+                if not mine and not gone and (texts or step.gone):
+                    return None
+            response = wire.response_type(self._variant)()
+            if self._variant == "delta":
+                response.removed_resources.extend(sorted(gone))
+            for text in mine:
+                self._add(
+                    response, text.kind, text.name, self._version_of(text), self._maker.make(text), step
+                )
+            return response
+
+        self._respond(step.kind, make)
 
     def _add(
         self, response: Any, kind: Kind, name: str, version: str, body: bytes, how: Send | None = None
@@ -331,7 +363,7 @@ class ServerTester:
             entry = response.resources[0]
             packed = entry if self._variant == "sotw" else entry.resource
             packed.type_url = wire.URLS["secret"]
-        self._respond(step.kind, response)
+        self._respond(step.kind, lambda _: response)
 
     # --- traffic --------------------------------------------------------------------------------------------------
 

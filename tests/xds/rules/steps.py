@@ -80,11 +80,12 @@ class Nack(Step, frozen=True):
 
 class Expect(Step, frozen=True):
     """Responses of a kind come until all of this has come, and nothing else does: resources, and names that are gone. In SotW a
-    kind of full state has to come whole, and what is `gone` is not in it. `anew`: also what was there before."""
+    kind of full state has to come whole, and what is `gone` is not in it. `or_gone`: names that may be said to be none."""
 
     kind: Kind
     resources: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
+    or_gone: tuple[str, ...] = ()
 
 
 class Quiet(Step, frozen=True):
@@ -118,10 +119,11 @@ class InOrder(Step, frozen=True):
 
 
 class Subscribed(Step, frozen=True):
-    """The client comes to want exactly these names of a kind; `*` alone is the wildcard in either form."""
+    """The client comes to want exactly these names of a kind, or `at_least` these; `*` is the wildcard in either form."""
 
     kind: Kind
     names: tuple[str, ...] = ("*",)
+    at_least: bool = False
 
 
 class Send(Step, frozen=True):

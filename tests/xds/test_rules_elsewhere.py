@@ -1,0 +1,149 @@
+"""The rules themselves are right: Envoy keeps those for clients, go-control-plane's server those for servers, but for what is
+listed here with its reason."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from rules import for_clients, for_servers
+from rules.client import NODE_ID, ClientTester
+from rules.proxies import Applications, applications, bootstrap, free_port
+from rules.resources import Maker, Text
+from rules.server import ServerTester
+from rules.steps import Rule, Streams, Variant
+
+pytestmark = pytest.mark.elsewhere
+
+
+class Difference(NamedTuple):
+    """What another program does instead. `always`: else it depends on what comes first."""
+
+    does: str
+    variants: tuple[Variant, ...] = ("sotw", "delta")
+    always: bool = True
+
+
+ENVOY: dict[str, Difference] = {
+    "what was refused is not told as held": Difference(
+        "refuses a delta response whole, and so holds nothing of it"
+    ),
+}
+_NAMES = Difference("takes * for a name", ("sotw",))
+_HAS = Difference("does not answer what the client has already", ("delta",))
+_RESENDS = "answers any version that is not the newest, so a refused one is sent again and again"
+GO_CONTROL_PLANE: dict[str, Difference] = {
+    "the name * brings everything": _NAMES,
+    "a wildcard can be changed for names": _NAMES,
+    "the wildcard is told beside names": _NAMES,
+    "after names an empty list ends the subscription": Difference(
+        "takes an empty list for the wildcard at any time", ("sotw",)
+    ),
+    "of a wildcard given up only the names stay": _HAS,
+    "what is asked for again is sent again": _HAS,
+    "a name that does not exist is said to be none": Difference("says nothing of what never was"),
+    "what is refused is not sent again": Difference(_RESENDS, ("sotw",)),
+    "after a refusal the next version is sent": Difference(_RESENDS, ("sotw",), always=False),
+    "routes move before their cluster goes": Difference(
+        "sends each kind when it changes, and knows no order between them", always=False
+    ),
+}
+
+
+def cases(rules: tuple[Rule, ...], differences: Mapping[str, Difference]) -> list[Any]:
+    """All rules in all forms; where there is a difference, it has to show."""
+    assert differences.keys() <= {rule.name for rule in rules}
+    found = []
+    forms = [
+        (rule, variant, streams) for rule in rules for variant in rule.variants for streams in rule.streams
+    ]
+    for rule, variant, streams in forms:
+        other = differences.get(rule.name)
+        marks = []
+        if other is not None and variant in other.variants:
+            marks = [pytest.mark.xfail(reason=other.does, strict=other.always, raises=AssertionError)]
+        found.append(
+            pytest.param(rule, variant, streams, id=f"{rule.name} ({variant}, {streams})", marks=marks)
+        )
+    return found
+
+
+@pytest.fixture(scope="module", name="behind")
+def applications_behind() -> Iterator[Applications]:
+    with applications() as found:
+        yield found
+
+
+@pytest.mark.parametrize(("rule", "variant", "streams"), cases(for_clients.RULES, ENVOY))
+def test_envoy_keeps_the_rule(
+    rule: Rule, variant: Variant, streams: Streams, behind: Applications, tmp_path: Path
+) -> None:
+    listener = free_port()
+    tester = ServerTester(variant, streams, listener, behind.maker(variant, streams, listener))
+    file, log = tmp_path / "bootstrap.json", tmp_path / "log"
+    file.write_text(json.dumps(bootstrap(variant, streams, tester.port)))
+    flags = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning", "--drain-time-s", "1"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [os.environ["MAINSTAY_TEST_ENVOY"], "-c", str(file), *flags],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        tester.run(rule)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{log.read_text()}") from None
+    finally:
+        process.kill()
+        process.wait()
+
+
+class Snapshots:
+    """go-control-plane's server over its snapshot cache: a program that serves what it is told."""
+
+    def __init__(self) -> None:
+        program = os.environ["MAINSTAY_TEST_GO_CONTROL_PLANE_SNAPSHOTS"]
+        self._process = subprocess.Popen(
+            [program, NODE_ID], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.address = self._read()
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        assert line, "go-control-plane's server ended"
+        return line
+
+    def show(self, resources: Mapping[Text, bytes]) -> None:
+        told: dict[str, dict[str, str]] = {}
+        for text, body in resources.items():
+            told.setdefault(text.kind, {})[text.name] = base64.b64encode(body).decode()
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(told) + "\n")
+        self._process.stdin.flush()
+        assert self._read() == "in force"
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def snapshots() -> Iterator[Snapshots]:
+    found = Snapshots()
+    yield found
+    found.stop()
+
+
+@pytest.mark.parametrize(("rule", "variant", "streams"), cases(for_servers.RULES, GO_CONTROL_PLANE))
+def test_go_control_plane_keeps_the_rule(
+    rule: Rule, variant: Variant, streams: Streams, snapshots: Snapshots
+) -> None:
+    maker = Maker({"ads": {}, "resource_api_version": "V3"}, {}, {})
+    ClientTester(snapshots, variant, streams, maker).run(rule)
