@@ -1,7 +1,7 @@
 //! Numbers and addresses as text, without allocation and without the formatter, which costs ten times what the digits do.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Digits of one number.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,21 @@ pub fn hexadecimal(number: u64) -> Digits {
 
 /// All sixteen digits of a word, lower-case.
 pub fn hexadecimal_word(number: u64) -> [u8; 16] {
-    std::array::from_fn(|index| digit((number >> (60 - 4 * index) & 0xf) as u8))
+    let mut text = [0; 16];
+    let (high, low) = text.split_at_mut(8);
+    high.copy_from_slice(&eight_digits((number >> 32) as u32));
+    low.copy_from_slice(&eight_digits(number as u32));
+    text
+}
+
+/// Eight nibbles at a time: they are spread over a word, and those above nine are lifted to the letters.
+fn eight_digits(number: u32) -> [u8; 8] {
+    let mut word = u64::from(number);
+    word = (word | word << 16) & 0x0000_ffff_0000_ffff;
+    word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
+    word = (word | word << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let above_nine = ((word + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    (word + 0x3030_3030_3030_3030 + above_nine * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 pub fn push_decimal(out: &mut Vec<u8>, number: u64) {
@@ -66,28 +80,65 @@ pub fn push_padded<const N: usize>(out: &mut Vec<u8>, mut number: u64) {
 
 /// As `IpAddr` prints itself.
 pub fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
-    let IpAddr::V4(ip) = ip else {
-        let _ = write!(out, "{ip}");
-        return;
-    };
-    for (index, octet) in ip.octets().into_iter().enumerate() {
-        if index > 0 {
-            out.push(b'.');
+    match ip {
+        IpAddr::V4(ip) => {
+            let mut text = Short::default();
+            text.push_ip(ip);
+            out.extend_from_slice(text.as_bytes());
         }
-        push_decimal(out, octet.into());
+        IpAddr::V6(ip) => {
+            let _ = write!(out, "{ip}");
+        }
     }
 }
 
 /// As `SocketAddr` prints itself.
 pub fn push_address(out: &mut Vec<u8>, address: SocketAddr) {
     match address {
-        SocketAddr::V4(_) => {
-            push_ip(out, address.ip());
-            out.push(b':');
-            push_decimal(out, address.port().into());
+        SocketAddr::V4(address) => {
+            let mut text = Short::default();
+            text.push_ip(*address.ip());
+            text.push(b':');
+            decimal(address.port().into()).as_bytes().iter().for_each(|&digit| text.push(digit));
+            out.extend_from_slice(text.as_bytes());
         }
-        SocketAddr::V6(_) => {
+        SocketAddr::V6(address) => {
             let _ = write!(out, "{address}");
+        }
+    }
+}
+
+/// Room for an address of IPv4 with its port.
+#[derive(Default)]
+struct Short {
+    bytes: [u8; 24],
+    length: usize,
+}
+
+impl Short {
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or(&[])
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(slot) = self.bytes.get_mut(self.length) {
+            *slot = byte;
+            self.length += 1;
+        }
+    }
+
+    fn push_ip(&mut self, ip: Ipv4Addr) {
+        for (index, octet) in ip.octets().into_iter().enumerate() {
+            if index > 0 {
+                self.push(b'.');
+            }
+            if octet >= 100 {
+                self.push(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                self.push(b'0' + octet / 10 % 10);
+            }
+            self.push(b'0' + octet % 10);
         }
     }
 }

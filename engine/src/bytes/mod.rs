@@ -7,9 +7,11 @@
 mod digits;
 mod outbox;
 mod pool;
+mod words;
 
 pub use digits::{
     Digits, decimal, hexadecimal, hexadecimal_word, push_address, push_decimal, push_ip, push_padded,
 };
 pub use outbox::{Out, Outbox, WriteThrough};
 pub use pool::{Block, LARGE_BLOCK, Pool, SMALL_BLOCK};
+pub use words::{Word, find};

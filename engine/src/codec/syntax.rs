@@ -1,5 +1,7 @@
 //! Which bytes HTTP allows where: one table for both versions, so that what one accepts the other may send.
 
+use crate::bytes::{Word, find};
+
 // Evaluated by the compiler: an index out of bounds would not build.
 #[allow(clippy::indexing_slicing)]
 const fn token_table() -> [bool; 256] {
@@ -35,50 +37,26 @@ static LOWER: [u8; 256] = lower_table();
 
 /// Lowers the token at the front in place and says how long it is.
 pub(super) fn lower_token(bytes: &mut [u8]) -> usize {
-    let mut length = 0;
-    for byte in bytes {
-        match LOWER.get(usize::from(*byte)) {
-            None | Some(0) => break,
-            Some(lower) => *byte = *lower,
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        let lower = LOWER.get(usize::from(*byte)).copied().unwrap_or(0);
+        if lower == 0 {
+            return index;
         }
-        length += 1;
+        *byte = lower;
     }
-    length
+    bytes.len()
 }
 
-/// The first byte that no field value may hold (RFC 9110 §5.5), a line's end among them. Eight bytes at a time.
+/// The first byte that no field value may hold (RFC 9110 §5.5), a line's end among them.
 pub(super) fn control_at(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut start = 0;
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        let deletes = word ^ (ONES * 0x7f);
-        let below_blank = word.wrapping_sub(ONES * 0x20) & !word;
-        let found = (below_blank | deletes.wrapping_sub(ONES) & !deletes) & TOPS;
-        if found != 0 {
-            // The first mark is true; a borrow may have set others behind it.
-            let at = start + (found.trailing_zeros() / 8) as usize;
-            if bytes.get(at) != Some(&b'\t') {
-                return Some(at);
-            }
-            return control_behind(bytes, at + 1);
-        }
-        start += 8;
+    let is_control = |byte: u8| byte < 0x20 || byte == 0x7f;
+    let at = find(bytes, |word| word.below(0x20) | word.equal(0x7f), is_control)?;
+    if bytes.get(at) != Some(&b'\t') {
+        return Some(at);
     }
-    rest.iter().position(|&byte| is_control(byte)).map(|at| start + at)
-}
-
-/// As `control_at`, from an offset on: values with tabs are rare.
-#[cold]
-fn control_behind(bytes: &[u8], from: usize) -> Option<usize> {
-    let rest = bytes.get(from..)?;
-    rest.iter().position(|&byte| is_control(byte)).map(|at| from + at)
-}
-
-fn is_control(byte: u8) -> bool {
-    byte < 0x20 && byte != b'\t' || byte == 0x7f
+    // Values with tabs are rare.
+    let behind = bytes.get(at + 1..)?;
+    behind.iter().position(|&byte| is_control(byte) && byte != b'\t').map(|next| at + 1 + next)
 }
 
 /// Bytes of a token (RFC 9110 §5.6.2): methods and field names.
@@ -90,21 +68,40 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
 }
 
-/// A field value (RFC 9110 §5.5): no control bytes but tab. Without short cut, so that it is done many bytes at a time.
+/// A field value (RFC 9110 §5.5): no control bytes but tab.
 pub(super) fn is_field_value(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |fine, &byte| fine & ((byte >= 0x20) & (byte != 0x7f) | (byte == b'\t')))
+    control_at(bytes).is_none()
 }
 
 /// What may stand in a request target: no blanks, no control bytes, no fragment. Bytes above ASCII pass, since clients
 /// send paths in UTF-8 as they are.
 pub(super) fn is_target(bytes: &[u8]) -> bool {
-    !bytes.is_empty()
-        && bytes.iter().fold(true, |fine, &byte| fine & (byte > 0x20) & (byte != 0x7f) & (byte != b'#'))
+    let is_foreign = |byte: u8| byte <= 0x20 || byte == 0x7f || byte == b'#';
+    let marks = |word: Word| word.below(0x21) | word.equal(0x7f) | word.equal(b'#');
+    !bytes.is_empty() && find(bytes, marks, is_foreign).is_none()
 }
+
+// As above.
+#[allow(clippy::indexing_slicing)]
+const fn authority_table() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(
+            byte as u8,
+            b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+                | b':' | b'[' | b']' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z'
+        );
+        byte += 1;
+    }
+    table
+}
+
+static AUTHORITY: [bool; 256] = authority_table();
 
 /// `host[:port]` (RFC 3986 §3.2) without user information; may be empty.
 pub(super) fn is_authority(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte))
+    bytes.iter().all(|&byte| AUTHORITY.get(usize::from(byte)).is_some_and(|&allowed| allowed))
 }
 
 /// Without blanks and tabs at both ends.
@@ -141,8 +138,8 @@ mod tests {
         fn control_bytes_are_found_wherever_they_are(
             bytes in proptest::collection::vec(prop_oneof![8 => 0x20u8..=0x7e, 1 => any::<u8>(), 1 => Just(b'\t')], 0..40),
         ) {
-            let allowed = |byte: &u8| is_field_value(std::slice::from_ref(byte));
-            prop_assert_eq!(control_at(&bytes), bytes.iter().position(|byte| !allowed(byte)));
+            let forbidden = |byte: &u8| matches!(byte, 0..=8 | 10..=31 | 127);
+            prop_assert_eq!(control_at(&bytes), bytes.iter().position(forbidden));
         }
 
         #[test]

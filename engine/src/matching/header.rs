@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::text::TextMatcher;
-use crate::bytes::decimal;
+use crate::bytes::{decimal, push_decimal};
 use crate::message::{HeaderBlock, Name, RequestHead, ResponseHead};
 use crate::plan::{HeaderMatch, HeaderTest, PlanError};
 
@@ -58,6 +58,54 @@ impl Field {
             _ => None,
         }
     }
+}
+
+/// The same values, appended to `out`; false if there is none.
+impl Field {
+    pub fn push_of_request(&self, head: &RequestHead, out: &mut Vec<u8>) -> bool {
+        let filled = |value: &[u8], out: &mut Vec<u8>| {
+            out.extend_from_slice(value);
+            !value.is_empty()
+        };
+        match self {
+            Self::Method => filled(head.method(), out),
+            Self::Scheme => filled(head.scheme(), out),
+            Self::Authority => filled(head.authority(), out),
+            Self::Path => filled(head.path(), out),
+            Self::Status => false,
+            Self::Header(name) => push_joined(&head.headers, name, out),
+        }
+    }
+
+    pub fn push_of_response(&self, head: &ResponseHead, out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Status => {
+                push_decimal(out, head.status.into());
+                true
+            }
+            Self::Header(name) => push_joined(&head.headers, name, out),
+            _ => false,
+        }
+    }
+
+    pub fn push_of_trailers(&self, trailers: &HeaderBlock, out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Header(name) => push_joined(trailers, name, out),
+            _ => false,
+        }
+    }
+}
+
+fn push_joined(block: &HeaderBlock, name: &Name, out: &mut Vec<u8>) -> bool {
+    let mut found = false;
+    for value in block.all(name) {
+        if found {
+            out.push(b',');
+        }
+        out.extend_from_slice(value);
+        found = true;
+    }
+    found
 }
 
 fn joined<'h>(block: &'h HeaderBlock, name: &Name) -> Option<Cow<'h, [u8]>> {
@@ -200,6 +248,11 @@ mod tests {
         head.headers.push(b"x-mine", b"a");
         head.headers.push(b"x-mine", b"b");
         assert_eq!(Field::new("X-Mine").of_request(&head).as_deref(), Some(&b"a,b"[..]));
+        let mut out = b"x=".to_vec();
+        assert!(Field::new("X-Mine").push_of_request(&head, &mut out));
+        assert!(!Field::new(":path").push_of_request(&head, &mut out));
+        assert!(Field::new(":status").push_of_response(&ResponseHead::with_status(204), &mut out));
+        assert_eq!(out, b"x=a,b204");
         assert_eq!(Field::new("Host").of_request(&head).as_deref(), Some(&b"cart"[..]));
         assert_eq!(Field::new(":path").of_request(&head), None);
         assert_eq!(

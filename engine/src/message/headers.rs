@@ -1,5 +1,7 @@
 //! The header block: one arena of bytes and small entries into it. To change is to append and mark the old entry removed.
 
+use std::cell::RefCell;
+
 use super::names::{Name, NameId, NameSet};
 
 /// A range of a block's arena.
@@ -35,11 +37,54 @@ pub enum Lines<'a> {
     },
 }
 
+/// The memory of a block.
+#[derive(Debug, Clone, Default)]
+struct Store {
+    arena: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+/// Stores kept by a thread for the next heads: one comes and goes with every message.
+const KEPT: usize = 64;
+/// Larger arenas are given back, bytes: kept ones stay below half a MiB a thread.
+const LARGEST_KEPT: usize = 4 * 1024;
+
+thread_local! {
+    static SPARE: RefCell<Vec<(Vec<u8>, Vec<Entry>)>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Store {
+    fn with_capacity(bytes: usize, fields: usize) -> Self {
+        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop());
+        let (mut arena, mut entries) = spare.ok().flatten().unwrap_or_default();
+        arena.reserve(bytes);
+        entries.reserve(fields);
+        Self { arena, entries }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if self.arena.capacity() == 0 || self.arena.capacity() > LARGEST_KEPT {
+            return;
+        }
+        let (mut arena, mut entries) = (std::mem::take(&mut self.arena), std::mem::take(&mut self.entries));
+        arena.clear();
+        entries.clear();
+        // A thread that ends keeps nothing.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < KEPT {
+                spare.push((arena, entries));
+            }
+        });
+    }
+}
+
 /// Header fields in order. Names are lower-case; values are bytes as received, without surrounding blanks.
 #[derive(Debug, Clone, Default)]
 pub struct HeaderBlock {
-    arena: Vec<u8>,
-    entries: Vec<Entry>,
+    store: Store,
     removed: u32,
     /// Names that may be here: most questions are about fields that are not, and need no look at the entries.
     names: NameSet,
@@ -49,42 +94,42 @@ pub struct HeaderBlock {
 
 impl HeaderBlock {
     pub fn with_capacity(bytes: usize, fields: usize) -> Self {
-        Self { arena: Vec::with_capacity(bytes), entries: Vec::with_capacity(fields), ..Self::default() }
+        Self { store: Store::with_capacity(bytes, fields), ..Self::default() }
     }
 
     /// Forgets everything but keeps the memory, for pooled heads.
     pub fn clear(&mut self) {
-        self.arena.clear();
-        self.entries.clear();
+        self.store.arena.clear();
+        self.store.entries.clear();
         (self.removed, self.outside, self.names) = (0, 0, NameSet::default());
     }
 
     /// Bytes of all that was put here, removed fields included.
     pub fn bytes(&self) -> usize {
-        self.arena.len() + self.outside as usize
+        self.store.arena.len() + self.outside as usize
     }
 
     /// Copies bytes into the arena that belong to no field (method, path, authority …).
     pub fn stash(&mut self, bytes: &[u8]) -> Span {
-        let span = Span { start: self.arena.len() as u32, length: bytes.len() as u32 };
-        self.arena.extend_from_slice(bytes);
+        let span = Span { start: self.store.arena.len() as u32, length: bytes.len() as u32 };
+        self.store.arena.extend_from_slice(bytes);
         span
     }
 
     /// As `stash`, for bytes that are made while they are written (Huffman codes, say).
     pub fn stash_with<T, E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<T, E>) -> Result<Span, E> {
-        let start = self.arena.len();
-        write(&mut self.arena)?;
-        Ok(Span { start: start as u32, length: self.arena.len().saturating_sub(start) as u32 })
+        let start = self.store.arena.len();
+        write(&mut self.store.arena)?;
+        Ok(Span { start: start as u32, length: self.store.arena.len().saturating_sub(start) as u32 })
     }
 
     pub fn slice(&self, span: Span) -> &[u8] {
-        self.arena.get(span.start as usize..(span.start + span.length) as usize).unwrap_or(&[])
+        self.store.arena.get(span.start as usize..(span.start + span.length) as usize).unwrap_or(&[])
     }
 
     /// Mutable view of a stashed range: a codec lowers names in place.
     pub fn slice_mut(&mut self, span: Span) -> &mut [u8] {
-        self.arena.get_mut(span.start as usize..(span.start + span.length) as usize).unwrap_or(&mut [])
+        self.store.arena.get_mut(span.start as usize..(span.start + span.length) as usize).unwrap_or(&mut [])
     }
 
     /// Adds a field whose name and value already lie in the arena. The name must be lower-case already.
@@ -104,7 +149,7 @@ impl HeaderBlock {
 
     fn add(&mut self, id: NameId, name: Span, value: Span, is_line: bool) {
         self.names.insert(id);
-        self.entries.push(Entry {
+        self.store.entries.push(Entry {
             name: name.start,
             name_length: name.length as u16,
             value: value.start,
@@ -118,14 +163,15 @@ impl HeaderBlock {
 
     /// Marks the field added last as one that no compression may put in a table.
     pub fn mark_secret(&mut self) {
-        if let Some(entry) = self.entries.last_mut() {
+        if let Some(entry) = self.store.entries.last_mut() {
             entry.secret = true;
         }
     }
 
     /// As `iter`, with the mark of `mark_secret`.
     pub fn iter_marked(&self) -> impl Iterator<Item = (NameId, &[u8], &[u8], bool)> {
-        self.entries
+        self.store
+            .entries
             .iter()
             .filter(|entry| !entry.removed)
             .map(|entry| (entry.id, self.name_of(entry), self.value_of(entry), entry.secret))
@@ -157,33 +203,44 @@ impl HeaderBlock {
     /// Fields in order, but for those named, to be written by HTTP/1: what came in neighbouring lines, and is unchanged, is
     /// one piece.
     pub fn lines(&self, left_out: NameSet) -> impl Iterator<Item = Lines<'_>> {
-        let wanted = move |entry: &&Entry| {
+        let wanted = move |entry: &Entry| {
             !entry.removed && (entry.id == NameId::OTHER || !left_out.contains(entry.id))
         };
-        let mut entries = self.entries.iter().filter(wanted).peekable();
+        let mut rest = self.store.entries.as_slice();
         std::iter::from_fn(move || {
-            let first = entries.next()?;
+            let first = loop {
+                let (first, behind) = rest.split_first()?;
+                rest = behind;
+                if wanted(first) {
+                    break first;
+                }
+            };
             if !first.is_line {
                 return Some(Lines::Field { name: self.name_of(first), value: self.value_of(first) });
             }
             let mut end = first.end_of_line();
-            while let Some(next) = entries.next_if(|next| next.is_line && next.name == end) {
-                end = next.end_of_line();
+            while let Some((next, behind)) = rest.split_first()
+                && next.is_line
+                && next.name == end
+                && wanted(next)
+            {
+                (end, rest) = (next.end_of_line(), behind);
             }
-            Some(Lines::Ready(self.arena.get(first.name as usize..end as usize).unwrap_or(&[])))
+            Some(Lines::Ready(self.store.arena.get(first.name as usize..end as usize).unwrap_or(&[])))
         })
     }
 
     /// Fields in order: id, name, value.
     pub fn iter(&self) -> impl Iterator<Item = (NameId, &[u8], &[u8])> {
-        self.entries
+        self.store
+            .entries
             .iter()
             .filter(|entry| !entry.removed)
             .map(|entry| (entry.id, self.name_of(entry), self.value_of(entry)))
     }
 
     pub fn len(&self) -> usize {
-        self.entries.len() - self.removed as usize
+        self.store.entries.len() - self.removed as usize
     }
 
     pub fn is_empty(&self) -> bool {
@@ -196,7 +253,11 @@ impl HeaderBlock {
         if !self.names.contains(id) {
             return None;
         }
-        self.entries.iter().find(|entry| entry.id == id && !entry.removed).map(|entry| self.value_of(entry))
+        self.store
+            .entries
+            .iter()
+            .find(|entry| entry.id == id && !entry.removed)
+            .map(|entry| self.value_of(entry))
     }
 
     /// First value of a field.
@@ -204,7 +265,7 @@ impl HeaderBlock {
         if !self.names.contains(name.id) {
             return None;
         }
-        self.entries.iter().find(|entry| self.is_named(entry, name)).map(|entry| self.value_of(entry))
+        self.store.entries.iter().find(|entry| self.is_named(entry, name)).map(|entry| self.value_of(entry))
     }
 
     /// All values of a field, in order.
@@ -258,8 +319,8 @@ impl HeaderBlock {
     /// Removes the fields for which `unwanted(id, name, value)` holds; true if there was one.
     pub fn remove_where(&mut self, unwanted: impl Fn(NameId, &[u8], &[u8]) -> bool) -> bool {
         let mut found = 0;
-        let arena = &self.arena;
-        for entry in self.entries.iter_mut().filter(|entry| !entry.removed) {
+        let Store { arena, entries } = &mut self.store;
+        for entry in entries.iter_mut().filter(|entry| !entry.removed) {
             if unwanted(entry.id, entry.name(arena), entry.value(arena)) {
                 entry.removed = true;
                 found += 1;
@@ -282,7 +343,7 @@ impl HeaderBlock {
 
     /// The entries among which a field of this name would be.
     fn looked_through(&self, id: NameId) -> &[Entry] {
-        if self.names.contains(id) { &self.entries } else { &[] }
+        if self.names.contains(id) { &self.store.entries } else { &[] }
     }
 
     fn is_named(&self, entry: &Entry, name: &Name) -> bool {
@@ -292,11 +353,11 @@ impl HeaderBlock {
     }
 
     fn name_of(&self, entry: &Entry) -> &[u8] {
-        entry.name(&self.arena)
+        entry.name(&self.store.arena)
     }
 
     fn value_of(&self, entry: &Entry) -> &[u8] {
-        entry.value(&self.arena)
+        entry.value(&self.store.arena)
     }
 }
 
@@ -363,6 +424,15 @@ mod tests {
         block.remove(&Name::new("x-f"));
         let some: Vec<_> = block.lines(NameSet::of(&[NameId::VIA])).collect();
         assert_eq!(some, [Lines::Ready(b"x-b: c\r\n"), spaced, Lines::Ready(b"x-h: i\r\n"), date]);
+    }
+
+    #[test]
+    fn memory_that_is_used_again_holds_nothing_of_before() {
+        for _ in 0..2 {
+            let mut block = HeaderBlock::with_capacity(100, 4);
+            assert!(block.is_empty() && block.bytes() == 0 && !block.contains_id(NameId::ACCEPT));
+            block.push(b"accept", b"secret");
+        }
     }
 
     #[test]

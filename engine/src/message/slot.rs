@@ -74,6 +74,18 @@ impl<T> Slab<T> {
         Some(value)
     }
 
+    /// As `remove`, for a value that nobody wants any more: large ones need not be moved out.
+    pub fn discard(&mut self, key: Key) {
+        let entry =
+            self.entries.get_mut(key.slot as usize).filter(|entry| entry.generation == key.generation);
+        if let Some(entry) = entry.filter(|entry| entry.value.is_some()) {
+            entry.value = None;
+            entry.generation = entry.generation.wrapping_add(1);
+            self.free.push(key.slot);
+            self.live -= 1;
+        }
+    }
+
     /// The key an `insert` would return next; for values that must know their own key.
     pub fn next_key(&self) -> Key {
         match self.free.last() {
@@ -117,5 +129,8 @@ mod tests {
         assert_eq!((slab.get(first), slab.get(second)), (None, Some(&"b")));
         assert_eq!(slab.remove(first), None);
         assert_eq!(Key::from_bits(second.to_bits()), second);
+        slab.discard(second);
+        slab.discard(second);
+        assert_eq!((slab.get(second), slab.len()), (None, 0));
     }
 }

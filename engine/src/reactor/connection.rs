@@ -211,6 +211,14 @@ impl<S> Connection<S> {
         }
     }
 
+    /// Nothing is to be written, read, timed or ended: the end of the turn need not look at it.
+    pub fn is_at_rest(&self) -> bool {
+        !(self.readable || self.unoffered || self.full)
+            && self.is_flushed()
+            && self.ending() == Ending::Open
+            && self.next_deadline().is_none()
+    }
+
     /// The nearest of the codec's deadline, the phase's and the stalled peer's.
     pub fn next_deadline(&self) -> Option<Tick> {
         let codec = self.open().and_then(|open| open.codec.deadline());

@@ -203,8 +203,10 @@ impl<D: Driver> Worker<D> {
         if let Some(connection) = self.board.connections.get_mut(key) {
             // Where the codec waits for credit or room, the rest is offered again when it does not.
             connection.unoffered = is_left && (streams == STREAMS_PER_TURN || !connection.wants_input());
+            if !connection.is_at_rest() {
+                self.board.mark_dirty(key);
+            }
         }
-        self.board.mark_dirty(key);
         consumed
     }
 

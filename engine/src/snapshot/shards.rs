@@ -1,34 +1,14 @@
 //! Names to shared values in 64 parts, copied on write: a change copies one part, a reader needs no lock.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
+
+use crate::message::QuickHash;
 
 const PARTS: usize = 64;
 
-/// FNV-1a: names come from configuration, tables are small, and look-ups by names of a client find or do not find.
-#[derive(Debug, Clone, Copy)]
-pub struct NameHasher(u64);
-
-impl Default for NameHasher {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hasher for NameHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-}
-
-type Part<T> = HashMap<Arc<str>, Arc<T>, BuildHasherDefault<NameHasher>>;
+type Part<T> = HashMap<Arc<str>, Arc<T>, QuickHash>;
 
 /// An immutable map; `with` and `without` give the next one.
 #[derive(Debug)]
@@ -50,10 +30,8 @@ impl<T> Default for Shards<T> {
 }
 
 fn part_of(name: &str) -> usize {
-    let mut hasher = NameHasher::default();
-    hasher.write(name.as_bytes());
-    // The map inside uses the low bits.
-    (hasher.finish() >> 48) as usize % PARTS
+    // The map inside uses the lowest bits and the highest.
+    (QuickHash::default().hash_one(name) >> 48) as usize % PARTS
 }
 
 impl<T> Shards<T> {

@@ -242,14 +242,6 @@ impl Streams {
         let _ = port.perform(connection, Command::GoAway { gentle: true });
     }
 
-    /// The client's connection has no stream any more.
-    pub(super) fn client_idle<P: Port>(&mut self, port: &mut P, connection: Key) {
-        let now = port.now();
-        if let Some(Binding::Downstream(bound)) = port.binding(connection) {
-            bound.idle_since = now;
-        }
-    }
-
     /// When the connection's timer has to look again: the end of its idle time, or of its life.
     fn arm_client<P: Port>(&mut self, port: &mut P, connection: Key) {
         let now = port.now();

@@ -4,63 +4,22 @@ use std::rc::Rc;
 
 use super::Streams;
 use super::binding::Binding;
+use super::exchange::Exchange;
 use super::notes::Notes;
 use super::origin::Origin;
 use super::port::Port;
-use super::shared::Turn;
-use super::site::Site;
+use super::shared::{Shared, Turn};
+use super::site::{HttpSite, Site};
 use crate::filter::Context;
 use crate::message::{Key, Protocol, ResetReason, ResponseFlags};
-use crate::telemetry::{Facts, HttpCounter, class_of};
+use crate::telemetry::{Facts, HttpCounter, Reporter, class_of};
 
 impl Streams {
     /// Takes the exchange out of the slab. Whatever ended it, it passes here, once.
     pub(super) fn finish<P: Port>(&mut self, port: &mut P, key: Key) {
-        let Some(mut exchange) = self.exchanges.remove(key) else { return };
-        exchange.drop_attempt(&mut Turn { port, shared: &mut self.shared }, ResetReason::Cancelled);
-        let owner = exchange.owner();
-        exchange.deadlines.disarm(port, owner);
-        exchange.notes.moments.ended = port.clock();
-        if let Origin::Client { connection, stream } = exchange.origin {
-            if !exchange.up.is_complete() && !exchange.origin_gone {
-                // The response is whole, the rest of the request is not wanted (HTTP/1 lingers by itself).
-                exchange.origin.reset(port, ResetReason::NoError);
-            }
-            let mut is_idle = false;
-            if let Some(Binding::Downstream(bound)) = port.binding(connection) {
-                bound.streams.remove(stream);
-                is_idle = bound.streams.is_empty();
-            }
-            if is_idle {
-                self.client_idle(port, connection);
-            }
-        }
-        let site = Rc::clone(&exchange.site);
-        let Some(http) = &site.http else { return };
-        http.counters.decrement(HttpCounter::RqActive);
-        http.counters.increment(HttpCounter::RqCompleted);
-        if exchange.notes.status > 0 {
-            http.counters.increment(class_of(exchange.notes.status).1);
-        }
-        let reset = ResponseFlags::DOWNSTREAM_REMOTE_RESET;
-        if exchange.notes.flags.contains(reset) {
-            http.counters.increment(HttpCounter::RqRxReset);
-        }
-        let facts = exchange.notes.facts(&site, Some(&exchange.request), exchange.response.as_deref());
-        let facts = Facts { trailers: exchange.down.trailers(), ..facts };
-        if http.filters.wants_finish() {
-            let (now, wall, random) = (port.now(), port.wall(), port.random());
-            let overrides = exchange.notes.decision.overrides();
-            let mut context =
-                Context::new(key, now, wall, random, &site.peer, overrides, &http.counters, &facts);
-            context.client = exchange.notes.client;
-            context.route = exchange.notes.decision.route().map(AsRef::as_ref);
-            http.filters.finish(&mut context, &mut exchange.states, &facts);
-        }
-        port.recorder().record(&facts);
-        if let Some(chain) = site.chain_ref() {
-            port.log(chain, &facts);
-        }
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        end(exchange, port, &mut self.shared);
+        self.exchanges.discard(key);
     }
 
     /// A request that the codec answered by itself: nobody saw it, but it counts and is logged.
@@ -82,5 +41,60 @@ impl Streams {
         if let Some(chain) = site.chain_ref() {
             port.log(chain, &facts);
         }
+    }
+}
+
+fn end<P: Port>(exchange: &mut Exchange, port: &mut P, shared: &mut Shared) {
+    exchange.drop_attempt(&mut Turn { port, shared }, ResetReason::Cancelled);
+    let owner = exchange.owner();
+    exchange.deadlines.disarm(port, owner);
+    exchange.notes.moments.ended = port.clock();
+    if let Origin::Client { connection, stream } = exchange.origin {
+        if !exchange.up.is_complete() && !exchange.origin_gone {
+            // The response is whole, the rest of the request is not wanted (HTTP/1 lingers by itself).
+            exchange.origin.reset(port, ResetReason::NoError);
+        }
+        let now = port.now();
+        if let Some(Binding::Downstream(bound)) = port.binding(connection) {
+            bound.streams.remove(stream);
+            if bound.streams.is_empty() {
+                bound.idle_since = now;
+            }
+        }
+    }
+    let site = Rc::clone(&exchange.site);
+    let Some(http) = &site.http else { return };
+    http.counters.decrement(HttpCounter::RqActive);
+    http.counters.increment(HttpCounter::RqCompleted);
+    if exchange.notes.status > 0 {
+        http.counters.increment(class_of(exchange.notes.status).1);
+    }
+    if exchange.notes.flags.contains(ResponseFlags::DOWNSTREAM_REMOTE_RESET) {
+        http.counters.increment(HttpCounter::RqRxReset);
+    }
+    let is_told = site.reporter != Reporter::None
+        || !http.manager.access_logs.is_empty()
+        || http.filters.wants_finish();
+    if is_told {
+        tell(exchange, port, &site, http);
+    }
+}
+
+/// Filters, metrics and logs learn how it went.
+fn tell<P: Port>(exchange: &mut Exchange, port: &mut P, site: &Site, http: &HttpSite) {
+    let facts = exchange.notes.facts(site, Some(&exchange.request), exchange.response.as_deref());
+    let facts = Facts { trailers: exchange.down.trailers(), ..facts };
+    if http.filters.wants_finish() {
+        let (now, wall, random) = (port.now(), port.wall(), port.random());
+        let overrides = exchange.notes.decision.overrides();
+        let mut context =
+            Context::new(exchange.key, now, wall, random, &site.peer, overrides, &http.counters, &facts);
+        context.client = exchange.notes.client;
+        context.route = exchange.notes.decision.route().map(AsRef::as_ref);
+        http.filters.finish(&mut context, &mut exchange.states, &facts);
+    }
+    port.recorder().record(&facts);
+    if let Some(chain) = site.chain_ref() {
+        port.log(chain, &facts);
     }
 }

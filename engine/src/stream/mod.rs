@@ -236,6 +236,9 @@ impl Streams {
                 self.with(port, exchange, |exchange, turn| exchange.filter_answered(turn, &answer));
                 continue;
             }
+            if !self.shared.pools.has_steps() {
+                return;
+            }
             let now = port.now();
             match self.shared.pools.next_step(now) {
                 Some(step) => self.perform_step(port, step),

@@ -5,7 +5,7 @@ use std::io::Write;
 use super::facts::Facts;
 use super::log_format::{Format, Piece};
 use super::log_source::{Typed, typed};
-use crate::bytes::push_decimal;
+use crate::bytes::{Word, find, push_decimal};
 use crate::plan::{self, AccessLogFormat, AccessLogSink, JsonField, PlanError};
 
 /// Where lines go and what they look like.
@@ -150,7 +150,11 @@ fn write_value(format: &Format, facts: &Facts<'_>, omit_empty: bool, out: &mut V
             return !omit_empty;
         }
         Typed::Text(found) => out.extend_from_slice(found.as_bytes()),
-        Typed::Written => {}
+        Typed::Plain if most.is_none() => {
+            out.push(b'"');
+            return true;
+        }
+        Typed::Written | Typed::Plain => {}
     }
     if let Some(most) = most {
         out.truncate(start.saturating_add(*most));
@@ -161,12 +165,14 @@ fn write_value(format: &Format, facts: &Facts<'_>, omit_empty: bool, out: &mut V
 
 /// Ends the string whose text begins at `start`. Nearly all of them are written as they are.
 fn end_string(start: usize, out: &mut Vec<u8>) {
-    let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
+    let is_special = |byte: u8| !(0x20..0x7f).contains(&byte) || byte == b'"' || byte == b'\\';
+    let marks = |word: Word| {
+        word.below(0x20) | word.equal(b'"') | word.equal(b'\\') | word.equal(0x7f) | word.beyond_ascii()
+    };
     let written = out.get(start..).unwrap_or(&[]);
-    // Without short cut, so that it is done many bytes at a time.
-    if !written.iter().fold(true, |all, &byte| all & plain(byte)) {
-        let raw = written.to_vec();
-        out.truncate(start);
+    if let Some(at) = find(written, marks, is_special) {
+        let raw = written.get(at..).unwrap_or(&[]).to_vec();
+        out.truncate(start + at);
         escape(&raw, out);
     }
     out.push(b'"');

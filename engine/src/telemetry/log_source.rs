@@ -1,6 +1,5 @@
 //! What command operators say of an exchange that is over.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 
@@ -17,6 +16,8 @@ pub(super) enum Typed<'a> {
     Text(&'a str),
     /// Made for the occasion, in the caller's buffer.
     Written,
+    /// As `Written`; digits, letters and simple signs, which no notation escapes.
+    Plain,
     Absent,
 }
 
@@ -31,7 +32,7 @@ impl Source for Facts<'_> {
                 out.extend_from_slice(text.as_bytes());
                 true
             }
-            Typed::Written => true,
+            Typed::Written | Typed::Plain => true,
             Typed::Absent => false,
         }
     }
@@ -41,30 +42,34 @@ impl Source for Facts<'_> {
 pub(super) fn typed<'f>(facts: &'f Facts<'_>, operator: &'f Operator, out: &mut Vec<u8>) -> Typed<'f> {
     match operator {
         Operator::Request { name, otherwise } => {
-            let find = |field| facts.request.and_then(|head| Field::of_request(field, head));
-            field(find(name).or_else(|| otherwise.as_ref().and_then(find)), out)
+            let push = |field: &Field, out: &mut Vec<u8>| {
+                facts.request.is_some_and(|head| field.push_of_request(head, out))
+            };
+            field(push(name, out) || otherwise.as_ref().is_some_and(|field| push(field, out)))
         }
         Operator::Response { name, otherwise } => {
-            let find = |field| facts.response.and_then(|head| Field::of_response(field, head));
-            field(find(name).or_else(|| otherwise.as_ref().and_then(find)), out)
+            let push = |field: &Field, out: &mut Vec<u8>| {
+                facts.response.is_some_and(|head| field.push_of_response(head, out))
+            };
+            field(push(name, out) || otherwise.as_ref().is_some_and(|field| push(field, out)))
         }
         Operator::Trailer { name, otherwise } => {
-            let find = |field| facts.trailers.and_then(|block| Field::of_trailers(field, block));
-            field(find(name).or_else(|| otherwise.as_ref().and_then(find)), out)
+            let push = |field: &Field, out: &mut Vec<u8>| {
+                facts.trailers.is_some_and(|block| field.push_of_trailers(block, out))
+            };
+            field(push(name, out) || otherwise.as_ref().is_some_and(|field| push(field, out)))
         }
         Operator::StartTime { format } => {
             write_time(format, facts.moments.started_wall, out);
-            Typed::Written
+            if format.is_empty() { Typed::Plain } else { Typed::Written }
         }
         Operator::Fixed { text } => text.as_deref().map_or(Typed::Absent, Typed::Text),
         Operator::Value(value) => of_value(facts, *value, out),
     }
 }
 
-fn field<'f>(value: Option<Cow<'_, [u8]>>, out: &mut Vec<u8>) -> Typed<'f> {
-    let Some(value) = value else { return Typed::Absent };
-    out.extend_from_slice(&value);
-    Typed::Written
+fn field<'f>(found: bool) -> Typed<'f> {
+    if found { Typed::Written } else { Typed::Absent }
 }
 
 fn text(value: &str) -> Typed<'_> {
@@ -84,13 +89,13 @@ fn joined<'f>(value: &'f str, out: &mut Vec<u8>) -> Typed<'f> {
 fn address<'f>(value: Option<SocketAddr>, out: &mut Vec<u8>) -> Typed<'f> {
     let Some(address) = value else { return Typed::Absent };
     push_address(out, address);
-    Typed::Written
+    Typed::Plain
 }
 
 fn ip<'f>(value: Option<SocketAddr>, out: &mut Vec<u8>) -> Typed<'f> {
     let Some(address) = value else { return Typed::Absent };
     push_ip(out, address.ip());
-    Typed::Written
+    Typed::Plain
 }
 
 fn port<'f>(value: Option<SocketAddr>) -> Typed<'f> {

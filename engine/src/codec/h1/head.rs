@@ -202,7 +202,7 @@ fn split_request_line(line: &[u8]) -> Result<RequestLine, Malformed> {
 
 /// What is before the first blank, and what is behind it.
 fn split_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = text.iter().position(|&byte| byte == b' ')?;
+    let end = memchr::memchr(b' ', text)?;
     Some((text.get(..end)?, text.get(end + 1..)?))
 }
 

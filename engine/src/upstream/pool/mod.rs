@@ -194,6 +194,11 @@ impl Pools {
         true
     }
 
+    /// Whether `next_step` may have anything to say.
+    pub fn has_steps(&self) -> bool {
+        !(self.touched.is_empty() && self.closing.is_empty() && self.failed.is_empty())
+    }
+
     /// What is to be done next; `None`: nothing until something happens.
     pub fn next_step(&mut self, now: Tick) -> Option<Step> {
         if let Some(connection) = self.closing.pop() {
@@ -379,7 +384,9 @@ impl Pools {
     }
 
     fn touch(&mut self, id: PoolId) {
+        // Where nobody waits nothing is to be done.
         if let Some(pool) = self.pools.get_mut(id)
+            && !pool.waiting.is_empty()
             && !std::mem::replace(&mut pool.touched, true)
         {
             self.touched.push_back(id);
