@@ -16,7 +16,10 @@ from mainstay.api.publish import problems_page, reference_page, schema_document
 from mainstay.protocols.page import protocols_page
 from mainstay.protocols.read import description_schema
 from mainstay.settings.document import write_reference
-from mainstay.sidecar.support import support_page
+from mainstay.sidecar.support.page import support_page
+
+SHOWN = Path(__file__).resolve().parent.parent / "tests" / "sidecar" / "shown.json"
+"""Which test shows which field of a bootstrap at work."""
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
@@ -39,7 +42,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "mesh.schema.json": mesh_schema,
     "protocols.md": protocols_page,
     "protocol.schema.json": protocol_schema,
-    "bootstrap.md": support_page,
+    "bootstrap.md": lambda: support_page(json.loads(SHOWN.read_text())),
 }
 
 

@@ -337,10 +337,8 @@ class Brain:
                 self._discovery.want(kind, self._askable(names, kind), now)
 
     def _askable(self, names: Iterable[str], kind: XdsKind) -> frozenset[str]:
-        """Without secrets that are a proxy's own (they come from beside it, or not at all) or stood inline."""
-        if kind != "secret":
-            return frozenset(names)
-        own_secrets = self._boot.own_secrets
+        """Without what stood inline, and secrets that are a proxy's own (they come from beside it, or not at all)."""
+        own_secrets = self._boot.own_secrets if kind == "secret" else frozenset[str]()
         return frozenset(name for name in names if name not in own_secrets and not name.startswith(INLINE))
 
     def _change(self, now: int) -> None:

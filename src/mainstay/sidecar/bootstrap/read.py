@@ -66,6 +66,12 @@ def read_bootstrap(path: Path, version: str, *, leniently: bool = False) -> Boot
     return _finish(path, reader, boot, tuple(ignored))
 
 
+def read_message(message: Any, directory: Path, version: str) -> tuple[Boot, list[Refused]]:
+    """A bootstrap that has been read already, and what is refused in it."""
+    reader = _Reader(directory, version)
+    return reader.convert(message), reader.refusals
+
+
 def _finish(path: Path, reader: _Reader, boot: Boot | None, ignored: tuple[str, ...] = ()) -> Boot:
     if reader.refusals or boot is None:
         lines = "\n".join(f"  {refusal}" for refusal in reader.refusals)
@@ -85,12 +91,15 @@ class _Reader:
         self._collect(lambda: found.append(document.parse(text)))
         if not found:
             return None
-        (message,) = found
+        return self.convert(found[0])
+
+    def convert(self, message: Any) -> Boot:
+        """The message, which is changed."""
         self._collect(lambda: check(message, _BOOTSTRAP_FIELDS))
         static = tuple(self._static(message.static_resources))
         dynamic = self._dynamic(message) if message.HasField("dynamic_resources") else None
         admin: list[plan.Address] = []
-        if message.admin.HasField("address"):
+        if message.HasField("admin"):
             self._collect(lambda: admin.append(self._admin(message.admin)))
         self._check_names(static)
         boot = Boot(

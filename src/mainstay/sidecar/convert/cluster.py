@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert import tls, values
-from mainstay.sidecar.convert.endpoints import ISTIO, localities
+from mainstay.sidecar.convert.endpoints import ISTIO, endpoints, localities
 from mainstay.sidecar.convert.exec_check import ExecCheck, command_of
 from mainstay.sidecar.convert.filters.table import open_config
 from mainstay.sidecar.convert.gathered import Gathered
-from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
+from mainstay.sidecar.convert.refuse import Known, Refused, at, check, known, unsupported
 from mainstay.sidecar.convert.remembered import remembered
 from mainstay.sidecar.convert.source import config_source
 
@@ -37,6 +39,7 @@ _KNOWN = {
     "common_http_protocol_options",
     "max_requests_per_connection",
     "upstream_connection_options",
+    "upstream_http_protocol_options",
     "upstream_bind_config",
     "transport_socket",
     "transport_socket_matches",
@@ -49,7 +52,6 @@ _KNOWN = {
     "close_connections_on_host_health_failure",
     "cleanup_interval",
     "per_connection_buffer_limit_bytes",
-    "dns_resolvers",
     "typed_dns_resolver_config",
 }
 _TYPES = ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS", "ORIGINAL_DST")
@@ -57,6 +59,8 @@ _POLICIES = ("ROUND_ROBIN", "LEAST_REQUEST", "RING_HASH", "RANDOM", "", "MAGLEV"
 
 
 _CLUSTER_FIELDS = known("envoy.config.cluster.v3.Cluster", _KNOWN)
+_NO_FIELDS = Known(())
+_STATIC_ASSIGNMENT_FIELDS = Known({"cluster_name", "endpoints"})
 _HEALTH_CHECK_FIELDS = known(
     "envoy.config.core.v3.HealthCheck",
     {
@@ -80,7 +84,6 @@ _CLUSTER_COMMON_LB_CONFIG_FIELDS = known(
         "healthy_panic_threshold",
         "locality_weighted_lb_config",
         "update_merge_window",
-        "ignore_new_hosts_until_first_hc",
     },
 )
 _HTTP_PROTOCOL_OPTIONS_FIELDS = known(
@@ -141,17 +144,18 @@ def cluster(message: Any, gathered: Gathered) -> plan.Cluster:
     check(message, _CLUSTER_FIELDS)
     if not message.name:
         raise Refused("name", "is required")
+    http = _http(message)
     matches = []
     for index, match in enumerate(message.transport_socket_matches):
         with at(f"transport_socket_matches[{index}]"):
             labels = {name: value.string_value for name, value in match.match.fields.items()}
             with at("transport_socket"):
-                socket = tls.upstream(match.transport_socket, gathered)
+                socket = _with_names(tls.upstream(match.transport_socket, gathered), http)
             matches.append(plan.SocketMatch(match.name, tuple(sorted(labels.items())), socket))
     socket = None
     if message.HasField("transport_socket"):
         with at("transport_socket"):
-            socket = tls.upstream(message.transport_socket, gathered)
+            socket = _with_names(tls.upstream(message.transport_socket, gathered), http)
     keepalive = None
     if message.upstream_connection_options.HasField("tcp_keepalive"):
         keepalive = values.tcp_keepalive(message.upstream_connection_options.tcp_keepalive)
@@ -160,7 +164,8 @@ def cluster(message: Any, gathered: Gathered) -> plan.Cluster:
         with at("upstream_bind_config"):
             bind = message.upstream_bind_config
             check(bind, _BIND_CONFIG_FIELDS)
-            source = plan.Socket(bind.source_address.address, bind.source_address.port_value)
+            with at("source_address"):
+                source = values.socket_address(bind.source_address)
     common = message.common_lb_config
     panic = 50
     if message.HasField("common_lb_config"):
@@ -175,7 +180,7 @@ def cluster(message: Any, gathered: Gathered) -> plan.Cluster:
         locality="weighted" if common.HasField("locality_weighted_lb_config") else "ignore",
         panic_threshold=panic,
         connect_timeout=values.milliseconds(message, "connect_timeout", 5_000) or 5_000,
-        http=_http(message),
+        http=http.options,
         breakers=_breakers(message.circuit_breakers),
         outlier=_outlier(message.outlier_detection) if message.HasField("outlier_detection") else None,
         tcp_keepalive=keepalive,
@@ -208,18 +213,27 @@ def _discovery(message: Any, gathered: Gathered) -> plan.Discovery:
     if name == "LOGICAL_DNS":
         raise Refused("type", "LOGICAL_DNS is not supported yet; use STRICT_DNS")
     with at("load_assignment"):
+        if name == "STATIC" and message.load_assignment.HasField("policy"):
+            # The policy is that of endpoints which are discovered: so these are, beside their cluster.
+            found = endpoints(message.load_assignment)
+            _check_static(found.localities)
+            return plan.EdsDiscovery(gathered.add_endpoints(found))
+        check(message.load_assignment, _STATIC_ASSIGNMENT_FIELDS)
         members = localities(message.load_assignment.endpoints)
     if name == "STRICT_DNS":
         refresh = values.milliseconds(message, "dns_refresh_rate", 5_000) or 5_000
         return plan.StrictDnsDiscovery(members, refresh, message.respect_dns_ttl)
+    with at("load_assignment"):
+        _check_static(members)
+    return plan.StaticDiscovery(members)
+
+
+def _check_static(members: tuple[plan.LocalityEndpoints, ...]) -> None:
     for locality in members:
         for endpoint in locality.endpoints:
             if isinstance(endpoint.address, plan.NamedAddress):
-                raise Refused(
-                    "load_assignment",
-                    f"{endpoint.address.host!r} is a name; a STATIC cluster takes addresses",
-                )
-    return plan.StaticDiscovery(members)
+                reason = f"{endpoint.address.host!r} is a name; a STATIC cluster takes addresses"
+                raise Refused("endpoints", reason)
 
 
 def _balancer(message: Any) -> plan.LoadBalancer:
@@ -239,60 +253,93 @@ def _balancer(message: Any) -> plan.LoadBalancer:
             raise Refused("lb_policy", f"{other or message.lb_policy} is not supported")
 
 
-def _http(message: Any) -> plan.UpstreamHttp:
+class _Http(NamedTuple):
+    """Options of HTTP, and what they say of TLS: the server's name is the request's host, and the certificate must have it."""
+
+    options: plan.UpstreamHttp
+    auto_sni: bool = False
+    auto_san: bool = False
+
+
+def _http(message: Any) -> _Http:
     options = message.typed_extension_protocol_options
     for name in options:
         if name != HTTP_OPTIONS:
             unsupported(f"typed_extension_protocol_options[{name!r}]")
-    if HTTP_OPTIONS not in options:
-        # The deprecated fields of the cluster itself.
-        if message.HasField("http2_protocol_options"):
-            return plan.UpstreamHttp(protocol="http2", http2=http2_options(message.http2_protocol_options))
-        return plan.UpstreamHttp()
-    return _http_options(options[HTTP_OPTIONS])
+    if HTTP_OPTIONS in options:
+        return _http_options(options[HTTP_OPTIONS])
+    # The deprecated fields of the cluster itself.
+    protocol: Any = "http1"
+    http2 = plan.Http2Options()
+    if message.HasField("http2_protocol_options"):
+        protocol, http2 = "http2", http2_options(message.http2_protocol_options)
+    _check_http1(message)
+    most = values.wrapped(message, "max_requests_per_connection") or None
+    return _follow(message, _common(message.common_http_protocol_options, protocol, http2, most))
 
 
 @remembered
-def _http_options(message: Any) -> plan.UpstreamHttp:
+def _http_options(message: Any) -> _Http:
     with at(f"typed_extension_protocol_options[{HTTP_OPTIONS!r}]"):
         kind, found = open_config(message, "")
         if kind != HTTP_OPTIONS:
             raise Refused("", f"is a {kind}")
-        check(
-            found,
-            _HTTP_PROTOCOL_OPTIONS_FIELDS,
-        )
+        check(found, _HTTP_PROTOCOL_OPTIONS_FIELDS)
         protocol: Any = "http1"
         http2 = plan.Http2Options()
         match found.WhichOneof("upstream_protocol_options"):
             case "explicit_http_config":
+                _check_http1(found.explicit_http_config)
                 if found.explicit_http_config.HasField("http2_protocol_options"):
-                    protocol, http2 = (
-                        "http2",
-                        http2_options(found.explicit_http_config.http2_protocol_options),
-                    )
-                elif found.explicit_http_config.HasField("http3_protocol_options"):
-                    raise Refused("explicit_http_config.http3_protocol_options", "HTTP/3 is not supported")
+                    protocol = "http2"
+                    http2 = http2_options(found.explicit_http_config.http2_protocol_options)
             case "use_downstream_protocol_config":
+                _check_http1(found.use_downstream_protocol_config)
                 protocol = "downstream"
                 http2 = http2_options(found.use_downstream_protocol_config.http2_protocol_options)
             case "auto_config":
+                _check_http1(found.auto_config)
                 protocol, http2 = "auto", http2_options(found.auto_config.http2_protocol_options)
-        common = found.common_http_protocol_options
-        with at("common_http_protocol_options"):
-            check(
-                common,
-                _HTTP_PROTOCOL_OPTIONS_FIELDS_,
-            )
-        return plan.UpstreamHttp(
-            protocol=protocol,
-            http2=http2,
-            idle_timeout=values.limit(common, "idle_timeout", 3_600_000),
-            max_connection_duration=values.limit(common, "max_connection_duration", None),
-            max_stream_duration=values.limit(common, "max_stream_duration", None),
-            max_requests_per_connection=values.wrapped(common, "max_requests_per_connection") or None,
-            max_response_headers=values.wrapped(common, "max_headers_count", 100),
+        return _follow(found, _common(found.common_http_protocol_options, protocol, http2, None))
+
+
+def _common(common: Any, protocol: Any, http2: plan.Http2Options, most: int | None) -> plan.UpstreamHttp:
+    with at("common_http_protocol_options"):
+        check(common, _HTTP_PROTOCOL_OPTIONS_FIELDS_)
+    return plan.UpstreamHttp(
+        protocol=protocol,
+        http2=http2,
+        idle_timeout=values.limit(common, "idle_timeout", 3_600_000),
+        max_connection_duration=values.limit(common, "max_connection_duration", None),
+        max_stream_duration=values.limit(common, "max_stream_duration", None),
+        max_requests_per_connection=values.wrapped(common, "max_requests_per_connection") or most,
+        max_response_headers=values.wrapped(common, "max_headers_count", 100),
+    )
+
+
+def _check_http1(message: Any) -> None:
+    """HTTP/1 towards a server has no options yet; that it is spoken can be said."""
+    with at("http_protocol_options"):
+        check(
+            message.http_protocol_options,
+            _NO_FIELDS,
+            "is not supported: HTTP/1 towards a server has no options yet",
         )
+
+
+def _follow(message: Any, options: plan.UpstreamHttp) -> _Http:
+    found = message.upstream_http_protocol_options
+    return _Http(options, found.auto_sni, found.auto_san_validation)
+
+
+def _with_names(socket: plan.UpstreamTls | None, http: _Http) -> plan.UpstreamTls | None:
+    if socket is None or not (http.auto_sni or http.auto_san):
+        return socket
+    return msgspec.structs.replace(
+        socket,
+        auto_server_name=http.auto_sni,
+        auto_san_validation=http.auto_san or socket.auto_san_validation,
+    )
 
 
 def http2_options(message: Any) -> plan.Http2Options:

@@ -29,10 +29,10 @@ _LOCALITY_LB_ENDPOINTS_FIELDS = known(
 _LB_ENDPOINT_FIELDS = known(
     "envoy.config.endpoint.v3.LbEndpoint", {"endpoint", "health_status", "metadata", "load_balancing_weight"}
 )
-_ENDPOINT_FIELDS = known("envoy.config.endpoint.v3.Endpoint", {"address", "hostname", "health_check_config"})
+_ENDPOINT_FIELDS = known("envoy.config.endpoint.v3.Endpoint", {"address", "hostname"})
 _CLUSTER_LOAD_ASSIGNMENT_POLICY_FIELDS = known(
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy",
-    {"drop_overloads", "overprovisioning_factor", "weighted_priority_health"},
+    {"drop_overloads", "overprovisioning_factor"},
 )
 
 

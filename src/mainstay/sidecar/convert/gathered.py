@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert.exec_check import ExecCheck
 from mainstay.sidecar.convert.references import Kind, Reference
 from mainstay.sidecar.convert.source import AGGREGATED, Source
 
 INLINE = "inline:"
-"""Before the names of secrets that stood in the resource itself."""
+"""Before the names of secrets and endpoints that stood in the resource itself."""
 
 ReadFile = Callable[[str], bytes]
 """Reads a file that a resource names; raises OSError, or ValueError for one that cannot be taken."""
@@ -31,6 +33,7 @@ class Gathered:
         self._owner = owner
         self._read_file = read_file
         self.secrets: list[plan.Secret] = []
+        self.endpoints: list[plan.Endpoints] = []
         self.files: list[str] = []
         self.sources: dict[Reference, Source] = {}
         self.command: ExecCheck | None = None
@@ -40,6 +43,12 @@ class Gathered:
         """The name under which the secret stands from now on."""
         name = f"{INLINE}{self._owner}:{len(self.secrets)}"
         self.secrets.append(plan.Secret(name, material))
+        return name
+
+    def add_endpoints(self, endpoints: plan.Endpoints) -> str:
+        """The service by which endpoints are found that stood in their cluster and have what only discovered ones have."""
+        name = f"{INLINE}{self._owner}"
+        self.endpoints.append(msgspec.structs.replace(endpoints, service=name))
         return name
 
     def read_file(self, path: str) -> bytes:

@@ -90,7 +90,7 @@ class Encoded(msgspec.Struct, frozen=True):
 
 
 class Converted(msgspec.Struct, frozen=True):
-    """One resource, and the secrets it held inline."""
+    """One resource, and the secrets and endpoints it held inline."""
 
     resource: Encoded
     inline: tuple[Encoded, ...] = ()
@@ -123,10 +123,8 @@ def convert_message(row: Row, message: Any, read_file: ReadFile = no_files) -> C
     if gathered.files:
         body = bytes(message.SerializeToString(deterministic=True))
         again = Again(row.message, body, tuple(gathered.files))
-    return Converted(
-        encode(resource, gathered, again),
-        tuple(encode(secret) for secret in gathered.secrets),
-    )
+    inline: list[plan.Resource] = [*gathered.secrets, *gathered.endpoints]
+    return Converted(encode(resource, gathered, again), tuple(encode(each) for each in inline))
 
 
 def convert(message_name: str, body: bytes, read_file: ReadFile = no_files) -> Converted:

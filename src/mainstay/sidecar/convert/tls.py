@@ -11,14 +11,14 @@ from mainstay.sidecar import plan
 from mainstay.sidecar.convert import values
 from mainstay.sidecar.convert.filters.table import open_config
 from mainstay.sidecar.convert.gathered import Gathered, ReadFile, no_files
-from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
+from mainstay.sidecar.convert.refuse import Refused, at, check, known, plain, unsupported
 from mainstay.sidecar.convert.source import config_source
 
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
 DOWNSTREAM = f"{_TLS}.DownstreamTlsContext"
 UPSTREAM = f"{_TLS}.UpstreamTlsContext"
 RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
-_SPIFFE = f"{_TLS}.SPIFFECertValidatorConfig"
+SPIFFE = f"{_TLS}.SPIFFECertValidatorConfig"
 _COMMON = {
     "tls_params",
     "tls_certificate_sds_secret_configs",
@@ -40,10 +40,8 @@ _UPSTREAM_TLS_CONTEXT_FIELDS = known(
     {
         "common_tls_context",
         "sni",
-        "auto_host_sni",
         "auto_sni_san_validation",
         "max_session_keys",
-        "allow_renegotiation",
     },
 )
 _COMMON_TLS_CONTEXT_FIELDS = known("envoy.extensions.transport_sockets.tls.v3.CommonTlsContext", _COMMON)
@@ -62,6 +60,8 @@ _VALIDATION_FIELDS = known(
         "custom_validator_config",
     },
 )
+_SPIFFE_FIELDS = known(SPIFFE, {"trust_domains"})
+plain(f"{SPIFFE}.TrustDomain", {"name", "trust_bundle"})
 _COMBINED_VALIDATION_FIELDS = known(
     "envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext",
     {"default_validation_context", "validation_context_sds_secret_config"},
@@ -121,8 +121,6 @@ def upstream(socket: Any, gathered: Gathered) -> plan.UpstreamTls | None:
         context,
         _UPSTREAM_TLS_CONTEXT_FIELDS,
     )
-    if context.allow_renegotiation:
-        unsupported("allow_renegotiation")
     with at("common_tls_context"):
         common = context.common_tls_context
         certificates = _certificates(common, gathered)
@@ -133,7 +131,7 @@ def upstream(socket: Any, gathered: Gathered) -> plan.UpstreamTls | None:
         validation,
         names,
         context.sni,
-        context.auto_host_sni,
+        False,
         context.auto_sni_san_validation,
         tuple(common.alpn_protocols),
         low,
@@ -250,8 +248,9 @@ def validation_material(message: Any, read_file: ReadFile) -> plan.ValidationMat
     if message.HasField("custom_validator_config"):
         with at("custom_validator_config"):
             kind, config = open_config(message.custom_validator_config.typed_config)
-            if kind != _SPIFFE:
+            if kind != SPIFFE:
                 raise Refused("typed_config", f"{kind} is not supported")
+            check(config, _SPIFFE_FIELDS)
             for index, domain in enumerate(config.trust_domains):
                 bundle = data_source(domain.trust_bundle, f"trust_domains[{index}].trust_bundle", read_file)
                 domains.append(plan.TrustDomainBundle(domain.name, bundle))

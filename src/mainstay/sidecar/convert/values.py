@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from mainstay.sidecar import plan
+from mainstay.sidecar.convert import plain  # noqa: F401  its declarations
 from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
 
 MAX_DURATION_MS = 1 << 40
@@ -17,7 +18,7 @@ _SOCKET_ADDRESS_FIELDS = known(
     "envoy.config.core.v3.SocketAddress",
     {"protocol", "address", "port_value", "ipv4_compat", "resolver_name"},
 )
-_PIPE_FIELDS = known("envoy.config.core.v3.Pipe", {"path", "mode"})
+_PIPE_FIELDS = known("envoy.config.core.v3.Pipe", {"path"})
 
 
 def milliseconds(message: Any, field: str, default: int | None = None) -> int | None:
@@ -72,7 +73,7 @@ def address(message: Any, path: str = "") -> plan.Address:
     kind = message.WhichOneof("address")
     try:
         if kind == "socket_address":
-            return _socket(message.socket_address)
+            return socket_address(message.socket_address)
         if kind == "pipe":
             check(message.pipe, _PIPE_FIELDS)
             if not message.pipe.path or len(message.pipe.path) > 107:
@@ -86,7 +87,8 @@ def address(message: Any, path: str = "") -> plan.Address:
     raise Refused(path, "an address is required")
 
 
-def _socket(message: Any) -> plan.Address:
+def socket_address(message: Any) -> plan.Address:
+    """`envoy.config.core.v3.SocketAddress`."""
     check(message, _SOCKET_ADDRESS_FIELDS)
     text, port = message.address, message.port_value
     if message.protocol != 0:

@@ -10,7 +10,7 @@ from mainstay.sidecar.convert.refuse import Refused, at, check, known
 
 _HEADER_MUTATION_FIELDS = known(
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-    {"mutations", "most_specific_header_mutations_wins"},
+    {"mutations"},
 )
 _HEADER_MUTATION_PER_ROUTE_FIELDS = known(
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute", {"mutations"}

@@ -1,0 +1,1 @@
+"""What of Envoy's configuration is supported, in words: the page, and the reasons why the rest is not."""
