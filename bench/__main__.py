@@ -118,7 +118,7 @@ def main() -> int:
     given = parser.parse_args()
     results = []
     try:
-        for name in given.rows or ROWS:
+        for name in given.rows or [name for name, row in ROWS.items() if not row.on_request]:
             results.append(run(name, ROWS[name], given.rounds, given.seconds, tuple(given.peer)))
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)

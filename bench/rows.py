@@ -23,12 +23,13 @@ _COLUMNS = (CPU, RATE, P50, P99, "RSS MiB", "failed", "others %")
 
 
 class Row(NamedTuple):
-    """`columns`: figures that are shown, in order."""
+    """`columns`: figures that are shown, in order. `on_request`: run only if it is named."""
 
     title: str
     measure: Callable[[Course], Iterator[Round]]
     bars: tuple[Bar, ...] = ()
     columns: tuple[str, ...] = _COLUMNS
+    on_request: bool = False
 
 
 def _traffic(
@@ -119,5 +120,6 @@ ROWS: dict[str, Row] = {
     "http1-bare": Row(
         "HTTP/1.1 128 B saturated, one route and nothing else",
         _traffic(Setup("bare", _ALL), Drive(64)),
+        on_request=True,
     ),
 }
