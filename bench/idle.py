@@ -17,9 +17,9 @@ from bench.peers import PROGRAMS, Peer, Setup, make_peers
 from bench.traffic import REQUEST, Course
 
 SETUP = Setup("bare", ("haproxy", "envoy", "mainstay"))
-FIRST_CONNECTIONS = 100
+FIRST_CONNECTIONS = 500
 """What the first of all cost once is not counted."""
-CONNECTIONS = 2_000
+CONNECTIONS = 4_000
 SETTLE_SECONDS = 0.5
 IDLE_SECONDS = 1.0
 
