@@ -98,6 +98,7 @@ bench: build $(ENVOY_BIN)  ## Measure beside a byte relay, haproxy and Envoy (be
 docs: build  ## Write the generated reference pages
 	$(BIN)/python tools/generate_docs.py
 	$(BIN)/python tests/conformance/conformance_page.py
+	$(BIN)/python tools/generate_protocols.py
 
 clean:  ## Remove everything that was built
 	rm -rf .venv .venvs target dist src/mainstay/_engine*.so

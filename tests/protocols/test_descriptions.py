@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,6 +14,8 @@ from mainstay.protocols.compile import compile_protocol
 from mainstay.protocols.description import Protocol
 from mainstay.protocols.read import description_schema, read_descriptions, shipped, shipped_texts
 from mainstay.sidecar import plan
+
+ROOT = Path(__file__).resolve().parents[2]
 
 BOLT = shipped_texts()["bolt"]
 DUBBO = shipped_texts()["dubbo"]
@@ -264,3 +268,14 @@ def test_the_wire_form_of_a_description_is_the_description() -> None:
 def test_schema_names_every_field() -> None:
     spec = description_schema()["properties"]["spec"]["properties"]
     assert {"fields", "kinds", "errorReply", "goAway", "byteOrder"} <= set(spec)
+
+
+def test_plans_for_the_engines_tests_are_current() -> None:
+    spec = importlib.util.spec_from_file_location(
+        "generate_protocols", ROOT / "tools" / "generate_protocols.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.stale() == [], "run `python tools/generate_protocols.py`"

@@ -1,7 +1,7 @@
 //! All codecs in one type: what the worker keeps in a connection's slot, without a pointer to follow per event.
 
 use super::contract::{Accepted, Codec, Command, ConnectionFault, Ending, Event, Input, Refused, StreamId};
-use super::{h1, h2, tcp};
+use super::{h1, h2, rpc, tcp};
 use crate::bytes::Out;
 use crate::message::Tick;
 
@@ -58,4 +58,5 @@ codecs! {
     Http1Client(h1::Client),
     Http2Server(h2::Server),
     Http2Client(h2::Client),
+    Rpc(rpc::Connection),
 }

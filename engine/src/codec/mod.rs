@@ -10,6 +10,7 @@ pub mod detect;
 pub mod dns;
 pub mod h1;
 pub mod h2;
+pub mod rpc;
 mod syntax;
 pub mod tcp;
 #[cfg(test)]

@@ -11,6 +11,20 @@ pub struct Span {
     pub length: u32,
 }
 
+/// A state of a block: tells later whether fields were added or taken out since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mark {
+    entries: u32,
+    removed: u32,
+}
+
+impl Mark {
+    /// Fields ever added, those taken out included.
+    pub fn fields(self) -> u32 {
+        self.entries
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     /// In the arena, unless the name is well known: such a name is the id's text.
@@ -239,6 +253,43 @@ impl HeaderBlock {
             .map(|entry| (entry.id, self.name_of(entry), self.value_of(entry)))
     }
 
+    pub fn mark(&self) -> Mark {
+        Mark { entries: self.entries.len() as u32, removed: self.removed }
+    }
+
+    /// Takes out the fields of this lower-case name, but for the first `spared` ever added.
+    pub fn remove_behind(&mut self, spared: usize, name: &[u8]) {
+        let arena = &self.arena;
+        let live = self.entries.iter_mut().skip(spared).filter(|entry| !entry.removed);
+        for entry in live {
+            if entry.name(arena) == name {
+                entry.removed = true;
+                self.removed += 1;
+            }
+        }
+    }
+
+    /// Takes out the field added last.
+    pub fn remove_last(&mut self) {
+        if let Some(entry) = self.entries.last_mut().filter(|entry| !entry.removed) {
+            entry.removed = true;
+            self.removed += 1;
+        }
+    }
+
+    /// Every field ever added, in order; `None` for those taken out.
+    pub fn iter_with_removed(&self) -> impl Iterator<Item = Option<(NameId, &[u8], &[u8])>> {
+        self.entries
+            .iter()
+            .map(|entry| (!entry.removed).then(|| (entry.id, self.name_of(entry), self.value_of(entry))))
+    }
+
+    /// Makes room for a head of about this size.
+    pub fn reserve(&mut self, bytes: usize, fields: usize) {
+        self.arena.reserve(bytes);
+        self.entries.reserve(fields);
+    }
+
     pub fn len(&self) -> usize {
         self.store.entries.len() - self.removed as usize
     }
@@ -447,5 +498,16 @@ mod tests {
         block.push_name(&Name::new("Accept"), b"b");
         let fields: Vec<_> = block.iter().map(|(_, name, value)| (name, value)).collect();
         assert_eq!(fields, [(&b"x-mine"[..], &b"1"[..]), (b"accept", b"b")]);
+    }
+
+    #[test]
+    fn a_mark_tells_whether_fields_changed() {
+        let mut block = HeaderBlock::default();
+        block.push(b"a", b"1");
+        let mark = block.mark();
+        assert_eq!(block.mark(), mark);
+        block.remove(&Name::new("a"));
+        assert_ne!(block.mark(), mark);
+        assert_eq!(block.iter_with_removed().collect::<Vec<_>>(), [None]);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Codecs fill heads, the exchange owns them until `finish`; nothing here knows a codec or a socket.
 
+mod frame;
 mod hash;
 mod headers;
 mod names;
@@ -12,8 +13,9 @@ mod response;
 mod slot;
 mod time;
 
+pub use frame::Frame;
 pub use hash::{QuickHash, QuickHasher};
-pub use headers::{HeaderBlock, Lines, Span};
+pub use headers::{HeaderBlock, Lines, Mark, Span};
 pub use names::{Name, NameId, NameSet};
 pub use outcome::{Outcome, ResetReason, ResponseFlags};
 pub use peer::{Peer, PeerCertificate, SpiffeId};

@@ -1,5 +1,6 @@
 //! Head of a request, whatever protocol carried it.
 
+use super::frame::Frame;
 use super::headers::{HeaderBlock, Span};
 
 /// What carried a message. `Rpc` is any framed protocol described as data.
@@ -50,6 +51,8 @@ pub struct RequestHead {
     pub one_way: bool,
     /// Milliseconds the caller still waits, where the protocol says so (grpc-timeout stays a header; RPC frames have a field).
     pub deadline_milliseconds: Option<u64>,
+    /// As it came, where a framed protocol carried it.
+    pub frame: Option<Frame>,
     method: Span,
     scheme: Span,
     authority: Span,

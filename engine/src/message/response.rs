@@ -1,5 +1,6 @@
 //! Head of a response, whatever protocol carried it.
 
+use super::frame::Frame;
 use super::headers::HeaderBlock;
 use super::request::{BodyLength, Protocol};
 
@@ -10,6 +11,8 @@ pub struct ResponseHead {
     pub status: u16,
     pub protocol: Protocol,
     pub body: BodyLength,
+    /// As it came, where a framed protocol carried it.
+    pub frame: Option<Frame>,
 }
 
 impl ResponseHead {

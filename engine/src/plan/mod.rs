@@ -42,9 +42,10 @@ pub use listener::{
 pub use matching::{HeaderMatch, HeaderTest, QueryMatch, QueryTest, Regex, StringMatch, StringTest};
 pub use problem::PlanError;
 pub use protocol::{
-    RpcAlgorithm, RpcAttribute, RpcBits, RpcBody, RpcChecksum, RpcDialect, RpcField, RpcHeaders,
-    RpcHeartbeat, RpcItem, RpcKind, RpcLength, RpcLimits, RpcOpening, RpcOrigin, RpcPart, RpcPattern,
-    RpcPiece, RpcProtocol, RpcShape, RpcSize, RpcSource, RpcStatus, RpcTemplate, RpcValue,
+    RpcAlgorithm, RpcAttribute, RpcBits, RpcBody, RpcChecksum, RpcDialect, RpcExplained, RpcField,
+    RpcHeaders, RpcHeartbeat, RpcItem, RpcKind, RpcLength, RpcLimits, RpcOpening, RpcOrigin, RpcPart,
+    RpcPattern, RpcPiece, RpcProtocol, RpcRow, RpcSeen, RpcShape, RpcSize, RpcSource, RpcStatus, RpcTemplate,
+    RpcValue,
 };
 pub use route::{
     BackOff, DirectResponse, Fraction, HeaderChange, HeaderChangeKind, HostRewrite, InternalRedirect, Mirror,

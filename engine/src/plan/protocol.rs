@@ -319,3 +319,46 @@ pub struct RpcLimits {
     /// Calls in flight on a connection.
     pub calls: u32,
 }
+
+/// What the engine understands of some frames.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RpcExplained {
+    pub frames: Vec<RpcSeen>,
+    /// Bytes that were not understood, and why; empty if there are none.
+    pub left: u64,
+    pub problem: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RpcSeen {
+    /// In the bytes that were given.
+    pub offset: u64,
+    pub size: u64,
+    pub frame: RpcKind,
+    pub shape: String,
+    pub rows: Vec<RpcRow>,
+    pub service: String,
+    pub method: String,
+    /// HTTP status that stands for the response's.
+    pub status: Option<u16>,
+    /// Milliseconds.
+    pub deadline: Option<u64>,
+    pub headers: Vec<(String, String)>,
+    /// Whether it is right; `None` without one.
+    pub checksum: Option<bool>,
+}
+
+/// A field with its bytes (the first of a long part), or some of its bits, which have none of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RpcRow {
+    pub name: String,
+    /// In the frame.
+    pub offset: u64,
+    pub length: u64,
+    #[serde(with = "serde_bytes_compat")]
+    pub bytes: Vec<u8>,
+    pub number: Option<i64>,
+}

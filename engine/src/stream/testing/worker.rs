@@ -200,6 +200,7 @@ fn known(codec: AnyCodec) -> (Box<dyn Codec>, Protocol) {
         AnyCodec::Tcp(_) => Protocol::Tcp,
         AnyCodec::Http1Server(_) | AnyCodec::Http1Client(_) => Protocol::Http11,
         AnyCodec::Http2Server(_) | AnyCodec::Http2Client(_) => Protocol::Http2,
+        AnyCodec::Rpc(_) => Protocol::Rpc,
     };
     (Box::new(codec), protocol)
 }

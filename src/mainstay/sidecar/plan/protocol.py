@@ -220,3 +220,31 @@ class RpcProtocol(msgspec.Struct, frozen=True):
     go_away: tuple[RpcTemplate, ...]
     pinned: tuple[str, ...]
     limits: RpcLimits
+
+
+class RpcRow(msgspec.Struct, frozen=True):
+    name: str
+    offset: int
+    length: int
+    bytes_: bytes = msgspec.field(name="bytes")
+    number: int | None
+
+
+class RpcSeen(msgspec.Struct, frozen=True):
+    offset: int
+    size: int
+    frame: RpcKind
+    shape: str
+    rows: tuple[RpcRow, ...]
+    service: str
+    method: str
+    status: int | None
+    deadline: int | None
+    headers: tuple[tuple[str, str], ...]
+    checksum: bool | None
+
+
+class RpcExplained(msgspec.Struct, frozen=True):
+    frames: tuple[RpcSeen, ...]
+    left: int
+    problem: str

@@ -1,0 +1,49 @@
+//! Whole connections of described protocols, both roles. First two bytes: protocol and role, and size of the pieces.
+#![no_main]
+
+mod drive;
+
+use std::sync::{Arc, OnceLock};
+
+use libfuzzer_sys::fuzz_target;
+use mainstay_engine::codec::contract::Codec;
+use mainstay_engine::codec::rpc::{Connection, Description, compile, explain};
+use mainstay_engine::plan::RpcProtocol;
+
+const PLANS: [&str; 4] = [
+    include_str!("../../testdata/protocols/bolt.json"),
+    include_str!("../../testdata/protocols/dubbo.json"),
+    include_str!("../../testdata/protocols/thrift.json"),
+    include_str!("../../testdata/protocols/volt.json"),
+];
+
+fn protocols() -> &'static [(RpcProtocol, Arc<Description>)] {
+    static PROTOCOLS: OnceLock<Vec<(RpcProtocol, Arc<Description>)>> = OnceLock::new();
+    PROTOCOLS.get_or_init(|| {
+        PLANS
+            .iter()
+            .map(|text| {
+                let plan: RpcProtocol = serde_json::from_str(text).expect("a plan");
+                let description = compile(&plan).expect("a sound plan");
+                (plan, Arc::new(description))
+            })
+            .collect()
+    })
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let [first, step, rest @ ..] = bytes else { return };
+    let (plan, description) = &protocols()[usize::from(first & 3)];
+    let _ = explain(plan, rest);
+    for length in 0..rest.len().min(32) {
+        let _ = description.recognise(&rest[..length]);
+    }
+    if first & 4 == 0 {
+        return drive::drive(&mut Connection::server(Arc::clone(description)), rest, usize::from(*step) + 1);
+    }
+    let mut client = Connection::client(Arc::clone(description));
+    while client.open_streams() < 9 {
+        let _ = client.open_stream();
+    }
+    drive::drive(&mut client, rest, usize::from(*step) + 1);
+});

@@ -1,0 +1,168 @@
+//! A protocol, ready for use: what `compile` made of a plan. Shared by all connections that speak it.
+
+use super::shape::Shape;
+use super::window::{Match, Opened, Window, judge_all};
+use super::{Broken, broken};
+use crate::plan::{RpcDialect, RpcHeaders, RpcKind, RpcLimits, RpcPiece};
+
+/// Headers and values of the body that sources look for, each.
+pub(super) const MAX_WANTED: usize = 16;
+
+#[derive(Debug)]
+pub struct Description {
+    /// Scheme of requests, and label of metrics.
+    pub name: Box<str>,
+    /// Equal ones are the same protocol.
+    pub(super) digest: u64,
+    pub(super) openings: Box<[Opening]>,
+    pub(super) shapes: Box<[Shape]>,
+    pub(super) detection: Box<[Window]>,
+    pub(super) headers: Option<RpcHeaders>,
+    /// Names of headers that sources look for, as written.
+    pub(super) wanted: Box<[Box<[u8]>]>,
+    pub(super) service: Box<[Source]>,
+    pub(super) method: Box<[Source]>,
+    pub(super) deadline: Box<[Source]>,
+    pub(super) attributes: Box<[Attribute]>,
+    pub(super) body: Option<Body>,
+    pub(super) statuses: Box<[(u64, u16)]>,
+    pub(super) other_status: u16,
+    pub(super) replies: Box<[(u16, u64)]>,
+    pub(super) other_reply: u64,
+    pub(super) error_replies: Box<[Template]>,
+    pub(super) heartbeat: Option<Heartbeat>,
+    pub(super) heartbeat_answers: Box<[Template]>,
+    pub(super) go_away: Box<[Template]>,
+    pub(super) limits: RpcLimits,
+    /// Items that templates copy from a request: what a call has to remember of its frame.
+    pub(super) remembers_parts: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opening {
+    pub window: Window,
+    pub shape: u16,
+    pub kind: RpcKind,
+}
+
+/// A frame whose first bytes are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Located {
+    pub shape: u16,
+    pub kind: RpcKind,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub origin: Origin,
+    pub before: Box<[u8]>,
+    pub after: Box<[u8]>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Origin {
+    /// By its number in `wanted`.
+    Header(u8),
+    /// Name of the item, bits: looked up in the shape.
+    Item {
+        name: Box<str>,
+        shift: u8,
+        count: u8,
+    },
+    Body(u8),
+    Text(Box<[u8]>),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Attribute {
+    pub name: Box<[u8]>,
+    pub sources: Box<[Source]>,
+}
+
+/// How to look into a body.
+#[derive(Debug, Clone)]
+pub(super) struct Body {
+    pub dialect: RpcDialect,
+    pub object: Box<[Box<[u8]>]>,
+    pub values: u8,
+    pub attachments_behind: Option<u8>,
+    /// Attributes or attachments want it always; else only what the headers lack.
+    pub always: bool,
+}
+
+/// A value of an item, or of some bits of it (`count` 0: all).
+#[derive(Debug, Clone)]
+pub(super) struct Given {
+    pub name: Box<str>,
+    pub shift: u8,
+    pub count: u8,
+    pub value: u64,
+}
+
+/// How to make a frame.
+#[derive(Debug, Clone)]
+pub(super) struct Template {
+    pub like: u16,
+    pub shape: u16,
+    pub values: Box<[Given]>,
+    pub copies: Box<[Box<str>]>,
+    pub parts: Box<[(usize, Box<[RpcPiece]>)]>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Heartbeat {
+    pub templates: Box<[Template]>,
+    /// Milliseconds, all of them.
+    pub interval: u64,
+    pub longest_interval: u64,
+    pub timeout: u64,
+    pub misses: u32,
+}
+
+impl Description {
+    /// What a frame is; `None` if more bytes are needed to say.
+    #[inline]
+    pub(super) fn locate(&self, frame: &[u8]) -> Result<Option<Located>, Broken> {
+        let opened = Opened::new(frame);
+        if let Some(found) = self.openings.iter().find(|opening| opening.window.fits(opened)) {
+            // A longer one may come first and wait for its last bytes.
+            let earlier = self.openings.iter().take_while(|opening| !opening.window.fits(opened));
+            let waits =
+                opened.is_short() && earlier.into_iter().any(|each| each.window.judge(opened) == Match::Wait);
+            return Ok((!waits).then_some(Located { shape: found.shape, kind: found.kind }));
+        }
+        match judge_all(self.openings.iter().map(|opening| &opening.window), frame) {
+            Match::Wait => Ok(None),
+            _ => Err(broken("no such frame")),
+        }
+    }
+
+    pub(super) fn shape(&self, index: u16) -> Option<&Shape> {
+        self.shapes.get(usize::from(index))
+    }
+
+    /// Whether a client's first bytes are this protocol. Never `Yes` for one that must be declared.
+    pub fn recognise(&self, bytes: &[u8]) -> Match {
+        judge_all(self.detection.iter(), bytes)
+    }
+
+    /// The HTTP status that stands for one of the protocol's.
+    #[inline]
+    pub(super) fn status_of(&self, status: u64) -> u16 {
+        self.statuses.iter().find(|known| known.0 == status).map_or(self.other_status, |known| known.1)
+    }
+
+    /// The protocol's status for a reply of ours.
+    pub(super) fn reply_of(&self, http: u16) -> u64 {
+        let like = match http {
+            401 => 403,
+            408 => 504,
+            429 => 503,
+            400..=499 if !matches!(http, 403 | 404) => 400,
+            500..=599 if !matches!(http, 502..=504) => 500,
+            other => other,
+        };
+        let find = |wanted: u16| self.replies.iter().find(|known| known.0 == wanted).map(|known| known.1);
+        find(http).or_else(|| find(like)).unwrap_or(self.other_reply)
+    }
+}

@@ -1,0 +1,320 @@
+//! From a frame to a head: service, method, deadline, attributes and headers, wherever the description says they are.
+//!
+//! In: a whole frame, or the first `WHOLE` bytes of a larger one, and its layout. Out: heads whose arena begins with all that lay in front
+//! of the body, so that the frame can be written again. Order of the fields: attributes, then the header map's pairs, then
+//! attachments of the body; names are lower-cased, as everywhere.
+
+use std::hash::{BuildHasher, Hasher};
+
+use super::description::{Attribute, Description, MAX_WANTED, Origin, Source};
+use super::hessian::{self, Found};
+use super::map::{self, Pairs};
+use super::shape::{Layout, Number, Shape, Slot};
+use super::window::Opened;
+use super::{Broken, broken};
+use crate::message::{
+    BodyLength, Frame, HeaderBlock, NameId, Protocol, QuickHash, RequestHead, ResponseHead, Span,
+};
+
+/// Longest service, method or attribute that is believed, bytes.
+const MAX_TEXT: usize = 1_024;
+
+/// A frame being read.
+pub(super) struct Reading<'a> {
+    pub description: &'a Description,
+    pub index: u16,
+    pub shape: &'a Shape,
+    pub frame: &'a [u8],
+    pub layout: &'a Layout,
+}
+
+/// What a source gave.
+enum Text<'a> {
+    Bytes(&'a [u8]),
+    Number(u64, Option<i64>),
+}
+
+/// Texts by where they were found.
+#[derive(Default)]
+struct Gathered<'a> {
+    headers: [Option<&'a [u8]>; MAX_WANTED],
+    body: Option<Found>,
+}
+
+impl<'a> Reading<'a> {
+    fn body(&self) -> &'a [u8] {
+        let body = self.layout.body_start();
+        let end = (body + self.layout.body_length()).min(self.frame.len());
+        self.frame.get(body..end).unwrap_or(&[])
+    }
+
+    fn body_length(&self) -> BodyLength {
+        match self.layout.body_length() {
+            0 => BodyLength::Empty,
+            length => BodyLength::Known(length as u64),
+        }
+    }
+
+    pub fn request(&self, one_way: bool) -> Result<Box<RequestHead>, Broken> {
+        let mut head = Box::<RequestHead>::default();
+        (head.protocol, head.body, head.one_way) = (Protocol::Rpc, self.body_length(), one_way);
+        let mut gathered = Gathered::default();
+        let body = self.description.body.as_ref();
+        if body.is_some_and(|body| body.always) {
+            self.look_into_body(&mut gathered);
+        }
+        let bytes = self.stash(&mut head.headers);
+        for Attribute { name, sources } in &self.description.attributes {
+            self.put_attribute(name, sources, &gathered, &mut head.headers);
+        }
+        let attributes = head.headers.len();
+        self.read_map(bytes.start as usize, &mut gathered, &mut head.headers)?;
+        let pairs = head.headers.mark();
+        self.put_attachments(&mut gathered, &mut head.headers);
+        let has_service = self.first_text(&self.description.service, &gathered).is_some();
+        let has_method = self.first_text(&self.description.method, &gathered).is_some();
+        if gathered.body.is_none() && !(has_service && has_method) {
+            self.look_into_body(&mut gathered);
+        }
+        self.name(&gathered, &mut head)?;
+        head.deadline_milliseconds = self.deadline(&gathered);
+        head.frame = Some(Frame {
+            bytes,
+            protocol: self.description.digest,
+            shape: self.index,
+            pin: self.pin(),
+            attributes: attributes as u16,
+            pairs: pairs.fields().saturating_sub(attributes as u32) as u16,
+            mark: head.headers.mark(),
+        });
+        Ok(head)
+    }
+
+    pub fn response(&self) -> Result<Box<ResponseHead>, Broken> {
+        let status = self.shape.status.and_then(|number| number.read(self.frame, self.layout));
+        let status = self.description.status_of(status.ok_or(broken("a response has no status"))?);
+        let mut head = Box::new(ResponseHead { status, ..ResponseHead::default() });
+        (head.protocol, head.body) = (Protocol::Rpc, self.body_length());
+        let bytes = self.stash(&mut head.headers);
+        self.read_map(bytes.start as usize, &mut Gathered::default(), &mut head.headers)?;
+        let mark = head.headers.mark();
+        head.frame = Some(Frame {
+            bytes,
+            protocol: self.description.digest,
+            shape: self.index,
+            pin: self.pin(),
+            attributes: 0,
+            pairs: mark.fields() as u16,
+            mark,
+        });
+        Ok(head)
+    }
+
+    /// Equal for frames whose pinned fields are.
+    fn pin(&self) -> u64 {
+        if self.shape.pinned.is_empty() {
+            return 0;
+        }
+        let mut hasher = QuickHash::default().build_hasher();
+        hasher.write_u16(self.index);
+        for place in &self.shape.pinned {
+            hasher.write_u64(place.read(self.frame, self.layout).unwrap_or(0));
+        }
+        hasher.finish()
+    }
+
+    /// Everything in front of the body, at the beginning of the arena.
+    fn stash(&self, headers: &mut HeaderBlock) -> Span {
+        let front = self.frame.get(..self.layout.body_start()).unwrap_or(&[]);
+        headers.reserve(2 * front.len() + 128, 16);
+        headers.stash(front)
+    }
+
+    fn look_into_body(&self, gathered: &mut Gathered<'a>) {
+        let Some(body) = &self.description.body else { return };
+        let opened = Opened::new(self.frame);
+        let wanted = self.shape.look.is_empty() || self.shape.look.iter().any(|window| window.fits(opened));
+        if wanted {
+            let most = self.description.limits.headers as usize;
+            gathered.body = Some(hessian::look(body, self.body(), most));
+        }
+    }
+
+    /// `base`: where the frame's first byte lies in the arena.
+    fn read_map(
+        &self,
+        base: usize,
+        gathered: &mut Gathered<'a>,
+        headers: &mut HeaderBlock,
+    ) -> Result<(), Broken> {
+        let (Some(part), Some(form)) = (self.shape.headers, &self.description.headers) else { return Ok(()) };
+        let (map, map_at) = (self.layout.part(self.frame, part), base + self.layout.span(part).0);
+        let attributes = headers.mark().fields() as usize;
+        let (mut pairs, mut count) = (Pairs::new(form, map)?, 0);
+        let last_wins = map::last_wins(form);
+        let mut seen = Seen::default();
+        while let Some(pair) = pairs.next()? {
+            count += 1;
+            if count > self.description.limits.headers || pair.name.len() > usize::from(u16::MAX) {
+                return Err(broken("too many headers, or too long a name"));
+            }
+            let is_wanted = |name: &[u8]| self.description.wanted.iter().position(|wanted| **wanted == *name);
+            if let Some(slot) = is_wanted(pair.name).and_then(|index| gathered.headers.get_mut(index))
+                && (slot.is_none() || last_wins)
+            {
+                *slot = Some(pair.value);
+            }
+            let value = Span { start: (map_at + pair.value_at) as u32, length: pair.value.len() as u32 };
+            let mut name = Span { start: (map_at + pair.name_at) as u32, length: pair.name.len() as u32 };
+            if pair.name.iter().any(u8::is_ascii_uppercase) {
+                name = headers.stash(pair.name);
+                headers.slice_mut(name).make_ascii_lowercase();
+            }
+            let id = NameId::of(headers.slice(name));
+            let is_repeated = seen.is_repeated(headers, name);
+            if is_repeated && last_wins {
+                let text = headers.slice(name).to_vec();
+                headers.remove_behind(attributes, &text);
+            }
+            headers.push_known(id, name, value);
+            if is_repeated && !last_wins {
+                headers.remove_last();
+            }
+        }
+        Ok(())
+    }
+
+    fn put_attachments(&self, gathered: &mut Gathered<'a>, headers: &mut HeaderBlock) {
+        let Some(found) = &gathered.body else { return };
+        let body = self.body();
+        for (name, value) in &found.attachments {
+            let (Some(name), Some(value)) = (body.get(name.clone()), body.get(value.clone())) else {
+                continue;
+            };
+            if let Some(index) = self.description.wanted.iter().position(|wanted| **wanted == *name)
+                && let Some(slot) = gathered.headers.get_mut(index)
+            {
+                *slot = Some(value);
+            }
+            if name.len() <= usize::from(u16::MAX) {
+                headers.push(name, value);
+            }
+        }
+    }
+
+    fn put_attribute(
+        &self,
+        name: &[u8],
+        sources: &[Source],
+        gathered: &Gathered<'a>,
+        headers: &mut HeaderBlock,
+    ) {
+        match self.first_text(sources, gathered) {
+            Some(Text::Bytes(value)) => headers.push(name, value),
+            Some(Text::Number(number, signed)) => {
+                let text = signed.map_or_else(|| number.to_string(), |number| number.to_string());
+                headers.push(name, text.as_bytes());
+            }
+            None => {}
+        }
+    }
+
+    /// The first source that has something.
+    fn first_text<'s>(&'s self, sources: &'s [Source], gathered: &Gathered<'s>) -> Option<Text<'s>> {
+        sources.iter().find_map(|source| self.text(source, gathered))
+    }
+
+    fn text<'s>(&'s self, source: &'s Source, gathered: &Gathered<'s>) -> Option<Text<'s>> {
+        let whole = match &source.origin {
+            Origin::Header(index) => gathered.headers.get(usize::from(*index)).copied().flatten()?,
+            Origin::Body(index) => {
+                let range = gathered.body.as_ref()?.values.get(usize::from(*index))?.clone()?;
+                self.body().get(range)?
+            }
+            Origin::Text(text) => text,
+            Origin::Item { name, shift, count } => match self.shape.item(name)? {
+                Slot::Part(index) => self.layout.part(self.frame, *index),
+                Slot::Number(whole, _) => return self.number(*whole, *shift, *count),
+                Slot::Magic { value, .. } => value,
+            },
+        };
+        let cut = cut(whole, &source.before, &source.after)?;
+        (!cut.is_empty() && cut.len() <= MAX_TEXT).then_some(Text::Bytes(cut))
+    }
+
+    fn number<'s>(&self, whole: Number, shift: u8, count: u8) -> Option<Text<'s>> {
+        let mask = match count {
+            0 => whole.mask,
+            count => whole.mask & (u64::MAX >> (64 - u32::from(count.min(64)))),
+        };
+        let number = Number { shift, mask, signed: whole.signed && count == 0, ..whole };
+        let value = number.read(self.frame, self.layout)?;
+        let signed = if number.signed { number.read_signed(self.frame, self.layout) } else { None };
+        Some(Text::Number(value, signed))
+    }
+
+    fn name(&self, gathered: &Gathered<'a>, head: &mut RequestHead) -> Result<(), Broken> {
+        let text = |sources| match self.first_text(sources, gathered) {
+            Some(Text::Bytes(text)) => std::borrow::Cow::Borrowed(text),
+            Some(Text::Number(number, _)) => std::borrow::Cow::Owned(number.to_string().into_bytes()),
+            None => std::borrow::Cow::Borrowed(&b""[..]),
+        };
+        let (service, method) = (text(&self.description.service), text(&self.description.method));
+        // Policies read the path `/service/method`: nobody may shift its slash.
+        if method.contains(&b'/')
+            || service.iter().chain(method.iter()).any(|byte| byte.is_ascii_control() || *byte == b' ')
+        {
+            return Err(broken("a service or method has a character that none has"));
+        }
+        head.set_method(b"POST");
+        head.set_scheme(self.description.name.as_bytes());
+        head.set_authority(&service);
+        let mut path = Vec::with_capacity(service.len() + method.len() + 2);
+        for piece in [b"/", &*service, b"/", &*method] {
+            path.extend_from_slice(piece);
+        }
+        head.set_path(&path);
+        Ok(())
+    }
+
+    /// The shortest time that a source gives, milliseconds.
+    fn deadline(&self, gathered: &Gathered<'a>) -> Option<u64> {
+        let times =
+            self.description.deadline.iter().filter_map(|source| match self.text(source, gathered)? {
+                Text::Number(number, None) => Some(number),
+                Text::Number(_, Some(number)) => u64::try_from(number).ok(),
+                Text::Bytes(text) => std::str::from_utf8(text).ok()?.trim().parse().ok(),
+            });
+        times.filter(|&time| time > 0).min()
+    }
+}
+
+/// What stands in front of, or behind, the first such text.
+fn cut<'a>(whole: &'a [u8], before: &[u8], after: &[u8]) -> Option<&'a [u8]> {
+    let mut text = whole;
+    if !after.is_empty()
+        && let Some(at) = memchr::memmem::find(text, after)
+    {
+        text = text.get(at + after.len()..)?;
+    }
+    if !before.is_empty() {
+        text = text.get(..memchr::memmem::find(text, before)?)?;
+    }
+    Some(text)
+}
+
+/// Names that came already, so that most new ones need no comparison.
+#[derive(Default)]
+struct Seen(u64);
+
+impl Seen {
+    fn is_repeated(&mut self, headers: &HeaderBlock, name: Span) -> bool {
+        let text = headers.slice(name);
+        let last = text.last().copied().unwrap_or(0);
+        let middle = text.get(text.len() / 2).copied().unwrap_or(0);
+        let bit = 1 << ((usize::from(last) ^ usize::from(middle) << 2 ^ text.len() << 1) & 63);
+        let maybe = self.0 & bit != 0;
+        self.0 |= bit;
+        maybe && headers.iter().any(|(_, known, _)| known == text)
+    }
+}

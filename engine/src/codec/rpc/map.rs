@@ -1,0 +1,225 @@
+//! Header maps: pairs behind their lengths, or lines of text.
+
+use super::shape::read_number;
+use super::{Broken, broken};
+use crate::plan::RpcHeaders;
+
+/// A pair as it lies in the map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pair<'a> {
+    pub name: &'a [u8],
+    pub value: &'a [u8],
+    /// Where both begin in the map.
+    pub name_at: usize,
+    pub value_at: usize,
+}
+
+/// Pairs in order. A pair with a null is passed over.
+pub(super) struct Pairs<'a> {
+    form: &'a RpcHeaders,
+    map: &'a [u8],
+    at: usize,
+    /// Pairs still to come, where the map says how many.
+    left: Option<u64>,
+}
+
+impl<'a> Pairs<'a> {
+    pub fn new(form: &'a RpcHeaders, map: &'a [u8]) -> Result<Self, Broken> {
+        let mut pairs = Self { form, map, at: 0, left: None };
+        if let RpcHeaders::Pairs { count_bytes: bytes @ 1.., little_endian, .. } = form
+            && !map.is_empty()
+        {
+            let count = pairs.take(usize::from(*bytes))?;
+            pairs.left = read_number(count, *little_endian);
+        }
+        Ok(pairs)
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Broken> {
+        let end = self.at.checked_add(length).ok_or(broken("a header map is cut"))?;
+        let bytes = self.map.get(self.at..end).ok_or(broken("a header map is cut"))?;
+        self.at = end;
+        Ok(bytes)
+    }
+
+    /// Text behind its length; `None` for a null.
+    fn counted(&mut self, bytes: u8, little: bool, nulls: bool) -> Result<Option<&'a [u8]>, Broken> {
+        let length =
+            read_number(self.take(usize::from(bytes))?, little).ok_or(broken("a header map is cut"))?;
+        if nulls && length >> (8 * u32::from(bytes) - 1) & 1 == 1 {
+            return Ok(None);
+        }
+        usize::try_from(length)
+            .map_err(|_| broken("a header map is cut"))
+            .and_then(|length| self.take(length))
+            .map(Some)
+    }
+
+    fn line(&mut self, between: &str, behind: &str) -> Result<Pair<'a>, Broken> {
+        let rest = self.map.get(self.at..).unwrap_or(&[]);
+        let end = memchr::memmem::find(rest, behind.as_bytes()).ok_or(broken("a header line has no end"))?;
+        let line = rest.get(..end).unwrap_or(&[]);
+        let middle =
+            memchr::memmem::find(line, between.as_bytes()).ok_or(broken("a header line has no value"))?;
+        let name = line.get(..middle).unwrap_or(&[]);
+        let value = line.get(middle + between.len()..).unwrap_or(&[]);
+        let (name_at, value_at) = (self.at, self.at + middle + between.len());
+        self.at += end + behind.len();
+        Ok(Pair { name, value, name_at, value_at })
+    }
+
+    pub fn next(&mut self) -> Result<Option<Pair<'a>>, Broken> {
+        loop {
+            if self.at >= self.map.len() {
+                return match self.left {
+                    None | Some(0) => Ok(None),
+                    Some(_) => Err(broken("a header map is cut")),
+                };
+            }
+            match (&mut self.left, self.form) {
+                (Some(0), _) => return Err(broken("a header map is longer than its pairs")),
+                (Some(left), _) => *left -= 1,
+                (None, _) => {}
+            }
+            match self.form {
+                RpcHeaders::Pairs { name_bytes, value_bytes, little_endian, nulls, .. } => {
+                    let name = self.counted(*name_bytes, *little_endian, *nulls)?;
+                    let name_end = self.at;
+                    let value = self.counted(*value_bytes, *little_endian, *nulls)?;
+                    if let (Some(name), Some(value)) = (name, value) {
+                        let (name_at, value_at) = (name_end - name.len(), self.at - value.len());
+                        return Ok(Some(Pair { name, value, name_at, value_at }));
+                    }
+                }
+                RpcHeaders::Text { between, behind, .. } => return self.line(between, behind).map(Some),
+            }
+        }
+    }
+}
+
+/// Whether of two equal names the last one counts.
+pub(super) fn last_wins(form: &RpcHeaders) -> bool {
+    match form {
+        RpcHeaders::Pairs { last_wins, .. } | RpcHeaders::Text { last_wins, .. } => *last_wins,
+    }
+}
+
+/// Begins a map of so many pairs.
+pub(super) fn put_count(form: &RpcHeaders, pairs: usize, to: &mut Vec<u8>) -> bool {
+    match form {
+        RpcHeaders::Pairs { count_bytes: bytes @ 1.., little_endian, .. } => {
+            put_number(pairs, *bytes, *little_endian, to)
+        }
+        _ => true,
+    }
+}
+
+/// Adds a pair; false if it cannot be written in this form.
+pub(super) fn put_pair(form: &RpcHeaders, name: &[u8], value: &[u8], to: &mut Vec<u8>) -> bool {
+    match form {
+        RpcHeaders::Pairs { name_bytes, value_bytes, little_endian, nulls, .. } => {
+            let signs = u32::from(*nulls);
+            for (text, bytes) in [(name, *name_bytes), (value, *value_bytes)] {
+                if text.len() as u64 >> (8 * u32::from(bytes) - signs) != 0
+                    || !put_number(text.len(), bytes, *little_endian, to)
+                {
+                    return false;
+                }
+                to.extend_from_slice(text);
+            }
+            true
+        }
+        RpcHeaders::Text { between, behind, .. } => {
+            let splits = |text: &[u8], by: &str| memchr::memmem::find(text, by.as_bytes()).is_some();
+            if splits(name, between) || splits(name, behind) || splits(value, behind) {
+                return false;
+            }
+            for piece in [name, between.as_bytes(), value, behind.as_bytes()] {
+                to.extend_from_slice(piece);
+            }
+            true
+        }
+    }
+}
+
+/// The low bytes of a number; false if it needs more.
+pub(super) fn put_number(value: usize, bytes: u8, little: bool, to: &mut Vec<u8>) -> bool {
+    let (value, bytes) = (value as u64, usize::from(bytes.min(8)));
+    if bytes < 8 && value >> (8 * bytes) != 0 {
+        return false;
+    }
+    let start = to.len();
+    to.extend_from_slice(value.to_be_bytes().get(8 - bytes..).unwrap_or(&[]));
+    if little && let Some(written) = to.get_mut(start..) {
+        written.reverse();
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bolt() -> RpcHeaders {
+        RpcHeaders::Pairs {
+            count_bytes: 0,
+            name_bytes: 4,
+            value_bytes: 4,
+            little_endian: false,
+            nulls: true,
+            last_wins: true,
+        }
+    }
+
+    fn read(form: &RpcHeaders, map: &[u8]) -> Result<Vec<(String, String)>, &'static str> {
+        let mut pairs = Pairs::new(form, map).map_err(|broken| broken.what)?;
+        let mut found = Vec::new();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        while let Some(pair) = pairs.next().map_err(|broken| broken.what)? {
+            assert_eq!(&map[pair.value_at..][..pair.value.len()], pair.value);
+            assert_eq!(&map[pair.name_at..][..pair.name.len()], pair.name);
+            found.push((text(pair.name), text(pair.value)));
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn pairs_with_nulls_are_passed_over_and_nothing_moves() {
+        let mut map = vec![0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, b'x'];
+        map.extend([0, 0, 0, 1, b'a', 0xff, 0xff, 0xff, 0xff]);
+        assert!(put_pair(&bolt(), b"name", b"", &mut map));
+        assert_eq!(read(&bolt(), &map), Ok(vec![("name".into(), String::new())]));
+    }
+
+    #[test]
+    fn cut_maps_are_refused() {
+        for map in
+            [&[0, 0, 0][..], &[0, 0, 0, 9, b'a'], &[0, 0, 0, 1, b'a'], &[0, 0, 0, 1, b'a', 0, 0, 0, 2, b'b']]
+        {
+            assert_eq!(read(&bolt(), map), Err("a header map is cut"), "{map:?}");
+        }
+    }
+
+    #[test]
+    fn counted_pairs_and_lines_are_read_as_they_are_written() {
+        let counted = RpcHeaders::Pairs {
+            count_bytes: 2,
+            name_bytes: 2,
+            value_bytes: 1,
+            little_endian: true,
+            nulls: false,
+            last_wins: false,
+        };
+        let lines = RpcHeaders::Text { between: "=".into(), behind: ";".into(), last_wins: false };
+        for form in [counted, lines] {
+            let mut map = Vec::new();
+            assert!(put_count(&form, 2, &mut map));
+            assert!(put_pair(&form, b"a", b"1=2", &mut map) && put_pair(&form, b"b", b"", &mut map));
+            assert_eq!(read(&form, &map), Ok(vec![("a".into(), "1=2".into()), ("b".into(), String::new())]));
+            map.push(b'x');
+            assert!(read(&form, &map).is_err());
+            let too_long = [b'v'; 70_000];
+            assert!(!put_pair(&form, b"a;", &too_long, &mut Vec::new()));
+        }
+    }
+}

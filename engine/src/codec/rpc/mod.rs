@@ -1,0 +1,47 @@
+//! Framed RPC protocols, made of descriptions (`plan::RpcProtocol`): Bolt, Dubbo, Thrift, and whatever users describe.
+//!
+//! `compile` turns a plan into a `Description`: offsets, masks, tables. `shape` finds by a frame's first 16 bytes what it is and by a few
+//! numbers how long. `head` reads what routes want to know (`map`, `hessian`), `write` makes frames: one that came, with another
+//! id, or one of ours (heartbeats, their answers, error replies). `connection` is the codec, `receive` and `send` its two directions.
+//!
+//! Invariant: frames up to `WHOLE` bytes are taken and given whole, so no half frame enters a connection that others share; larger ones
+//! pass in pieces, one at a time on a connection. Nothing is read beyond the input, and every length is checked before it is used.
+
+mod checksum;
+mod compile;
+mod connection;
+mod description;
+mod explain;
+mod head;
+mod heartbeat;
+mod hessian;
+mod map;
+mod receive;
+mod send;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod window;
+mod write;
+
+pub use compile::compile;
+pub use connection::Connection;
+pub use description::Description;
+pub use explain::explain;
+pub use window::Match;
+
+use crate::message::ResetReason;
+
+/// Frames up to this size are handled whole, bytes.
+pub const WHOLE: usize = 64 * 1024;
+
+/// A frame that its protocol does not know, or that goes beyond a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Broken {
+    what: &'static str,
+    reason: ResetReason,
+}
+
+const fn broken(what: &'static str) -> Broken {
+    Broken { what, reason: ResetReason::ProtocolError }
+}

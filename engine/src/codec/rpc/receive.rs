@@ -1,0 +1,350 @@
+//! From bytes to events, one frame after another.
+//!
+//! A frame of up to `WHOLE` bytes waits in the carry until it is whole: then its checksum is verified and nothing can go wrong with
+//! it any more. Of a larger one the first `WHOLE` bytes are waited for, which hold its head; the rest passes as it comes, with a
+//! running checksum whose verdict is in before the last piece is handed over.
+
+use super::connection::{Asked, Call, FRAME_TIMEOUT, First, Incoming, Kept, State};
+use super::description::{Description, Located};
+use super::head::Reading;
+use super::shape::{Layout, Shape, Summing};
+use super::write::{self, Telling};
+use super::{Broken, WHOLE, broken};
+use crate::bytes::Out;
+use crate::codec::contract::{ConnectionFault, Ending, Event, Input, StreamId};
+use crate::message::{ResetReason, Tick};
+use crate::plan::RpcKind;
+
+/// What came of a look at the next frame.
+enum Step<'b> {
+    Event(Event<'b>),
+    Again,
+    Wait,
+}
+
+/// A frame that lies in the input: whole, or its first bytes.
+struct Seen<'a> {
+    located: Located,
+    shape: &'a Shape,
+    layout: Layout,
+}
+
+impl State {
+    pub fn next_event<'b>(
+        &mut self,
+        description: &Description,
+        input: &mut Input<'b>,
+        out: &mut Out<'_>,
+        now: Tick,
+    ) -> Result<Option<Event<'b>>, ConnectionFault> {
+        if let Some(stream) = self.writable.take() {
+            return Ok(Some(Event::StreamWritable { stream: StreamId(stream) }));
+        }
+        loop {
+            if self.over.is_some() {
+                return Ok(None);
+            }
+            if input.rest().is_empty() {
+                return self.at_end(input);
+            }
+            match &mut self.incoming {
+                Incoming::Frame => match self.next_frame(description, input, out, now)? {
+                    Step::Event(event) => return Ok(Some(event)),
+                    Step::Again => {}
+                    Step::Wait => return self.at_end(input),
+                },
+                Incoming::Skip(left) => {
+                    *left -= input.take(*left).len();
+                    if *left == 0 {
+                        self.incoming = Incoming::Frame;
+                    }
+                }
+                Incoming::Body { .. } => match self.next_piece(input)? {
+                    Step::Event(event) => return Ok(Some(event)),
+                    Step::Again => {}
+                    Step::Wait => return self.at_end(input),
+                },
+            }
+        }
+    }
+
+    /// More bytes are needed; perhaps none will come.
+    fn at_end<'b>(&mut self, input: &Input<'b>) -> Result<Option<Event<'b>>, ConnectionFault> {
+        if !input.ended || self.parked || self.end_reported {
+            return Ok(None);
+        }
+        self.end_reported = true;
+        if !input.rest().is_empty() || !matches!(self.incoming, Incoming::Frame) {
+            let what = "the connection ended within a frame";
+            return Err(self.fault(Broken { what, reason: ResetReason::ConnectionClosed }));
+        }
+        self.over = Some(Ending::Closed);
+        Ok(Some(Event::InputEnded))
+    }
+
+    fn next_frame<'b>(
+        &mut self,
+        description: &Description,
+        input: &mut Input<'b>,
+        out: &mut Out<'_>,
+        now: Tick,
+    ) -> Result<Step<'b>, ConnectionFault> {
+        // Answers that nobody reads must not pile up.
+        self.parked = !self.is_client && out.room() == 0;
+        if self.parked {
+            return Ok(Step::Wait);
+        }
+        let seen = match look(description, input.rest()) {
+            Ok(Some(seen)) => seen,
+            Ok(None) => {
+                if self.frame_due.is_none() {
+                    self.frame_due = Some(now.after_milliseconds(FRAME_TIMEOUT));
+                }
+                return Ok(Step::Wait);
+            }
+            Err(broken) => return Err(self.refuse(description, input.rest(), broken, out)),
+        };
+        self.frame_due = None;
+        self.heart.note_life(now);
+        let taken = match seen.located.kind {
+            RpcKind::Request | RpcKind::OneWay if !self.is_client => {
+                return self.begin_request(description, &seen, input, out);
+            }
+            RpcKind::Response if self.is_client => {
+                self.heart.note_traffic(description, now);
+                return self.begin_response(description, &seen, input, out);
+            }
+            RpcKind::Request => {
+                // Nobody here serves a server.
+                self.answer(description, &seen, input.rest(), 404, "no such service here", out);
+                Step::Again
+            }
+            RpcKind::Heartbeat => {
+                self.answer_heartbeat(description, &seen, input.rest(), out);
+                Step::Again
+            }
+            RpcKind::GoAway if self.is_client && !std::mem::replace(&mut self.told_to_go, true) => {
+                Step::Event(Event::GoAwayReceived { last: StreamId(u32::MAX), reason: ResetReason::NoError })
+            }
+            RpcKind::GoAway | RpcKind::HeartbeatAnswer | RpcKind::Response | RpcKind::OneWay => Step::Again,
+        };
+        self.skip(&seen, input);
+        Ok(taken)
+    }
+
+    fn skip(&mut self, seen: &Seen<'_>, input: &mut Input<'_>) {
+        let left = seen.layout.size - input.take(seen.layout.size).len();
+        self.incoming = if left == 0 { Incoming::Frame } else { Incoming::Skip(left) };
+    }
+
+    fn begin_request<'b>(
+        &mut self,
+        description: &Description,
+        seen: &Seen<'_>,
+        input: &mut Input<'b>,
+        out: &mut Out<'_>,
+    ) -> Result<Step<'b>, ConnectionFault> {
+        let (frame, layout) = (input.rest(), &seen.layout);
+        let one_way = seen.located.kind == RpcKind::OneWay;
+        if self.calls.len() >= description.limits.calls as usize {
+            if !one_way {
+                self.answer(description, seen, frame, 503, "too many calls on this connection", out);
+            }
+            self.skip(seen, input);
+            return Ok(Step::Again);
+        }
+        let head = match reading(description, seen, frame).request(one_way) {
+            Ok(head) => head,
+            Err(broken) => return Err(self.refuse(description, frame, broken, out)),
+        };
+        let remembered = if description.remembers_parts { layout.body_start() } else { seen.shape.fixed };
+        let kept = Kept::new(frame.get(..remembered).unwrap_or(&[]));
+        let id = seen.shape.id.read(frame, layout).unwrap_or(0);
+        if self.first.is_none() {
+            let pin = head.frame.map_or(0, |frame| frame.pin);
+            self.first = Some(First { shape: seen.located.shape, pin, kept: kept.clone() });
+        }
+        let stream = self.next_number();
+        let end = self.take_front(seen, stream, input);
+        if !(one_way && end) {
+            self.calls.insert(stream, Call { id, shape: seen.located.shape, one_way, kept, draft: None });
+        }
+        Ok(Step::Event(Event::RequestReceived { stream: StreamId(stream), head, end }))
+    }
+
+    fn begin_response<'b>(
+        &mut self,
+        description: &Description,
+        seen: &Seen<'_>,
+        input: &mut Input<'b>,
+        out: &mut Out<'_>,
+    ) -> Result<Step<'b>, ConnectionFault> {
+        let frame = input.rest();
+        let id = seen.shape.id.read(frame, &seen.layout);
+        let stream =
+            id.and_then(|id| u32::try_from(id).ok()).filter(|stream| self.calls.contains_key(stream));
+        let Some(stream) = stream else {
+            // Too late: its call is over.
+            self.skip(seen, input);
+            return Ok(Step::Again);
+        };
+        let head = match reading(description, seen, frame).response() {
+            Ok(head) => head,
+            Err(broken) => return Err(self.refuse(description, frame, broken, out)),
+        };
+        let end = self.take_front(seen, stream, input);
+        if end {
+            self.calls.remove(&stream);
+        }
+        Ok(Step::Event(Event::ResponseReceived { stream: StreamId(stream), head, end }))
+    }
+
+    /// Consumes all in front of the body, or the whole frame if there is no body. Says whether it was all.
+    fn take_front(&mut self, seen: &Seen<'_>, stream: u32, input: &mut Input<'_>) -> bool {
+        let layout = &seen.layout;
+        let verifies = layout.size > WHOLE && seen.shape.checksum.as_ref().is_some_and(|sum| sum.verify);
+        let front = input.take(layout.body_start());
+        if layout.body_length() == 0 {
+            input.take(layout.tail);
+            return true;
+        }
+        self.incoming = Incoming::Body {
+            stream,
+            left: layout.body_length(),
+            tail: layout.tail,
+            summing: if verifies { Summing::begin(seen.shape, front, layout) } else { None },
+        };
+        false
+    }
+
+    fn next_piece<'b>(&mut self, input: &mut Input<'b>) -> Result<Step<'b>, ConnectionFault> {
+        let Incoming::Body { stream, left, tail, summing } = &mut self.incoming else {
+            return Ok(Step::Again);
+        };
+        let (stream, available) = (*stream, input.rest().len());
+        if !self.calls.contains_key(&stream) {
+            // Answered already, or given up.
+            self.incoming = Incoming::Skip(*left + *tail);
+            return Ok(Step::Again);
+        }
+        if available >= *left && available < *left + *tail {
+            return Ok(Step::Wait);
+        }
+        let (count, tail) = ((*left).min(available), *tail);
+        let end = count == *left;
+        if let Some(summing) = summing {
+            summing.update(input.rest().get(..count).unwrap_or(&[]));
+        }
+        *left -= count;
+        let verdict = summing.filter(|_| end);
+        let bytes = &*input.take(count);
+        if end {
+            let behind = input.take(tail);
+            if verdict.is_some_and(|summing| summing.tail().bytes() != behind) {
+                return Err(self.fault(broken("a checksum is wrong")));
+            }
+            self.incoming = Incoming::Frame;
+            let is_over = self.is_client || self.calls.get(&stream).is_some_and(|call| call.one_way);
+            if is_over {
+                self.calls.remove(&stream);
+            }
+        }
+        self.hand_over(bytes.len());
+        Ok(Step::Event(Event::DataReceived { stream: StreamId(stream), bytes, end }))
+    }
+
+    /// A reply to a request that nobody sees.
+    fn answer(
+        &mut self,
+        description: &Description,
+        seen: &Seen<'_>,
+        frame: &[u8],
+        status: u16,
+        message: &str,
+        out: &mut Out<'_>,
+    ) {
+        let front = frame.get(..seen.layout.body_start()).unwrap_or(&[]);
+        let id = seen.shape.id.read(frame, &seen.layout).unwrap_or(0);
+        let asked = Asked { shape: seen.located.shape, front, id };
+        self.put_error(description, asked, status, message.as_bytes(), out);
+    }
+
+    fn answer_heartbeat(
+        &mut self,
+        description: &Description,
+        seen: &Seen<'_>,
+        frame: &[u8],
+        out: &mut Out<'_>,
+    ) {
+        let front = frame.get(..seen.layout.body_start()).unwrap_or(&[]);
+        let mut answer = self.buffer();
+        let telling = Telling { id: seen.shape.id.read(frame, &seen.layout), ..Telling::default() };
+        if write::make(
+            description,
+            &description.heartbeat_answers,
+            seen.located.shape,
+            front,
+            telling,
+            &mut answer,
+        ) {
+            self.put_whole(answer, out);
+        }
+    }
+
+    /// A broken frame ends the connection; if it was a request, its sender learns why.
+    fn refuse(
+        &mut self,
+        description: &Description,
+        frame: &[u8],
+        broken: Broken,
+        out: &mut Out<'_>,
+    ) -> ConnectionFault {
+        if let Ok(Some(located)) = description.locate(frame)
+            && let Some(shape) = description.shape(located.shape)
+            && located.kind == RpcKind::Request
+            && !self.is_client
+        {
+            let front = frame.get(..shape.fixed).unwrap_or(&[]);
+            // The id is believed only where it needs no lengths to be found.
+            if let Some(id) = shape.id.read(front, &Layout::default()).filter(|_| shape.id.behind == 0) {
+                let asked = Asked { shape: located.shape, front, id };
+                self.put_error(description, asked, 400, broken.what.as_bytes(), out);
+            }
+        }
+        self.fault(broken)
+    }
+}
+
+fn reading<'a>(description: &'a Description, seen: &'a Seen<'_>, frame: &'a [u8]) -> Reading<'a> {
+    let frame = frame.get(..seen.layout.size).unwrap_or(frame);
+    Reading { description, index: seen.located.shape, shape: seen.shape, frame, layout: &seen.layout }
+}
+
+/// The next frame, if enough of it is there to be handled.
+fn look<'a>(description: &'a Description, bytes: &[u8]) -> Result<Option<Seen<'a>>, Broken> {
+    let Some(located) = description.locate(bytes)? else { return Ok(None) };
+    let shape = description.shape(located.shape).ok_or(broken("no such frame"))?;
+    let Some(size) = shape.measure(bytes)? else { return Ok(None) };
+    if size as u64 > description.limits.frame {
+        return Err(broken("a frame is larger than the protocol allows"));
+    }
+    let needed = size.min(WHOLE);
+    let Some(frame) = bytes.get(..needed) else { return Ok(None) };
+    let layout = shape.lay(frame, size)?;
+    if layout.body_start() as u64 > description.limits.head {
+        return Err(broken("a frame has too much in front of its body"));
+    }
+    let is_small = matches!(located.kind, RpcKind::Heartbeat | RpcKind::HeartbeatAnswer | RpcKind::GoAway);
+    if needed < size && is_small {
+        return Err(broken("a heartbeat is too large"));
+    }
+    if let Some(checksum) =
+        shape.checksum.as_ref().filter(|sum| layout.has_checksum && sum.verify && needed == size)
+    {
+        let body = frame.get(layout.body_start()..layout.body_start() + layout.body_length()).unwrap_or(&[]);
+        if checksum.place.read(frame, &layout) != Some(checksum.over(frame, &[body], &layout)) {
+            return Err(broken("a checksum is wrong"));
+        }
+    }
+    Ok(Some(Seen { located, shape, layout }))
+}

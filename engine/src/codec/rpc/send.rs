@@ -1,0 +1,241 @@
+//! From commands to frames. A frame goes out when it is whole, however its parts come; only large ones go out in pieces.
+
+use super::WHOLE;
+use super::connection::{Draft, First, Kept, MAX_QUEUED, State, Writing};
+use super::description::Description;
+use super::shape::{Shape, Summing};
+use super::write;
+use crate::bytes::Out;
+use crate::codec::contract::{Ending, Refused};
+use crate::message::{BodyLength, Frame, HeaderBlock, RequestHead, ResponseHead, Tick};
+
+/// Longest text of a reply of ours, bytes.
+const MAX_MESSAGE: usize = 1_024;
+/// Longest checksum, bytes.
+const MAX_TAIL: usize = 8;
+
+impl State {
+    pub fn send_request(
+        &mut self,
+        description: &Description,
+        stream: u32,
+        head: &RequestHead,
+        end: bool,
+        out: &mut Out<'_>,
+        now: Tick,
+    ) -> Result<(), Refused> {
+        let frame = head.frame.ok_or(Refused)?;
+        if !self.is_client || self.first.as_ref().is_some_and(|first| first.pin != frame.pin) {
+            return Err(Refused);
+        }
+        self.calls.get_mut(&stream).ok_or(Refused)?.one_way = head.one_way;
+        self.begin(description, stream, &frame, &head.headers, head.body)?;
+        if self.first.is_none() {
+            let fixed = description.shape(frame.shape).map_or(0, |shape| shape.fixed);
+            let front = head.headers.slice(frame.bytes);
+            let kept = Kept::new(front.get(..fixed).unwrap_or(front));
+            self.first = Some(First { shape: frame.shape, pin: frame.pin, kept });
+        }
+        self.heart.note_traffic(description, now);
+        if end { self.finish(description, stream, &[], out) } else { Ok(()) }
+    }
+
+    pub fn send_response(
+        &mut self,
+        description: &Description,
+        stream: u32,
+        head: &ResponseHead,
+        end: bool,
+        out: &mut Out<'_>,
+    ) -> Result<(), Refused> {
+        if self.is_client {
+            return Err(Refused);
+        }
+        match head.frame {
+            Some(frame) => self.begin(description, stream, &frame, &head.headers, head.body)?,
+            None => {
+                let call = self.calls.get_mut(&stream).ok_or(Refused)?;
+                call.draft = Some(Draft::Reply { status: head.status, message: Vec::new() });
+            }
+        }
+        if end { self.finish(description, stream, &[], out) } else { Ok(()) }
+    }
+
+    /// Prepares a frame: all in front of its body.
+    fn begin(
+        &mut self,
+        description: &Description,
+        stream: u32,
+        frame: &Frame,
+        headers: &HeaderBlock,
+        body: BodyLength,
+    ) -> Result<(), Refused> {
+        let shape =
+            description.shape(frame.shape).filter(|_| frame.protocol == description.digest).ok_or(Refused)?;
+        let mut bytes = self.buffer();
+        let call = self.calls.get_mut(&stream).ok_or(Refused)?;
+        let layout =
+            write::put_front(description, shape, frame, headers, call.id, &mut bytes).map_err(|_| Refused)?;
+        call.draft = Some(Draft::Frame { shape: frame.shape, layout, bytes, body });
+        Ok(())
+    }
+
+    /// Says how many bytes were accepted.
+    pub fn send_data(
+        &mut self,
+        description: &Description,
+        stream: u32,
+        bytes: &[u8],
+        end: bool,
+        out: &mut Out<'_>,
+    ) -> Result<usize, Refused> {
+        if self.writing.as_ref().is_some_and(|writing| writing.stream == stream) {
+            return self.write_on(stream, bytes, end, out);
+        }
+        let is_idle = self.writing.is_none();
+        let call = self.calls.get_mut(&stream).ok_or(Refused)?;
+        match call.draft.as_mut().ok_or(Refused)? {
+            Draft::Reply { message, .. } => {
+                let room = MAX_MESSAGE.saturating_sub(message.len()).min(bytes.len());
+                message.extend_from_slice(bytes.get(..room).unwrap_or(&[]));
+                if end {
+                    self.finish(description, stream, &[], out)?;
+                }
+            }
+            Draft::Frame { shape, layout, body: BodyLength::Known(length), .. }
+                if is_idle
+                    && layout.body_start() as u64 + *length > (WHOLE - MAX_TAIL) as u64
+                    && description.shape(*shape).is_some_and(goes_in_pieces) =>
+            {
+                let length = *length as usize;
+                self.begin_writing(description, stream, length, out)?;
+                return self.write_on(stream, bytes, end, out);
+            }
+            _ if end => self.finish(description, stream, bytes, out)?,
+            Draft::Frame { bytes: gathered, .. } => {
+                if (gathered.len() + bytes.len()) as u64 > description.limits.frame {
+                    return Err(Refused);
+                }
+                gathered.extend_from_slice(bytes);
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    /// The message is whole with these last bytes of its body.
+    fn finish(
+        &mut self,
+        description: &Description,
+        stream: u32,
+        last: &[u8],
+        out: &mut Out<'_>,
+    ) -> Result<(), Refused> {
+        let call = self.calls.get_mut(&stream).ok_or(Refused)?;
+        match call.draft.take().ok_or(Refused)? {
+            Draft::Reply { status, message } => {
+                if let Some(call) = self.calls.remove(&stream) {
+                    self.put_error(description, call.asked(), status, &message, out);
+                }
+            }
+            Draft::Frame { shape, layout, mut bytes, .. } => {
+                let shape = description.shape(shape).ok_or(Refused)?;
+                let (front, body) = bytes.split_at_mut_checked(layout.body_start()).ok_or(Refused)?;
+                let length = body.len() + last.len();
+                let sealed = write::seal(description, shape, &layout, length, front).map_err(|_| Refused)?;
+                let tail = write::put_checksum(shape, &sealed, front, &[body, last]);
+                if self.writing.is_none() {
+                    out.put(&bytes);
+                    out.put(last);
+                    out.put(tail.bytes());
+                    self.recycle(bytes);
+                    self.cut_if_stuck(out);
+                } else {
+                    bytes.extend_from_slice(last);
+                    bytes.extend_from_slice(tail.bytes());
+                    self.put_whole(bytes, out);
+                }
+                self.written(stream);
+            }
+        }
+        Ok(())
+    }
+
+    /// A message has gone out: in the server role the call is over, in the client role a one-way call.
+    fn written(&mut self, stream: u32) {
+        let is_over = !self.is_client || self.calls.get(&stream).is_some_and(|call| call.one_way);
+        if is_over {
+            self.calls.remove(&stream);
+        }
+    }
+
+    /// Begins a large frame, with what was gathered of it while another one went out.
+    fn begin_writing(
+        &mut self,
+        description: &Description,
+        stream: u32,
+        length: usize,
+        out: &mut Out<'_>,
+    ) -> Result<(), Refused> {
+        let call = self.calls.get_mut(&stream).ok_or(Refused)?;
+        let Draft::Frame { shape, layout, mut bytes, .. } = call.draft.take().ok_or(Refused)? else {
+            return Err(Refused);
+        };
+        let shape = description.shape(shape).ok_or(Refused)?;
+        let (front, gathered) = bytes.split_at_mut_checked(layout.body_start()).ok_or(Refused)?;
+        let sealed = write::seal(description, shape, &layout, length, front).map_err(|_| Refused)?;
+        write::put_checksum(shape, &sealed, front, &[]);
+        let mut summing = Summing::begin(shape, front, &sealed);
+        if let Some(summing) = &mut summing {
+            summing.update(gathered);
+        }
+        let left = length.checked_sub(gathered.len()).ok_or(Refused)?;
+        out.put(&bytes);
+        self.recycle(bytes);
+        self.writing = Some(Writing { stream, left, summing, blocked: false });
+        Ok(())
+    }
+
+    /// Goes on with the large frame.
+    fn write_on(
+        &mut self,
+        stream: u32,
+        bytes: &[u8],
+        end: bool,
+        out: &mut Out<'_>,
+    ) -> Result<usize, Refused> {
+        let Some(writing) = &mut self.writing else { return Err(Refused) };
+        let room = if self.is_client { out.room() } else { MAX_QUEUED.saturating_sub(out.outbox.len()) };
+        let accepted = bytes.len().min(room);
+        let is_over = end && accepted == bytes.len();
+        // A caller that takes nothing is cut off; a body that is not as long as it said spoils the connection.
+        if (!self.is_client && accepted < bytes.len())
+            || accepted > writing.left
+            || (is_over && accepted < writing.left)
+        {
+            self.over = Some(Ending::Aborted);
+            return Err(Refused);
+        }
+        let taken = bytes.get(..accepted).unwrap_or(&[]);
+        if let Some(summing) = &mut writing.summing {
+            summing.update(taken);
+        }
+        writing.left -= accepted;
+        writing.blocked = accepted < bytes.len();
+        let tail = writing.summing;
+        out.put(taken);
+        if is_over {
+            if let Some(summing) = tail {
+                out.put(summing.tail().bytes());
+            }
+            self.writing = None;
+            self.written(stream);
+            self.put_waiting(out);
+        }
+        Ok(accepted)
+    }
+}
+
+/// Whether a large frame can go out before all of it is there: not if a checksum over its body stands in front.
+fn goes_in_pieces(shape: &Shape) -> bool {
+    shape.checksum.as_ref().is_none_or(|checksum| checksum.trails || checksum.last_is_in_front)
+}

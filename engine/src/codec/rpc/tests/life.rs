@@ -1,0 +1,165 @@
+//! A connection's life: many calls, heartbeats, limits, ends.
+
+use super::bolt::{plus, three, v2};
+use super::{Proxy, bytes, client, server};
+use crate::bytes::Out;
+use crate::codec::contract::{Codec, Command, Ending, Event, Input, StreamId};
+use crate::codec::rpc::Connection;
+use crate::codec::testing::{Bench, Seen};
+use crate::message::{MILLISECOND, RequestHead, ResetReason, SECOND, Tick};
+
+/// The head of a request, as the codec gives it; the body is left.
+pub fn head_of(bench: &mut Bench<Connection>, frame: &[u8]) -> Box<RequestHead> {
+    let mut copy = frame.to_vec();
+    let mut input = Input::new(&mut copy, false);
+    let mut head = None;
+    loop {
+        let mut out = Out::new(&mut bench.outbox, &mut bench.pool);
+        match bench.codec.next_event(&mut input, &mut out, bench.now) {
+            Ok(Some(Event::RequestReceived { head: found, .. })) => head = Some(found),
+            Ok(Some(_)) => {}
+            Ok(None) => return head.expect("a request"),
+            Err(fault) => panic!("{fault:?}"),
+        }
+    }
+}
+
+fn beating() -> Bench<Connection> {
+    let head = head_of(&mut server("bolt"), &v2(1, 2, 1, &[], b""));
+    let mut bench = client("bolt");
+    assert_eq!(bench.codec.deadline(), None);
+    let stream = bench.codec.open_stream().unwrap();
+    bench.send(Command::SendRequest { stream, head: &head, end: true }).unwrap();
+    bench.sent();
+    bench
+}
+
+fn heartbeat(id: u32) -> Vec<u8> {
+    bytes(&format!("02 02 01 0000 01 {id:08x} 01 00 ffffffff 0000 0000 00000000"))
+}
+
+fn answer(id: u32) -> Vec<u8> {
+    bytes(&format!("02 02 00 0000 01 {id:08x} 01 00 0000 0000 0000 00000000"))
+}
+
+#[test]
+fn idle_connections_are_asked_ever_more_rarely() {
+    let mut bench = beating();
+    let mut waits = Vec::new();
+    for id in 2..6 {
+        let before = bench.now;
+        bench.pass_deadline().unwrap();
+        waits.push(bench.now.since(before) / SECOND);
+        assert_eq!(bench.sent(), heartbeat(id));
+        bench.now = bench.now + 5 * MILLISECOND;
+        assert_eq!(bench.receive(&answer(id)), []);
+    }
+    assert_eq!(waits, [15, 30, 60, 90]);
+    // A response is traffic: the next silence counts from it, and from the beginning.
+    bench.receive(&bytes("02 02 00 0002 01 00000001 0b 00 0000 0000 0000 00000000"));
+    assert_eq!(bench.codec.deadline(), Some(bench.now + 15 * SECOND));
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_left() {
+    let mut bench = beating();
+    bench.pass_deadline().unwrap();
+    bench.pass_deadline().unwrap();
+    bench.pass_deadline().unwrap();
+    assert_eq!(bench.sent(), [heartbeat(2), heartbeat(3), heartbeat(4)].concat());
+    let fault = bench.pass_deadline().unwrap_err();
+    assert_eq!((fault.what, fault.reason), ("heartbeats are not answered", ResetReason::Timeout));
+    assert_eq!(bench.codec.next_reset(), Some(StreamId(1)));
+    assert_eq!(bench.codec.next_reset(), None);
+}
+
+#[test]
+fn a_thousand_calls_share_a_connection() {
+    let mut proxy = Proxy::new("bolt");
+    let requests: Vec<u8> = (0..1_000).flat_map(|call| plus(call * 3 + 7)).collect();
+    let (up, _) = proxy.caller_sends(&requests);
+    let expected: Vec<u8> = (1..=1_000).flat_map(plus).collect();
+    assert!(up == expected);
+    let responses: Vec<u8> = (1..=1_000).rev().flat_map(three).collect();
+    let answered = proxy.server_sends(&responses);
+    let expected: Vec<u8> = (0..1_000).rev().flat_map(|call| three(call * 3 + 7)).collect();
+    assert!(answered == expected);
+    assert_eq!((proxy.down.open_streams(), proxy.up.open_streams()), (0, 0));
+}
+
+#[test]
+fn calls_beyond_the_limit_are_told_that_we_are_busy() {
+    let mut plan = super::plan("bolt");
+    plan.limits.calls = 2;
+    let description = std::sync::Arc::new(super::compile(&plan).unwrap());
+    let mut bench = Bench::new(Connection::server(std::sync::Arc::clone(&description)));
+    let seen = bench.receive(&[plus(1), plus(2), plus(3)].concat());
+    assert_eq!(seen.iter().filter(|seen| matches!(seen, Seen::Request(..))).count(), 2);
+    assert_eq!(bench.sent(), bytes("01 00 0002 01 00000003 01 0004 0000 0000 00000000"));
+    let mut client = Connection::client(description);
+    assert!(
+        client.open_stream().is_some() && client.open_stream().is_some() && client.open_stream().is_none()
+    );
+}
+
+#[test]
+fn a_frame_that_does_not_become_whole_ends_the_connection() {
+    let mut bench = server("bolt");
+    assert_eq!(bench.receive(&plus(1)[..50]), []);
+    assert_eq!(bench.codec.deadline(), Some(Tick(30 * SECOND)));
+    assert_eq!(bench.pass_deadline().unwrap_err().what, "a frame takes too long");
+    let mut bench = server("bolt");
+    assert_eq!(bench.receive_end(&plus(1)[..50]), [Seen::Fault(None, "the connection ended within a frame")]);
+}
+
+#[test]
+fn the_callers_end_is_reported_once() {
+    let mut bench = server("bolt");
+    let seen = bench.receive_end(&plus(1));
+    assert_eq!(seen.last(), Some(&Seen::InputEnded));
+    assert_eq!(bench.receive(b""), []);
+    assert_eq!((bench.codec.ending(), bench.codec.next_reset()), (Ending::Closed, Some(StreamId(1))));
+}
+
+#[test]
+fn draining_ends_a_connection_after_its_last_call() {
+    let mut bench = server("bolt");
+    bench.receive(&plus(5));
+    bench.send(Command::GoAway { gentle: true }).unwrap();
+    assert_eq!(bench.codec.ending(), Ending::Open);
+    bench.send(Command::GoAway { gentle: false }).unwrap();
+    assert_eq!(
+        (bench.codec.ending(), bench.sent()),
+        (Ending::Open, vec![]),
+        "Java would close: nothing is said"
+    );
+    bench.send(Command::ResetStream { stream: StreamId(1), reason: ResetReason::Overloaded }).unwrap();
+    assert_eq!(bench.sent(), bytes("01 00 0002 01 00000005 01 0004 0000 0000 00000000"));
+    assert_eq!(bench.codec.ending(), Ending::Closed);
+}
+
+#[test]
+fn a_caller_that_reads_no_answers_is_not_read() {
+    let mut bench = server("bolt");
+    bench.receive(&plus(1));
+    let heartbeats = bytes("0101 0000 01 00000007 01 00000bb8 0000 0000 00000000").repeat(10_000);
+    bench.receive(&heartbeats);
+    assert!(!bench.codec.wants_input());
+    assert!(bench.outbox.len() < 70_000 && !bench.carry.is_empty());
+    bench.sent();
+    bench.codec.on_room();
+    assert!(bench.codec.wants_input());
+    bench.receive(b"");
+    assert!(bench.outbox.len() > 60_000);
+}
+
+#[test]
+fn bodies_for_which_no_credit_comes_back_stop_reading() {
+    let mut bench = server("bolt");
+    for id in 0..40 {
+        bench.receive(&v2(id, 1, 0, &[], &[0; 30_000]));
+    }
+    assert!(!bench.codec.wants_input());
+    bench.send(Command::GrantCredit { stream: StreamId(1), bytes: 300_000 }).unwrap();
+    assert!(bench.codec.wants_input());
+}
