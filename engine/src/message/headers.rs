@@ -254,13 +254,13 @@ impl HeaderBlock {
     }
 
     pub fn mark(&self) -> Mark {
-        Mark { entries: self.entries.len() as u32, removed: self.removed }
+        Mark { entries: self.store.entries.len() as u32, removed: self.removed }
     }
 
     /// Takes out the fields of this lower-case name, but for the first `spared` ever added.
     pub fn remove_behind(&mut self, spared: usize, name: &[u8]) {
-        let arena = &self.arena;
-        let live = self.entries.iter_mut().skip(spared).filter(|entry| !entry.removed);
+        let Store { arena, entries } = &mut self.store;
+        let live = entries.iter_mut().skip(spared).filter(|entry| !entry.removed);
         for entry in live {
             if entry.name(arena) == name {
                 entry.removed = true;
@@ -271,7 +271,7 @@ impl HeaderBlock {
 
     /// Takes out the field added last.
     pub fn remove_last(&mut self) {
-        if let Some(entry) = self.entries.last_mut().filter(|entry| !entry.removed) {
+        if let Some(entry) = self.store.entries.last_mut().filter(|entry| !entry.removed) {
             entry.removed = true;
             self.removed += 1;
         }
@@ -279,15 +279,10 @@ impl HeaderBlock {
 
     /// Every field ever added, in order; `None` for those taken out.
     pub fn iter_with_removed(&self) -> impl Iterator<Item = Option<(NameId, &[u8], &[u8])>> {
-        self.entries
+        self.store
+            .entries
             .iter()
             .map(|entry| (!entry.removed).then(|| (entry.id, self.name_of(entry), self.value_of(entry))))
-    }
-
-    /// Makes room for a head of about this size.
-    pub fn reserve(&mut self, bytes: usize, fields: usize) {
-        self.arena.reserve(bytes);
-        self.entries.reserve(fields);
     }
 
     pub fn len(&self) -> usize {

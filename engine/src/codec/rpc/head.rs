@@ -126,7 +126,7 @@ impl<'a> Reading<'a> {
     /// Everything in front of the body, at the beginning of the arena.
     fn stash(&self, headers: &mut HeaderBlock) -> Span {
         let front = self.frame.get(..self.layout.body_start()).unwrap_or(&[]);
-        headers.reserve(2 * front.len() + 128, 16);
+        *headers = HeaderBlock::with_capacity(2 * front.len() + 128, 16);
         headers.stash(front)
     }
 
