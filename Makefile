@@ -99,6 +99,7 @@ docs: build  ## Write the generated reference pages
 	$(BIN)/python tools/generate_docs.py
 	$(BIN)/python tests/conformance/conformance_page.py
 	$(BIN)/python tools/generate_protocols.py
+	cd tests/xds && $(CURDIR)/$(BIN)/python -m rules.page
 
 clean:  ## Remove everything that was built
 	rm -rf .venv .venvs target dist src/mainstay/_engine*.so

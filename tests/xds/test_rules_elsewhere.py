@@ -1,5 +1,5 @@
-"""The rules themselves are right: Envoy keeps those for clients, go-control-plane's server those for servers, but for what is
-listed here with its reason."""
+"""The rules themselves are right: Envoy keeps those for clients, go-control-plane's server those for servers, but for what
+`rules.differences` lists with its reason."""
 
 from __future__ import annotations
 
@@ -9,51 +9,18 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from rules import for_clients, for_servers
 from rules.client import NODE_ID, ClientTester
+from rules.differences import ENVOY, GO_CONTROL_PLANE, Difference
 from rules.proxies import Applications, applications, bootstrap, free_port
 from rules.resources import Maker, Text
 from rules.server import ServerTester
 from rules.steps import Rule, Streams, Variant
 
 pytestmark = pytest.mark.elsewhere
-
-
-class Difference(NamedTuple):
-    """What another program does instead. `always`: else it depends on what comes first."""
-
-    does: str
-    variants: tuple[Variant, ...] = ("sotw", "delta")
-    always: bool = True
-
-
-ENVOY: dict[str, Difference] = {
-    "what was refused is not told as held": Difference(
-        "refuses a delta response whole, and so holds nothing of it"
-    ),
-}
-_NAMES = Difference("takes * for a name", ("sotw",))
-_HAS = Difference("does not answer what the client has already", ("delta",))
-_RESENDS = "answers any version that is not the newest, so a refused one is sent again and again"
-GO_CONTROL_PLANE: dict[str, Difference] = {
-    "the name * brings everything": _NAMES,
-    "a wildcard can be changed for names": _NAMES,
-    "the wildcard is told beside names": _NAMES,
-    "after names an empty list ends the subscription": Difference(
-        "takes an empty list for the wildcard at any time", ("sotw",)
-    ),
-    "of a wildcard given up only the names stay": _HAS,
-    "what is asked for again is sent again": _HAS,
-    "a name that does not exist is said to be none": Difference("says nothing of what never was"),
-    "what is refused is not sent again": Difference(_RESENDS, ("sotw",)),
-    "after a refusal the next version is sent": Difference(_RESENDS, ("sotw",), always=False),
-    "routes move before their cluster goes": Difference(
-        "sends each kind when it changes, and knows no order between them", always=False
-    ),
-}
 
 
 def cases(rules: tuple[Rule, ...], differences: Mapping[str, Difference]) -> list[Any]:

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -121,8 +122,9 @@ def bootstrap(mode: str, xds: int, als: int, runtimes: int) -> dict[str, Any]:
 
 
 class Ended(NamedTuple):
-    """What the two said, after the program was content."""
+    """The program's judgement (0: every snapshot came in force), and what the two said."""
 
+    code: int
     program: str
     sidecar: str
 
@@ -152,15 +154,22 @@ def run(program: str, mode: str, echo: int, folder: Path, *flags: str, runtimes:
             sidecar_command(file, "--lenient"), stdout=sidecar_out, stderr=subprocess.STDOUT
         )
         try:
-            code = control.wait(PATIENCE_S)
-            assert sidecar.poll() is None, f"the sidecar ended by itself:\n{sidecar_log.read_text()}"
+            until = time.monotonic() + PATIENCE_S
+            while control.poll() is None and time.monotonic() < until:
+                assert sidecar.poll() is None, f"the sidecar ended by itself:\n{sidecar_log.read_text()}"
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    control.wait(0.2)
         finally:
             for process in (control, sidecar):
                 process.terminate()
             for process in (control, sidecar):
                 process.wait(10)
-    ended = Ended(program_log.read_text(), sidecar_log.read_text())
-    assert code == 0, f"the program ended with {code}:\n{ended.program}\n{ended.sidecar}"
+    return Ended(control.returncode, program_log.read_text(), sidecar_log.read_text())
+
+
+def passes(ended: Ended, mode: str) -> Ended:
+    """The program is content."""
+    assert ended.code == 0, f"the program ended with {ended.code}:\n{ended.program}\n{ended.sidecar}"
     assert f"Test for {mode} passed!" in ended.program
     return ended
 
@@ -170,7 +179,7 @@ MODES = ["ads", "xds", "delta", "delta-ads"]
 
 @pytest.mark.parametrize("mode", MODES)
 def test_its_snapshots_come_in_force(mode: str, program: str, echo: int, tmp_path: Path) -> None:
-    ended = run(program, mode, echo, tmp_path)
+    ended = passes(run(program, mode, echo, tmp_path), mode)
     assert " refused name=" not in ended.sidecar
     assert "the engine refuses" not in ended.sidecar
 
@@ -179,25 +188,33 @@ def test_its_snapshots_come_in_force(mode: str, program: str, echo: int, tmp_pat
 def test_its_listeners_take_their_certificates_from_it(
     mode: str, program: str, echo: int, tmp_path: Path
 ) -> None:
-    run(program, mode, echo, tmp_path, "-tls", "-r", "8")
+    passes(run(program, mode, echo, tmp_path, "-tls", "-r", "8"), mode)
 
 
 def test_its_endpoints_may_come_from_a_cache_of_their_own(program: str, echo: int, tmp_path: Path) -> None:
     """`-mux`: go-control-plane's linear cache serves endpoints, its snapshot cache the rest."""
-    run(program, "ads", echo, tmp_path, "-mux")
+    passes(run(program, "ads", echo, tmp_path, "-mux"), "ads")
 
 
 def test_what_it_asks_for_and_gets_not_is_told(program: str, echo: int, tmp_path: Path) -> None:
     """Layers of run-time values, and an access log that is sent to the control plane: once each, by path."""
-    told = [
-        line
-        for line in run(program, "ads", echo, tmp_path, runtimes=2).sidecar.splitlines()
-        if "ignored" in line
-    ]
+    ended = passes(run(program, "ads", echo, tmp_path, runtimes=2), "ads")
+    told = [line for line in ended.sidecar.splitlines() if "ignored" in line]
     assert len(told) == 2
     assert "layered_runtime: is not supported" in told[0]
     assert "access_log[0].typed_config" in told[1]
     assert "HttpGrpcAccessLogConfig" in told[1]
+
+
+def test_listeners_that_find_routes_by_scope_are_refused_and_the_rest_serves(
+    program: str, echo: int, tmp_path: Path
+) -> None:
+    ended = run(program, "delta-ads", echo, tmp_path, "-scopedhttp", "2", "-u", "1")
+    assert ended.code == 1
+    assert "ok 4, failed 2" in ended.program
+    refused = [line for line in ended.sidecar.splitlines() if " refused name=" in line]
+    assert len(refused) == 2
+    assert all("scoped_routes" in line for line in refused)
 
 
 @pytest.mark.parametrize(
