@@ -96,6 +96,7 @@ bench: build $(ENVOY_BIN)  ## Measure beside a byte relay, haproxy and Envoy (be
 	$(BIN)/python -m bench
 
 docs: build  ## Write the generated reference pages
+	$(BIN)/python tests/sidecar/shown.py
 	$(BIN)/python tools/generate_docs.py
 	$(BIN)/python tests/conformance/conformance_page.py
 	$(BIN)/python tools/generate_protocols.py
