@@ -10,13 +10,14 @@ import datetime
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from bench.figures import Outcome, Round, judge, medians, verdict
-from bench.measure import BenchError
+from bench.measure import BenchError, check_cores
 from bench.peers import ROOT
 from bench.rows import ROWS, Row
 from bench.traffic import MOST_OTHERS, Course
@@ -116,8 +117,11 @@ def main() -> int:
     parser.add_argument("--peer", action="append", default=[], help="only this peer (may be repeated)")
     parser.add_argument("--save", action="store_true", help="write bench/results/DATE.json")
     given = parser.parse_args()
+    # An end that is asked for ends what was started, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     results = []
     try:
+        check_cores()
         for name in given.rows or [name for name, row in ROWS.items() if not row.on_request]:
             results.append(run(name, ROWS[name], given.rounds, given.seconds, tuple(given.peer)))
     except BenchError as error:

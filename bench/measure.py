@@ -44,6 +44,13 @@ class BenchError(Exception):
     """Told in one line; the bench ends."""
 
 
+def check_cores() -> None:
+    """Raises if a core is not ours to use."""
+    missing = {PROXY_CORE, LOAD_CORE} - os.sched_getaffinity(0)
+    if missing:
+        raise BenchError(f"core {min(missing)} may not be used here; {PROXY_CORE} and {LOAD_CORE} are needed")
+
+
 class Ports:
     """Free ports, each given once."""
 
