@@ -19,7 +19,7 @@ from mainstay.sidecar import plan
 from mainstay.sidecar.bootstrap import own
 from mainstay.sidecar.border import Lease
 from mainstay.sidecar.brain import Brain
-from mainstay.sidecar.convert.references import needs_of
+from mainstay.sidecar.convert.references import Reference, needs_of
 from mainstay.sidecar.last_good import LastGood, NoLastGood
 from mainstay.sidecar.lifecycle import Lifecycle
 from mainstay.sidecar.status import Status
@@ -34,14 +34,17 @@ ADS = {"ads": {}, "resource_api_version": "V3"}
 
 
 class WatchfulEngine(FakeEngine):
-    """Insists that what comes in force has all it needs, in the order of the delta."""
+    """Insists that what comes in force has all it needs, in the order of the delta, but for what was waited for in vain."""
+
+    absent: frozenset[Reference] = frozenset()
 
     def apply(self, delta: Delta) -> ApplyReport:
         coming = {(upsert.resource, upsert.name) for upsert in delta.upserts}
         for upsert in delta.upserts:
             if upsert.resource in DECODERS:
                 for need in needs_of(DECODERS[upsert.resource].decode(upsert.body)):
-                    assert need in self.resources or need in coming, f"{upsert.name} needs {need}"
+                    there = need in self.resources or need in coming or need in self.absent
+                    assert there, f"{upsert.name} needs {need}"
         return super().apply(delta)
 
 
@@ -141,6 +144,7 @@ class World:
             lambda path: path.encode(),
             lambda _: None,
         )
+        self.engine.absent = self.brain._warming._absent  # type: ignore[assignment]
         self.brain.start()
 
     def restart(self) -> None:

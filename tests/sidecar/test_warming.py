@@ -182,15 +182,85 @@ def test_local_names_are_not_asked_for_and_stay() -> None:
     assert warming.holds(("secret", "default"))
 
 
-def test_long_waits_are_told_once() -> None:
+SECRET: Reference = ("secret", "s")
+
+
+def test_long_waits_are_told_once_and_secrets_are_never_done_without() -> None:
     warming = Warming()
-    warming.offer(Offer((CLUSTER,)), 5)
+    warming.offer(Offer((resource("cluster", "c", SECRET),)), 5)
     assert warming.next_deadline() == 5 + PATIENCE_MS
     assert warming.stuck(PATIENCE_MS) == ()
     (stuck,) = warming.stuck(5 + PATIENCE_MS)
-    assert stuck.missing == (("endpoints", "c"),)
+    assert (stuck.missing, stuck.goes_on) == ((SECRET,), False)
     assert warming.stuck(10 * PATIENCE_MS) == ()
     assert warming.next_deadline() is None
+    assert run(warming, 10 * PATIENCE_MS) == []
+
+
+def test_a_route_goes_on_without_a_cluster_that_never_comes() -> None:
+    warming = Warming()
+    warming.offer(Offer((LISTENER, ROUTE)), 5)
+    assert run(warming, 4 + PATIENCE_MS) == []
+    assert warming.next_deadline() == 5 + PATIENCE_MS
+    changes = run(warming, 5 + PATIENCE_MS)
+    assert [names(change) for change in changes] == [["r"], ["l"]]
+    (stuck,) = warming.stuck(5 + PATIENCE_MS)
+    assert (stuck.reference, stuck.missing, stuck.goes_on) == (("route", "r"), (("cluster", "c"),), True)
+    assert (warming.waiting(), warming.next_deadline()) == ((), None)
+    assert warming.needed("cluster") == ("c",), "it is asked for as before"
+    # The next version waits no more for what did not come, but again once it has been there.
+    next_version = resource("route", "r", ("cluster", "c"), version="2")
+    warming.offer(Offer((next_version,)), 20_000)
+    assert [names(change) for change in run(warming, 20_000)] == [["r"]]
+    load(warming, resource("cluster", "c"))
+    warming.offer(Offer(removals=(("cluster", "c"),)), 30_000)
+    run(warming, 30_000 + LINGER_MS)
+    warming.offer(Offer((resource("route", "r", ("cluster", "c"), version="3"),)), 50_000)
+    assert run(warming, 50_000) == []
+    assert warming.next_deadline() == 50_000 + PATIENCE_MS
+
+
+def test_nobody_waits_for_a_cluster_where_none_can_come() -> None:
+    warming = Warming(clusters_come=False)
+    other = resource("route", "other", ("cluster", "d"))
+    warming.offer(Offer((ROUTE, other, CLUSTER, ENDPOINTS), local=True), 0)
+    assert [names(change) for change in run(warming)] == [["c", "other"], ["c"], ["r"]]
+
+
+def test_a_listener_waits_for_routes_that_are_about_to_go_on() -> None:
+    warming = Warming()
+    warming.offer(Offer((LISTENER,)), 0)
+    warming.offer(Offer((ROUTE,)), 9_000)
+    assert run(warming, PATIENCE_MS) == []
+    assert [names(change) for change in run(warming, 9_000 + PATIENCE_MS)] == [["r"], ["l"]]
+
+
+def test_a_listener_goes_on_without_routes_that_never_come() -> None:
+    warming = Warming()
+    warming.offer(Offer((LISTENER,)), 0)
+    assert [names(change) for change in run(warming, PATIENCE_MS)] == [["l"]]
+    # Routes that come later serve at once.
+    warming.offer(Offer((ROUTE, CLUSTER, ENDPOINTS)), 20_000)
+    assert [names(change) for change in run(warming, 20_000)] == [["c"], ["c"], ["r"]]
+
+
+@pytest.mark.parametrize("waits", [1_000, 60_000, None])
+def test_a_source_says_how_long_it_is_waited_for(waits: int | None) -> None:
+    warming = Warming()
+    patience = ((("endpoints", "c"), waits),)
+    cluster = Encoded("cluster", "c", "1", b"", CLUSTER.needs, patience=patience)
+    warming.offer(Offer((cluster, ROUTE, LISTENER)), 0)
+    if waits == 1_000:
+        assert run(warming, waits - 1) == []
+        assert [names(change) for change in run(warming, waits)] == [["c"], ["r"], ["l"]]
+        return
+    # Its route does not wait for longer than for one that nobody has heard of.
+    assert [names(change) for change in run(warming, PATIENCE_MS)] == [["r"], ["l"]]
+    assert [stuck.reference for stuck in warming.waiting()] == [("cluster", "c")]
+    assert warming.stuck(PATIENCE_MS) != ()
+    assert warming.next_deadline() == waits
+    late = [] if waits is None else [["c"]]
+    assert [names(change) for change in run(warming, 100 * PATIENCE_MS)] == late
 
 
 REFERENCES = st.builds(lambda kind, name: (kind, name), st.sampled_from(ORDER), st.sampled_from("abc"))

@@ -154,6 +154,25 @@ def test_verdict_after_the_connection_ended_counts_and_is_told_to_nobody() -> No
     assert set(machine.held("cluster")) == {"a"}
 
 
+def test_what_has_no_verdict_yet_is_told_on_resume_so_that_its_removal_is_heard_of() -> None:
+    machine = client()
+    machine.handle(Wanted("cluster", wildcard=True), 0)
+    machine.handle(Started(), 0)
+    offered = only(machine.handle(delta("cluster", "1", {"a": "1"}), 0), Offered)
+    machine.handle(Closed(14, ""), 0)
+    commands = machine.handle(TimerFired(), 1_000) + machine.handle(Started(), 1_000)
+    assert delta_requests(commands)[0].held == {"a": offered.upserts[0].version}
+
+
+def test_sotw_absence_removes_also_what_has_no_verdict_yet() -> None:
+    machine = client("sotw")
+    machine.handle(Wanted("cluster", wildcard=True), 0)
+    machine.handle(Started(), 0)
+    machine.handle(sotw("cluster", "1", "v1", {"a": "1", "b": "1"}), 0)
+    second = only(machine.handle(sotw("cluster", "2", "v2", {"b": "2"}), 0), Offered)
+    assert second.removals == ("a",)
+
+
 def test_backoff_doubles_to_its_cap_and_begins_anew_after_a_response() -> None:
     backoff = Backoff(lambda: 0.999_999)
     assert [backoff.next_delay() for _ in range(8)] == [499, 999, 1999, 3999, 7999, 15999, 29999, 29999]

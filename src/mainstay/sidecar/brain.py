@@ -95,7 +95,8 @@ class Brain:
         self._clock = clock
         self._files = Files(read_file, stamp)
         self._filed = Filed(self._files, lenient=boot.lenient)
-        self._warming = Warming()
+        comes = boot.dynamic is not None and boot.dynamic.clusters is not None
+        self._warming = Warming(clusters_come=comes)
         self._intake = Intake(clock, self._files.read, lenient=boot.lenient)
         self._exec_probes = ExecProbes(start)
         self._discovery = Discovery(lease, boot, status, random, self._files, self._intake.submit)
@@ -403,9 +404,8 @@ class Brain:
         """What follows from the configuration having come to rest."""
         for stuck in self._warming.stuck(now):
             missing = [f"{kind} {name}" for kind, name in stuck.missing]
-            _log.warning(
-                "waits for what it needs", kind=stuck.reference[0], name=stuck.reference[1], missing=missing
-            )
+            what = "goes on without what it needs" if stuck.goes_on else "waits for what it needs"
+            _log.warning(what, kind=stuck.reference[0], name=stuck.reference[1], missing=missing)
         if self._busy or self._intake.busy:
             return
         if not self._reconciled:

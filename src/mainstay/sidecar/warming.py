@@ -5,8 +5,11 @@ Out: `Change`s for the engine, and `Demand`: the names that something needs. Inv
 all that it needs is in force there, so clusters follow endpoints and secrets, routes clusters, listeners routes and secrets;
 the old version serves meanwhile. What nobody needs any more is removed after those that needed it. What is taken away from
 under something that serves stays: a cluster for `LINGER_MS`, or while a successor without it waits; endpoints, routes and
-secrets until nothing refers to them. A server that knows no order (make before break) thus costs no request. What waits
-`PATIENCE_MS` is reported once, never forced. No I/O, no clock.
+secrets until nothing refers to them. A server that knows no order (make before break) thus costs no request.
+
+What does not come is waited for as long as its source says, `PATIENCE_MS` by default; then what needs it goes on without, and
+only what it is missing fails: a route to no cluster answers 503 (NC), a cluster without endpoints 503 (UH), a listener without
+routes 404 (NR). Secrets are never done without. What waits so long is told once. No I/O, no clock.
 """
 
 from __future__ import annotations
@@ -17,9 +20,9 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from mainstay.sidecar.convert.references import Kind, Reference
+from mainstay.sidecar.convert.source import PATIENCE_MS
 from mainstay.sidecar.convert.table import Encoded
 
-PATIENCE_MS = 15_000
 ORDER: tuple[Kind, ...] = ("secret", "endpoints", "cluster", "route", "listener")
 """A delta is applied in this order, removals in reverse."""
 
@@ -54,11 +57,12 @@ class Demand(msgspec.Struct, frozen=True):
 
 
 class Stuck(msgspec.Struct, frozen=True):
-    """A resource that has waited too long, and for what."""
+    """A resource that waits, and for what; `goes_on`: no more, it is on its way without."""
 
     reference: Reference
     missing: tuple[Reference, ...]
     since: int
+    goes_on: bool = False
 
 
 class _Held(msgspec.Struct, frozen=True, gc=False):
@@ -72,14 +76,23 @@ class _Waiting(msgspec.Struct):
     missing: set[Reference]
     reported: bool = False
 
+    def patience(self, need: Reference) -> float:
+        for known, waits in self.offered.patience:
+            if known == need:
+                return math.inf if waits is None else waits
+        return PATIENCE_MS
+
 
 class Warming:
-    """The machine. Times are milliseconds of a monotonic clock."""
+    """The machine. Times are milliseconds of a monotonic clock. `clusters_come`: more may come than are there from the start;
+    else nobody waits for one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clusters_come: bool = True) -> None:
+        self._cluster_patience = PATIENCE_MS if clusters_come else 0
         self._held: dict[Reference, _Held] = {}
         self._waiting: dict[Reference, _Waiting] = {}
         """In the order in which they began to wait."""
+        self._least_patience: float = self._cluster_patience
         self._ready: dict[Reference, Encoded] = {}
         self._applying: dict[Reference, Encoded] = {}
         self._removing: dict[Reference, int] = {}
@@ -89,6 +102,10 @@ class Warming:
         self._local: set[Reference] = set()
         self._changed: set[Kind] = set()
         """Kinds whose demand may have changed."""
+        self._absent: set[Reference] = set()
+        """What was waited for in vain: nothing waits for it again, until it comes."""
+        self._told: list[Stuck] = []
+        """What has gone on without, not yet told."""
         self._orphans: set[Reference] = set()
         """What may have lost its last user; looked at when the next change is made."""
 
@@ -105,9 +122,14 @@ class Warming:
             if held is not None and held.digest == encoded.digest:
                 continue
             self._use(reference, encoded.needs)
-            missing = {need for need in encoded.needs if need not in self._held or need in self._removing}
+            missing = {
+                need
+                for need in encoded.needs
+                if (need not in self._held or need in self._removing) and need not in self._absent
+            }
             if missing:
-                self._waiting[reference] = _Waiting(encoded, now, missing)
+                waiting = self._waiting[reference] = _Waiting(encoded, now, missing)
+                self._least_patience = min((self._least_patience, *map(waiting.patience, missing)))
             else:
                 self._ready[reference] = encoded
         for reference in offer.removals:
@@ -120,6 +142,7 @@ class Warming:
         """The next delta, if there is one. Its outcome must be told by `applied` before the next `take`."""
         assert not self._applying, "the last change's outcome is not known yet"
         self._drop_orphans(now)
+        self._go_on(now)
         removals = tuple(
             sorted(
                 (
@@ -202,8 +225,8 @@ class Warming:
         )
 
     def stuck(self, now: int) -> tuple[Stuck, ...]:
-        """What has just waited too long; each is told once."""
-        found = []
+        """What has just waited too long, or gone on; each is told once."""
+        found, self._told = self._told, []
         for reference, waiting in self._waiting.items():
             if now - waiting.since < PATIENCE_MS:
                 break  # what began to wait later stands behind
@@ -213,11 +236,47 @@ class Warming:
         return tuple(sorted(found, key=lambda stuck: stuck.reference))
 
     def next_deadline(self) -> int | None:
-        """When `stuck` has something to say at the earliest."""
+        """When something has waited for so long that it goes on or is told, at the earliest."""
+        nearest = math.inf
         for waiting in self._waiting.values():
-            if not waiting.reported:
-                return waiting.since + PATIENCE_MS
-        return None
+            if waiting.since + self._least_patience >= nearest:
+                break
+            told = math.inf if waiting.reported else waiting.since + PATIENCE_MS
+            nearest = min(nearest, told, self._waits_until(waiting))
+        return None if nearest == math.inf else int(nearest)
+
+    def _waits_until(self, waiting: _Waiting) -> float:
+        """When it goes on without what is missing; a listener not before a route table that has come and waits itself."""
+        until = 0.0
+        for need in waiting.missing:
+            if need[0] == "secret":
+                return math.inf
+            itself = self._waiting.get(need)
+            if itself is None and (need in self._ready or need in self._applying):
+                return math.inf
+            unheard = need[0] == "cluster" and itself is None
+            longest = waiting.since + (self._cluster_patience if unheard else waiting.patience(need))
+            if itself is not None and need[0] == "route":
+                longest = max(longest, self._waits_until(itself))
+            until = max(until, longest)
+        return until
+
+    def _go_on(self, now: int) -> None:
+        """What has waited for long enough is ready without what is missing."""
+        overdue = []
+        for reference, waiting in self._waiting.items():
+            if waiting.since + self._least_patience > now:
+                break
+            if self._waits_until(waiting) <= now:
+                overdue.append((reference, waiting))
+        # What others wait for goes first, and they then wait for its coming in force.
+        for reference, waiting in sorted(overdue, key=lambda item: ORDER.index(item[0][0])):
+            if self._waits_until(waiting) > now:
+                continue
+            del self._waiting[reference]
+            self._ready[reference] = waiting.offered
+            self._absent |= waiting.missing
+            self._told.append(Stuck(reference, tuple(sorted(waiting.missing)), waiting.since, goes_on=True))
 
     def next_removal(self) -> int | None:
         """When something that lingers may go at the earliest."""
@@ -235,6 +294,7 @@ class Warming:
             self._unuse(reference, waiting.offered.needs)
 
     def _arrived(self, reference: Reference) -> None:
+        self._absent.discard(reference)
         for user in tuple(self._users.get(reference, ())):
             waiting = self._waiting.get(user)
             if waiting is None:
@@ -298,6 +358,7 @@ class Warming:
                 del users[user]
                 if not users:
                     del self._users[need]
+                    self._absent.discard(need)
                     self._changed.add(need[0])
                     self._orphan(need)
 

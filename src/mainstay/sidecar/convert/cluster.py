@@ -14,7 +14,7 @@ from mainstay.sidecar.convert.filters.table import open_config
 from mainstay.sidecar.convert.gathered import Gathered
 from mainstay.sidecar.convert.refuse import Known, Refused, at, check, known, unsupported
 from mainstay.sidecar.convert.remembered import remembered
-from mainstay.sidecar.convert.source import config_source
+from mainstay.sidecar.convert.source import config_source, patience
 
 PROBE_PREFIX = "probe|"
 """Clusters of this name carry the workload's health check; no traffic goes there. From the control plane or from settings."""
@@ -203,7 +203,8 @@ def _discovery(message: Any, gathered: Gathered) -> plan.Discovery:
             check(message.eds_cluster_config, _CLUSTER_EDS_CLUSTER_CONFIG_FIELDS)
             service = message.eds_cluster_config.service_name or message.name
             with at("eds_config"):
-                gathered.name("endpoints", service, config_source(message.eds_cluster_config.eds_config))
+                source = message.eds_cluster_config.eds_config
+                gathered.name("endpoints", service, config_source(source), patience(source))
         return plan.EdsDiscovery(service)
     if name == "ORIGINAL_DST":
         header = message.HasField("original_dst_lb_config") and message.original_dst_lb_config.use_http_header

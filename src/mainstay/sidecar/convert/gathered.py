@@ -1,7 +1,8 @@
 """What a conversion gathers beside its plan struct.
 
 In: what converters come across. Out: secrets that stood inline or in files, now under names of their own; the files that were
-read, so that a change of theirs is noticed; and whence the names come that the resource needs, where that is not ADS.
+read, so that a change of theirs is noticed; whence the names come that the resource needs, where that is not ADS, and how long
+they are waited for, where that is not the default.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert.exec_check import ExecCheck
 from mainstay.sidecar.convert.references import Kind, Reference
-from mainstay.sidecar.convert.source import AGGREGATED, Source
+from mainstay.sidecar.convert.source import AGGREGATED, PATIENCE_MS, Source
 
 INLINE = "inline:"
 """Before the names of secrets and endpoints that stood in the resource itself."""
@@ -38,6 +39,7 @@ class Gathered:
         self.sources: dict[Reference, Source] = {}
         self.command: ExecCheck | None = None
         """A probe that is a command: the engine runs none."""
+        self.patience: dict[Reference, int | None] = {}
 
     def add_secret(self, material: plan.CertificateMaterial | plan.ValidationMaterial) -> str:
         """The name under which the secret stands from now on."""
@@ -56,7 +58,9 @@ class Gathered:
         self.files.append(path)
         return self._read_file(path)
 
-    def name(self, kind: Kind, name: str, source: Source) -> None:
-        """The resource names another one, which comes from `source`."""
+    def name(self, kind: Kind, name: str, source: Source, waits: int | None = PATIENCE_MS) -> None:
+        """The resource names another one, which comes from `source`, and waits for it: milliseconds, `None`: for ever."""
         if source != AGGREGATED:
             self.sources[kind, name] = source
+        if waits != PATIENCE_MS:
+            self.patience[kind, name] = waits

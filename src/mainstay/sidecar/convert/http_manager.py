@@ -15,7 +15,7 @@ from mainstay.sidecar.convert.filters.table import HTTP, ROUTER, open_config, ty
 from mainstay.sidecar.convert.gathered import Gathered
 from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
 from mainstay.sidecar.convert.route import route_table
-from mainstay.sidecar.convert.source import config_source
+from mainstay.sidecar.convert.source import config_source, patience
 
 TYPE = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _KNOWN = {
@@ -173,7 +173,8 @@ def _routes(message: Any, gathered: Gathered) -> plan.NamedRoutes | plan.InlineR
                     raise Refused("route_config_name", "is required")
                 with at("config_source"):
                     source = config_source(message.rds.config_source)
-                gathered.name("route", message.rds.route_config_name, source)
+                waits = patience(message.rds.config_source)
+                gathered.name("route", message.rds.route_config_name, source, waits)
                 return plan.NamedRoutes(message.rds.route_config_name)
         case "route_config":
             with at("route_config"):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from mainstay.sidecar.convert import values
 from mainstay.sidecar.convert.refuse import Refused, at, check, known
 
 Variant = Literal["sotw", "delta"]
@@ -64,7 +65,6 @@ _CONFIG_SOURCE_FIELDS = known(
         "api_config_source",
         "ads",
         "self",
-        # What has not come is waited for, and what is in force serves meanwhile.
         "initial_fetch_timeout",
         "resource_api_version",
     },
@@ -80,6 +80,17 @@ _API_FIELDS = known(
 )
 _GRPC_FIELDS = known("envoy.config.core.v3.GrpcService", {"envoy_grpc", "initial_metadata", "timeout"})
 _ENVOY_GRPC_FIELDS = known("envoy.config.core.v3.GrpcService.EnvoyGrpc", {"cluster_name", "authority"})
+
+
+PATIENCE_MS = 15_000
+"""How long what names a resource waits for it, where its source says nothing (Envoy's `initial_fetch_timeout`)."""
+
+
+def patience(message: Any) -> int | None:
+    """How long a resource of this `ConfigSource` is waited for, milliseconds; `None`: for ever."""
+    if not message.HasField("initial_fetch_timeout"):
+        return PATIENCE_MS
+    return values.milliseconds(message, "initial_fetch_timeout", 0) or None
 
 
 def config_source(message: Any) -> Source:

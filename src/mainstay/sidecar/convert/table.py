@@ -74,7 +74,8 @@ class Again(msgspec.Struct, frozen=True):
 
 class Encoded(msgspec.Struct, frozen=True):
     """A plan struct as the engine takes it. `digest` is that of the body; `needs` what must be there before it serves;
-    `sources` whence that comes, where it is not ADS; `again` is set if files were read; `command` if a probe is one."""
+    `sources` whence that comes, where it is not ADS; `again` is set if files were read; `command` if a probe is one; `patience`
+    how long what it needs is waited for, in milliseconds (`None`: for ever), where that is not the default."""
 
     kind: Kind
     name: str
@@ -84,6 +85,7 @@ class Encoded(msgspec.Struct, frozen=True):
     sources: tuple[tuple[Reference, Source], ...] = ()
     again: Again | None = None
     command: ExecCheck | None = None
+    patience: tuple[tuple[Reference, int | None], ...] = ()
 
     def __repr__(self) -> str:
         return f"Encoded({self.kind} {self.name} {self.digest})"
@@ -112,6 +114,7 @@ def encode(resource: plan.Resource, gathered: Gathered | None = None, again: Aga
         tuple(gathered.sources.items()) if gathered is not None else (),
         again,
         gathered.command if gathered is not None else None,
+        tuple(gathered.patience.items()) if gathered is not None else (),
     )
 
 

@@ -12,7 +12,7 @@ from mainstay.sidecar.convert import values
 from mainstay.sidecar.convert.filters.table import open_config
 from mainstay.sidecar.convert.gathered import Gathered, ReadFile, no_files
 from mainstay.sidecar.convert.refuse import Refused, at, check, known, plain, unsupported
-from mainstay.sidecar.convert.source import config_source
+from mainstay.sidecar.convert.source import config_source, patience
 
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
 DOWNSTREAM = f"{_TLS}.DownstreamTlsContext"
@@ -190,7 +190,7 @@ def _named(config: Any, gathered: Gathered) -> str:
     if not config.name:
         raise Refused("name", "is required")
     with at("sds_config"):
-        gathered.name("secret", config.name, config_source(config.sds_config))
+        gathered.name("secret", config.name, config_source(config.sds_config), patience(config.sds_config))
     return str(config.name)
 
 

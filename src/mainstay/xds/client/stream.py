@@ -276,7 +276,7 @@ class ClientStream:
                         url,
                         () if plain else sorted(wish - asked),
                         sorted(asked - wish),
-                        channel.held if first else {},
+                        self._known(kind) if first else {},
                         "",
                         node,
                     )
@@ -361,6 +361,17 @@ class ClientStream:
             removals,
         )
         out.append(Offered(token, kind, tuple(upserts.values()), removals))
+
+    def _known(self, kind: Kind) -> dict[str, str]:
+        """Versions held, and those that were handed on and have no verdict yet: a server that does not know of these would never
+        tell of their removal."""
+        known = dict(self._channels[kind].held)
+        for offer in self._unjudged.values():
+            if offer.kind == kind:
+                known.update(offer.upserts)
+                for name in offer.removals:
+                    known.pop(name, None)
+        return known
 
     def _judge(self, verdict: Judged, out: list[Command]) -> None:
         offer = self._unjudged.pop(verdict.token, None)
