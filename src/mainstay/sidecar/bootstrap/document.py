@@ -12,8 +12,10 @@ import re
 from typing import Any
 
 from mainstay._proto import pool
+from mainstay.sidecar.bootstrap.scalars import WRAPPED, scalar
 from mainstay.sidecar.convert.filters.table import TYPED_STRUCTS
 from mainstay.sidecar.convert.refuse import Refused, unsupported
+from mainstay.sidecar.support.reasons import REFUSED
 
 BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
 MAX_BYTES = 16 * 1024 * 1024
@@ -41,19 +43,11 @@ def _load(text: str) -> Any:
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
-            raise Refused("", f"line {error.lineno}, column {error.colno}: {error.msg}") from None
-    import yaml
+            if '"' in text.lstrip()[1:].lstrip()[:1]:
+                raise Refused("", f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+    from mainstay.sidecar.bootstrap import yaml_text
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        return yaml.load(text, Loader=loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        words = ", ".join(part for part in (error.context, error.problem) if part)
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
-        raise Refused("", f"{place}{words}") from None
-    except yaml.YAMLError as error:
-        raise Refused("", " ".join(str(error).split())) from None
+    return yaml_text.load(text)
 
 
 def _clean(value: Any, descriptor: Any, path: str, depth: int) -> Any:
@@ -63,8 +57,11 @@ def _clean(value: Any, descriptor: Any, path: str, depth: int) -> Any:
     name = descriptor.full_name
     if name == "google.protobuf.Any":
         return _clean_any(value, path, depth)
-    if name.startswith(_WELL_KNOWN) or not isinstance(value, dict):
-        return value
+    if name.startswith(_WELL_KNOWN):
+        wrapped = name.removeprefix(_WELL_KNOWN) in WRAPPED and value is not None
+        return scalar(value, descriptor.fields_by_name["value"], path) if wrapped else value
+    if not isinstance(value, dict):
+        raise Refused(path, f"must be a mapping, as {name} is")
     fields = {field.name: field for field in descriptor.fields}
     fields |= {field.json_name: field for field in descriptor.fields}
     cleaned = {}
@@ -72,24 +69,32 @@ def _clean(value: Any, descriptor: Any, path: str, depth: int) -> Any:
         here = f"{path}.{key}" if path else str(key)
         field = fields.get(key)
         if field is None:
-            unsupported(here, "is not a field that Mainstay knows")
-        elif field.message_type is None:
-            cleaned[key] = entry
-        else:
+            reason = REFUSED.get(name, {}).get(str(key))
+            unsupported(
+                here, f"is not supported: {reason}" if reason else "is not a field that Mainstay knows"
+            )
+        elif entry is not None:
             cleaned[key] = _clean_field(entry, field, here, depth + 1)
     return cleaned
 
 
 def _clean_field(entry: Any, field: Any, path: str, depth: int) -> Any:
     message = field.message_type
-    if message.GetOptions().map_entry:
-        inner = message.fields_by_name["value"].message_type
-        if inner is None or not isinstance(entry, dict):
-            return entry
-        return {key: _clean(each, inner, f"{path}[{key!r}]", depth) for key, each in entry.items()}
-    if isinstance(entry, list):
-        return [_clean(each, message, f"{path}[{index}]", depth) for index, each in enumerate(entry)]
-    return _clean(entry, message, path, depth)
+    if message is not None and message.GetOptions().map_entry:
+        inner = message.fields_by_name["value"]
+        if not isinstance(entry, dict):
+            raise Refused(path, "must be a mapping")
+        return {key: _clean_one(each, inner, f"{path}[{key!r}]", depth) for key, each in entry.items()}
+    if not field.is_repeated:
+        return _clean_one(entry, field, path, depth)
+    # One entry may stand for itself, as in Envoy.
+    entries = entry if isinstance(entry, list) else [entry]
+    return [_clean_one(each, field, f"{path}[{index}]", depth) for index, each in enumerate(entries)]
+
+
+def _clean_one(entry: Any, field: Any, path: str, depth: int) -> Any:
+    message = field.message_type
+    return scalar(entry, field, path) if message is None else _clean(entry, message, path, depth)
 
 
 def _clean_any(value: Any, path: str, depth: int) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert import values
-from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
+from mainstay.sidecar.convert.refuse import Refused, at, check, known
 
 SOCKET_MATCH = "envoy.transport_socket_match"
 ISTIO = "istio"
@@ -80,8 +80,6 @@ def _endpoint(message: Any) -> plan.Endpoint:
     inner = message.endpoint
     try:
         check(inner, _ENDPOINT_FIELDS)
-        if inner.HasField("health_check_config") and inner.health_check_config.ListFields():
-            unsupported("health_check_config")
         address = values.address(inner.address, "address")
     except Refused as refused:
         raise refused.within("endpoint") from None

@@ -65,16 +65,16 @@ def support_page(shown: Mapping[str, str]) -> str:
         lines += [f"| {where} | `{name}` |" for name in sorted(types)]
     for name in messages():
         lines += ["", f"## {name}", ""]
-        fields = list(pool.message_class(name).DESCRIPTOR.fields)
+        fields = fields_of(name)
         if not fields:
             lines.append("It has no fields.")
             continue
         lines += ["| field | support | test, or reason |", "|---|---|---|"]
         for field in fields:
-            word, words = support_of(name, field.name)
+            word, words = support_of(name, field)
             if word == "works":
-                words = shown.get(f"{name}.{field.name}", f"`test_support.py[{short(name)}.{field.name}]`")
-            lines.append(f"| `{field.name}` | {word} | {words} |")
+                words = shown.get(f"{name}.{field}", f"`test_support.py[{short(name)}.{field}]`")
+            lines.append(f"| `{field}` | {word} | {words} |")
     return "\n".join(lines) + "\n"
 
 
@@ -84,6 +84,12 @@ def support_of(message: str, field: str) -> tuple[str, str]:
         return "refused", REFUSED.get(message, {}).get(field, "")
     reason = NO_EFFECT.get(message, {}).get(field)
     return ("works", "") if reason is None else ("taken, without effect", reason)
+
+
+def fields_of(message: str) -> list[str]:
+    """Fields of a message, those that our subset of the descriptors leaves out last."""
+    fields = [field.name for field in pool.message_class(message).DESCRIPTOR.fields]
+    return fields + sorted(REFUSED.get(message, {}).keys() - set(fields))
 
 
 def short(message: str) -> str:

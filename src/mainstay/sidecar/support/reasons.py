@@ -96,6 +96,11 @@ REFUSED: Reasons = {
         "inline_headers": _TUNING,
         "default_regex_engine": "regular expressions are RE2's",
         "application_log_config": "use --log-format and --log-level",
+        # Fields that our subset of the descriptors leaves out.
+        "overload_manager": "limits are settings: --max-connections",
+        "stats_sinks": f"{_STATISTICS}, and are read from --metrics-port",
+        **_all("a worker that hangs shows in /stats", "watchdog", "watchdogs"),
+        "hds_config": "health is told to Mainstay's control plane, over its own stream",
     },
     f"{_BOOTSTRAP}.Bootstrap.DynamicResources": _all(
         _XDSTP, "lds_resources_locator", "cds_resources_locator"
