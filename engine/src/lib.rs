@@ -2,6 +2,7 @@
 //!
 //! Rooms in one-way order, each importing only those above it: `bytes`, `message`, `plan`, `matching`, `codec`, `tls`, `route`,
 //! `telemetry`, `filter`, `upstream`, `snapshot`, `stream`, `reactor`, `admin`, `py`. ARCHITECTURE.md has the map.
+#![cfg_attr(test, recursion_limit = "256")]
 
 pub mod admin;
 pub mod bytes;

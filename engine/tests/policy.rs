@@ -1,4 +1,5 @@
 //! A whole engine with several workers: limits hold for the process, policies answer, logs and pages tell of it.
+#![recursion_limit = "256"]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -150,7 +151,8 @@ fn manager(filters: &Value, routes: &Value, log: &str) -> Value {
                 "format": "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %ROUTE_NAME%\n",
             },
         }],
-        "use_remote_address": true, "xff_trusted_hops": 0, "skip_xff_append": false, "via": "",
+        "use_remote_address": true, "xff_trusted_hops": 0, "skip_xff_append": false,
+        "internal_ranges": [], "internal_unix_sockets": false, "via": "",
         "server_name": null, "server_name_if_absent": false, "normalize_path": true, "merge_slashes": false,
         "escaped_slashes": "keep", "strip_any_host_port": false, "strip_matching_host_port": false,
         "forward_client_certificate": "sanitize",

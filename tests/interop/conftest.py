@@ -75,6 +75,7 @@ class Application(BaseHTTPRequestHandler):
         body = (f"{self.command} {self.path}\n{self.headers}").encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
+        self.send_header("content-type", "text/x-echo")
         self.end_headers()
         self.wfile.write(body)
 

@@ -152,6 +152,11 @@ impl HeaderMatcher {
     }
 
     /// Every one of a list, with its index in the path of a refusal.
+    /// Matches where the header is there.
+    pub fn present(name: &str) -> Self {
+        Self { field: Field::new(name), test: Test::Present(true), invert: false, absent_as_empty: false }
+    }
+
     pub fn compile_all(plans: &[HeaderMatch], path: &str) -> Result<Box<[Self]>, PlanError> {
         let compile = |(index, plan)| {
             Self::compile(plan).map_err(|problem| problem.within(&format!("{path}[{index}]")))

@@ -111,6 +111,10 @@ pub struct HttpConnectionManager {
     pub use_remote_address: bool,
     pub xff_trusted_hops: u32,
     pub skip_xff_append: bool,
+    /// Clients from here may steer us by `x-envoy-*` fields (`internal_address_config`); none unless named.
+    pub internal_ranges: Vec<AddressRange>,
+    /// So may clients of Unix sockets.
+    pub internal_unix_sockets: bool,
     pub via: String,
     /// `None` = keep what the upstream sent (PASS_THROUGH); overwrites otherwise. Envoy's default is `envoy`; Python writes it out.
     pub server_name: Option<String>,

@@ -152,6 +152,7 @@ fn http() -> serde_json::Value {
     json!({"kind": "http", "manager": {
         "stat_prefix": "h", "protocol": "auto", "routes": {"kind": "inline", "table": table}, "filters": [],
         "access_logs": [], "use_remote_address": false, "xff_trusted_hops": 0, "skip_xff_append": false,
+        "internal_ranges": [], "internal_unix_sockets": false,
         "via": "", "server_name": null, "server_name_if_absent": false, "normalize_path": false,
         "merge_slashes": false, "escaped_slashes": "keep", "strip_any_host_port": false,
         "strip_matching_host_port": false, "forward_client_certificate": "sanitize",

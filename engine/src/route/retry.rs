@@ -93,10 +93,8 @@ impl RetryPolicy {
         })
     }
 
-    /// Whether the policy retries this request at all.
+    /// Whether the policy is for this request.
     pub fn covers(&self, head: &RequestHead) -> bool {
-        self.attempts > 0
-            && (self.request_headers.is_empty()
-                || self.request_headers.iter().any(|matcher| matcher.matches(head)))
+        self.request_headers.is_empty() || self.request_headers.iter().any(|matcher| matcher.matches(head))
     }
 }

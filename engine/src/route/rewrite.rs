@@ -71,7 +71,8 @@ impl HostRewriter {
     }
 }
 
-/// Sets the authority; with `append_forwarded_host` the old one goes to `x-forwarded-host` unless it is the last there.
+/// Sets the authority and keeps the old one in `x-envoy-original-host`; with `append_forwarded_host` it goes to `x-forwarded-host`
+/// too, unless it is the last there.
 pub fn set_host(head: &mut RequestHead, host: &[u8], append_forwarded_host: bool) {
     if append_forwarded_host && !head.authority().is_empty() {
         let old = head.authority().to_vec();
@@ -85,6 +86,8 @@ pub fn set_host(head: &mut RequestHead, host: &[u8], append_forwarded_host: bool
             head.headers.set_id(NameId::X_FORWARDED_HOST, &all);
         }
     }
+    let old = head.authority().to_vec();
+    head.headers.set_id(NameId::X_ENVOY_ORIGINAL_HOST, &old);
     head.set_authority(host);
 }
 
@@ -112,5 +115,6 @@ mod tests {
         set_host(&mut head, b"e", false);
         assert_eq!(head.headers.get_id(NameId::X_FORWARDED_HOST), Some(&b"a,b"[..]));
         assert_eq!(head.authority(), b"e");
+        assert_eq!(head.headers.get_id(NameId::X_ENVOY_ORIGINAL_HOST), Some(&b"d"[..]));
     }
 }

@@ -318,7 +318,7 @@ impl CompiledRoute {
         if let Some(entry) = entry {
             entry.request.apply_request(head, source);
             if let Some(host) = &entry.host {
-                set_host(head, host, false);
+                head.set_authority(host);
             }
         }
         for changes in self.levels(&self.request, &self.host.request, &self.host.level.request) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::listener::{Chain, HttpManager, Listener, Routes, TcpProxy, Terminal};
 use super::secrets::SecretStore;
 use crate::filter::{self, NetworkChain, Registry};
+use crate::matching::Range;
 use crate::plan::{self, Address, PlanError, RouteSource};
 use crate::route::{ChainTable, Table};
 use crate::telemetry::AccessLogger;
@@ -180,12 +181,14 @@ fn compile_http(
     };
     let filters = filter::Chain::compile(&std::mem::take(&mut plan.filters), scope, parts.registry)?;
     let access_logs = AccessLogger::compile_all(&std::mem::take(&mut plan.access_logs), "access_logs")?;
+    let internal_ranges = Range::compile_all(&plan.internal_ranges, "internal_ranges")?;
     Ok(HttpManager {
         stat_prefix: plan.stat_prefix.as_str().into(),
         options: plan,
         routes,
         filters,
         access_logs,
+        internal_ranges,
     })
 }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::filter::{self, NetworkChain};
+use crate::matching::Range;
 use crate::plan::{self, HttpConnectionManager, ListenerFilter, TcpKeepalive, TrafficDirection};
 use crate::route::{ChainInput, ChainTable, Table};
 use crate::telemetry::AccessLogger;
@@ -84,6 +85,8 @@ pub struct HttpManager {
     pub routes: Routes,
     pub filters: Arc<filter::Chain>,
     pub access_logs: Box<[AccessLogger]>,
+    /// `options.internal_ranges`.
+    pub internal_ranges: Box<[Range]>,
 }
 
 /// Where an HTTP manager's routes are.

@@ -48,7 +48,10 @@ pub struct Tries {
     /// Milliseconds for the whole, from the end of the request.
     pub route_timeout: Option<u64>,
     pub take_host_of_endpoint: bool,
+    has_taken_host: bool,
     pub append_forwarded_host: bool,
+    /// The caller wants 204 instead of 504 (`x-envoy-upstream-rq-timeout-alt-response`).
+    pub alternate_timeout: bool,
     /// `x-envoy-attempt-count` to the endpoint.
     pub send_count: bool,
 }
@@ -59,12 +62,13 @@ impl Tries {
     }
 
     pub fn may_retry(&self) -> bool {
-        self.policy.as_ref().is_some_and(|policy| policy.attempts > 0)
+        self.policy.as_ref().is_some_and(|policy| policy.attempts > 0 && !policy.on.is_empty())
     }
 
-    /// Milliseconds.
+    /// Milliseconds, unless the whole has no longer, so that it means nothing (Envoy's).
     pub fn per_try_timeout(&self) -> Option<u64> {
-        self.policy.as_ref().and_then(|policy| policy.per_try_timeout)
+        let limit = self.policy.as_ref().and_then(|policy| policy.per_try_timeout)?;
+        self.route_timeout.is_none_or(|whole| limit < whole).then_some(limit)
     }
 }
 
@@ -310,10 +314,19 @@ impl Exchange {
     fn fit_head<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key) {
         let Some(attempt) = &self.attempt else { return };
         if self.tries.take_host_of_endpoint && !attempt.endpoint.hostname().is_empty() {
-            let host = Arc::clone(attempt.endpoint.hostname());
-            set_host(&mut self.request, host.as_bytes(), self.tries.append_forwarded_host);
+            let host = attempt.endpoint.hostname().as_bytes();
+            if std::mem::replace(&mut self.tries.has_taken_host, true) {
+                // What the caller said stays noted.
+                self.request.set_authority(host);
+            } else {
+                set_host(&mut self.request, host, self.tries.append_forwarded_host);
+            }
         }
         let count = self.notes.attempts;
+        if count > 1 {
+            self.tell_rest_of_time(turn.now());
+        }
+        let Some(attempt) = &self.attempt else { return };
         let headers = &mut self.request.headers;
         if self.tries.send_count {
             headers.set_id(NameId::X_ENVOY_ATTEMPT_COUNT, decimal(count.into()).as_bytes());
@@ -328,12 +341,21 @@ impl Exchange {
         }
     }
 
+    /// Another attempt has no more time than is left of the whole.
+    fn tell_rest_of_time(&mut self, now: Tick) {
+        let Some(until) = self.deadlines.route else { return };
+        let rest = (until.since(now) / MILLISECOND).max(1);
+        let expected = self.tries.per_try_timeout().map_or(rest, |limit| limit.min(rest));
+        let headers = &mut self.request.headers;
+        headers.set_id(NameId::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, expected.to_string().as_bytes());
+    }
+
     fn set_try_limits(&mut self, now: Tick) {
         let longest =
             self.notes.cluster.as_ref().and_then(|cluster| cluster.policy().http.max_stream_duration);
         self.deadlines.upstream = longest.map(|limit| now.after_milliseconds(limit));
         let Some(policy) = &self.tries.policy else { return };
-        self.deadlines.per_try = policy.per_try_timeout.map(|limit| now.after_milliseconds(limit));
+        self.deadlines.per_try = self.tries.per_try_timeout().map(|limit| now.after_milliseconds(limit));
         self.deadlines.per_try_idle_span =
             policy.per_try_idle_timeout.map(|limit| limit.saturating_mul(MILLISECOND));
         self.touch(now);

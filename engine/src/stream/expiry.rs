@@ -6,6 +6,7 @@ use super::port::Port;
 use super::reply::flagged;
 use super::shared::Turn;
 use super::timeouts::Expired;
+use crate::filter::LocalReply;
 use crate::message::{ResetReason, ResponseFlags};
 use crate::telemetry::{ClusterCounter, HttpCounter};
 use crate::upstream::Report;
@@ -49,8 +50,8 @@ impl Exchange {
                 self.deadlines.route = None;
                 self.count_upstream(turn, ClusterCounter::RqTimeout);
                 self.report(turn, Report::Timeout);
-                let flags = ResponseFlags::UPSTREAM_REQUEST_TIMEOUT;
-                self.reply(turn, flagged(504, "upstream request timeout", "response_timeout", flags));
+                let reply = self.late_answer(ResponseFlags::UPSTREAM_REQUEST_TIMEOUT);
+                self.reply(turn, reply);
             }
             Expired::Request => {
                 self.deadlines.request = None;
@@ -90,7 +91,16 @@ impl Exchange {
             return;
         }
         self.drop_attempt(turn, ResetReason::Timeout);
-        self.reply(turn, flagged(504, "upstream request timeout", "response_timeout", flags));
+        let reply = self.late_answer(flags);
+        self.reply(turn, reply);
+    }
+
+    /// 504, or 204 for callers who asked for that.
+    fn late_answer(&self, flags: ResponseFlags) -> LocalReply {
+        if self.tries.alternate_timeout {
+            return flagged(204, "", "response_timeout", flags);
+        }
+        flagged(504, "upstream request timeout", "response_timeout", flags)
     }
 
     fn count(&self, counter: HttpCounter) {

@@ -116,7 +116,8 @@ impl Exchange {
             return self.finish();
         }
         self.phase = Phase::Answered;
-        let (head, body) = form(&self.request, reply);
+        let (mut head, body) = form(&self.request, reply);
+        self.tell_attempts(&mut head);
         self.notes.grpc_status = None;
         self.notes.note_grpc_status(&head.headers);
         self.down = super::direction::Direction::ours(&body);

@@ -40,6 +40,7 @@ impl Exchange {
         let entrance = Entrance {
             manager: &http.manager.options,
             peer: &site.peer,
+            internal: &http.manager.internal_ranges,
             takes_http1_in_http2: site.takes_http1_in_http2(),
             own: &turn.shared.own.principal,
         };
@@ -219,12 +220,13 @@ impl Exchange {
         if let Some(asked) = number(headers, NameId::X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS) {
             limit = (asked > 0).then_some(asked);
         }
+        self.tries.alternate_timeout = headers.contains_id(NameId::X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE);
         headers.remove_ids(ASKED_OF_US);
+        self.tries.route_timeout = limit;
         let expected = self.tries.per_try_timeout().or(limit);
         if let Some(expected) = expected.filter(|&milliseconds| milliseconds > 0) {
             headers.set_id(NameId::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, decimal(expected).as_bytes());
         }
-        self.tries.route_timeout = limit;
     }
 
     /// Sidecars tell mesh peers who they are; strangers need not know.
@@ -405,6 +407,7 @@ const ASKED_OF_US: NameSet = NameSet::of(&[
     NameId::X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS,
     NameId::X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS,
     NameId::X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE,
+    NameId::X_ENVOY_UPSTREAM_ALT_STAT_NAME,
     NameId::X_ENVOY_RETRY_ON,
     NameId::X_ENVOY_RETRY_GRPC_ON,
     NameId::X_ENVOY_MAX_RETRIES,

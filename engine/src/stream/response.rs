@@ -116,9 +116,15 @@ impl Exchange {
             let milliseconds = now.since(complete) / MILLISECOND;
             headers.set_id(NameId::X_ENVOY_UPSTREAM_SERVICE_TIME, decimal(milliseconds).as_bytes());
         }
+        self.tell_attempts(head);
+    }
+
+    /// `include_attempt_count_in_response`, once something was attempted.
+    pub fn tell_attempts(&self, head: &mut ResponseHead) {
         let returns = self.notes.decision.route().is_some_and(|route| route.host.return_attempt_count);
-        if returns {
-            headers.set_id(NameId::X_ENVOY_ATTEMPT_COUNT, decimal(self.notes.attempts.into()).as_bytes());
+        if returns && self.notes.attempts > 0 {
+            let count = decimal(self.notes.attempts.into());
+            head.headers.set_id(NameId::X_ENVOY_ATTEMPT_COUNT, count.as_bytes());
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::matching::HeaderMatcher;
 use crate::message::{MILLISECOND, NameId, NameSet, RequestHead, ResetReason, ResponseHead};
 use crate::plan::BackOff;
 use crate::route::{RetryOn, RetryPolicy};
@@ -44,10 +45,11 @@ pub enum RetryDecision {
 const DEFAULT_BASE: u64 = 25;
 
 /// The policy for one request: the route's, with what trusted `x-envoy-*` headers add (the caller has removed those of
-/// untrusted clients). `None`: nothing is retried, and there is no limit per try.
+/// untrusted clients). `None`: nothing is retried, and there is no limit per try. A request that the route's policy does not
+/// cover is not retried either, whatever its headers ask.
 pub fn policy_for(route: Option<&Arc<RetryPolicy>>, head: &RequestHead) -> Option<Arc<RetryPolicy>> {
-    let route = route.filter(|policy| policy.covers(head));
-    if !head.headers.may_contain(HEADERS) {
+    let is_covered = route.is_none_or(|policy| policy.covers(head));
+    if is_covered && !head.headers.may_contain(HEADERS) {
         return route.cloned();
     }
     let mut policy = route.map_or_else(no_retries, |policy| RetryPolicy::clone(policy));
@@ -58,6 +60,9 @@ pub fn policy_for(route: Option<&Arc<RetryPolicy>>, head: &RequestHead) -> Optio
         for class in text(name).split(',').filter_map(RetryOn::parse) {
             policy.on = policy.on.with(class);
         }
+    }
+    if !is_covered {
+        policy.on = RetryOn::default();
     }
     if let Ok(retries) = text(NameId::X_ENVOY_MAX_RETRIES).trim().parse() {
         policy.attempts = retries;
@@ -70,6 +75,11 @@ pub fn policy_for(route: Option<&Arc<RetryPolicy>>, head: &RequestHead) -> Optio
     if !codes.is_empty() {
         policy.statuses = policy.statuses.iter().copied().chain(codes).collect();
     }
+    let names = text(NameId::X_ENVOY_RETRIABLE_HEADER_NAMES).split(',').map(str::trim);
+    let present: Vec<_> = names.filter(|name| !name.is_empty()).map(HeaderMatcher::present).collect();
+    if !present.is_empty() {
+        policy.response_headers = policy.response_headers.iter().cloned().chain(present).collect();
+    }
     Some(Arc::new(policy))
 }
 
@@ -79,6 +89,7 @@ const HEADERS: NameSet = NameSet::of(&[
     NameId::X_ENVOY_MAX_RETRIES,
     NameId::X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS,
     NameId::X_ENVOY_RETRIABLE_STATUS_CODES,
+    NameId::X_ENVOY_RETRIABLE_HEADER_NAMES,
 ]);
 
 /// Of a route without a policy: one retry, if headers name a class.
@@ -142,10 +153,6 @@ fn wants(policy: &RetryPolicy, attempted: &Attempted<'_>) -> bool {
 
 fn wants_answer(policy: &RetryPolicy, head: &ResponseHead, grpc_status: Option<u32>) -> bool {
     let (on, status) = (policy.on, head.status);
-    if head.headers.contains_id(NameId::X_ENVOY_OVERLOADED) {
-        // A proxy on the way has shed the request: more of them would not help.
-        return false;
-    }
     if head.headers.contains_id(NameId::X_ENVOY_RATELIMITED) {
         // A refusal by a rate limiter is not an error to try again, unless asked for.
         return on.contains(RetryOn::RATE_LIMITED);
@@ -253,10 +260,10 @@ mod tests {
     }
 
     #[test]
-    fn what_an_overloaded_proxy_shed_is_not_tried_again() {
+    fn what_an_overloaded_proxy_shed_is_tried_elsewhere_as_envoy_does() {
         let mut head = answer(503);
         head.headers.push(b"x-envoy-overloaded", b"true");
-        assert!(!retries(&policy(&["5xx"]), &Attempted::Answered { head: &head, grpc_status: None }));
+        assert!(retries(&policy(&["5xx"]), &Attempted::Answered { head: &head, grpc_status: None }));
     }
 
     #[test]
@@ -307,6 +314,38 @@ mod tests {
         }
         assert!(asked.on.contains(RetryOn::CONNECT_FAILURE) && asked.on.contains(RetryOn::GRPC_UNAVAILABLE));
         assert_eq!(policy_for(None, &head).unwrap().attempts, 5);
+    }
+
+    #[test]
+    fn a_caller_names_headers_whose_presence_is_retried() {
+        let mut head = RequestHead::default();
+        head.headers.push(b"x-envoy-retry-on", b"retriable-headers");
+        head.headers.push(b"x-envoy-retriable-header-names", b"x-again, x-other,");
+        let asked = policy_for(None, &head).unwrap();
+        for (name, retried) in [("x-other", true), ("x-again", true), ("x-more", false)] {
+            let mut head = answer(200);
+            head.headers.push(name.as_bytes(), b"");
+            let attempted = Attempted::Answered { head: &head, grpc_status: None };
+            assert_eq!(retries(&asked, &attempted), retried, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_header_overcomes_a_policy_for_other_requests() {
+        let only = HeaderMatch {
+            name: "x-idempotent".into(),
+            test: HeaderTest::Present { present: true },
+            invert: false,
+            absent_as_empty: false,
+        };
+        let request_headers = HeaderMatcher::compile_all(&[only], "").unwrap();
+        let limited = RetryPolicy { per_try_timeout: Some(9), request_headers, ..policy(&["5xx"]) };
+        let route = Arc::new(limited);
+        let mut head = RequestHead::default();
+        head.headers.push(b"x-envoy-retry-on", b"5xx");
+        let asked = policy_for(Some(&route), &head).unwrap();
+        assert!(asked.on.is_empty());
+        assert_eq!(asked.per_try_timeout, Some(9), "a try has its time whether or not another follows");
     }
 
     proptest! {

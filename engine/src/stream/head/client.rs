@@ -5,16 +5,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::Entrance;
 use crate::bytes::push_ip;
-use crate::message::{HeaderBlock, NameId, NameSet, Peer, RequestHead};
-use crate::plan;
+use crate::message::{HeaderBlock, NameId, NameSet, RequestHead};
 
 /// What is known of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Client {
     /// As trusted hops forwarded it, else the connection's peer.
     pub address: Option<SocketAddr>,
-    /// The request comes from inside, by a single forwarded address of a private range.
+    /// The request comes from inside, by a single address that the plan calls internal.
     pub is_internal: bool,
     /// We are the edge, and the request does not come from inside.
     pub is_edge: bool,
@@ -39,7 +39,8 @@ const STEERING: NameSet = NameSet::of(&[
 ]);
 
 /// Finds the client, appends to `x-forwarded-for`, sets `x-forwarded-proto`, and removes what it may not say.
-pub fn identify(manager: &plan::HttpConnectionManager, peer: &Peer, head: &mut RequestHead) -> Client {
+pub fn identify(entrance: Entrance<'_>, head: &mut RequestHead) -> Client {
+    let Entrance { manager, peer, .. } = entrance;
     let headers = &mut head.headers;
     headers.remove_id(NameId::X_ENVOY_INTERNAL);
     let (forwarded, single) = if manager.use_remote_address {
@@ -66,7 +67,7 @@ pub fn identify(manager: &plan::HttpConnectionManager, peer: &Peer, head: &mut R
         headers.push_id(NameId::X_FORWARDED_PROTO, if peer.is_tls { b"https" } else { b"http" });
     }
     let address = forwarded.map(|ip| SocketAddr::new(ip, 0)).or(peer.remote);
-    let is_internal = single && address.is_some_and(|address| is_private(address.ip()));
+    let is_internal = single && is_inside(entrance, address);
     let client = Client { address, is_internal, is_edge: manager.use_remote_address && !is_internal };
     strip(headers, client);
     client
@@ -82,6 +83,7 @@ fn strip(headers: &mut HeaderBlock, client: Client) {
         return;
     }
     headers.remove_id(NameId::X_ENVOY_DECORATOR_OPERATION);
+    headers.remove_id(NameId::X_ENVOY_ORIGINAL_HOST);
     headers.remove_where(|_, name, _| name.starts_with(b"x-envoy-downstream-service-"));
     if let Some(address) = client.address {
         headers.set_id(NameId::X_ENVOY_EXTERNAL_ADDRESS, &text_of(address.ip()));
@@ -116,10 +118,10 @@ pub fn append(headers: &mut HeaderBlock, id: NameId, separator: &[u8], value: &[
     headers.set_id(id, &list);
 }
 
-/// Loopback, RFC 1918 and unique local addresses: Envoy's classic idea of internal.
-fn is_private(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
+/// `internal_address_config`. A client without an address came by a Unix socket.
+fn is_inside(entrance: Entrance<'_>, address: Option<SocketAddr>) -> bool {
+    match address {
+        Some(address) => entrance.internal.iter().any(|range| range.contains(address.ip())),
+        None => entrance.manager.internal_unix_sockets,
     }
 }

@@ -14,6 +14,7 @@ pub use client::{Client, append};
 pub use date::DateText;
 pub use path::{EscapedSlashes, PathOptions, PathOutcome, normalize};
 
+use crate::matching::Range;
 use crate::message::{NameId, Peer, Protocol, RequestHead, ResponseHead};
 use crate::plan;
 use crate::telemetry::{TraceContext, ensure_trace, request_id};
@@ -23,6 +24,8 @@ use crate::telemetry::{TraceContext, ensure_trace, request_id};
 pub struct Entrance<'a> {
     pub manager: &'a plan::HttpConnectionManager,
     pub peer: &'a Peer,
+    /// Whose clients may steer us by `x-envoy-*` fields.
+    pub internal: &'a [Range],
     /// The listener takes HTTP/1 inside HTTP/2 from mesh peers.
     pub takes_http1_in_http2: bool,
     /// Our identity's URI, empty if we have none.
@@ -66,7 +69,7 @@ pub fn receive(entrance: Entrance<'_>, head: &mut RequestHead, mut random: impl 
         }
         PathOutcome::Redirect(path) => return Received::Redirected(path),
     }
-    let client = client::identify(manager, peer, head);
+    let client = client::identify(entrance, head);
     certificate::forward(manager, peer, own, &mut head.headers);
     set_request_id(manager, client, head, &mut random);
     let trace = manager.tracing.map(|share| ensure_trace(head, share, &mut random));

@@ -26,7 +26,9 @@ fn peer(address: &str) -> Peer {
 }
 
 fn arrive(manager: &plan::HttpConnectionManager, peer: &Peer, head: &mut RequestHead) -> Received {
-    let entrance = Entrance { manager, peer, takes_http1_in_http2: true, own: "spiffe://own" };
+    let internal = Range::compile_all(&manager.internal_ranges, "").unwrap();
+    let entrance =
+        Entrance { manager, peer, internal: &internal, takes_http1_in_http2: true, own: "spiffe://own" };
     receive(entrance, head, || u64::MAX)
 }
 
@@ -86,14 +88,42 @@ fn forwarded_addresses_count_from_the_trusted_end() {
 }
 
 #[test]
-fn one_private_forwarded_address_is_inside_and_may_steer() {
-    let mut head = request("shop", "/", &[("x-forwarded-for", "10.1.2.3"), ("x-envoy-retry-on", "5xx")]);
-    let Received::GoOn { client, .. } = arrive(&manager(), &peer("10.0.0.9:1"), &mut head) else { panic!() };
-    assert!(client.is_internal);
-    assert_eq!(
-        (field(&head, "x-envoy-internal"), field(&head, "x-envoy-retry-on")),
-        (Some("true"), Some("5xx"))
-    );
+fn only_a_client_of_a_named_range_is_inside_and_may_steer() {
+    let ten = plan::AddressRange { ip: [10, 0, 0, 0].into(), prefix: 8 };
+    for (ranges, use_remote, remote, forwarded, inside) in [
+        (vec![ten], false, "8.8.8.8:1", Some("10.1.2.3"), true),
+        (vec![ten], false, "8.8.8.8:1", Some("10.1.2.3, 10.1.2.4"), false),
+        (vec![ten], false, "8.8.8.8:1", Some("127.0.0.1"), false),
+        (vec![ten], false, "10.0.0.9:1", None, false),
+        (vec![ten], true, "10.0.0.9:1", None, true),
+        (vec![ten], true, "10.0.0.9:1", Some("10.1.2.3"), false),
+        (vec![], false, "10.0.0.9:1", Some("10.1.2.3"), false),
+        (vec![], true, "127.0.0.1:1", None, false),
+    ] {
+        let mut manager = manager();
+        (manager.internal_ranges, manager.use_remote_address) = (ranges, use_remote);
+        let mut head = request("shop", "/", &[("x-envoy-retry-on", "5xx")]);
+        if let Some(forwarded) = forwarded {
+            head.headers.push(b"x-forwarded-for", forwarded.as_bytes());
+        }
+        let Received::GoOn { client, .. } = arrive(&manager, &peer(remote), &mut head) else { panic!() };
+        assert_eq!(client.is_internal, inside, "{use_remote} {remote} {forwarded:?}");
+        let seen = (field(&head, "x-envoy-internal"), field(&head, "x-envoy-retry-on"));
+        assert_eq!(seen, if inside { (Some("true"), Some("5xx")) } else { (None, None) });
+    }
+}
+
+#[test]
+fn clients_of_unix_sockets_are_inside_where_the_plan_says_so() {
+    for unix in [false, true] {
+        let mut manager = manager();
+        (manager.internal_unix_sockets, manager.use_remote_address) = (unix, true);
+        let peer = Peer { remote: None, ..peer("10.0.0.9:1") };
+        let Received::GoOn { client, .. } = arrive(&manager, &peer, &mut request("shop", "/", &[])) else {
+            panic!()
+        };
+        assert_eq!(client.is_internal, unix);
+    }
 }
 
 #[test]

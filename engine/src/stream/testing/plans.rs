@@ -13,6 +13,8 @@ pub fn manager() -> plan::HttpConnectionManager {
         use_remote_address: false,
         xff_trusted_hops: 0,
         skip_xff_append: false,
+        internal_ranges: vec![],
+        internal_unix_sockets: false,
         via: String::new(),
         server_name: None,
         server_name_if_absent: false,

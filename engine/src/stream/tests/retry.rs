@@ -132,8 +132,11 @@ fn only_what_the_policy_names_is_tried_again() {
 #[test]
 fn callers_inside_may_ask_for_retries() {
     for (forwarded, attempts) in [("10.2.2.2", 2), ("8.8.8.8", 1)] {
-        let mut worker =
-            Worker::http(vec![route("/", crate::stream::testing::to("shop"))], &[cluster("shop", &HOSTS)]);
+        let mut manager = manager();
+        manager.internal_ranges = vec![plan::AddressRange { ip: [10, 0, 0, 0].into(), prefix: 8 }];
+        let listener = listener(plan::Terminal::Http { manager });
+        let routes = table(vec![route("/", crate::stream::testing::to("shop"))]);
+        let mut worker = Worker::new(&listener, &[routes], &[cluster("shop", &HOSTS)]);
         let client = worker.connect();
         let asked = "x-envoy-retry-on: 5xx\r\nx-envoy-max-retries: 1\r\n";
         worker.receive(

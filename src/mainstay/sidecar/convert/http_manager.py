@@ -40,6 +40,7 @@ _KNOWN = {
     "use_remote_address",
     "xff_num_trusted_hops",
     "skip_xff_append",
+    "internal_address_config",
     "via",
     "generate_request_id",
     "preserve_external_request_id",
@@ -99,6 +100,10 @@ _UPGRADE_FIELDS = known(
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig",
     {"upgrade_type", "enabled"},
 )
+_INTERNAL_FIELDS = known(
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig",
+    {"unix_sockets", "cidr_ranges"},
+)
 _RDS_FIELDS = known(
     "envoy.extensions.filters.network.http_connection_manager.v3.Rds", {"config_source", "route_config_name"}
 )
@@ -131,6 +136,8 @@ def http_manager(message: Any, gathered: Gathered) -> plan.HttpConnectionManager
         use_remote_address=values.wrapped(message, "use_remote_address", False),
         xff_trusted_hops=message.xff_num_trusted_hops,
         skip_xff_append=message.skip_xff_append,
+        internal_ranges=_internal_ranges(message.internal_address_config),
+        internal_unix_sockets=message.internal_address_config.unix_sockets,
         via=message.via,
         server_name=None if server == _PASS_THROUGH else message.server_name or "envoy",
         server_name_if_absent=server == _IF_ABSENT,
@@ -162,6 +169,17 @@ def http_manager(message: Any, gathered: Gathered) -> plan.HttpConnectionManager
         tracing=_tracing(message),
         stream_error_on_invalid_http=values.wrapped(message, "stream_error_on_invalid_http_message", False),
     )
+
+
+def _internal_ranges(message: Any) -> tuple[plan.AddressRange, ...]:
+    """Nobody is internal who is not named, as in Envoy since 1.33."""
+    with at("internal_address_config"):
+        check(message, _INTERNAL_FIELDS)
+        found = []
+        for index, entry in enumerate(message.cidr_ranges):
+            with at(f"cidr_ranges[{index}]"):
+                found.append(values.address_range(entry))
+    return tuple(found)
 
 
 def _routes(message: Any, gathered: Gathered) -> plan.NamedRoutes | plan.InlineRoutes:

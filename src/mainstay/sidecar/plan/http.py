@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from mainstay.sidecar.plan.access_log import AccessLog
+from mainstay.sidecar.plan.address import AddressRange
 from mainstay.sidecar.plan.extension import HttpFilter
 from mainstay.sidecar.plan.route import RouteTable
 
@@ -51,6 +52,8 @@ class HttpConnectionManager(msgspec.Struct, frozen=True):
     use_remote_address: bool = False
     xff_trusted_hops: int = 0
     skip_xff_append: bool = False
+    internal_ranges: tuple[AddressRange, ...] = ()
+    internal_unix_sockets: bool = False
     via: str = ""
     server_name: str | None = "envoy"
     server_name_if_absent: bool = False
