@@ -99,7 +99,7 @@ pub fn push_address(out: &mut Vec<u8>, address: SocketAddr) {
             let mut text = Short::default();
             text.push_ip(*address.ip());
             text.push(b':');
-            decimal(address.port().into()).as_bytes().iter().for_each(|&digit| text.push(digit));
+            text.push_number(address.port());
             out.extend_from_slice(text.as_bytes());
         }
         SocketAddr::V6(address) => {
@@ -128,18 +128,29 @@ impl Short {
     }
 
     fn push_ip(&mut self, ip: Ipv4Addr) {
-        for (index, octet) in ip.octets().into_iter().enumerate() {
-            if index > 0 {
-                self.push(b'.');
-            }
-            if octet >= 100 {
-                self.push(b'0' + octet / 100);
-            }
-            if octet >= 10 {
-                self.push(b'0' + octet / 10 % 10);
-            }
-            self.push(b'0' + octet % 10);
+        let [first, rest @ ..] = ip.octets();
+        self.push_number(first.into());
+        for octet in rest {
+            self.push(b'.');
+            self.push_number(octet.into());
         }
+    }
+
+    fn push_number(&mut self, number: u16) {
+        let digit = |value: u16| b'0' + (value % 10) as u8;
+        if number >= 100 {
+            if number >= 1_000 {
+                if number >= 10_000 {
+                    self.push(digit(number / 10_000));
+                }
+                self.push(digit(number / 1_000));
+            }
+            self.push(digit(number / 100));
+        }
+        if number >= 10 {
+            self.push(digit(number / 10));
+        }
+        self.push(digit(number));
     }
 }
 

@@ -42,7 +42,17 @@ pub fn find(bytes: &[u8], marks: impl Fn(Word) -> u64, is_hit: impl Fn(u8) -> bo
         }
         start += 8;
     }
-    rest.iter().position(|&byte| is_hit(byte)).map(|at| start + at)
+    if rest.is_empty() {
+        return None;
+    }
+    match bytes.last_chunk::<8>() {
+        // In part looked at already, and without a hit.
+        Some(last) => match marks(Word(u64::from_le_bytes(*last))) {
+            0 => None,
+            found => Some(bytes.len() - 8 + (found.trailing_zeros() / 8) as usize),
+        },
+        None => rest.iter().position(|&byte| is_hit(byte)),
+    }
 }
 
 #[cfg(test)]

@@ -59,9 +59,9 @@ struct Store {
 }
 
 /// Stores kept by a thread for the next heads: one comes and goes with every message.
-const KEPT: usize = 64;
-/// Larger arenas are given back, bytes: kept ones stay below half a MiB a thread.
-const LARGEST_KEPT: usize = 4 * 1024;
+const KEPT: usize = 256;
+/// Larger arenas are given back, bytes: what is kept stays below a MiB a thread, and mostly at a quarter of that.
+const LARGEST_KEPT: usize = 2 * 1024;
 
 thread_local! {
     static SPARE: RefCell<Vec<(Vec<u8>, Vec<Entry>)>> = const { RefCell::new(Vec::new()) };

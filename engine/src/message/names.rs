@@ -10,12 +10,12 @@ impl NameId {
 
 /// Some of the names; every name that is not well known counts as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct NameSet(u128);
+pub struct NameSet([u64; 2]);
 
 impl NameSet {
     pub const fn of(names: &[NameId]) -> Self {
         let mut rest = names;
-        let mut set = Self(0);
+        let mut set = Self([0; 2]);
         while let [first, tail @ ..] = rest {
             set.insert(*first);
             rest = tail;
@@ -23,20 +23,25 @@ impl NameSet {
         set
     }
 
+    const fn half(name: NameId) -> usize {
+        (name.0 / 64 % 2) as usize
+    }
+
     pub const fn insert(&mut self, name: NameId) {
-        self.0 |= 1 << name.0;
+        self.0[Self::half(name)] |= 1 << (name.0 % 64);
     }
 
     pub const fn remove(&mut self, names: Self) {
-        self.0 &= !names.0;
+        self.0[0] &= !names.0[0];
+        self.0[1] &= !names.0[1];
     }
 
     pub const fn contains(self, name: NameId) -> bool {
-        self.0 >> name.0 & 1 == 1
+        self.0[Self::half(name)] >> (name.0 % 64) & 1 == 1
     }
 
     pub const fn meets(self, other: Self) -> bool {
-        self.0 & other.0 != 0
+        (self.0[0] & other.0[0]) | (self.0[1] & other.0[1]) != 0
     }
 }
 

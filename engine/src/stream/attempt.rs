@@ -61,6 +61,13 @@ impl Tries {
         self.policy = retry::policy_for(policy, head);
     }
 
+    /// Further attempts go elsewhere if they can.
+    pub(super) fn note_tried(&mut self, endpoint: &Endpoint) {
+        if !self.tried.contains(&endpoint.id()) {
+            self.tried.push(endpoint.id());
+        }
+    }
+
     pub fn may_retry(&self) -> bool {
         self.policy.as_ref().is_some_and(|policy| policy.attempts > 0 && !policy.on.is_empty())
     }
@@ -187,9 +194,6 @@ impl Exchange {
         }
         let counters = (!self.is_probe()).then(|| Arc::clone(&seat.counters));
         let leased = turn.shared.pools.lease(seat, &endpoint, key, self.key, now);
-        if self.tries.may_retry() {
-            self.tries.tried.push(endpoint.id());
-        }
         self.notes.endpoint = Some(Arc::clone(&endpoint));
         let place = match leased {
             Leased::Queued(pool) => Place::Queued(pool),
@@ -431,6 +435,9 @@ impl Exchange {
         };
         self.tries.was_seen |= !is_unseen;
         self.tries.history.retries += 1;
+        if let Some(attempt) = &self.attempt {
+            self.tries.note_tried(&attempt.endpoint);
+        }
         if ended && self.up.end_sent {
             self.forget_stream(turn, true);
         }

@@ -77,9 +77,7 @@ impl Exchange {
         if !may {
             return false;
         }
-        if !self.tries.tried.contains(&endpoint.id()) {
-            self.tries.tried.push(endpoint.id());
-        }
+        self.tries.note_tried(&endpoint);
         let context =
             PickContext { now, tried: &self.tries.tried, reselections: PICKS, ..PickContext::default() };
         let seat = turn.shared.seats.take(&cluster, turn.port.recorder(), now);

@@ -148,7 +148,8 @@ fn grpc_name(status: u32) -> Option<&'static str> {
 fn of_value<'f>(facts: &'f Facts<'_>, value: Value, out: &mut Vec<u8>) -> Typed<'f> {
     let peer = facts.peer;
     let moments = &facts.moments;
-    let (client, local) = (facts.client.or(peer.remote), peer.original_destination.or(peer.local));
+    let client = || facts.client.or(peer.remote);
+    let local = || peer.original_destination.or(peer.local);
     let certificate = peer.certificate.as_deref();
     let is_stream = facts.request.is_none();
     match value {
@@ -159,12 +160,12 @@ fn of_value<'f>(facts: &'f Facts<'_>, value: Value, out: &mut Vec<u8>) -> Typed<
         Value::ConnectionTerminationDetails => Typed::Absent,
         Value::DownstreamDirectRemoteAddress => address(peer.remote, out),
         Value::DownstreamDirectRemoteAddressWithoutPort => ip(peer.remote, out),
-        Value::DownstreamLocalAddress => address(local, out),
-        Value::DownstreamLocalAddressWithoutPort => ip(local, out),
-        Value::DownstreamLocalPort => port(local),
-        Value::DownstreamRemoteAddress => address(client, out),
-        Value::DownstreamRemoteAddressWithoutPort => ip(client, out),
-        Value::DownstreamRemotePort => port(client),
+        Value::DownstreamLocalAddress => address(local(), out),
+        Value::DownstreamLocalAddressWithoutPort => ip(local(), out),
+        Value::DownstreamLocalPort => port(local()),
+        Value::DownstreamRemoteAddress => address(client(), out),
+        Value::DownstreamRemoteAddressWithoutPort => ip(client(), out),
+        Value::DownstreamRemotePort => port(client()),
         Value::DownstreamPeerCertificateFingerprint => text(certificate.map_or("", |found| &found.digest)),
         Value::DownstreamPeerSerial => text(certificate.map_or("", |found| &found.serial)),
         Value::DownstreamPeerSubject => text(certificate.map_or("", |found| &found.subject)),

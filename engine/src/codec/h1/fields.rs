@@ -26,7 +26,7 @@ pub(super) enum Line {
 }
 
 /// The line that begins at `at`, its name lowered in place; `None` if it is not there to its end.
-#[inline]
+#[inline(always)]
 pub(super) fn line(section: &mut [u8], at: usize) -> Result<Option<Line>, Malformed> {
     let rest = section.get_mut(at..).unwrap_or(&mut []);
     match rest {

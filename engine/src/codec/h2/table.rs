@@ -103,8 +103,6 @@ const FIRST_DYNAMIC: usize = STATIC.len() + 1;
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    /// Of name and value, so that the encoder compares bytes only where it will find.
-    hash: u32,
     start: u32,
     name_length: u16,
     id: NameId,
@@ -121,6 +119,8 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Table {
     entries: VecDeque<Entry>,
+    /// Of name and value of each entry, so that the encoder compares bytes only where it will find.
+    hashes: VecDeque<u32>,
     bytes: Vec<u8>,
     size: usize,
     limit: usize,
@@ -128,7 +128,7 @@ pub(super) struct Table {
 
 impl Table {
     pub fn new(limit: usize) -> Self {
-        Self { entries: VecDeque::new(), bytes: Vec::new(), size: 0, limit }
+        Self { entries: VecDeque::new(), hashes: VecDeque::new(), bytes: Vec::new(), size: 0, limit }
     }
 
     /// By the index of a header block: static fields, then the dynamic ones, newest first.
@@ -157,12 +157,22 @@ impl Table {
     pub fn find(&self, wanted: Field<'_>) -> Option<usize> {
         let hash = hash(wanted);
         let newest = self.entries.len().checked_sub(1)?;
-        let position = self.entries.iter().position(|entry| {
-            entry.hash == hash && {
-                let field = self.field(entry);
-                field.value == wanted.value && field.name == wanted.name
+        let is_wanted = |position: usize| {
+            let field = self.entries.get(position).map(|entry| self.field(entry));
+            field.is_some_and(|field| field.value == wanted.value && field.name == wanted.name)
+        };
+        let (front, back) = self.hashes.as_slices();
+        let within = |part: &[u32], start: usize| {
+            let mut from = 0;
+            loop {
+                let at = from + part.get(from..)?.iter().position(|known| *known == hash)?;
+                if is_wanted(start + at) {
+                    return Some(start + at);
+                }
+                from = at + 1;
             }
-        })?;
+        };
+        let position = within(front, 0).or_else(|| within(back, front.len()))?;
         Some(FIRST_DYNAMIC + newest - position)
     }
 
@@ -175,8 +185,8 @@ impl Table {
             return;
         }
         self.close_gap(size);
+        self.hashes.push_back(hash(field));
         self.entries.push_back(Entry {
-            hash: hash(field),
             start: self.bytes.len() as u32,
             name_length,
             id: field.id,
@@ -200,6 +210,7 @@ impl Table {
     fn evict(&mut self, limit: usize) {
         while self.size > limit {
             let Some(oldest) = self.entries.pop_front() else { break };
+            self.hashes.pop_front();
             self.size -= oldest.size();
         }
         if self.entries.is_empty() {
@@ -241,12 +252,14 @@ fn hash(field: Field<'_>) -> u32 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut state = field.name.len() as u64;
     for part in [field.name, field.value] {
-        let mut chunks = part.chunks_exact(8);
-        for chunk in &mut chunks {
-            let word = chunk.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-            state = (state.rotate_left(5) ^ word).wrapping_mul(FACTOR);
+        let (words, rest) = part.as_chunks::<8>();
+        for word in words {
+            state = (state.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
         }
-        let tail = chunks.remainder().iter().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
+        let tail = match part.last_chunk::<8>() {
+            Some(last) => u64::from_le_bytes(*last),
+            None => rest.iter().fold(0u64, |word, &byte| word << 8 | u64::from(byte)),
+        };
         state = (state.rotate_left(5) ^ tail).wrapping_mul(FACTOR);
     }
     (state >> 32) as u32

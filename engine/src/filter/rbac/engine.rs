@@ -187,7 +187,7 @@ impl Node {
     fn holds(&self, subject: &Subject<'_>) -> bool {
         let inside =
             |range: &Range, at: Option<SocketAddr>| at.is_some_and(|address| range.contains(address.ip()));
-        let destination = subject.peer.original_destination.or(subject.peer.local);
+        let destination = || subject.peer.original_destination.or(subject.peer.local);
         match self {
             Self::Any => true,
             Self::All(nodes) => nodes.iter().all(|node| node.holds(subject)),
@@ -200,9 +200,9 @@ impl Node {
             Self::Path(matcher) => {
                 subject.request.is_some_and(|head| matcher.matches(without_query(head.path())))
             }
-            Self::Destination(range) => inside(range, destination),
+            Self::Destination(range) => inside(range, destination()),
             Self::DestinationPort { start, end } => {
-                destination.is_some_and(|address| (*start..*end).contains(&u32::from(address.port())))
+                destination().is_some_and(|address| (*start..*end).contains(&u32::from(address.port())))
             }
             Self::ServerName(matcher) => {
                 matcher.matches(subject.peer.server_name.as_deref().unwrap_or_default().as_bytes())
