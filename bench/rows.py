@@ -66,7 +66,7 @@ ROWS: dict[str, Row] = {
         (
             Bar(CPU, "envoy", 0.25),
             Bar(CPU, "haproxy", 1.0),
-            Bar(CPU, "relay", 1.4, 1.15),
+            Bar(CPU, "relay", None, 1.15),
             Bar(f"added {P50}", "envoy", 0.5),
             Bar(f"added {P99}", "envoy", 0.5),
         ),
