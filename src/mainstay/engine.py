@@ -40,6 +40,7 @@ __all__ = [
     "Trouble",
     "Upsert",
     "Warmed",
+    "explain_protocol",
 ]
 
 Kind = Literal["secret", "endpoints", "cluster", "route", "listener"]
@@ -210,6 +211,14 @@ _events = msgspec.msgpack.Decoder(list[Event])
 _report = msgspec.msgpack.Decoder(ApplyReport)
 _held = msgspec.msgpack.Decoder(list[Held])
 _encode = msgspec.msgpack.Encoder().encode
+
+
+def explain_protocol(protocol: msgspec.Struct, frames: bytes) -> bytes:
+    """What the engine understands of a protocol's frames, one direction of a connection: MessagePack of `plan.RpcExplained`.
+
+    `protocol`: a `plan.RpcProtocol`. Raises `EngineError` if no codec can be made of it. Needs no engine to run.
+    """
+    return _engine.explain_protocol(_encode(protocol), frames)
 
 
 class Engine:

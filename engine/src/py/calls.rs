@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::EngineError;
 use crate::admin::Answer;
+use crate::codec::rpc;
 use crate::engine::{self, DrainScope};
 use crate::plan;
 use crate::reactor::sys;
@@ -41,6 +42,18 @@ fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> PyResult<T> {
 fn encode<'py>(py: Python<'py>, value: &impl Serialize) -> PyResult<Bound<'py, PyBytes>> {
     let bytes = plan::encode(value).map_err(|error| refuse(error.to_string()))?;
     Ok(PyBytes::new(py, &bytes))
+}
+
+/// What frames of a described protocol hold. Needs no engine.
+#[pyfunction]
+pub(super) fn explain_protocol<'py>(
+    py: Python<'py>,
+    protocol: &[u8],
+    frames: &[u8],
+) -> PyResult<Bound<'py, PyBytes>> {
+    let protocol: plan::RpcProtocol = decode(protocol, "protocol")?;
+    let explained = released(py, || rpc::explain(&protocol, frames))?;
+    encode(py, &explained.map_err(|error| refuse(format!("protocol: {error}")))?)
 }
 
 impl Engine {

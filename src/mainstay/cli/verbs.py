@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "Show the configuration last sent to a proxy.",
     ),
     "why": ("mainstay.cli.why:why", "Walk a proxy's resource back to the write that changed it."),
+    "protocol": ("mainstay.cli.protocol:protocol", "Describe framed RPC protocols, look at their frames."),
     "join-token": (
         "mainstay.cli.join_token:join_token",
         "Create, list and revoke tokens with which workloads join.",

@@ -1,0 +1,158 @@
+"""`mainstay protocol validate|decode|new`: framed RPC protocols described as data."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from mainstay.cli.files import read_files
+from mainstay.cli.options import output_option
+from mainstay.cli.output import count, show_data, show_problems
+from mainstay.settings import OperatorError
+
+if TYPE_CHECKING:
+    from mainstay.protocols.read import Described
+
+REFUSED = 3
+USAGE = 2
+
+
+@click.group()
+def protocol() -> None:
+    """Describe framed RPC protocols, and look at their frames."""
+
+
+@protocol.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True))
+@output_option
+def validate(files: tuple[str, ...], output: str) -> int:
+    """Check descriptions, each alone and all together with those that come with Mainstay.
+
+    FILES are YAML or JSON files, directories of such, or - for stdin.
+    """
+    from mainstay.protocols.explain import refusal
+    from mainstay.protocols.read import read_descriptions, shipped_texts
+
+    texts = read_files(files)
+    own, alone = read_descriptions(texts)
+    names = {each.name for each in own}
+    others = [(f"{name}.yaml", text) for name, text in shipped_texts().items() if name not in names]
+    _, problems = read_descriptions([*others, *texts])
+    refused = {each.name: reason for each in own if not alone and (reason := refusal(each))}
+    for name, reason in refused.items():
+        click.echo(f"error: the engine refuses {name}: {reason}", err=True)
+    shown = [msgspec.to_builtins(problem) for problem in problems]
+    bad = len(shown) + len(refused)
+    if output == "table":
+        show_problems(shown, dict([*others, *texts]))
+        verdict = f"refused: {count(bad, 'error')}" if bad else f"{count(len(own), 'protocol')} valid"
+        click.echo(verdict, err=bool(bad))
+    else:
+        show_data({"valid": not bad, "protocols": sorted(names), "problems": shown}, output)
+    return REFUSED if bad else 0
+
+
+@protocol.command()
+@click.argument("capture", type=click.Path(allow_dash=True))
+@click.option(
+    "-p",
+    "--protocol",
+    "named",
+    default="",
+    help="Name of a protocol that comes with Mainstay, or a description's file. Found out if left out.",
+)
+@output_option
+def decode(capture: str, named: str, output: str) -> int:
+    """Show captured frames field by field, as the engine understands them.
+
+    CAPTURE is a pcap or pcapng file, or hexadecimal text (plain, or as xxd and hexdump -C print it), or - for stdin.
+    """
+    from mainstay.protocols.capture import Unreadable, read_capture
+    from mainstay.protocols.explain import explain, guess, show
+    from mainstay.protocols.read import shipped
+
+    try:
+        streams = read_capture(_read_bytes(capture))
+    except Unreadable as error:
+        raise OperatorError(f"{capture}: {error}", USAGE) from None
+    described = _find(named) if named else None
+    known = shipped() if described is None else []
+    results, understood = [], False
+    for stream in streams:
+        chosen = described or guess(known, stream.data)
+        if stream.name and output == "table":
+            click.echo(click.style(stream.name, bold=True))
+        if chosen is None:
+            click.echo("no protocol that comes with Mainstay fits: name one with --protocol", err=True)
+            continue
+        explained = explain(chosen, stream.data)
+        understood |= bool(explained.frames)
+        if output == "table":
+            for line in show(explained):
+                click.echo(line)
+            if stream.has_gap:
+                click.echo(
+                    "segments are missing in the capture: what comes behind them is left out", err=True
+                )
+        else:
+            frames = msgspec.to_builtins(explained, builtin_types=(bytes,))
+            results.append({"stream": stream.name, "protocol": chosen.name, "gap": stream.has_gap, **frames})
+    if output != "table":
+        show_data(_with_hex(results), output)
+    return 0 if understood else 1
+
+
+@protocol.command()
+@click.argument("name")
+def new(name: str) -> int:
+    """Print a description to begin with, for a protocol called NAME."""
+    import re
+    from importlib import resources
+
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
+        raise click.BadParameter("use lower-case letters, digits and '-'", param_hint="NAME")
+    text = resources.files("mainstay.protocols").joinpath("template.yaml").read_text(encoding="utf-8")
+    click.echo(text.replace("name: NAME", f"name: {name}"), nl=False)
+    return 0
+
+
+def _read_bytes(path: str) -> bytes:
+    if path == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise OperatorError(f"cannot read {path}: {error.strerror}", USAGE) from None
+
+
+def _find(named: str) -> Described:
+    """The description that a name or file means."""
+    from mainstay.protocols.read import read_descriptions, shipped
+
+    found = {each.name: each for each in shipped()}
+    if named in found:
+        return found[named]
+    if not Path(named).is_file():
+        known = ", ".join(sorted(found))
+        raise OperatorError(f"there is no protocol {named!r}: name a file, or one of {known}", USAGE)
+    texts = read_files([named])
+    described, problems = read_descriptions(texts)
+    if problems or len(described) != 1:
+        show_problems([msgspec.to_builtins(problem) for problem in problems], dict(texts))
+        raise OperatorError(f"{named} does not describe one protocol", REFUSED)
+    return described[0]
+
+
+def _with_hex(value: object) -> object:
+    """Bytes as hexadecimal text, since JSON and YAML readers want text."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {name: _with_hex(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_hex(each) for each in value]
+    return value

@@ -1,0 +1,90 @@
+"""Frames explained by the engine, for people: the codec that carries traffic reads them, so this is what it understands.
+
+In: a description and bytes of one direction. Out: `plan.RpcExplained`, and its text, field by field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from mainstay.engine import EngineError, explain_protocol
+from mainstay.protocols.compile import compile_protocol
+from mainstay.protocols.read import Described
+from mainstay.sidecar import plan
+
+_SHOWN = 48
+"""Bytes of a part in one line."""
+
+_decoder = msgspec.msgpack.Decoder(plan.RpcExplained)
+
+
+def explain(described: Described, data: bytes) -> plan.RpcExplained:
+    """Return what the frames hold; raises EngineError for a description of which no codec can be made."""
+    return _decoder.decode(explain_protocol(compile_protocol(described.name, described.description), data))
+
+
+def refusal(described: Described) -> str:
+    """Why the engine would not take a description that was checked: empty, unless our checks lack something."""
+    try:
+        explain(described, b"")
+    except EngineError as error:
+        return str(error)
+    return ""
+
+
+def guess(known: list[Described], data: bytes) -> Described | None:
+    """The protocol whose codec understands most of these bytes, if one understands a frame."""
+    found = [(explain(each, data), each) for each in known]
+    understood = [(seen.left, each) for seen, each in found if seen.frames]
+    return min(understood, key=lambda pair: pair[0])[1] if understood else None
+
+
+def show(explained: plan.RpcExplained) -> Iterator[str]:
+    """Yield lines of text."""
+    for number, frame in enumerate(explained.frames, 1):
+        kind = frame.frame.replace("_", " ")
+        shape = "" if frame.shape == "frame" else f" · {frame.shape}"
+        yield f"frame {number}: {kind} · {frame.size:,} bytes at {frame.offset:,}{shape}"
+        width = max(len(row.name) for row in frame.rows) + 2
+        for row in frame.rows:
+            yield _show_row(row, width)
+        yield from _show_meaning(frame)
+        yield ""
+    if explained.left:
+        yield f"{explained.left:,} bytes left: {explained.problem or 'no more frames are shown'}"
+
+
+def _show_row(row: plan.RpcRow, width: int) -> str:
+    if not row.length and row.number is not None:
+        return f"  {'':8}{'':7}  {f'  .{row.name}':{width}}{row.number}"
+    shown = _show_bytes(row.bytes_, row.length)
+    value = shown if row.number is None else f"{row.number:<12} {row.bytes_.hex()}"
+    return f"  {row.offset:8}{row.length:7}  {row.name:{width}}{value}"
+
+
+def _show_bytes(data: bytes, length: int) -> str:
+    more = f" … {length:,} bytes" if length > _SHOWN else ""
+    shown = data[:_SHOWN]
+    try:
+        text = shown.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if not shown:
+        return "-"
+    return (f'"{text}"' if text.isprintable() and text else shown.hex(" ")) + more
+
+
+def _show_meaning(frame: plan.RpcSeen) -> Iterator[str]:
+    if frame.service or frame.method:
+        yield f"  service   {frame.service or '-'}"
+        yield f"  method    {frame.method or '-'}"
+    if frame.deadline is not None:
+        yield f"  deadline  {frame.deadline} ms"
+    if frame.status is not None:
+        yield f"  outcome   as HTTP {frame.status}"
+    for name, value in frame.headers:
+        yield f"  header    {name}: {value}"
+    if frame.checksum is not None:
+        yield f"  checksum  {'right' if frame.checksum else 'WRONG'}"
