@@ -17,6 +17,7 @@ from mainstay.xds.client.types import (
     HealthChanged,
     Judged,
     Lost,
+    Moved,
     Missing,
     Offered,
     Open,
@@ -135,6 +136,33 @@ def test_resume_tells_what_is_held() -> None:
     assert request.held == dict(machine.held("cluster"))
     assert request.nonce == ""
     assert request.node is not None
+
+
+def test_moving_to_another_connection_resumes_at_once_however_often() -> None:
+    machine = client()
+    machine.handle(Wanted("cluster", wildcard=True), 0)
+    machine.handle(Started(), 0)
+    offered = only(machine.handle(delta("cluster", "1", {"a": "1"}), 0), Offered)
+    machine.handle(Judged(offered.token), 0)
+    for now in range(1_000, 10_000, 1_000):
+        commands = machine.handle(Moved(), now)
+        assert not [command for command in commands if isinstance(command, Lost)]
+        [request] = delta_requests(commands)
+        assert request.held == dict(machine.held("cluster"))
+        assert request.node is not None
+    assert only(machine.handle(Closed(14, "gone"), 10_000), Lost).retry_at - 10_000 <= 500
+
+
+def test_a_stream_that_lasted_with_nothing_to_say_is_no_failure() -> None:
+    machine = client()
+    machine.handle(Wanted("cluster", wildcard=True), 0)
+    machine.handle(Started(), 0)
+    now = 0
+    for _ in range(6):
+        lost = only(machine.handle(Closed(14, "aged"), now + 1_800_000), Lost)
+        assert lost.retry_at - (now + 1_800_000) <= 500
+        now = lost.retry_at
+        machine.handle(TimerFired(), now)
 
 
 def test_versions_from_disk_are_told_as_held() -> None:

@@ -222,7 +222,8 @@ class Discovery:
         """The ADS stream goes to another cluster, and resumes there."""
         streamed = self._streams[AGGREGATED, None]
         streamed.stream.move(cluster)
-        self._feed(streamed, xds.Closed(0, "moving to the new certificate"), now)
+        _log.info("the stream moves to the new certificate")
+        self._feed(streamed, xds.Moved(), now)
 
     def cancel(self) -> None:
         """Ends every call."""

@@ -25,6 +25,7 @@ from mainstay.xds.client.types import (
     Judged,
     Lost,
     Missing,
+    Moved,
     Offer,
     Offered,
     Open,
@@ -43,6 +44,8 @@ from mainstay.xds.types import HEALTH_URL, KIND_OF_URL, ORDER, TYPES, WILDCARD, 
 REFUSALS = frozenset({3, 7, 12, 16})
 """gRPC statuses that no repetition changes: INVALID_ARGUMENT, PERMISSION_DENIED, UNIMPLEMENTED, UNAUTHENTICATED."""
 
+STEADY_MS = 60_000
+"""A stream that lasted so long is not one of a row of failures."""
 INTERNAL = 13
 """gRPC status with which we report a stream that we ended ourselves, since its bytes made no sense."""
 
@@ -147,6 +150,7 @@ class ClientStream:
         self._streams = 0
         self._running = False
         self._open = False
+        self._opened_at = 0
         self._node_sent = False
         self._retry_at: int | None = None
         self._timer_at: int | None = None
@@ -177,6 +181,9 @@ class ClientStream:
                 self._judge(event, out)
             case Closed() if self._open:
                 self._lose(event.status, event.message, now, out)
+            case Moved() if self._open:
+                self._forget_stream()
+                self._connect(now, out)
             case HealthChanged():
                 self._health = event
                 if self._open:
@@ -200,6 +207,7 @@ class ClientStream:
     def _connect(self, now: int, out: list[Command]) -> None:
         self._retry_at = None
         self._open = True
+        self._opened_at = now
         self._streams += 1
         out.append(Open(self._path))
         for kind, channel in self._channels.items():
@@ -209,6 +217,8 @@ class ClientStream:
     def _lose(self, status: int, words: str, now: int, out: list[Command]) -> None:
         self._open = False
         self._forget_stream()
+        if now - self._opened_at >= STEADY_MS:
+            self._backoff.reset()  # a resumed stream may have had nothing to say for as long as it lasted
         refused = status in REFUSALS
         backoff = self._refused_backoff if refused else self._backoff
         self._retry_at = now + backoff.next_delay()

@@ -58,6 +58,10 @@ class Closed(msgspec.Struct, frozen=True):
     message: str
 
 
+class Moved(msgspec.Struct, frozen=True):
+    """Whoever carries the calls has given up the open one, to go on over another connection: no failure, so there is no wait."""
+
+
 class HealthChanged(msgspec.Struct, frozen=True):
     """The workload's health, to be told to the control plane now and after each reconnect."""
 
@@ -73,7 +77,7 @@ class Stopped(msgspec.Struct, frozen=True):
     """End the stream and do not reconnect."""
 
 
-Event = Started | Wanted | Received | Judged | Closed | HealthChanged | TimerFired | Stopped
+Event = Started | Wanted | Received | Judged | Closed | Moved | HealthChanged | TimerFired | Stopped
 
 # --- commands -----------------------------------------------------------------------------------------------------
 
