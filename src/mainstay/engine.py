@@ -235,6 +235,10 @@ class Engine:
         """Puts a change in force. Each resource is judged alone; one that is refused keeps its last good version."""
         return _report.decode(self._border.apply(_encode(delta)))
 
+    def check(self, delta: Delta) -> ApplyReport:
+        """Checks what is to wait, without putting it in force: route tables whose clusters are not there. Other kinds pass."""
+        return _report.decode(self._border.check(_encode(delta)))
+
     def wait(self, timeout_milliseconds: int) -> list[Event]:
         """Events in order, at most 256; empty when the time is up. Blocks without the GIL."""
         return _events.decode(self._border.wait(timeout_milliseconds))

@@ -131,6 +131,14 @@ class FakeEngine:
             self.resources.pop((removal.resource, removal.name), None)
         return ApplyReport(len(self.deltas), len(delta.upserts) - len(refused), tuple(refused))
 
+    def check(self, delta: Delta) -> ApplyReport:
+        refused = [
+            RefusedResource(upsert.resource, upsert.name, *self.refuse[upsert.resource, upsert.name])
+            for upsert in delta.upserts
+            if (upsert.resource, upsert.name) in self.refuse
+        ]
+        return ApplyReport(len(self.deltas), len(delta.upserts) - len(refused), tuple(refused))
+
     def _bind(self, name: str) -> None:
         if name in self.taken_ports:
             self.happen(RefusedEvent("listener", name, "address", "cannot be bound: address already in use"))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from mainstay._proto import pool
+from mainstay.sidecar.convert.references import Reference
 from mainstay.sidecar.convert.source import AGGREGATED
-from mainstay.sidecar.intake import Intake
-from mainstay.xds.client.types import Offer, Offered
+from mainstay.sidecar.intake import PATIENCE_MS, Intake
+from mainstay.xds.client.types import Offer, Offered, Refusal
 
 ALS = "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig"
 MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -55,3 +58,21 @@ def test_leniently_it_is_left_out_and_told_once(caplog: pytest.LogCaptureFixture
     (told,) = [record.__dict__["fields"] for record in caplog.records]
     assert told["first"] == "a"
     assert ALS in told["field"]
+
+
+def test_what_waits_on_is_checked_before_its_verdict() -> None:
+    intake = Intake(lambda: 0, lenient=True)
+    intake.submit(offered("a"), AGGREGATED)
+    (made,) = intake.convert(0)[0].offer.upserts
+    reference = (made.kind, made.name)
+    asked: list[Mapping[Reference, str]] = []
+
+    def check(waiting: Mapping[Reference, str]) -> Mapping[Reference, Refusal]:
+        asked.append(dict(waiting))
+        return {reference: Refusal("a", "path", "never")}
+
+    assert intake.decided(lambda _: None, {}, PATIENCE_MS - 1, check=check) == ([], [])
+    ((verdict,), _) = intake.decided(lambda _: None, {}, PATIENCE_MS, check=check)
+    assert verdict.refused == (Refusal("a", "path", "never"),)
+    assert asked == [{reference: made.digest}]
+    assert intake.decided(lambda _: made.digest, {}, PATIENCE_MS + 1) == ([], []), "nothing is kept of it"

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::listening::Listening;
 use super::threads::Threads;
 use crate::message::Tick;
-use crate::plan::{ApplyReport, Delta, Held};
+use crate::plan::{ApplyReport, Delta, Held, Upsert};
 use crate::reactor::{Letter, Level, Room, Shared, Value};
 use crate::snapshot::{Builder, Outcome, Snapshot};
 use crate::tls::Material;
@@ -53,6 +53,11 @@ impl Configuration {
         // Names to resolve and endpoints to check may be new.
         self.threads.slow().inbox.post_always(Letter::Nudge);
         report
+    }
+
+    /// Checks what waits, changing nothing.
+    pub fn check(&self, upserts: &[Upsert]) -> ApplyReport {
+        lock(&self.builder).check(upserts)
     }
 
     /// What a fact changes.

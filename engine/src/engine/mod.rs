@@ -132,6 +132,11 @@ impl Engine {
         self.body.configuration.apply(delta, self.body.epoch.now())
     }
 
+    /// Checks the upserts of a delta that is to wait, as far as that can be done before; nothing changes.
+    pub fn check(&self, delta: &Delta) -> ApplyReport {
+        self.body.configuration.check(&delta.upserts)
+    }
+
     /// What has happened, at most 256 events; empty when the time is up.
     pub fn wait(&self, timeout: Duration) -> Vec<Event> {
         self.body.shared.events.wait(timeout)

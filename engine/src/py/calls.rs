@@ -89,6 +89,14 @@ impl Engine {
         encode(py, &report.map_err(|error| refuse(format!("delta: {error}")))?)
     }
 
+    fn check<'py>(&self, py: Python<'py>, delta: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let engine = self.engine()?;
+        let report = released(py, || {
+            plan::decode(delta).map(|delta| engine.check(&delta)).map_err(|error| error.to_string())
+        })?;
+        encode(py, &report.map_err(|error| refuse(format!("delta: {error}")))?)
+    }
+
     fn wait<'py>(&self, py: Python<'py>, timeout_milliseconds: u64) -> PyResult<Bound<'py, PyBytes>> {
         let engine = self.engine()?;
         let events = released(py, || engine.wait(Duration::from_millis(timeout_milliseconds)))?;

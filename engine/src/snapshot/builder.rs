@@ -133,6 +133,32 @@ impl Builder {
         (published, report)
     }
 
+    /// Checks resources that wait for what they need, without putting them in force: they may wait for ever, and their
+    /// author should hear of it. Route tables are checked; other kinds pass, and are judged by `apply`.
+    pub fn check(&self, upserts: &[Upsert]) -> ApplyReport {
+        let mut report = ApplyReport { generation: self.current.generation, ..ApplyReport::default() };
+        for upsert in upserts {
+            match self.try_out(upsert) {
+                Ok(()) => report.accepted += 1,
+                Err(problem) => report.refused.push(RefusedResource {
+                    resource: upsert.resource,
+                    name: upsert.name.clone(),
+                    path: problem.path,
+                    reason: problem.reason,
+                }),
+            }
+        }
+        report
+    }
+
+    fn try_out(&self, upsert: &Upsert) -> Result<(), PlanError> {
+        if upsert.resource != Kind::Route {
+            return Ok(());
+        }
+        let plan = decode(upsert, |plan: &plan::RouteTable| &plan.name)?;
+        Table::compile(&plan, &self.registry).map(drop)
+    }
+
     /// Forgets what nothing holds any more, once enough has changed to pay for looking everything through.
     fn tidy(&mut self, changes: usize) {
         self.untidied += changes;

@@ -391,7 +391,9 @@ class Brain:
     def _judge(self, now: int) -> None:
         refused, self._refused = self._refused, {}
         changed, self._applied = self._applied, False
-        verdicts, records = self._intake.decided(self._warming.digest, refused, now, changed=changed)
+        verdicts, records = self._intake.decided(
+            self._warming.digest, refused, now, changed=changed, check=self._check_waiting
+        )
         for verdict in verdicts:
             for refusal in verdict.refused:
                 _log.warning("refused", name=refusal.name, path=refusal.path, reason=refusal.reason)
@@ -399,6 +401,24 @@ class Brain:
             self._discovery.judge(verdict, now)
         if records:
             self._last_good.write(records)
+
+    def _check_waiting(self, waiting: Mapping[Reference, str]) -> Mapping[Reference, xds.Refusal]:
+        """Which of those that wait, by digest, the engine would refuse anyway."""
+        coming = [self._warming.coming(reference) for reference in waiting]
+        upserts = tuple(
+            Upsert(each.kind, each.name, each.digest, each.body)
+            for each in coming
+            if each is not None and each.kind == "route" and waiting[each.kind, each.name] == each.digest
+        )
+        if not upserts:
+            return {}
+        found = {}
+        for fault in self._engine.check(Delta(upserts)).refused:
+            reference = (fault.resource, fault.name)
+            self._warming.refused_waiting(reference)
+            self._status.refuse(reference, fault.path, fault.reason)
+            found[reference] = xds.Refusal(fault.name, fault.path, fault.reason)
+        return found
 
     def _settle(self, now: int) -> None:
         """What follows from the configuration having come to rest."""

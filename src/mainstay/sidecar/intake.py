@@ -3,7 +3,7 @@
 In: `Offered` responses, and what became of their resources. Out: converted resources for warming, verdicts for xDS, records for
 the last good file. Invariants: a response is handed on whole and in order; conversion stops after `BUDGET_MS` so that signals
 and timers are not starved; a response is judged when each of its resources is in force or refused, or after `PATIENCE_MS` for
-what waits: a NACK can then name what the engine refused too.
+what waits: a NACK can then name what the engine refused too, and what it would refuse of that which waits on.
 """
 
 from __future__ import annotations
@@ -179,11 +179,13 @@ class Intake:
         now: int,
         *,
         changed: bool = True,
+        check: Callable[[Mapping[Reference, str]], Mapping[Reference, Refusal]] = lambda _: {},
     ) -> tuple[list[Judged], list[Record]]:
         """Verdicts that can be given, and records of what has come in force.
 
         `in_force` tells the digest under which a resource is in force; `refused`: what the engine has just refused. `changed`:
-        whether anything has come in force since it was asked last; thousands that wait are not looked at in vain.
+        whether anything has come in force since it was asked last; thousands that wait are not looked at in vain. `check`: tells
+        which of those that wait on, by digest, could never come in force.
         """
         changed = changed or bool(refused)
         judged: list[Judged] = []
@@ -201,6 +203,11 @@ class Intake:
                 del work.coming[reference]
                 del work.records[reference]
             if not work.coming or now >= work.deadline:
+                if work.coming:
+                    for reference, refusal in check(work.coming).items():
+                        work.refusals.append(refusal)
+                        del work.coming[reference]
+                        del work.records[reference]
                 self._keep_for_later(work)
                 del self._judging[token]
                 judged.append(Judged(token, tuple(work.refusals)))

@@ -201,6 +201,15 @@ class Warming:
         if held is not None:
             self._held[reference] = _Held("", held.needs)
 
+    def coming(self, reference: Reference) -> Encoded | None:
+        """What waits for what it needs."""
+        waiting = self._waiting.get(reference)
+        return waiting.offered if waiting is not None else None
+
+    def refused_waiting(self, reference: Reference) -> None:
+        """What waits can never serve: it is not waited for any more. An older version serves on, or none."""
+        self._forget_coming(reference)
+
     def digest(self, reference: Reference) -> str | None:
         """Under which digest it is in force."""
         held = self._held.get(reference)

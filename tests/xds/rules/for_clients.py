@@ -167,6 +167,18 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        "what waits for something is refused all the same",
+        "ACK and NACK semantics summary",
+        (
+            Send("cluster", ("c@1",)),
+            Acked("cluster"),
+            Send("listener", ("l@1>r",)),
+            Subscribed("route", ("r",)),
+            Send("route", ("r@!>missing",)),
+            Nacked("route"),
+        ),
+    ),
+    Rule(
         "a refusal of one kind does not stop another",
         "Aggregated Discovery Service",
         (

@@ -120,6 +120,18 @@ fn endpoints_come_with_their_cluster_whatever_the_order() {
 }
 
 #[test]
+fn what_waits_is_checked_without_coming_in_force() {
+    let mut builder = builder();
+    let good = upsert(Kind::Route, "r", &route_table("r"));
+    let misnamed = upsert(Kind::Route, "q", &route_table("r"));
+    let report = builder.check(&[good.clone(), misnamed, cluster_upsert(&cluster_plan("a"))]);
+    assert_eq!((report.generation, report.accepted), (0, 2));
+    assert_eq!((report.refused[0].name.as_str(), report.refused[0].path.as_str()), ("q", "name"));
+    assert!(builder.held().is_empty());
+    assert_eq!(apply(&mut builder, vec![good], vec![]).accepted, 1);
+}
+
+#[test]
 fn what_is_equal_is_skipped_undecoded() {
     let mut builder = builder();
     let first = cluster_upsert(&cluster_plan("a"));
