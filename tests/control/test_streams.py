@@ -104,6 +104,27 @@ def test_member_of_a_group_does_not_take_the_name_of_another_account() -> None:
     assert [each.key.name for each in mesh.registered] == ["cart-1"]
 
 
+def test_an_agent_registers_for_the_proxy_beside_it_and_that_one_registers_nothing() -> None:
+    mesh = Mesh()
+    key = ObjectKey("shop", "carts")
+    mesh.groups[key] = WorkloadGroup(key, account="cart")
+    agent = mesh.connect("cart", "agent~127.0.0.5~cart-1.shop~x", AUTO_REGISTER_GROUP="carts")
+    [claim] = mesh.registered
+    assert (agent.kind, claim.key.name, claim.h2_tunnel) == ("agent", "cart-1", False)
+    beside = mesh.connect(
+        "cart", "sidecar~127.0.0.5~cart-1.shop~x", MAINSTAY_AGENT="envoy", SERVICE_ACCOUNT="cart"
+    )
+    assert beside.capability.has_agent
+    assert len(mesh.registered) == 1, "or the end of its stream would take the workload away"
+
+
+def test_a_proxy_beside_an_agent_does_not_take_the_name_of_another_account() -> None:
+    mesh = Mesh()
+    mesh.write("edge", "edge")
+    node = "sidecar~127.0.0.5~edge.shop~x"
+    assert "account cart" in refused(mesh, "cart", node, MAINSTAY_AGENT="grpc", SERVICE_ACCOUNT="cart")
+
+
 def test_stream_without_a_certificate_may_get_everything_but_secrets() -> None:
     proxy = Mesh().connect("")
     assert (proxy.labels, proxy.proven) == (EDGE, False)

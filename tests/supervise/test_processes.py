@@ -146,3 +146,25 @@ def test_closing_ends_what_is_left_and_the_reaper() -> None:
     assert program.stdout.readline() == b"closed\n"
     assert not any(is_there(pid) for pid in pids)
     program.communicate(b"\n")
+
+
+def test_a_process_can_be_looked_at_without_waiting() -> None:
+    process = spawn(Program(SLEEP, environment()))
+    assert process.poll() is None
+    process.kill_group()
+    wait_until_gone(process.pid)
+    assert process.poll() == -signal.SIGKILL
+    assert process.poll() == -signal.SIGKILL, "also once it was collected"
+
+
+def test_output_can_go_where_ours_goes() -> None:
+    code = (
+        "import os, sys\n"
+        "from mainstay.supervise import INHERITED, Program, spawn\n"
+        "child = (sys.executable, '-c', \"import sys; print('out'); print('err', file=sys.stderr)\")\n"
+        "sys.exit(spawn(Program(child, dict(os.environ), output=INHERITED)).wait())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "out\n", "err\n")

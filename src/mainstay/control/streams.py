@@ -161,10 +161,8 @@ class Streams:
             reason = reason or self._judge(identity, proxy.namespace, account)
             return msgspec.structs.replace(proxy, labels=labels), reason
         account = str(metadata.get(ACCOUNT_METADATA) or "")
-        if claim is None:
-            return proxy, self._judge(identity, proxy.namespace, account)
-        known = self._workloads.find_workload(claim.key)
-        if claim.group is None:
+        known = self._workloads.find_workload(_key_of(stream.node, proxy))
+        if claim is None or claim.group is None:
             account = known.account if known is not None else account
             return proxy, self._judge(identity, proxy.namespace, account)
         group = self._find_group(stream.node, claim.group)
