@@ -279,3 +279,119 @@ def test_text_that_is_no_yaml_is_refused_by_line(tmp_path: Path) -> None:
     assert f"cannot start from the bootstrap {tmp_path}/bootstrap.yaml" in told
     assert "line 3, column 17: while parsing a flow sequence, did not find expected ',' or ']'" in told
     assert "unicode string" not in told
+
+
+ISTIO_LIKE = """
+node: {id: sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local, cluster: web.shop, metadata: {NAMESPACE: shop}}
+layered_runtime:
+  layers:
+  - {name: global config, static_layer: {re2.max_program_size.error_level: "32768"}}
+  - {name: admin, admin_layer: {}}
+stats_config:
+  use_all_default_tags: false
+  stats_tags: [{tag_name: cluster_name, regex: "^cluster"}]
+bootstrap_extensions:
+- name: envoy.bootstrap.internal_listener
+  typed_config:
+    "@type": type.googleapis.com/udpa.type.v1.TypedStruct
+    type_url: type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener
+    value: {buffer_size_kb: 64}
+admin:
+  access_log:
+  - name: envoy.access_loggers.file
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+      path: /dev/null
+  profile_path: /var/lib/istio/data/envoy.prof
+  address: {socket_address: {address: 127.0.0.1, port_value: 15000}}
+dynamic_resources:
+  lds_config: {ads: {}, initial_fetch_timeout: 0s, resource_api_version: V3}
+  cds_config: {ads: {}, initial_fetch_timeout: 0s, resource_api_version: V3}
+  ads_config:
+    api_type: DELTA_GRPC
+    set_node_on_first_message_only: true
+    transport_api_version: V3
+    grpc_services: [{envoy_grpc: {cluster_name: xds-grpc}}]
+static_resources:
+  clusters:
+  - name: xds-grpc
+    type: STATIC
+    connect_timeout: 1s
+    lb_policy: ROUND_ROBIN
+    load_assignment:
+      cluster_name: xds-grpc
+      endpoints: [{lb_endpoints: [{endpoint: {address: {pipe: {path: ./etc/istio/proxy/XDS}}}}]}]
+    circuit_breakers:
+      thresholds: [{priority: DEFAULT, max_connections: 100000, max_pending_requests: 100000, max_requests: 100000}]
+    upstream_connection_options: {tcp_keepalive: {keepalive_time: 300}}
+    max_requests_per_connection: 1
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http2_protocol_options: {}}
+"""
+CONSUL_LIKE = """
+{
+  "admin": {
+    "access_log_path": "/dev/null",
+    "address": {"socket_address": {"address": "127.0.0.1", "port_value": 19000}}
+  },
+  "node": {"cluster": "web", "id": "web-sidecar-proxy", "metadata": {"namespace": "default"}},
+  "static_resources": {
+    "clusters": [
+      {
+        "name": "local_agent",
+        "ignore_health_on_host_removal": false,
+        "connect_timeout": "1s",
+        "type": "STATIC",
+        "http2_protocol_options": {},
+        "loadAssignment": {
+          "clusterName": "local_agent",
+          "endpoints": [
+            {"lbEndpoints": [{"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 8502}}}}]}
+          ]
+        }
+      }
+    ]
+  },
+  "stats_config": {"stats_tags": [{"tag_name": "local_cluster", "fixed_value": "web"}], "use_all_default_tags": true},
+  "dynamic_resources": {
+    "lds_config": {"ads": {}, "resource_api_version": "V3"},
+    "cds_config": {"ads": {}, "resource_api_version": "V3"},
+    "ads_config": {
+      "api_type": "DELTA_GRPC",
+      "transport_api_version": "V3",
+      "grpc_services": {
+        "initial_metadata": [{"key": "x-consul-token", "value": ""}],
+        "envoy_grpc": {"cluster_name": "local_agent"}
+      }
+    }
+  }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "cluster", "left_out"),
+    [
+        (ISTIO_LIKE, "xds-grpc", ["layered_runtime", "stats_config", "bootstrap_extensions"]),
+        (CONSUL_LIKE, "local_agent", ["stats_config"]),
+    ],
+    ids=["Istio", "Consul"],
+)
+def test_bootstrap_of_another_mesh_lacks_only_what_is_told(
+    tmp_path: Path, text: str, cluster: str, left_out: list[str]
+) -> None:
+    told = refusals(tmp_path, text)
+    lines = [line.strip() for line in told.splitlines()]
+    assert (
+        sorted(line.partition(":")[0] for line in lines[1:-1]) == sorted(left_out)[:1] or "--lenient" in told
+    )
+    boot = read_bootstrap(write(tmp_path, text), "1", leniently=True)
+    assert boot.dynamic == Dynamic(Service(cluster, "delta", boot.dynamic.ads.metadata))  # type: ignore[union-attr]
+    assert sorted(line.partition(":")[0] for line in boot.ignored) == sorted(left_out)
+
+
+def test_admin_pages_keep_no_log(tmp_path: Path) -> None:
+    told = refusals(tmp_path, "admin: {access_log_path: /tmp/admin.log}")
+    assert "admin.access_log_path: is not supported: the admin pages keep no log; write /dev/null" in told

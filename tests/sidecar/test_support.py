@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,8 +57,9 @@ class Found(NamedTuple):
     """In words that say that the field is not supported."""
 
 
-@cache
+@pytest.fixture(scope="module")
 def all_found() -> dict[tuple[str, str], Found]:
+    """By message and field."""
     found: dict[tuple[str, str], Found] = {}
     tried: dict[str, int] = {}
     for root in specimen.roots():
@@ -132,11 +132,11 @@ def test_no_reason_is_for_a_message_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("name", "field"), FIELDS, ids=[f"{page.short(name)}.{field}" for name, field in FIELDS]
 )
-def test_field(name: str, field: str) -> None:
+def test_field(name: str, field: str, all_found: dict[tuple[str, str], Found]) -> None:
     if field in ELSEWHERE.get(name, {}):
         return
     word, reason = page.support_of(name, field)
-    found = all_found().get((name, field))
+    found = all_found.get((name, field))
     assert found is not None, f"{name} is nowhere in specimen.yaml"
     match word:
         case "works":

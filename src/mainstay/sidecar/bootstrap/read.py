@@ -17,7 +17,8 @@ from mainstay.sidecar import plan
 from mainstay.sidecar.bootstrap import document
 from mainstay.sidecar.bootstrap.boot import Boot, Dynamic
 from mainstay.sidecar.convert import listener, values
-from mainstay.sidecar.convert.refuse import Known, Refused, at, check, known, lenient
+from mainstay.sidecar.convert.access_log import is_file_log
+from mainstay.sidecar.convert.refuse import Known, Refused, at, check, known, lenient, unsupported
 from mainstay.sidecar.convert.source import (
     AGGREGATED,
     Aggregated,
@@ -41,7 +42,11 @@ _NODE = known(
     {"id", "cluster", "metadata", "locality", "user_agent_name", "user_agent_version"},
 )
 known("envoy.config.bootstrap.v3.Bootstrap.StaticResources", {field for field, _ in _STATIC})
-_ADMIN_FIELDS = known("envoy.config.bootstrap.v3.Admin", {"address"})
+_ADMIN_FIELDS = known(
+    "envoy.config.bootstrap.v3.Admin", {"address", "access_log", "access_log_path", "profile_path"}
+)
+NO_LOG = "/dev/null"
+_ADMIN_LOG = f"is not supported: the admin pages keep no log; write {NO_LOG}"
 _BOOTSTRAP_DYNAMIC_RESOURCES_FIELDS = known(
     "envoy.config.bootstrap.v3.Bootstrap.DynamicResources", {"lds_config", "cds_config", "ads_config"}
 )
@@ -74,8 +79,10 @@ def read_message(message: Any, directory: Path, version: str) -> tuple[Boot, lis
 
 def _finish(path: Path, reader: _Reader, boot: Boot | None, ignored: tuple[str, ...] = ()) -> Boot:
     if reader.refusals or boot is None:
-        lines = "\n".join(f"  {refusal}" for refusal in reader.refusals)
-        raise OperatorError(f"cannot start from the bootstrap {path}:\n{lines}", REFUSED)
+        lines = [f"  {refusal}" for refusal in reader.refusals]
+        if any(refusal.reason.startswith("is not supported") for refusal in reader.refusals):
+            lines.append("with --lenient, fields that are not supported are left out and told in the log")
+        raise OperatorError("\n".join([f"cannot start from the bootstrap {path}:", *lines]), REFUSED)
     return msgspec.structs.replace(boot, ignored=ignored)
 
 
@@ -98,7 +105,7 @@ class _Reader:
         self._collect(lambda: check(message, _BOOTSTRAP_FIELDS))
         static = tuple(self._static(message.static_resources))
         dynamic = self._dynamic(message) if message.HasField("dynamic_resources") else None
-        admin: list[plan.Address] = []
+        admin: list[plan.Address | None] = []
         if message.HasField("admin"):
             self._collect(lambda: admin.append(self._admin(message.admin)))
         self._check_names(static)
@@ -147,9 +154,17 @@ class _Reader:
         message.user_agent_version = self._version
         return bytes(message.SerializeToString(deterministic=True))
 
-    def _admin(self, message: Any) -> plan.Address:
+    def _admin(self, message: Any) -> plan.Address | None:
         with at("admin"):
             check(message, _ADMIN_FIELDS)
+            # Most files say that there shall be no log of the admin pages, and there is none.
+            if message.access_log_path not in ("", NO_LOG):
+                unsupported("access_log_path", _ADMIN_LOG)
+            for index, log in enumerate(message.access_log):
+                if not is_file_log(log, NO_LOG):
+                    unsupported(f"access_log[{index}]", _ADMIN_LOG)
+            if not message.HasField("address"):
+                return None
             with at("address"):
                 return values.bound_address(message.address)
 

@@ -51,6 +51,14 @@ def access_logs(messages: Any, field: str = "access_log") -> tuple[plan.AccessLo
     return tuple(found)
 
 
+def is_file_log(message: Any, path: str) -> bool:
+    """Whether it writes to that file."""
+    if type_of(message.typed_config) != _FILE:
+        return False
+    _, config = open_config(message.typed_config)
+    return bool(config.path == path)
+
+
 def _access_log(message: Any) -> plan.AccessLog | None:
     check(message, _ACCESS_LOG_FIELDS)
     if (kind := type_of(message.typed_config)) and kind not in TYPES:

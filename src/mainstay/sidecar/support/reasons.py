@@ -106,8 +106,6 @@ REFUSED: Reasons = {
         _XDSTP, "lds_resources_locator", "cds_resources_locator"
     ),
     f"{_BOOTSTRAP}.Admin": {
-        **_all("the admin pages keep no log", "access_log", "access_log_path"),
-        "profile_path": _TUNING,
         "socket_options": _SOCKET_OPTIONS,
         "ignore_global_conn_limit": "the admin pages have a limit of their own",
         "allow_paths": "all pages are there, changes only by POST",
@@ -589,6 +587,10 @@ _INSTEAD = "metadata that is not Mainstay's or Istio's says nothing here"
 _RESOLVER = "names are asked of the system's resolver"
 
 NO_EFFECT: Reasons = {
+    f"{_BOOTSTRAP}.Admin": {
+        **_all("only /dev/null is taken: the admin pages keep no log", "access_log", "access_log_path"),
+        "profile_path": "there is no page that writes a profile",
+    },
     f"{_ACCESS_LOG}.AccessLog": {"name": _NAME},
     f"{_CLUSTER}.CircuitBreakers.Thresholds": {"track_remaining": "what remains is always counted"},
     f"{_CLUSTER}.Cluster": {
