@@ -429,7 +429,6 @@ REFUSED: Reasons = {
             "early_header_mutation_extensions",
             "request_id_extension",
         ),
-        "internal_address_config": "internal addresses are those that Envoy takes for such by default",
         "forward_client_cert_matcher": _MATCHER_TREE,
         "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "addresses are shown as they are",
         "local_reply_config": f"{_NOT_YET}; replies of our own are plain text",
