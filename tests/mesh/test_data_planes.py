@@ -224,6 +224,15 @@ def test_an_agent_that_is_asked_to_end_sees_its_clients_off(watched: Watched) ->
     assert watched.mesh.count().failed == failed
 
 
+def test_restarting_every_workload_in_turn_costs_nothing(watched: Watched) -> None:
+    watched.settle()
+    failed = watched.mesh.count().failed
+    watched.mesh.signal(signal.SIGHUP)
+    watched.mesh.wait_for("every workload has been restarted")
+    watched.settle()
+    assert watched.mesh.count().failed == failed
+
+
 def test_no_envoy_outlives_its_agent(watched: Watched) -> None:
     watched.settle()
     pid = watched.proxy()["pid"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Any
 
 from fake_control_plane import ControlPlane, View
 from fake_engine import FakeEngine
 
 from mainstay._proto import pool
+from mainstay.compile.resource import make_resource
 from mainstay.identity.join_wire import Joined
 from mainstay.settings.sidecar import ControlPlane as ControlPlaneSettings
 from mainstay.settings.sidecar import SidecarSettings
@@ -17,7 +19,7 @@ from mainstay.sidecar.bootstrap import own
 from mainstay.sidecar.border import Lease
 from mainstay.sidecar.brain import Brain
 from mainstay.sidecar.ending import Ending
-from mainstay.sidecar.last_good import NoLastGood
+from mainstay.sidecar.last_good import LastGood, NoLastGood
 from mainstay.sidecar.lifecycle import Lifecycle
 from mainstay.sidecar.status import Status
 
@@ -70,9 +72,11 @@ class FakeProxy:
 class Agent:
     """An agent as `main` builds it."""
 
-    def __init__(self, verb: str = "sidecar") -> None:
+    def __init__(
+        self, verb: str = "sidecar", data: Path | None = None, control_plane: ControlPlane | None = None
+    ) -> None:
         self.engine = FakeEngine()
-        self.control_plane = ControlPlane(View())
+        self.control_plane = control_plane or ControlPlane(View())
         self.engine.servers[own.XDS_CLUSTER] = self.control_plane.call
         settings = SidecarSettings(
             workload="web-1",
@@ -88,7 +92,7 @@ class Agent:
             Lease(self.engine),
             self.boot,
             self.life,
-            NoLastGood(),
+            LastGood(data) if data is not None else NoLastGood(),
             self.status,
             None,
             self.engine.clock,
@@ -124,6 +128,18 @@ def test_it_is_ready_once_its_proxy_is() -> None:
     agent.proxy.become(True)
     agent.run()
     assert agent.engine.ready[-1] is True
+
+
+def test_it_gets_ready_again_where_the_control_plane_has_nothing_new(tmp_path: Path) -> None:
+    name = "probe|shop/web"
+    assignment = {"cluster_name": name, "endpoints": []}
+    probe = make_resource("cluster", name, {"name": name, "type": "STATIC", "load_assignment": assignment})
+    control_plane = ControlPlane(View(probe))
+    for _ in range(2):
+        agent = Agent(data=tmp_path, control_plane=control_plane)
+        agent.proxy.become(True)
+        agent.run()
+        assert agent.life.state == "ready"
 
 
 def test_a_proxy_that_goes_takes_its_workload_out_of_rotation() -> None:

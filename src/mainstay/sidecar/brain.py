@@ -442,7 +442,10 @@ class Brain:
         """Whether a first configuration is in force; what waits for longer than its patience does not hold it up."""
         if self._process is not None and not self._process.is_ready:
             return False
-        if not self._restore.has_listeners and not self._discovery.asked <= self._answered:
+        asked, restore = self._discovery.asked, self._restore
+        # A control plane that has nothing new for what was restored does not answer.
+        restored = restore.has_listeners if "listener" in asked else restore.has_clusters
+        if not restored and not asked <= self._answered:
             return False
         deadline = self._warming.next_deadline()
         return deadline is None or now >= deadline

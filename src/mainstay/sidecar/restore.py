@@ -57,6 +57,11 @@ class Restore:
         """Whether traffic can be served by it."""
         return any(encoded.kind == "listener" for encoded in self._upserts)
 
+    @property
+    def has_clusters(self) -> bool:
+        """Whether it is what an agent has of the control plane, which asks for no listeners."""
+        return any(encoded.kind == "cluster" for encoded in self._upserts)
+
     def versions(self, knows: Callable[[Reference], bool]) -> Mapping[XdsKind, dict[str, str]]:
         """Versions by kind and name, of what is in force or on its way: not of what the engine has refused."""
         found: dict[XdsKind, dict[str, str]] = {}
