@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import http.client
 import http.server
 import json
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,6 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from mainstay import _engine
 
@@ -200,3 +206,98 @@ def test_it_is_small_when_idle(tmp_path: Path, application: int) -> None:
     with running(tmp_path, "--bootstrap", bootstrap(tmp_path, application)) as sidecar:
         sidecar.get("/through")
         assert sidecar.own_memory_mib() < IDLE_OWN_MIB
+
+
+SECURE = """
+admin:
+  address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+static_resources:
+  listeners:
+  - name: front
+    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+    filter_chains:
+    - transport_socket:
+        name: tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            tls_certificates:
+            - certificate_chain: {filename: leaf.pem}
+              private_key: {filename: leaf.key}
+      filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: front
+          route_config:
+            virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: members}}]}]
+          http_filters:
+          - name: router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+  clusters:
+  - name: members
+    type: EDS
+    eds_cluster_config: {eds_config: {path_config_source: {path: members.yaml}}}
+"""
+MEMBERS = """
+resources:
+- "@type": type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment
+  cluster_name: members
+  endpoints:
+  - lb_endpoints:
+    - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}
+"""
+
+
+def write_leaf(folder: Path, name: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    day = datetime.timedelta(days=1)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    form, clear = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "leaf.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, form, clear))
+    (folder / "leaf.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def shown_leaf(address: str) -> str:
+    """Whose certificate a new connection is shown."""
+    host, _, port = address.rpartition(":")
+    pem = ssl.get_server_certificate((host, int(port)), timeout=PATIENCE_S)
+    found = x509.load_pem_x509_certificate(pem.encode())
+    return str(found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+
+
+def test_files_are_followed_and_connections_stay(tmp_path: Path, application: int) -> None:
+    (tmp_path / "bootstrap.yaml").write_text(SECURE)
+    (tmp_path / "members.yaml").write_text(MEMBERS.format(port=1))
+    write_leaf(tmp_path, "first.example")
+    with running(tmp_path, "--bootstrap", str(tmp_path / "bootstrap.yaml")) as sidecar:
+        address = sidecar.addresses["front"]
+        host, _, port = address.rpartition(":")
+        trusting = ssl.create_default_context()
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(host, int(port), timeout=PATIENCE_S, context=trusting)
+
+        def status() -> int:
+            connection.request("GET", "/")
+            response = connection.getresponse()
+            response.read()
+            return response.status
+
+        assert status() == 503
+        socket = connection.sock
+        (tmp_path / "members.yaml").write_text(MEMBERS.format(port=application))
+        wait_for(lambda: status() == 200, sidecar.process, tmp_path / "log")
+        assert shown_leaf(address) == "first.example"
+        write_leaf(tmp_path, "second.example")
+        wait_for(lambda: shown_leaf(address) == "second.example", sidecar.process, tmp_path / "log")
+        assert status() == 200
+        assert connection.sock is socket
+        connection.close()

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
 import build_proto
 
+from mainstay import _engine
 from mainstay._proto import pool
 from mainstay.sidecar.bootstrap.read import read_bootstrap
 from mainstay.sidecar.convert.refuse import known_fields
@@ -180,6 +181,21 @@ def folder(tmp_path: Path) -> Path:
 def test_mainstay_starts_from_it(folder: Path) -> None:
     boot = read_bootstrap(folder / "bootstrap.yaml", "1")
     assert {each.resource.kind for each in boot.static} == {"cluster", "listener", "secret"}
+
+
+@pytest.mark.skipif(
+    not hasattr(_engine, "Engine"), reason="the engine is built without its border; `make build` has it"
+)
+def test_the_engine_takes_all_of_it(folder: Path) -> None:
+    """In a process of its own: nothing may fork once an engine has started."""
+    program = Path(__file__).with_name("engine_takes_specimen.py")
+    done = subprocess.run(
+        [sys.executable, str(program), str(folder)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    count, refused, lost = json.loads(done.stdout)
+    assert count > 15
+    assert (refused, lost) == ([], [])
 
 
 @pytest.mark.envoy
