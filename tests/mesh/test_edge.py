@@ -6,6 +6,7 @@ import datetime
 import http.client
 import http.server
 import json
+import os
 import ssl
 import textwrap
 import threading
@@ -154,7 +155,10 @@ def is_served_with(port: int, pair: Pair) -> bool:
         return False
 
 
-def test_edge_serves_https_by_a_secret_that_nobody_is_shown(operator: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("proxy", ["mainstay", pytest.param("envoy", marks=pytest.mark.envoy)])
+def test_edge_serves_https_by_a_secret_that_nobody_is_shown(
+    operator: Any, tmp_path: Path, proxy: str
+) -> None:
     first, second, behind = Pair("shop.example"), Pair("shop.example"), Pair("raw.example")
     http_port, https_port, passing = operator.free_port(), operator.free_port(), operator.free_port()
     application, raw = serve(None, tmp_path), serve(behind, tmp_path)
@@ -165,7 +169,11 @@ def test_edge_serves_https_by_a_secret_that_nobody_is_shown(operator: Any, tmp_p
         )
         + f"---\n{first.as_secret()}---\n{PASSTHROUGH.format(passing=passing)}"
     )
-    gateway = operator.start_proxy("gateway", "edge", "edge", xds)
+    flags: tuple[str, ...] = ()
+    if proxy == "envoy":
+        envoy = os.environ["MAINSTAY_TEST_ENVOY"]
+        flags = ("--proxy", proxy, "--proxy-path", envoy, "--metrics-port", str(operator.free_port()))
+    gateway = operator.start_proxy("gateway", "edge", "edge", xds, *flags)
 
     operator.wait(lambda: is_served_with(https_port, first))
     assert ask(https_port, "shop.example", first)[2] == "https"
