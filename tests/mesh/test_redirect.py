@@ -165,7 +165,17 @@ def until(holds: Callable[[], object], log: Path, seconds: float = 40) -> None:
         threading.Event().wait(0.05)
 
 
-def test_redirected_connection_crosses_the_mesh_by_its_original_destination(hosts: Hosts) -> None:
+@pytest.mark.parametrize(
+    ("client", "server"),
+    [
+        ("mainstay", "mainstay"),
+        pytest.param("envoy", "mainstay", marks=pytest.mark.envoy),
+        pytest.param("mainstay", "envoy", marks=pytest.mark.envoy),
+    ],
+)
+def test_redirected_connection_crosses_the_mesh_by_its_original_destination(
+    hosts: Hosts, client: str, server: str
+) -> None:
     folder, mainstay = hosts.folder, (sys.executable, "-m", "mainstay")
     context = {"MAINSTAY_CONTEXT": str(folder / "context.json")}
     ready = folder / "ready.json"
@@ -180,9 +190,9 @@ def test_redirected_connection_crosses_the_mesh_by_its_original_destination(host
     objects = folder / "objects.yaml"
     objects.write_text(OBJECTS)
     hosts.run("client", *mainstay, "apply", "-f", str(objects), environment=context)
-    for host, workload, address, account in (
-        ("client", "caller-1", CLIENT, "caller"),
-        ("server", "echo-1", SERVER, "echo"),
+    for host, workload, address, account, proxy in (
+        ("client", "caller-1", CLIENT, "caller", client),
+        ("server", "echo-1", SERVER, "echo", server),
     ):
         token = folder / f"{workload}.token"
         token.touch(0o600)
@@ -210,6 +220,11 @@ def test_redirected_connection_crosses_the_mesh_by_its_original_destination(host
             *("--addresses", address, "--labels", f"app={account},version=v1", "--interception", "REDIRECT"),
             *("--control-plane-address", f"{CLIENT}:15012", "--control-plane-join-token-file", str(token)),
             *("--data", str(folder / workload), "--ready-file", str(file), "--drain-min", "0"),
+            *(
+                ("--proxy", proxy, "--proxy-path", os.environ["MAINSTAY_TEST_ENVOY"])
+                if proxy == "envoy"
+                else ()
+            ),
         )
         until(file.exists, log)
     log = hosts.start("server", "application", sys.executable, "-c", APPLICATION, SERVER)
@@ -242,5 +257,8 @@ def test_redirected_connection_crosses_the_mesh_by_its_original_destination(host
         "-c",
         "import urllib.request as u; print(u.urlopen('http://127.0.0.1:15090/stats/prometheus').read().decode())",
     )
-    assert 'connection_security_policy="mutual_tls"' in metrics
+    if server == "envoy":
+        assert 'envoy_listener_ssl_handshake{envoy_listener_address="0.0.0.0_15006"} 1' in metrics
+    else:
+        assert 'connection_security_policy="mutual_tls"' in metrics
     assert json.loads(ready.read_text())["xds"] == 15_012
