@@ -134,7 +134,7 @@ def _listener(
 ) -> dict[str, Any]:
     extra = fields.get("listener", {})
     made = {"name": case.slug, **address(port), **extra}
-    logs = [_log(fields["log"], meanings)] if "log" in fields else []
+    logs = [_log(fields["log"], meanings, fields.get("log_filter"))] if "log" in fields else []
     if "chains" in fields:
         made["filter_chains"] = [
             _chain(case, one, fields, manager, meanings, logs) for one in fields["chains"]
@@ -195,7 +195,7 @@ def _manager(
     return {"name": "envoy.filters.network.http_connection_manager", "typed_config": config}
 
 
-def _log(format: Any, meanings: dict[str, Any]) -> dict[str, Any]:
+def _log(format: Any, meanings: dict[str, Any], wanted: Any) -> dict[str, Any]:
     key = "json_format" if isinstance(format, dict) else "text_format_source"
     value = format if isinstance(format, dict) else {"inline_string": format + "\n"}
     config = {
@@ -203,4 +203,5 @@ def _log(format: Any, meanings: dict[str, Any]) -> dict[str, Any]:
         "path": meanings["log"],
         "log_format": {key: value},
     }
-    return {"name": "envoy.access_loggers.file", "typed_config": config}
+    made = {"name": "envoy.access_loggers.file", "typed_config": config}
+    return {**made, "filter": wanted} if wanted else made

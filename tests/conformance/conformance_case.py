@@ -28,6 +28,7 @@ _CASE_KEYS = {
     "tcp",
     "chains",
     "log",
+    "log_filter",
     "upstreams",
     "clusters",
     "exchanges",

@@ -21,7 +21,9 @@ mod secret;
 mod settings;
 mod wire;
 
-pub use access_log::{AccessLog, AccessLogFormat, AccessLogSink, JsonField};
+pub use access_log::{
+    AccessLog, AccessLogFormat, AccessLogSink, JsonField, LogComparison, LogComparisonKind, LogFilter,
+};
 pub use address::{Address, AddressRange};
 pub use cluster::{
     CircuitBreakers, Cluster, Discovery, HealthCheck, HealthCheckKind, LoadBalancer, LocalityBalancing,

@@ -155,6 +155,7 @@ impl Notes {
             moments: self.moments,
             request_id,
             trace_id: self.trace.as_ref().map_or("", TraceContext::trace_id),
+            is_sampled: self.trace.is_some_and(|trace| trace.sampled),
             connection_id: self.connection_id,
         }
     }

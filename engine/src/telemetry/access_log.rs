@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::facts::Facts;
+use super::log_filter::Filter;
 use super::log_format::{Format, Piece};
 use super::log_source::{Typed, typed};
 use crate::bytes::{Word, find, push_decimal};
@@ -13,6 +14,7 @@ use crate::plan::{self, AccessLogFormat, AccessLogSink, JsonField, PlanError};
 pub struct AccessLogger {
     pub sink: AccessLogSink,
     format: Line,
+    filter: Option<Filter>,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,8 @@ impl AccessLogger {
                 Line::Json { fields, omit_empty: *omit_empty }
             }
         };
-        Ok(Self { sink, format })
+        let filter = plan.filter.as_ref().map(Filter::compile).transpose();
+        Ok(Self { sink, format, filter: filter.map_err(|problem| problem.within("filter"))? })
     }
 
     /// Every one of a list, with its index in the path of a refusal.
@@ -66,6 +69,11 @@ impl AccessLogger {
             Self::compile(plan).map_err(|problem| problem.within(&format!("{path}[{index}]")))
         };
         plans.iter().enumerate().map(compile).collect()
+    }
+
+    /// Whether the log tells of these facts.
+    pub fn wants(&self, facts: &Facts<'_>) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.passes(facts))
     }
 
     /// Appends the line of these facts.

@@ -115,6 +115,8 @@ pub struct Facts<'a> {
     pub moments: Moments,
     pub request_id: &'a str,
     pub trace_id: &'a str,
+    /// Its trace is sampled.
+    pub is_sampled: bool,
     pub connection_id: u64,
 }
 
@@ -173,6 +175,7 @@ impl<'a> Facts<'a> {
             moments: Moments::default(),
             request_id: "",
             trace_id: "",
+            is_sampled: false,
             connection_id: 0,
         }
     }

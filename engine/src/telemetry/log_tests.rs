@@ -91,13 +91,18 @@ fn with_facts(is_stream: bool, use_them: impl FnOnce(&Facts<'_>)) {
         },
         request_id: "id-1",
         trace_id: "",
+        is_sampled: false,
         connection_id: 77,
     });
 }
 
 fn text_log(format: &str, sink: AccessLogSink) -> AccessLogger {
-    AccessLogger::compile(&AccessLog { sink, format: AccessLogFormat::Text { format: format.into() } })
-        .unwrap()
+    AccessLogger::compile(&AccessLog {
+        sink,
+        format: AccessLogFormat::Text { format: format.into() },
+        filter: None,
+    })
+    .unwrap()
 }
 
 fn line(logger: &AccessLogger, is_stream: bool) -> String {
@@ -138,7 +143,8 @@ fn text_is_filled_in_as_envoy_does() {
 
 fn json(fields: Vec<JsonField>, omit_empty: bool) -> String {
     let format = AccessLogFormat::Json { fields, omit_empty };
-    let logger = AccessLogger::compile(&AccessLog { sink: AccessLogSink::Stderr {}, format }).unwrap();
+    let logger =
+        AccessLogger::compile(&AccessLog { sink: AccessLogSink::Stderr {}, format, filter: None }).unwrap();
     line(&logger, false)
 }
 
@@ -196,7 +202,7 @@ fn what_is_wrong_is_named_by_its_path() {
             "format.fields[0].fields[1].value",
         ),
     ] {
-        assert_eq!(AccessLogger::compile(&AccessLog { sink, format }).unwrap_err().path, path);
+        assert_eq!(AccessLogger::compile(&AccessLog { sink, format, filter: None }).unwrap_err().path, path);
     }
     assert_eq!(text_log("x", file("/dev/stdout")).sink, AccessLogSink::Stdout {});
 }
@@ -283,4 +289,72 @@ fn the_reference_names_every_operator() {
     for (_, text) in super::log_format::Value::ALL {
         assert!(page.contains(&format!("`{text}`")), "{text} is not in docs/reference/access-log.md");
     }
+}
+
+#[test]
+fn filters_choose_what_is_told() {
+    use crate::plan::{
+        Fraction, HeaderMatch, HeaderTest, LogComparison, LogComparisonKind as Kind, LogFilter as Filter,
+    };
+    let status = |kind, value| Filter::StatusCode { comparison: LogComparison { kind, value } };
+    let duration = |kind, value| Filter::Duration { comparison: LogComparison { kind, value } };
+    let flags =
+        |names: &[&str]| Filter::ResponseFlag { flags: names.iter().map(|name| (*name).into()).collect() };
+    let header = |name: &str| Filter::Header {
+        matches: HeaderMatch {
+            name: name.into(),
+            test: HeaderTest::Present { present: true },
+            invert: false,
+            absent_as_empty: false,
+        },
+    };
+    let share =
+        |numerator| Filter::Runtime { fraction: Fraction { numerator, denominator: 100 }, independent: true };
+    let grpc = |statuses: &[u32], exclude| Filter::GrpcStatus { statuses: statuses.into(), exclude };
+    // 503, 23 ms, UF and URX, gRPC status of the facts above.
+    for (filter, expected) in [
+        (status(Kind::Eq, 503), true),
+        (status(Kind::Ge, 500), true),
+        (status(Kind::Le, 499), false),
+        (status(Kind::Ne, 503), false),
+        (duration(Kind::Ge, 23), true),
+        (duration(Kind::Ge, 24), false),
+        (Filter::NotHealthCheck {}, true),
+        (Filter::Traceable {}, false),
+        (flags(&[]), true),
+        (flags(&["UF"]), true),
+        (flags(&["UC", "URX"]), true),
+        (flags(&["UC", "DF"]), false),
+        (header(":path"), true),
+        (header("x-nobody-sends"), false),
+        (share(0), false),
+        (share(100), true),
+        (grpc(&[7], false), false),
+        (grpc(&[7], true), true),
+        (Filter::And { filters: vec![flags(&["UF"]), status(Kind::Ge, 600)] }, false),
+        (Filter::Or { filters: vec![flags(&["UF"]), status(Kind::Ge, 600)] }, true),
+    ] {
+        let plan = AccessLog {
+            sink: AccessLogSink::Stderr {},
+            format: AccessLogFormat::Text { format: "x\n".into() },
+            filter: Some(filter.clone()),
+        };
+        let logger = AccessLogger::compile(&plan).unwrap();
+        with_facts(false, |facts| assert_eq!(logger.wants(facts), expected, "{filter:?}"));
+    }
+}
+
+#[test]
+fn filters_that_nest_without_end_are_refused() {
+    use crate::plan::LogFilter as Filter;
+    let mut filter = Filter::Traceable {};
+    for _ in 0..20 {
+        filter = Filter::Or { filters: vec![filter] };
+    }
+    let plan = AccessLog {
+        sink: AccessLogSink::Stderr {},
+        format: AccessLogFormat::Text { format: String::new() },
+        filter: Some(filter),
+    };
+    assert!(AccessLogger::compile(&plan).unwrap_err().path.starts_with("filter.filters[0]"));
 }

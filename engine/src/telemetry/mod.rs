@@ -5,6 +5,7 @@ pub mod counters;
 pub mod facts;
 pub mod histogram;
 mod log_buffer;
+mod log_filter;
 pub mod log_format;
 mod log_source;
 #[cfg(test)]

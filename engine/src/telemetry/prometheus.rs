@@ -306,6 +306,7 @@ mod tests {
             moments: Moments { ended: Tick(3 * MILLISECOND), ..Moments::default() },
             request_id: "",
             trace_id: "",
+            is_sampled: false,
             connection_id: 0,
         });
     }

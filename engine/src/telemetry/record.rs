@@ -142,7 +142,7 @@ impl Recorder {
 
     /// A line for each of these logs.
     pub fn log(&mut self, loggers: &[AccessLogger], facts: &Facts<'_>) {
-        for logger in loggers {
+        for logger in loggers.iter().filter(|logger| logger.wants(facts)) {
             self.logs.log(logger, facts);
         }
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from mainstay.sidecar import plan
+from mainstay.sidecar.convert import values
 from mainstay.sidecar.convert.filters.table import open_config, type_of
 from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
 
@@ -30,7 +31,44 @@ MAX_DEPTH = 8
 """Nesting of JSON objects."""
 
 
-_ACCESS_LOG_FIELDS = known("envoy.config.accesslog.v3.AccessLog", {"name", "typed_config"})
+_ACCESS_LOG_FIELDS = known("envoy.config.accesslog.v3.AccessLog", {"name", "typed_config", "filter"})
+_V3 = "envoy.config.accesslog.v3"
+_FILTER_FIELDS = known(
+    f"{_V3}.AccessLogFilter",
+    {
+        "status_code_filter",
+        "duration_filter",
+        "not_health_check_filter",
+        "traceable_filter",
+        "runtime_filter",
+        "and_filter",
+        "or_filter",
+        "header_filter",
+        "response_flag_filter",
+        "grpc_status_filter",
+    },
+)
+_COMPARISON_FIELDS = known(f"{_V3}.ComparisonFilter", {"op", "value"})
+_STATUS_CODE_FIELDS = known(f"{_V3}.StatusCodeFilter", {"comparison"})
+_DURATION_FIELDS = known(f"{_V3}.DurationFilter", {"comparison"})
+_RUNTIME_FIELDS = known(
+    f"{_V3}.RuntimeFilter", {"runtime_key", "percent_sampled", "use_independent_randomness"}
+)
+_AND_FIELDS = known(f"{_V3}.AndFilter", {"filters"})
+_OR_FIELDS = known(f"{_V3}.OrFilter", {"filters"})
+_HEADER_FIELDS = known(f"{_V3}.HeaderFilter", {"header"})
+_FLAG_FIELDS = known(f"{_V3}.ResponseFlagFilter", {"flags"})
+_NOTHING = (known(f"{_V3}.NotHealthCheckFilter", set()), known(f"{_V3}.TraceableFilter", set()))
+_GRPC_STATUS_FIELDS = known(f"{_V3}.GrpcStatusFilter", {"statuses", "exclude"})
+_OPERATORS: tuple[Literal["eq", "ge", "le", "ne"], ...] = ("eq", "ge", "le", "ne")
+MAX_FILTER_DEPTH = 12
+# fmt: off
+FLAGS = frozenset((
+    "LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE", "DC", "URX", "SI", "IH", "DPE",
+    "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR", "MD",
+))
+# fmt: on
+"""Those of Envoy; some are never set here."""
 _SUBSTITUTION_FORMAT_STRING_FIELDS = known(
     "envoy.config.core.v3.SubstitutionFormatString",
     {"text_format", "text_format_source", "json_format", "omit_empty_values", "json_format_options"},
@@ -59,8 +97,79 @@ def is_file_log(message: Any, path: str) -> bool:
     return bool(config.path == path)
 
 
+def _filter(message: Any, depth: int = 0) -> plan.LogFilter:
+    """`envoy.config.accesslog.v3.AccessLogFilter`. What is not taken is refused also by the lenient: it would tell too much."""
+    if depth >= MAX_FILTER_DEPTH:
+        raise Refused("", f"is nested deeper than {MAX_FILTER_DEPTH}")
+    kind = message.WhichOneof("filter_specifier")
+    if kind is None:
+        raise Refused("filter_specifier", "is required")
+    for field, _ in message.ListFields():
+        if field.name not in _FILTER_FIELDS:
+            raise Refused(field.name, "is not supported")
+    inner = getattr(message, kind)
+    with at(kind):
+        match kind:
+            case "status_code_filter":
+                check(inner, _STATUS_CODE_FIELDS)
+                return plan.StatusCodeFilter(_comparison(inner.comparison))
+            case "duration_filter":
+                check(inner, _DURATION_FIELDS)
+                return plan.DurationFilter(_comparison(inner.comparison))
+            case "not_health_check_filter":
+                return plan.NotHealthCheckFilter()
+            case "traceable_filter":
+                return plan.TraceableFilter()
+            case "runtime_filter":
+                check(inner, _RUNTIME_FIELDS)
+                share = values.fraction(inner.percent_sampled)
+                return plan.RuntimeFilter(share, inner.use_independent_randomness)
+            case "header_filter":
+                check(inner, _HEADER_FIELDS)
+                with at("header"):
+                    return plan.HeaderFilter(values.header_match(inner.header))
+            case "response_flag_filter":
+                check(inner, _FLAG_FIELDS)
+                for index, flag in enumerate(inner.flags):
+                    if flag not in FLAGS:
+                        raise Refused(f"flags[{index}]", f"{flag!r} is no response flag")
+                return plan.ResponseFlagFilter(tuple(inner.flags))
+            case "grpc_status_filter":
+                check(inner, _GRPC_STATUS_FIELDS)
+                return plan.GrpcStatusFilter(tuple(inner.statuses), inner.exclude)
+            case "and_filter":
+                check(inner, _AND_FIELDS)
+                return plan.AndFilter(_filters(inner.filters, depth))
+            case _:
+                check(inner, _OR_FIELDS)
+                return plan.OrFilter(_filters(inner.filters, depth))
+
+
+def _filters(messages: Any, depth: int) -> tuple[plan.LogFilter, ...]:
+    if len(messages) < 2:
+        raise Refused("filters", "must be two or more")
+    found = []
+    for index, each in enumerate(messages):
+        with at(f"filters[{index}]"):
+            found.append(_filter(each, depth + 1))
+    return tuple(found)
+
+
+def _comparison(message: Any) -> plan.LogComparison:
+    """The default value counts: there is no runtime to look a key up in."""
+    with at("comparison"):
+        check(message, _COMPARISON_FIELDS)
+        if message.op >= len(_OPERATORS):
+            raise Refused("op", "is unknown")
+        return plan.LogComparison(_OPERATORS[message.op], message.value.default_value)
+
+
 def _access_log(message: Any) -> plan.AccessLog | None:
     check(message, _ACCESS_LOG_FIELDS)
+    wanted = None
+    if message.HasField("filter"):
+        with at("filter"):
+            wanted = _filter(message.filter)
     if (kind := type_of(message.typed_config)) and kind not in TYPES:
         unsupported("typed_config", f"{kind} is not supported")
         return None
@@ -68,11 +177,12 @@ def _access_log(message: Any) -> plan.AccessLog | None:
     with at("typed_config"):
         if kind in _STREAMS:
             check(config, _STDOUT_ACCESS_LOG_FIELDS)
-            return plan.AccessLog(_STREAMS[kind], _format(config))
+            return plan.AccessLog(_STREAMS[kind], _format(config), wanted)
         check(config, _FILE_ACCESS_LOG_FIELDS)
         if not config.path:
             raise Refused("path", "is required")
-        return plan.AccessLog(_DEVICES.get(config.path, plan.FileSink(config.path)), _format(config))
+        sink = _DEVICES.get(config.path, plan.FileSink(config.path))
+        return plan.AccessLog(sink, _format(config), wanted)
 
 
 def _format(config: Any) -> plan.TextFormat | plan.JsonFormat:

@@ -149,7 +149,11 @@ REFUSED: Reasons = {
         ),
         "close_connection_on_client_hello_parsing_errors": "what is no ClientHello is matched as clear text",
     },
-    f"{_ACCESS_LOG}.AccessLog": {"filter": f"{_NOT_YET}; every request is logged"},
+    f"{_ACCESS_LOG}.AccessLogFilter": {
+        "metadata_filter": "there is no dynamic metadata",
+        "extension_filter": _EXTENSION,
+        "log_type_filter": "a line is written at the end, and then only",
+    },
     f"{_CORE}.SubstitutionFormatString": {
         "content_type": "a log line has none",
         "formatters": _EXTENSION,
@@ -630,6 +634,8 @@ NO_EFFECT: Reasons = {
     f"{_CORE}.Node": _all("Mainstay says who it is", "user_agent_name", "user_agent_version"),
     f"{_CORE}.PathConfigSource": {"watched_directory": _WATCHED},
     f"{_CORE}.RuntimeFractionalPercent": {"runtime_key": _RUNTIME},
+    f"{_CORE}.RuntimeUInt32": {"runtime_key": _RUNTIME},
+    f"{_ACCESS_LOG}.RuntimeFilter": {"runtime_key": _RUNTIME},
     f"{_CORE}.SocketAddress": {
         "ipv4_compat": "an IPv6 listener takes IPv4 as the system does",
         "resolver_name": _RESOLVER,
