@@ -117,7 +117,6 @@ fn scatter(facts: &Facts<'_>) -> u64 {
 /// Of trailers or head, else what stands for the HTTP status (gRPC's `http-grpc-status-mapping`).
 fn grpc_status(facts: &Facts<'_>) -> u32 {
     facts.grpc_status.unwrap_or(match facts.status {
-        200 => 0,
         400 => 13,
         401 => 16,
         403 => 7,
