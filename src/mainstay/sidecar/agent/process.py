@@ -48,7 +48,10 @@ class GrpcFiles:
 
     def keep(self, joined: Joined, key: str) -> None:
         self._files.publish(leaf_of(joined, key))
-        write_private(self._data / GRPC_BOOTSTRAP, msgspec.json.encode(self._describe(joined, self._files)))
+        bootstrap = self._data / GRPC_BOOTSTRAP
+        write_private(bootstrap, msgspec.json.encode(self._describe(joined, self._files)))
+        if not self.is_ready:
+            _log.info("gRPC's library finds its bootstrap", GRPC_XDS_BOOTSTRAP=str(bootstrap))
         self.is_ready = True
 
     def child_changed(self, now: int) -> None:
