@@ -38,6 +38,7 @@ pub struct LocalReply {
 }
 
 impl LocalReply {
+    #[cold]
     pub fn new(status: u16, body: &'static str, details: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status,

@@ -85,6 +85,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// `stream` is told while the slot is still there; then it goes.
+    #[cold]
     pub(super) fn fail_dial(&mut self, key: Key, error: DialError) {
         if let Some(connection) = self.board.connections.get(key) {
             let room = if error.kind == DialErrorKind::Tls { Room::Tls } else { Room::Reactor };

@@ -138,6 +138,7 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    #[cold]
     fn tls_failed(&mut self, key: Key, fault: &TlsFault) {
         let Some(connection) = self.board.connections.get_mut(key) else { return };
         // The alert tells the peer why; it leaves if the socket takes it at once.

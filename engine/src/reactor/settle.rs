@@ -84,6 +84,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// FIN behind the last byte, with TLS behind a close_notify.
+    #[cold]
     fn end_output(&mut self, key: Key) {
         self.end_output_of_tls(key);
         let Some(connection) = self.board.connections.get_mut(key) else { return };
@@ -95,6 +96,7 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    #[cold]
     fn end_output_of_tls(&mut self, key: Key) {
         let Some(connection) = self.board.connections.get_mut(key) else { return };
         connection.say_goodbye();
@@ -102,6 +104,7 @@ impl<D: Driver> Worker<D> {
         let _ = connection.flush(&mut self.board.driver, &mut self.board.pool, &mut self.board.scratch);
     }
 
+    #[cold]
     fn linger(&mut self, key: Key) {
         self.end_output(key);
         self.tell_closed(key, ResetReason::ConnectionClosed);
@@ -117,6 +120,7 @@ impl<D: Driver> Worker<D> {
         self.board.arm_connection(key);
     }
 
+    #[cold]
     fn abort(&mut self, key: Key) {
         if let Some(connection) = self.board.connections.get_mut(key)
             && let Some(socket) = &connection.socket
@@ -127,6 +131,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// The socket is of no use any more.
+    #[cold]
     pub(super) fn lose(&mut self, key: Key, why: &str) {
         match self.board.connections.get(key).map(|connection| &connection.phase) {
             Some(Phase::Connecting(_) | Phase::Securing(_)) => {

@@ -263,6 +263,7 @@ impl Exchange {
     }
 
     /// The pool believed that the connection had room, its codec knows better.
+    #[cold]
     fn lease_again<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key) {
         let now = turn.now();
         turn.shared.pools.give_back(connection, false, now);
@@ -366,6 +367,7 @@ impl Exchange {
     }
 
     /// No connection came about.
+    #[cold]
     pub fn unserved<P: Port>(&mut self, turn: &mut Turn<'_, P>, why: Failure) {
         if self.attempt.is_none() || self.is_finished() {
             return;
@@ -525,6 +527,7 @@ impl Exchange {
     }
 }
 
+#[cold]
 fn overflow(body: &'static str, details: &'static str) -> LocalReply {
     let mut reply = flagged(503, body, details, ResponseFlags::UPSTREAM_OVERFLOW);
     reply.headers.push_id(NameId::X_ENVOY_OVERLOADED, b"true");

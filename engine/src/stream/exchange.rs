@@ -148,6 +148,7 @@ impl Exchange {
     }
 
     /// The asking side has cancelled, or its connection is gone.
+    #[cold]
     pub fn origin_reset<P: Port>(&mut self, turn: &mut Turn<'_, P>, reason: ResetReason) {
         use crate::message::ResponseFlags as Flags;
         if self.is_finished() {
@@ -167,6 +168,7 @@ impl Exchange {
     }
 
     /// Cuts the asking side off: what it has of the response is not whole.
+    #[cold]
     pub fn cut<P: Port>(&mut self, turn: &mut Turn<'_, P>, reason: ResetReason) {
         self.drop_attempt(turn, ResetReason::Cancelled);
         if self.origin_gone || self.fail_caller(turn) {

@@ -13,6 +13,7 @@ use crate::upstream::Report;
 
 impl Exchange {
     /// The exchange's timer has fired: everything that is due.
+    #[cold]
     pub fn timer_fired<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
         self.deadlines.fired();
         let now = turn.now();

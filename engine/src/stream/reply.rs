@@ -85,6 +85,7 @@ pub fn form(request: &RequestHead, reply: LocalReply) -> (Box<ResponseHead>, Cow
 }
 
 /// A reply with a flag.
+#[cold]
 pub fn flagged(
     status: u16,
     body: &'static str,
@@ -96,6 +97,7 @@ pub fn flagged(
 
 impl Exchange {
     /// Ends the exchange with a reply of ours; where a response is on its way already, by a reset.
+    #[cold]
     pub fn reply<P: Port>(&mut self, turn: &mut Turn<'_, P>, reply: LocalReply) {
         if self.is_finished() {
             return;

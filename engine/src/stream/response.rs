@@ -78,6 +78,7 @@ impl Exchange {
     }
 
     /// 101, or 2xx of an HTTP/2 endpoint, opens the tunnel; anything else is an ordinary answer.
+    #[cold]
     fn accept_upgrade(&mut self, head: &mut ResponseHead) {
         let by_http2 = head.protocol == Protocol::Http2 && (200..300).contains(&head.status);
         if head.status != 101 && !by_http2 {
@@ -290,6 +291,7 @@ impl Exchange {
     }
 
     /// The attempt's stream has ended before its time.
+    #[cold]
     pub fn upstream_reset<P: Port>(
         &mut self,
         turn: &mut Turn<'_, P>,

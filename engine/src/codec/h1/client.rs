@@ -168,6 +168,7 @@ impl Client {
         self.state = if goes_on { State::Idle } else { State::Over(Ending::Closed) };
     }
 
+    #[cold]
     fn fault(&mut self, malformed: Malformed) -> ConnectionFault {
         self.end(Ending::Closed);
         ConnectionFault { reason: ResetReason::ProtocolError, answered: None, what: malformed.what }

@@ -175,6 +175,7 @@ impl Server {
     }
 
     /// The client went away before its response was complete.
+    #[cold]
     fn cancel<'b>(&mut self) -> Option<Event<'b>> {
         self.state = State::Over(Ending::Closed);
         Some(Event::StreamReset {
@@ -185,6 +186,7 @@ impl Server {
     }
 
     /// Says what is wrong, if no response has begun, and ends the connection. A stream still open is reported by `next_reset`.
+    #[cold]
     fn refuse(&mut self, malformed: Malformed, out: &mut Out<'_>) -> ConnectionFault {
         let may_answer = match &self.state {
             State::Head(_) => true,
@@ -201,6 +203,7 @@ impl Server {
         ConnectionFault { reason, answered, what: malformed.what }
     }
 
+    #[cold]
     fn give_up(&mut self, reason: ResetReason, what: &'static str) -> ConnectionFault {
         self.end(Ending::Closed);
         ConnectionFault { reason, answered: None, what }
