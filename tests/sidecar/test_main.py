@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -121,6 +122,28 @@ def test_a_brain_that_dies_is_followed_by_another(monkeypatch: pytest.MonkeyPatc
     assert engine.stopped
     assert engine.names("cluster")
     assert turns > 80
+
+
+def test_a_child_that_ends_while_the_brain_is_dead_ends_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = FakeEngine()
+    turns = 0
+    turn = Brain.turn
+
+    def turn_or_die(brain: Brain) -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 20:
+            engine.signal(signal.SIGCHLD)
+            raise RuntimeError("a bug")
+        if turns == 60:
+            engine.signal(signal.SIGTERM)
+        turn(brain)
+
+    monkeypatch.setattr(Brain, "turn", turn_or_die)
+    keep = keeper(engine, ControlPlane(golden_view("direct-response")), monkeypatch)
+    keep.run()
+    assert turns > 60
+    assert keep._status.deaths == 1
 
 
 def test_the_end_is_not_put_off_by_a_dead_brain(monkeypatch: pytest.MonkeyPatch) -> None:
