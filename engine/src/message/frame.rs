@@ -17,6 +17,8 @@ pub struct Frame {
     pub attributes: u16,
     /// Fields that are pairs of the map, behind the attributes.
     pub pairs: u16,
+    /// Pairs of which a later or earlier one of the same name counts: they are marked as taken out.
+    pub repeated: u16,
     /// The fields as they were received.
     pub mark: Mark,
 }

@@ -23,6 +23,11 @@ impl Mark {
     pub fn fields(self) -> u32 {
         self.entries
     }
+
+    /// Fields taken out.
+    pub fn removed(self) -> u32 {
+        self.removed
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

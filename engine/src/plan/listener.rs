@@ -7,6 +7,7 @@ use super::address::{Address, AddressRange};
 use super::cluster::TcpKeepalive;
 use super::extension::{HttpFilter, NetworkFilter};
 use super::matching::StringMatch;
+use super::protocol::RpcProtocol;
 use super::route::RouteTable;
 
 /// `envoy.config.listener.v3.Listener`.
@@ -156,6 +157,8 @@ pub struct HttpConnectionManager {
     /// W3C trace context: made or kept and passed on, with this share sampled when made here.
     pub tracing: Option<f64>,
     pub stream_error_on_invalid_http: bool,
+    /// Framed protocols that are spoken here too (`auto`: by their first bytes, if these are certain) or alone (`rpc`).
+    pub rpc: Vec<RpcProtocol>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +168,8 @@ pub enum Protocol {
     Auto,
     Http1,
     Http2,
+    /// The only one of `rpc`, else by the first bytes.
+    Rpc,
 }
 
 #[allow(clippy::large_enum_variant)]

@@ -13,11 +13,11 @@ use super::driver::{Driver, Incoming};
 use super::log::{Level, Room, Value};
 use super::worker::Worker;
 use crate::codec::detect::{Detected, detect};
-use crate::codec::{AnyCodec, h1, h2, tcp};
+use crate::codec::{AnyCodec, h1, h2, rpc, tcp};
 use crate::message::{Key, Peer, ResetReason, ResponseFlags, Tick};
 use crate::plan::{HttpConnectionManager, ListenerFilter, Protocol};
 use crate::route::ChainInput;
-use crate::snapshot::{Chain, Listener, Terminal};
+use crate::snapshot::{Chain, HttpManager, Listener, Terminal};
 use crate::stream::Binding;
 use crate::stream::port::{Port, is_http2};
 use crate::telemetry::{Facts, Group, ListenerCounter, Moments, PeerLabels};
@@ -131,6 +131,8 @@ impl Inspection {
 pub(super) struct Arrival {
     pub chain: Arc<Chain>,
     pub detected: Option<Detected>,
+    /// The framed protocol that the first bytes are of; `None`: nobody has looked.
+    pub rpc: Option<Option<Arc<rpc::Description>>>,
 }
 
 impl<D: Driver> Worker<D> {
@@ -205,13 +207,23 @@ impl<D: Driver> Worker<D> {
                     self.board.arm_connection(key);
                 }
             }
-            Phase::Choosing(arrival) => match (detect(&connection.carry), ended) {
-                (Detected::Wait, false) => self.board.arm_connection(key),
-                (found, _) => {
-                    arrival.detected = Some(found);
-                    self.choose_codec(key);
+            Phase::Choosing(arrival) => {
+                let (framed, first) =
+                    (recognise(&arrival.chain, &connection.carry), detect(&connection.carry));
+                match (framed, first, ended) {
+                    (Framed::Yes(description), ..) => {
+                        arrival.rpc = Some(Some(description));
+                        self.choose_codec(key);
+                    }
+                    (Framed::Wait, Detected::Wait | Detected::Tcp, false) | (_, Detected::Wait, false) => {
+                        self.board.arm_connection(key);
+                    }
+                    (_, found, _) => {
+                        (arrival.detected, arrival.rpc) = (Some(found), Some(None));
+                        self.choose_codec(key);
+                    }
                 }
-            },
+            }
             _ => {}
         }
     }
@@ -253,7 +265,7 @@ impl<D: Driver> Worker<D> {
             connection.peer = Arc::new(peer);
         }
         let Some(cell) = &chain.tls else {
-            connection.phase = Phase::Accepting(Box::new(Arrival { chain, detected }));
+            connection.phase = Phase::Accepting(Box::new(Arrival { chain, detected, rpc: None }));
             return self.choose_codec(key);
         };
         let session = match tls::Transport::server(&cell.load()) {
@@ -262,7 +274,7 @@ impl<D: Driver> Worker<D> {
         };
         let limit = chain.handshake_timeout;
         connection.deadline = Some(self.board.now.after_milliseconds(limit));
-        connection.phase = Phase::Accepting(Box::new(Arrival { chain, detected: None }));
+        connection.phase = Phase::Accepting(Box::new(Arrival { chain, detected: None, rpc: None }));
         let mut secure = Secure::new(session);
         secure.carry = std::mem::take(&mut connection.carry);
         let has_bytes = !secure.carry.is_empty();
@@ -306,9 +318,10 @@ impl<D: Driver> Worker<D> {
             Terminal::Tcp(_) => tcp::Connection::new().into(),
             Terminal::Http(manager) => {
                 let alpn = connection.peer.application_protocol.as_deref();
-                match choose_http(manager.options.protocol, alpn, arrival.detected) {
-                    Some(version) => codec_of(&manager.options, version, is_tls),
-                    None => {
+                match choose(manager, alpn, &arrival) {
+                    Choice::Http(version) => codec_of(&manager.options, version, is_tls),
+                    Choice::Rpc(description) => rpc::Connection::server(description).into(),
+                    Choice::Look => {
                         let limit = manager.options.idle_timeout.unwrap_or(CHOICE_TIMEOUT);
                         connection.deadline = Some(self.board.now.after_milliseconds(limit));
                         connection.phase = Phase::Choosing(arrival);
@@ -448,10 +461,58 @@ fn codec_of(options: &HttpConnectionManager, version: Protocol, is_tls: bool) ->
     .into()
 }
 
+/// What a client's connection speaks.
+enum Choice {
+    Http(Protocol),
+    Rpc(Arc<rpc::Description>),
+    /// The first bytes must show.
+    Look,
+}
+
+fn choose(manager: &HttpManager, alpn: Option<&str>, arrival: &Arrival) -> Choice {
+    let (protocol, framed) = (manager.options.protocol, &manager.rpc);
+    match (&arrival.rpc, &framed[..]) {
+        (Some(Some(description)), _) => return Choice::Rpc(Arc::clone(description)),
+        (None, [only]) if protocol == Protocol::Rpc => return Choice::Rpc(Arc::clone(only)),
+        (None, _) if protocol == Protocol::Rpc => return Choice::Look,
+        // The codec says what is wrong with the bytes, and how.
+        (Some(None), [first, ..]) if protocol == Protocol::Rpc => return Choice::Rpc(Arc::clone(first)),
+        _ => {}
+    }
+    let may_be_framed = arrival.rpc.is_none() && !framed.is_empty() && protocol == Protocol::Auto;
+    match choose_http(protocol, alpn, arrival.detected) {
+        Some(Protocol::Http1) if may_be_framed && !alpn.is_some_and(|alpn| alpn.contains("http/1")) => {
+            Choice::Look
+        }
+        Some(version) => Choice::Http(version),
+        None => Choice::Look,
+    }
+}
+
+/// What first bytes say about the framed protocols of a chain.
+enum Framed {
+    Yes(Arc<rpc::Description>),
+    No,
+    Wait,
+}
+
+fn recognise(chain: &Chain, bytes: &[u8]) -> Framed {
+    let Terminal::Http(manager) = &chain.terminal else { return Framed::No };
+    let mut found = Framed::No;
+    for description in &manager.rpc {
+        match description.recognise(bytes) {
+            rpc::Match::Yes => return Framed::Yes(Arc::clone(description)),
+            rpc::Match::Wait => found = Framed::Wait,
+            rpc::Match::No => {}
+        }
+    }
+    found
+}
+
 /// Which HTTP a connection speaks; `None`: the first bytes must show.
 fn choose_http(plan: Protocol, alpn: Option<&str>, detected: Option<Detected>) -> Option<Protocol> {
     match (plan, alpn, detected) {
-        (Protocol::Http1 | Protocol::Http2, _, _) => Some(plan),
+        (Protocol::Http1 | Protocol::Http2 | Protocol::Rpc, _, _) => Some(plan),
         (Protocol::Auto, Some(alpn), _) if is_http2(alpn) => Some(Protocol::Http2),
         (Protocol::Auto, Some(alpn), _) if alpn.ends_with("http/1.1") || alpn.ends_with("http/1.0") => {
             Some(Protocol::Http1)

@@ -164,7 +164,7 @@ fn http() -> serde_json::Value {
             "enable_trailers": false, "max_headers": 100}, "http2": http2(), "upgrades": [],
         "generate_request_id": false, "preserve_external_request_id": false,
         "always_set_request_id_in_response": false, "add_user_agent": false, "proxy_100_continue": false,
-        "tracing": null, "stream_error_on_invalid_http": false}})
+        "tracing": null, "stream_error_on_invalid_http": false, "rpc": []}})
 }
 
 /// What somebody at a far end still has to write, and has read.

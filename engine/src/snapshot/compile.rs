@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::listener::{Chain, HttpManager, Listener, Routes, TcpProxy, Terminal};
 use super::secrets::SecretStore;
+use crate::codec::rpc;
 use crate::filter::{self, NetworkChain, Registry};
 use crate::matching::Range;
 use crate::plan::{self, Address, PlanError, RouteSource};
@@ -182,7 +183,16 @@ fn compile_http(
     let filters = filter::Chain::compile(&std::mem::take(&mut plan.filters), scope, parts.registry)?;
     let access_logs = AccessLogger::compile_all(&std::mem::take(&mut plan.access_logs), "access_logs")?;
     let internal_ranges = Range::compile_all(&plan.internal_ranges, "internal_ranges")?;
+    let described = std::mem::take(&mut plan.rpc);
+    let rpc = described.iter().enumerate().map(|(index, protocol)| {
+        rpc::compile(protocol).map(Arc::new).map_err(|problem| problem.within(&format!("rpc[{index}]")))
+    });
+    let rpc: Box<[_]> = rpc.collect::<Result<_, _>>()?;
+    if rpc.is_empty() && plan.protocol == plan::Protocol::Rpc {
+        return Err(PlanError::new("rpc", "there is no protocol to speak"));
+    }
     Ok(HttpManager {
+        rpc,
         stat_prefix: plan.stat_prefix.as_str().into(),
         options: plan,
         routes,

@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
+use crate::codec::rpc;
 use crate::filter::{self, NetworkChain};
 use crate::matching::Range;
+use crate::message::RequestHead;
 use crate::plan::{self, HttpConnectionManager, ListenerFilter, TcpKeepalive, TrafficDirection};
 use crate::route::{ChainInput, ChainTable, Table};
 use crate::telemetry::AccessLogger;
@@ -87,6 +89,16 @@ pub struct HttpManager {
     pub access_logs: Box<[AccessLogger]>,
     /// `options.internal_ranges`.
     pub internal_ranges: Box<[Range]>,
+    /// `options.rpc`, which has been taken out.
+    pub rpc: Box<[Arc<rpc::Description>]>,
+}
+
+impl HttpManager {
+    /// The framed protocol that a request came in.
+    pub fn rpc_of(&self, head: &RequestHead) -> Option<&Arc<rpc::Description>> {
+        let frame = head.frame?;
+        self.rpc.iter().find(|description| description.digest() == frame.protocol)
+    }
 }
 
 /// Where an HTTP manager's routes are.

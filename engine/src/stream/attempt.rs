@@ -19,7 +19,7 @@ use crate::route::{RetryPolicy, set_host};
 use crate::telemetry::{ClusterCounter, Group};
 use crate::upstream::{
     Attempted, Cluster, Endpoint, EndpointId, Failure, InFlight, Leased, Permit, PickContext, PoolId,
-    PoolKey, PoolProtocol, Report, Resource, RetryDecision, RetryHistory, retry,
+    PoolKey, PoolProtocol, Report, Resource, RetryDecision, RetryHistory, RpcKey, retry,
 };
 
 /// What became of an attempt that has no response to pass on (or one that may be given up).
@@ -231,12 +231,22 @@ impl Exchange {
             UpstreamProtocol::Downstream | UpstreamProtocol::Auto => PoolProtocol::Http1,
         };
         let takes_name = tls.is_some_and(|tls| tls.plan().auto_server_name);
+        let rpc = self.rpc_key();
         PoolKey {
             protocol,
             priority: self.priority,
             server_name: takes_name.then(|| host_of(self.request.authority())).flatten(),
             carries_http1: carries,
+            rpc,
         }
+    }
+
+    /// Frames go on in their own protocol, whatever the cluster's.
+    fn rpc_key(&self) -> Option<RpcKey> {
+        let frame = self.request.frame?;
+        let of_site = || self.site.http.as_ref().and_then(|http| http.manager.rpc_of(&self.request));
+        let description = self.errand.as_ref().and_then(|errand| errand.rpc.as_ref()).or_else(of_site)?;
+        Some(RpcKey { description: Arc::clone(description), pin: frame.pin })
     }
 
     /// A connection is there: the request goes out on it.

@@ -16,6 +16,7 @@ use super::port::{Owner, Port};
 use super::shared::Turn;
 use super::site::Site;
 use super::timeouts::Deadlines;
+use crate::codec::rpc::Description;
 use crate::filter::{States, Token, Wishes};
 use crate::message::{Key, RequestHead, ResetReason, ResponseHead, Tick};
 use crate::upstream::{Cluster, Endpoint, Priority};
@@ -44,12 +45,14 @@ pub struct Errand {
     pub pinned: Option<(Arc<Cluster>, Arc<Endpoint>)>,
     /// Of a pinned errand: by HTTP/2, whatever the cluster's protocol.
     pub http2: bool,
+    /// The framed protocol that the request is of.
+    pub rpc: Option<Arc<Description>>,
 }
 
 impl Errand {
     /// To a cluster of the snapshot, without a limit.
     pub fn to(cluster: &str) -> Self {
-        Self { cluster: cluster.into(), timeout: None, pinned: None, http2: false }
+        Self { cluster: cluster.into(), timeout: None, pinned: None, http2: false, rpc: None }
     }
 }
 

@@ -18,6 +18,9 @@ use crate::upstream::{DialOrder, Failure, PoolProtocol, Remote, Step};
 /// Streams an HTTP/2 endpoint is believed to take before its SETTINGS say so (RFC 9113 §6.5.2 recommends no less).
 const STREAMS_UNTIL_TOLD: u32 = 100;
 
+/// Calls in flight on a connection of a framed protocol; beyond, another one is dialled.
+const CALLS: u32 = 1_024;
+
 /// Where to dial.
 pub fn address_of(remote: &Remote) -> Address {
     match remote {
@@ -80,15 +83,19 @@ fn dial_of<P: Port>(port: &P, order: &DialOrder, resends: bool) -> Dial {
     // Endpoints that take HTTP/1 within HTTP/2 are Mainstay's, and know what it means.
     let http2 =
         |policy| h2::Settings { resends: resends && order.endpoint.takes_http1_in_http2(), ..http2(policy) };
-    let speak = match key.protocol {
-        PoolProtocol::Http1 => Speak::Http1(http1(&policy.http)),
-        PoolProtocol::Http2 if !key.carries_http1 => Speak::Http2(http2(&policy.http)),
-        PoolProtocol::Http2 | PoolProtocol::Auto => {
+    let speak = match (&key.rpc, key.protocol) {
+        (Some(spoken), _) => Speak::Rpc(Arc::clone(&spoken.description)),
+        (None, PoolProtocol::Http1) => Speak::Http1(http1(&policy.http)),
+        (None, PoolProtocol::Http2) if !key.carries_http1 => Speak::Http2(http2(&policy.http)),
+        (None, PoolProtocol::Http2 | PoolProtocol::Auto) => {
             Speak::Auto { http1: http1(&policy.http), http2: http2(&policy.http) }
         }
     };
     let host = key.server_name.clone();
     let tls = order.endpoint.tls().map(|cell| match key.protocol {
+        _ if key.rpc.is_some() => {
+            dial_tls(cell, host, |name| !name.contains("http/1") && !is_http2(name), None)
+        }
         _ if key.carries_http1 => dial_tls(cell, host, |_| true, Some(&["istio-h2", "h2"])),
         PoolProtocol::Http1 => dial_tls(cell, host, |name| !is_http2(name), None),
         PoolProtocol::Http2 => dial_tls(cell, host, |name| !name.contains("http/1"), None),
@@ -142,7 +149,11 @@ impl Streams {
 
     /// A pooled connection is open.
     pub(super) fn pooled_connected<P: Port>(&mut self, port: &mut P, connection: Key) {
-        let multiplexes = matches!(port.protocol(connection), Some(Protocol::Http2 | Protocol::Rpc));
+        let streams = match port.protocol(connection) {
+            Some(Protocol::Http2) => STREAMS_UNTIL_TOLD,
+            Some(Protocol::Rpc) => CALLS,
+            _ => 1,
+        };
         let now = port.now();
         if port.peer(connection).is_some_and(|peer| peer.is_tls) {
             self.count_of(port, connection, ClusterCounter::SslHandshake);
@@ -150,8 +161,7 @@ impl Streams {
         if let Some((_, endpoint)) = self.shared.pools.owner(connection) {
             endpoint.note_connected();
         }
-        let streams = if multiplexes { STREAMS_UNTIL_TOLD } else { 1 };
-        self.shared.pools.connected(connection, multiplexes, streams, now);
+        self.shared.pools.connected(connection, streams > 1, streams, now);
     }
 
     /// A pooled connection did not come about.

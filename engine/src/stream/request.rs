@@ -13,7 +13,7 @@ use super::site::HttpSite;
 use crate::bytes::decimal;
 use crate::codec::contract::Command;
 use crate::filter::{LocalReply, Run};
-use crate::message::{HeaderBlock, MILLISECOND, NameId, NameSet, ResponseFlags};
+use crate::message::{HeaderBlock, MILLISECOND, NameId, NameSet, Protocol, ResponseFlags};
 use crate::route::{Decision, Forward, IdleTimeout, RouteInput};
 use crate::telemetry::HttpCounter;
 use crate::upstream::Priority;
@@ -203,6 +203,12 @@ impl Exchange {
 
     /// The route's time limit, what trusted callers ask for instead, and gRPC's own; then the fields are gone.
     fn take_timeouts(&mut self, forward: &Forward) {
+        if self.request.protocol == Protocol::Rpc {
+            // The caller's patience, if it is shorter; it stands in the frame, where the endpoint finds it too.
+            let limits = [forward.timeout, self.request.deadline_milliseconds];
+            self.tries.route_timeout = limits.into_iter().flatten().min();
+            return;
+        }
         let headers = &mut self.request.headers;
         let number = |headers: &HeaderBlock, name| -> Option<u64> {
             headers.get_id(name).and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok())
@@ -232,7 +238,12 @@ impl Exchange {
     /// Sidecars tell mesh peers who they are; strangers need not know.
     fn tell_who_we_are<P: Port>(&mut self, turn: &mut Turn<'_, P>, cluster: &crate::upstream::Cluster) {
         let own = &turn.shared.own;
-        if self.site.is_inbound() || own.metadata.is_empty() || cluster.policy().service_host.is_empty() {
+        let is_rpc = self.request.protocol == Protocol::Rpc;
+        if is_rpc
+            || self.site.is_inbound()
+            || own.metadata.is_empty()
+            || cluster.policy().service_host.is_empty()
+        {
             return;
         }
         let headers = &mut self.request.headers;
@@ -251,7 +262,8 @@ impl Exchange {
                 head.set_authority(&host);
             }
             let timeout = self.tries.route_timeout.unwrap_or(MIRROR_TIMEOUT).saturating_mul(MILLISECOND);
-            let errand = Errand { timeout: Some(timeout), ..Errand::to(&mirror.cluster) };
+            let rpc = self.site.http.as_ref().and_then(|http| http.manager.rpc_of(&self.request)).cloned();
+            let errand = Errand { timeout: Some(timeout), rpc, ..Errand::to(&mirror.cluster) };
             turn.shared.todo.push_back(Todo::Mirror {
                 parent: self.key,
                 head,

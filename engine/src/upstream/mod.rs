@@ -33,7 +33,7 @@ pub use health::{Checker, HealthChange};
 pub use intern::Interner;
 pub use names::{NameAnswer, Names};
 pub use outlier::{Ejection, Report};
-pub use pool::{DialOrder, Failure, Leased, PoolId, PoolKey, PoolProtocol, Pools, Step};
+pub use pool::{DialOrder, Failure, Leased, PoolId, PoolKey, PoolProtocol, Pools, RpcKey, Step};
 pub use retry::{Attempted, RetryDecision, RetryHistory};
 pub use seat::{Seat, Seats};
 pub use set::{EndpointSet, LocalitySpec, Membership, SetLocality};

@@ -119,6 +119,12 @@ pub(super) struct Heartbeat {
     pub misses: u32,
 }
 
+impl PartialEq for Description {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
 impl Description {
     /// What a frame is; `None` if more bytes are needed to say.
     #[inline]
@@ -139,6 +145,11 @@ impl Description {
 
     pub(super) fn shape(&self, index: u16) -> Option<&Shape> {
         self.shapes.get(usize::from(index))
+    }
+
+    /// Equal for equal protocols.
+    pub fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// Whether a client's first bytes are this protocol. Never `Yes` for one that must be declared.

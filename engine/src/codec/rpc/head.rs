@@ -85,6 +85,7 @@ impl<'a> Reading<'a> {
             pin: self.pin(),
             attributes: attributes as u16,
             pairs: pairs.fields().saturating_sub(attributes as u32) as u16,
+            repeated: head.headers.mark().removed() as u16,
             mark: head.headers.mark(),
         });
         Ok(head)
@@ -105,6 +106,7 @@ impl<'a> Reading<'a> {
             pin: self.pin(),
             attributes: 0,
             pairs: mark.fields() as u16,
+            repeated: mark.removed() as u16,
             mark,
         });
         Ok(head)

@@ -8,7 +8,7 @@ use super::description::{Description, Given, Template};
 use super::map::{self, Pairs, put_number};
 use super::shape::{Layout, Number, Shape, Slot, Tail};
 use super::{Broken, broken};
-use crate::message::{Frame, HeaderBlock};
+use crate::message::{Frame, HeaderBlock, NameId};
 use crate::plan::RpcPiece;
 
 /// Writes all in front of the body of a frame that came, under another id.
@@ -25,7 +25,7 @@ pub(super) fn put_front(
     let mut layout = shape.lay(front, size)?;
     to.clear();
     match shape.headers {
-        Some(part) if headers.mark() != frame.mark => {
+        Some(part) if is_map_changed(frame, headers) => {
             let (start, end) = layout.span(part);
             to.extend_from_slice(front.get(..start).unwrap_or(&[]));
             put_map(description, layout.part(front, part), frame, headers, to)?;
@@ -53,6 +53,22 @@ fn tell_length(
     }
 }
 
+/// A pair was taken out, or a field added that belongs into the map. Fields that HTTP knows by name (a request's id, say) are the
+/// proxy's own business: peers of framed protocols have no use for them.
+fn is_map_changed(frame: &Frame, headers: &HeaderBlock) -> bool {
+    if headers.mark() == frame.mark {
+        return false;
+    }
+    let (attributes, pairs) = (usize::from(frame.attributes), usize::from(frame.pairs));
+    let received = frame.mark.fields() as usize;
+    let removed = headers.iter_with_removed().skip(attributes).take(pairs).filter(Option::is_none).count();
+    removed != usize::from(frame.repeated) || headers.iter_with_removed().skip(received).any(is_added)
+}
+
+fn is_added(field: Option<(NameId, &[u8], &[u8])>) -> bool {
+    field.is_some_and(|(id, ..)| id == NameId::OTHER)
+}
+
 /// The header map as it is now: pairs that are still there as they were written, then those that were added.
 fn put_map(
     description: &Description,
@@ -64,11 +80,10 @@ fn put_map(
     let Some(form) = &description.headers else { return Ok(()) };
     let (attributes, pairs) = (usize::from(frame.attributes), usize::from(frame.pairs));
     let received = frame.mark.fields() as usize;
-    let is_written = |index: usize| (attributes..attributes + pairs).contains(&index) || index >= received;
-    let count = headers
-        .iter_with_removed()
-        .enumerate()
-        .filter(|(index, field)| field.is_some() && is_written(*index));
+    let is_pair = |index: usize| (attributes..attributes + pairs).contains(&index);
+    let count = headers.iter_with_removed().enumerate().filter(|(index, field)| {
+        if is_pair(*index) { field.is_some() } else { *index >= received && is_added(*field) }
+    });
     let mut fits = map::put_count(form, count.count(), to);
     let mut originals = Pairs::new(form, map)?;
     for (index, field) in headers.iter_with_removed().enumerate().skip(attributes) {
@@ -77,7 +92,7 @@ fn put_map(
             if let (Some(_), Some(pair)) = (field, original) {
                 fits &= map::put_pair(form, pair.name, pair.value, to);
             }
-        } else if let Some((_, name, value)) = field
+        } else if let Some((NameId::OTHER, name, value)) = field
             && index >= received
         {
             fits &= map::put_pair(form, spelling(form, map, name).unwrap_or(name), value, to);

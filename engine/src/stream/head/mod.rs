@@ -46,8 +46,13 @@ pub enum Received {
 /// Brings a request's head into form. `random` feeds a request id and a trace.
 pub fn receive(entrance: Entrance<'_>, head: &mut RequestHead, mut random: impl FnMut() -> u64) -> Received {
     let Entrance { manager, peer, own, .. } = entrance;
+    if head.protocol == Protocol::Rpc {
+        // Nothing of HTTP is put into frames.
+        let client = Client { address: peer.remote, is_internal: false, is_edge: false };
+        return Received::GoOn { client, carried: None, trace: None };
+    }
     let is_connect = head.method() == b"CONNECT";
-    if head.authority().is_empty() && head.protocol != Protocol::Http10 && head.protocol != Protocol::Rpc {
+    if head.authority().is_empty() && head.protocol != Protocol::Http10 {
         return Received::Refused(400, "missing_host_header");
     }
     if head.path().is_empty() && !is_connect {
@@ -134,6 +139,9 @@ pub fn send(
     date: &[u8],
     is_ours: bool,
 ) {
+    if request.protocol == Protocol::Rpc {
+        return;
+    }
     let headers = &mut head.headers;
     if let Some(name) = &manager.server_name
         && (is_ours || !manager.server_name_if_absent || !headers.contains_id(NameId::SERVER))

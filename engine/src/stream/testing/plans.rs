@@ -56,6 +56,7 @@ pub fn manager() -> plan::HttpConnectionManager {
         proxy_100_continue: false,
         tracing: None,
         stream_error_on_invalid_http: false,
+        rpc: Vec::new(),
     }
 }
 

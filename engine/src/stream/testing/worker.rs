@@ -2,16 +2,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::bolt::Bolt;
 use super::plans::{listener, manager};
 use crate::bytes::{Out, Outbox, Pool};
 use crate::codec::contract::{
     Accepted, Codec, Command, ConnectionFault, Ending, Event, Input, Refused, StreamId,
 };
-use crate::codec::{AnyCodec, h1, h2, tcp};
+use crate::codec::{AnyCodec, h1, h2, rpc, tcp};
 use crate::message::{Key, Peer, Protocol, ResetReason, Slab, Tick};
 use crate::plan::{self, Address, Delta, Kind, LocalWorkload, Upsert};
-use crate::snapshot::{Builder, Chain, KeyRing, Snapshot};
+use crate::snapshot::{Builder, Chain, KeyRing, Snapshot, Terminal};
 use crate::stream::site::{HttpSite, Site};
 use crate::stream::{
     Binding, Close, Dial, DialError, DialErrorKind, Owner, Port, Speak, Streams, TimerSlot, Traffic,
@@ -388,14 +387,12 @@ impl Worker {
         self.settle();
     }
 
-    pub fn connect_bolt(&mut self) -> Key {
-        self.client_of(Box::new(Bolt::server()), Protocol::Rpc, client_peer())
-    }
-
-    pub fn accept_bolt(&mut self) -> Key {
-        let key = self.port.dialled.pop_front().expect("a dial");
-        self.accept_with(key, Box::new(Bolt::client()), Protocol::Rpc);
-        key
+    /// A client of the framed protocol that the listener speaks.
+    pub fn connect_rpc(&mut self) -> Key {
+        let chain = self.chain();
+        let Terminal::Http(manager) = &chain.terminal else { panic!("no listener of HTTP or RPC") };
+        let codec = rpc::Connection::server(Arc::clone(manager.rpc.first().expect("a protocol")));
+        self.client(codec.into(), client_peer())
     }
 
     /// The oldest dial that has not been answered: fails.

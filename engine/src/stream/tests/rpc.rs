@@ -1,83 +1,184 @@
-//! The third protocol: the same exchange, policies and record, with frames that are not HTTP.
+//! Framed protocols: the same exchange, policies and record, with frames that are not HTTP.
 
 use crate::message::Protocol;
 use crate::plan;
-use crate::stream::testing::bolt::{answer, call, one_way};
-use crate::stream::testing::{Worker, cluster, retries, route, to, to_with_retries};
+use crate::stream::testing::bolt::{self, answer, call, call_with, call_within, one_way};
+use crate::stream::testing::{
+    Worker, cluster, listener, manager, retries, route, table, to, to_with_retries,
+};
+
+const NO_PROCESSOR: u16 = 6;
+const TIMEOUT: u16 = 7;
+const ERROR: u16 = 1;
+
+fn worker(routes: Vec<plan::Route>) -> Worker {
+    let manager = plan::HttpConnectionManager {
+        protocol: plan::Protocol::Rpc,
+        rpc: vec![bolt::protocol()],
+        server_name: Some("mainstay".into()),
+        ..manager()
+    };
+    let listener = listener(plan::Terminal::Http { manager });
+    Worker::new(&listener, &[table(routes)], &[cluster("shop", &["10.1.0.1:80"])])
+}
 
 fn shop() -> Worker {
-    let mut plan = cluster("shop", &["10.1.0.1:80"]);
-    plan.http.protocol = plan::UpstreamProtocol::Http2;
-    Worker::http(vec![route("/cart", to("shop"))], &[plan])
+    worker(vec![route("/cart", to("shop"))])
 }
 
 #[test]
 fn calls_share_a_connection_and_answers_come_in_any_order() {
     let mut worker = shop();
-    let client = worker.connect_bolt();
+    let client = worker.connect_rpc();
     worker.receive(client, [call(7, "cart/add", b"tea"), call(8, "cart/list", b"")].concat());
-    let upstream = worker.accept_bolt();
+    let upstream = worker.accept();
     assert_eq!(
         worker.sent_bytes(upstream),
         [call(1, "cart/add", b"tea"), call(2, "cart/list", b"")].concat()
     );
-    worker.receive(upstream, answer(2, 200, b"tea"));
-    assert_eq!(worker.sent_bytes(client), answer(8, 200, b"tea"));
-    worker.receive(upstream, answer(1, 200, b""));
-    assert_eq!(worker.sent_bytes(client), answer(7, 200, b""));
+    worker.receive(upstream, answer(2, 0, b"tea"));
+    assert_eq!(worker.sent_bytes(client), answer(8, 0, b"tea"));
+    worker.receive(upstream, answer(1, 0, b""));
+    assert_eq!(worker.sent_bytes(client), answer(7, 0, b""));
     let record = worker.record();
     assert_eq!((record.protocol, record.status, record.received), (Protocol::Rpc, 200, 3));
     assert_eq!(worker.streams.active(), 0);
 }
 
 #[test]
+fn callers_share_connections_to_an_endpoint() {
+    let mut worker = shop();
+    let (one, two) = (worker.connect_rpc(), worker.connect_rpc());
+    worker.receive(one, call(7, "cart/add", b""));
+    worker.receive(two, call(7, "cart/add", b""));
+    let upstream = worker.accept();
+    assert_eq!(worker.sent_bytes(upstream), [call(1, "cart/add", b""), call(2, "cart/add", b"")].concat());
+    assert_eq!(worker.next_dial(), None);
+    worker.receive(upstream, answer(2, 0, b"two"));
+    assert_eq!((worker.sent_bytes(one), worker.sent_bytes(two)), (vec![], answer(7, 0, b"two")));
+}
+
+#[test]
 fn replies_made_here_are_frames_too() {
     let mut worker = shop();
-    let client = worker.connect_bolt();
+    let client = worker.connect_rpc();
     worker.receive(client, call(1, "stock/list", b""));
-    assert_eq!(worker.sent_bytes(client), answer(1, 404, b""));
+    assert_eq!(worker.sent_bytes(client), answer(1, NO_PROCESSOR, b""));
     worker.receive(client, call(2, "cart/list", b""));
     worker.refuse();
-    let sent = worker.sent_bytes(client);
-    assert!(sent.starts_with(&answer(2, 503, b"")[..7]), "{sent:?}");
+    assert_eq!(worker.sent_bytes(client), answer(2, 4, b""));
     assert_eq!(worker.record().flags, "UF");
 }
 
 #[test]
 fn one_way_calls_end_when_they_are_sent() {
     let mut worker = shop();
-    let client = worker.connect_bolt();
+    let client = worker.connect_rpc();
     worker.receive(client, one_way(3, "cart/note", b"x"));
-    let upstream = worker.accept_bolt();
+    let upstream = worker.accept();
     assert_eq!(worker.sent_bytes(upstream), one_way(1, "cart/note", b"x"));
     assert_eq!((worker.sent_bytes(client), worker.streams.active()), (vec![], 0));
 }
 
 #[test]
 fn retries_know_statuses_and_nothing_of_http() {
-    let mut plan = cluster("shop", &["10.1.0.1:80"]);
-    plan.http.protocol = plan::UpstreamProtocol::Http2;
-    let action = to_with_retries("shop", retries(1, &["5xx"]));
-    let mut worker = Worker::http(vec![route("/", action)], &[plan]);
-    let client = worker.connect_bolt();
+    let mut worker = worker(vec![route("/", to_with_retries("shop", retries(1, &["5xx"])))]);
+    let client = worker.connect_rpc();
     worker.receive(client, call(1, "cart/add", b"tea"));
-    let upstream = worker.accept_bolt();
-    worker.receive(upstream, answer(1, 500, b"oops"));
+    let upstream = worker.accept();
+    worker.receive(upstream, answer(1, ERROR, b"oops"));
     worker.pass(25);
-    worker.sent_bytes(upstream);
-    worker.receive(upstream, answer(2, 200, b"ok"));
-    assert_eq!(worker.sent_bytes(client), answer(1, 200, b"ok"));
+    assert_eq!(
+        worker.sent_bytes(upstream),
+        [call(1, "cart/add", b"tea"), call(2, "cart/add", b"tea")].concat()
+    );
+    worker.receive(upstream, answer(2, 0, b"ok"));
+    assert_eq!(worker.sent_bytes(client), answer(1, 0, b"ok"));
 }
 
 #[test]
 fn a_stuck_call_times_out_and_its_late_answer_is_dropped() {
     let mut worker = shop();
-    let client = worker.connect_bolt();
+    let client = worker.connect_rpc();
     worker.receive(client, call(1, "cart/add", b""));
-    let upstream = worker.accept_bolt();
+    let upstream = worker.accept();
     worker.pass(15_000);
-    assert!(worker.sent_bytes(client).starts_with(&answer(1, 504, b"")[..7]));
-    worker.receive(upstream, answer(1, 200, b"late"));
+    assert_eq!(worker.sent_bytes(client), answer(1, TIMEOUT, b""));
+    worker.receive(upstream, answer(1, 0, b"late"));
     assert_eq!(worker.sent_bytes(client), b"");
     assert!(worker.is_open(client) && worker.is_open(upstream));
+}
+
+#[test]
+fn a_caller_is_not_kept_waiting_beyond_its_own_patience() {
+    let mut worker = shop();
+    let client = worker.connect_rpc();
+    worker.receive(client, call_within(1, 200, "cart/add"));
+    let upstream = worker.accept();
+    assert_eq!(worker.sent_bytes(upstream), call_within(1, 200, "cart/add"));
+    worker.pass(200);
+    assert_eq!(worker.sent_bytes(client), answer(1, TIMEOUT, b""));
+}
+
+#[test]
+fn routes_match_headers_and_change_them() {
+    let mut canary = route("/cart", to("shop"));
+    canary.matches.headers = vec![plan::HeaderMatch {
+        name: "x-user".into(),
+        test: plan::HeaderTest::Text {
+            matches: plan::StringMatch {
+                test: plan::StringTest::Exact { text: "kim".into() },
+                ignore_case: false,
+            },
+        },
+        invert: false,
+        absent_as_empty: false,
+    }];
+    canary.headers.request = vec![plan::HeaderChange {
+        name: "x-canary".into(),
+        value: "yes".into(),
+        action: plan::HeaderChangeKind::OverwriteIfExistsOrAdd,
+        keep_empty: false,
+    }];
+    let mut worker = worker(vec![canary]);
+    let client = worker.connect_rpc();
+    worker.receive(client, call_with(1, "cart/add", &[("X-User", "lee")]));
+    assert_eq!(worker.sent_bytes(client), answer(1, NO_PROCESSOR, b""));
+    worker.receive(client, call_with(2, "cart/add", &[("X-User", "kim")]));
+    let upstream = worker.accept();
+    let changed = call_with(1, "cart/add", &[("X-User", "kim"), ("x-canary", "yes")]);
+    assert_eq!(worker.sent_bytes(upstream), changed);
+}
+
+#[test]
+fn mirrors_get_frames_too() {
+    let mut action = to("shop");
+    if let plan::RouteAction::Forward { mirrors, .. } = &mut action {
+        *mirrors = vec![plan::Mirror { cluster: "shop".into(), fraction: None, shadow_host: false }];
+    }
+    let mut worker = worker(vec![route("/", action)]);
+    let client = worker.connect_rpc();
+    worker.receive(client, call(9, "cart/add", b"tea"));
+    let upstream = worker.accept();
+    assert_eq!(
+        worker.sent_bytes(upstream),
+        [call(1, "cart/add", b"tea"), call(2, "cart/add", b"tea")].concat()
+    );
+    worker.receive(upstream, [answer(2, 0, b"shadow"), answer(1, 0, b"real")].concat());
+    assert_eq!(worker.sent_bytes(client), answer(9, 0, b"real"));
+}
+
+#[test]
+fn a_server_that_goes_takes_its_calls_with_it_and_nobody_elses() {
+    let mut worker = shop();
+    let client = worker.connect_rpc();
+    worker.receive(client, call(1, "cart/add", b""));
+    let upstream = worker.accept();
+    worker.pass(1);
+    worker.lose(upstream);
+    assert_eq!(worker.sent_bytes(client), answer(1, 4, b""));
+    worker.receive(client, call(2, "cart/add", b""));
+    let upstream = worker.accept();
+    worker.receive(upstream, answer(1, 0, b""));
+    assert_eq!(worker.sent_bytes(client), answer(2, 0, b""));
 }

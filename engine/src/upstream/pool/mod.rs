@@ -16,12 +16,14 @@ mod tests;
 mod upkeep;
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::breaker::{Lease, Permit, Priority, Resource};
 use super::cluster::Cluster;
 use super::endpoint::{Endpoint, EndpointId};
 use super::seat::Seat;
+use crate::codec::rpc::Description;
 use crate::message::{Key, MILLISECOND, QuickHash, Slab, Tick};
 use crate::telemetry::{ClusterCounter, Group};
 use member::{Member, Phase};
@@ -35,6 +37,28 @@ pub enum PoolProtocol {
     Auto,
 }
 
+/// A framed protocol, and which of its requests may share a connection.
+#[derive(Debug, Clone)]
+pub struct RpcKey {
+    pub description: Arc<Description>,
+    /// The frame's.
+    pub pin: u64,
+}
+
+impl PartialEq for RpcKey {
+    fn eq(&self, other: &Self) -> bool {
+        (self.description.digest(), self.pin) == (other.description.digest(), other.pin)
+    }
+}
+
+impl Eq for RpcKey {}
+
+impl Hash for RpcKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.description.digest(), self.pin).hash(state);
+    }
+}
+
 /// What must be equal for two requests to share a connection, beside the endpoint and its TLS context.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PoolKey {
@@ -44,6 +68,8 @@ pub struct PoolKey {
     pub server_name: Option<Arc<str>>,
     /// HTTP/1 requests ride inside (`takes_http1_in_http2`).
     pub carries_http1: bool,
+    /// Frames instead of HTTP, whatever `protocol` says.
+    pub rpc: Option<RpcKey>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -309,6 +335,7 @@ impl Pools {
             return id;
         }
         let multiplexes = match full.key.protocol {
+            _ if full.key.rpc.is_some() => Some(true),
             PoolProtocol::Http1 => Some(false),
             PoolProtocol::Http2 => Some(true),
             PoolProtocol::Auto => None,

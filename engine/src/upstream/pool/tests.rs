@@ -16,6 +16,7 @@ const HTTP1: PoolKey = PoolKey {
     priority: Priority::Default,
     server_name: None,
     carries_http1: false,
+    rpc: None,
 };
 const HTTP2: PoolKey = PoolKey { protocol: PoolProtocol::Http2, ..HTTP1 };
 

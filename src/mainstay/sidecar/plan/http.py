@@ -9,6 +9,7 @@ import msgspec
 from mainstay.sidecar.plan.access_log import AccessLog
 from mainstay.sidecar.plan.address import AddressRange
 from mainstay.sidecar.plan.extension import HttpFilter
+from mainstay.sidecar.plan.protocol import RpcProtocol
 from mainstay.sidecar.plan.route import RouteTable
 
 
@@ -46,7 +47,7 @@ class ClientCertificate(msgspec.Struct, frozen=True):
 class HttpConnectionManager(msgspec.Struct, frozen=True):
     stat_prefix: str
     routes: NamedRoutes | InlineRoutes
-    protocol: Literal["auto", "http1", "http2"] = "auto"
+    protocol: Literal["auto", "http1", "http2", "rpc"] = "auto"
     filters: tuple[HttpFilter, ...] = ()
     access_logs: tuple[AccessLog, ...] = ()
     use_remote_address: bool = False
@@ -86,3 +87,4 @@ class HttpConnectionManager(msgspec.Struct, frozen=True):
     proxy_100_continue: bool = False
     tracing: float | None = None
     stream_error_on_invalid_http: bool = False
+    rpc: tuple[RpcProtocol, ...] = ()
