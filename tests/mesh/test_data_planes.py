@@ -34,6 +34,7 @@ pytestmark = [
 ]
 
 SHOP = Path(examples.__file__).parent / "shop"
+HERE = Path(__file__).parent / "applications"
 INSIDE = {
     ("edge", "front"): "http",
     ("front", "catalogue"): "http",
@@ -169,6 +170,54 @@ def run(mesh: Any, *arguments: str) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+GREETERS = f"""
+apiVersion: mainstay.dev/v1alpha1
+kind: Mesh
+metadata: {{name: greeters}}
+spec:
+  namespace: shop
+  settings: {{mtls: MODE}}
+  services:
+  - {{name: greeter, ports: [{{name: grpc, number: 9000, protocol: grpc}}]}}
+  workloads:
+  - {{name: ours, service: greeter, command: [$PYTHON, {HERE}/greeter.py]}}
+  - {{name: envoys, service: greeter, command: [$PYTHON, {HERE}/greeter.py], proxy: envoy}}
+  - {{name: librarys, service: greeter, command: [$PYTHON, {HERE}/greeter.py], proxy: grpc}}
+  - {{name: caller, command: [$PYTHON, {HERE}/caller.py], calls: [greeter], proxy: grpc, env: {{INSTANCES: "3"}}}}
+  config:
+  - apiVersion: security.istio.io/v1
+    kind: AuthorizationPolicy
+    metadata: {{name: greeter}}
+    spec:
+      selector: {{matchLabels: {{app: greeter}}}}
+      rules:
+      - from: [{{source: {{principals: [cluster.local/ns/shop/sa/caller]}}}}]
+        to: [{{operation: {{paths: [/test.Greeter/Who]}}}}]
+"""
+
+
+@pytest.mark.parametrize("mode", ["STRICT", "PERMISSIVE"])
+def test_a_library_calls_all_data_planes_by_mutual_tls_and_all_of_them_judge_alike(
+    up: Callable[..., Any], envoy_flags: tuple[str, str], mode: str
+) -> None:
+    mesh = up(GREETERS.replace("MODE", mode), *envoy_flags)
+    found: dict[str, list[str]] = {}
+
+    def has_told() -> bool:
+        lines = (mesh.state / "logs" / "caller.log").read_text().splitlines()
+        for line in lines:
+            if line.startswith("{"):
+                found.update(json.loads(line))
+        return "denied" in found
+
+    mesh.until(has_told, "the caller has called everybody")
+    caller = "spiffe://cluster.local/ns/shop/sa/caller"
+    # Behind a sidecar the application sees no certificate.
+    assert found["steady"] == ["envoys ", f"librarys {caller}", "ours "]
+    assert found["denied"] == ["PERMISSION_DENIED"]
+    mesh.end()
 
 
 class Watched:
