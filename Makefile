@@ -56,6 +56,16 @@ $(GO_SNAPSHOTS): $(GO_CONTROL_PLANE_MODULE)/go.mod $(wildcard $(GO_CONTROL_PLANE
 	@command -v go >/dev/null || { echo "make interop needs Go, to build go-control-plane's server"; exit 1; }
 	cd $(GO_CONTROL_PLANE_MODULE) && go build -buildvcs=false -o $(CURDIR)/$@ ./snapshots
 
+# java-control-plane's server, for the same (needs a JDK and Maven).
+JAVA_CONTROL_PLANE := .venvs/java
+export MAINSTAY_TEST_JAVA_CONTROL_PLANE := $(CURDIR)/$(JAVA_CONTROL_PLANE)
+JAVA_CONTROL_PLANE_SOURCE := tests/interop/foreign/java
+
+$(JAVA_CONTROL_PLANE)/classes/Snapshots.class: $(JAVA_CONTROL_PLANE_SOURCE)/pom.xml $(JAVA_CONTROL_PLANE_SOURCE)/Snapshots.java
+	@command -v mvn >/dev/null || { echo "make interop needs a JDK and Maven, for java-control-plane's server"; exit 1; }
+	mvn --quiet --batch-mode -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(JAVA_CONTROL_PLANE)/lib
+	javac -cp '$(JAVA_CONTROL_PLANE)/lib/*' -d $(JAVA_CONTROL_PLANE)/classes $(JAVA_CONTROL_PLANE_SOURCE)/Snapshots.java
+
 test: test-rust test-python  ## Run every test
 
 test-rust:
@@ -86,7 +96,7 @@ conformance: build $(ENVOY_BIN) $(H2SPEC) $(GO_CONTROL_PLANE)  ## The same traff
 	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) MAINSTAY_TEST_H2SPEC=$(CURDIR)/$(H2SPEC) $(BIN)/python -m pytest \
 		-m 'h2spec or not h2spec' tests/conformance tests/golden tests/interop tests/xds/test_envoy.py tests/engine/test_h2spec.py
 
-interop: build $(ENVOY_BIN) $(GO_CONTROL_PLANE) $(GO_SNAPSHOTS)  ## xDS by its rules, on ours and on others; go-control-plane's test program (needs Go)
+interop: build $(ENVOY_BIN) $(GO_CONTROL_PLANE) $(GO_SNAPSHOTS) $(JAVA_CONTROL_PLANE)/classes/Snapshots.class  ## xDS by its rules, on ours and others; foreign control planes (Go, Java)
 	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m 'elsewhere or not alone' \
 		tests/interop/foreign tests/xds
 

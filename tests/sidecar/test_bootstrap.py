@@ -65,6 +65,17 @@ dynamic_resources:
 """
 
 
+@pytest.mark.parametrize(("flag", "always"), [("false", True), ("true", False)])
+def test_the_node_is_told_as_often_as_the_file_says(tmp_path: Path, flag: str, always: bool) -> None:
+    text = DYNAMIC.replace(
+        "api_type: DELTA_GRPC", f"api_type: DELTA_GRPC\n    set_node_on_first_message_only: {flag}"
+    )
+    boot = read_bootstrap(write(tmp_path, text), "1")
+    assert boot.dynamic is not None
+    assert boot.dynamic.ads is not None
+    assert boot.dynamic.ads.node_always == always
+
+
 def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "bootstrap.yaml"
     path.write_text(text)
@@ -100,7 +111,7 @@ def test_the_same_in_json(tmp_path: Path) -> None:
 
 def test_ads_is_found_with_its_metadata(tmp_path: Path) -> None:
     boot = read_bootstrap(write(tmp_path, DYNAMIC), "1.2")
-    assert boot.dynamic == Dynamic(Service("xds_cluster", "delta", (("x-token", "abc"),)))
+    assert boot.dynamic == Dynamic(Service("xds_cluster", "delta", (("x-token", "abc"),), node_always=True))
     node = pool.parse("envoy.config.core.v3.Node", boot.node)
     assert (node.id, node.cluster, node.user_agent_name, node.user_agent_version) == (
         "test-id",
@@ -388,7 +399,14 @@ def test_bootstrap_of_another_mesh_lacks_only_what_is_told(
         sorted(line.partition(":")[0] for line in lines[1:-1]) == sorted(left_out)[:1] or "--lenient" in told
     )
     boot = read_bootstrap(write(tmp_path, text), "1", leniently=True)
-    assert boot.dynamic == Dynamic(Service(cluster, "delta", boot.dynamic.ads.metadata))  # type: ignore[union-attr]
+    assert boot.dynamic == Dynamic(
+        Service(
+            cluster,
+            "delta",
+            boot.dynamic.ads.metadata,  # type: ignore[union-attr]
+            node_always="set_node_on_first_message_only" not in text,
+        )
+    )
     assert sorted(line.partition(":")[0] for line in boot.ignored) == sorted(left_out)
 
 

@@ -86,6 +86,17 @@ def test_asks_in_order_and_says_its_node_once() -> None:
     assert requests[1].subscribe == ("x",)
 
 
+def test_says_its_node_always_to_a_server_that_does_not_remember_it() -> None:
+    machine = client("sotw", node_always=True)
+    machine.handle(Wanted("cluster", wildcard=True), 0)
+    machine.handle(Wanted("endpoint", frozenset({"a"})), 0)
+    requests = sotw_requests(machine.handle(Started(), 0))
+    offered = only(machine.handle(sotw("cluster", "1", "v1", {"a": "1"}), 0), Offered)
+    requests += sotw_requests(machine.handle(Judged(offered.token), 0))
+    assert len(requests) == 3
+    assert all(request.node is not None for request in requests)
+
+
 def test_says_nothing_of_a_kind_nobody_wants() -> None:
     machine = client()
     machine.handle(Wanted("endpoint"), 0)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
@@ -16,8 +15,9 @@ from rules import for_clients, for_servers
 from rules.client import NODE_ID, ClientTester
 from rules.differences import ENVOY, GO_CONTROL_PLANE, Difference
 from rules.proxies import Applications, applications, bootstrap, free_port
-from rules.resources import Maker, Text
+from rules.resources import Maker
 from rules.server import ServerTester
+from rules.snapshots import GO, Snapshots
 from rules.steps import Rule, Streams, Variant
 
 pytestmark = pytest.mark.elsewhere
@@ -71,46 +71,16 @@ def test_envoy_keeps_the_rule(
         process.wait()
 
 
-class Snapshots:
-    """go-control-plane's server over its snapshot cache: a program that serves what it is told."""
-
-    def __init__(self) -> None:
-        program = os.environ["MAINSTAY_TEST_GO_CONTROL_PLANE_SNAPSHOTS"]
-        self._process = subprocess.Popen(
-            [program, NODE_ID], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.address = self._read()
-
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline().strip()
-        assert line, "go-control-plane's server ended"
-        return line
-
-    def show(self, resources: Mapping[Text, bytes]) -> None:
-        told: dict[str, dict[str, str]] = {}
-        for text, body in resources.items():
-            told.setdefault(text.kind, {})[text.name] = base64.b64encode(body).decode()
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(told) + "\n")
-        self._process.stdin.flush()
-        assert self._read() == "in force"
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-
 @pytest.fixture(scope="module")
-def snapshots() -> Iterator[Snapshots]:
-    found = Snapshots()
+def go_control_plane() -> Iterator[Snapshots]:
+    found = Snapshots(NODE_ID, *GO)
     yield found
     found.stop()
 
 
 @pytest.mark.parametrize(("rule", "variant", "streams"), cases(for_servers.RULES, GO_CONTROL_PLANE))
 def test_go_control_plane_keeps_the_rule(
-    rule: Rule, variant: Variant, streams: Streams, snapshots: Snapshots
+    rule: Rule, variant: Variant, streams: Streams, go_control_plane: Snapshots
 ) -> None:
     maker = Maker({"ads": {}, "resource_api_version": "V3"}, {}, {})
-    ClientTester(snapshots, variant, streams, maker).run(rule)
+    ClientTester(go_control_plane, variant, streams, maker).run(rule)

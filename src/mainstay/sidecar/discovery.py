@@ -207,7 +207,13 @@ class Discovery:
     ) -> None:
         source, kind = key
         client = ClientStream(
-            node, self._random, variant=service.variant, kind=kind, held=held, tokens=self._token
+            node,
+            self._random,
+            variant=service.variant,
+            kind=kind,
+            held=held,
+            tokens=self._token,
+            node_always=service.node_always,
         )
         stream = Stream(self._lease, cluster, service.metadata)
         self._streams[key] = streamed = _Streamed(key, stream, client)

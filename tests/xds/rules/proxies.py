@@ -14,6 +14,7 @@ from .resources import Maker
 from .steps import Streams, Variant
 
 XDS = "xds_cluster"
+NODE = "rules"
 
 
 def free_port() -> int:
@@ -24,33 +25,34 @@ def free_port() -> int:
             return port
 
 
-def _api(variant: Variant) -> dict[str, Any]:
+def _api(variant: Variant, node_always: bool) -> dict[str, Any]:
     return {
         "api_type": "GRPC" if variant == "sotw" else "DELTA_GRPC",
         "transport_api_version": "V3",
         "grpc_services": [{"envoy_grpc": {"cluster_name": XDS}}],
-        "set_node_on_first_message_only": True,
+        "set_node_on_first_message_only": not node_always,
     }
 
 
-def source(variant: Variant, streams: Streams) -> dict[str, Any]:
-    """Where everything comes from."""
-    where = {"ads": {}} if streams == "ads" else {"api_config_source": _api(variant)}
+def source(variant: Variant, streams: Streams, *, node_always: bool = False) -> dict[str, Any]:
+    """Where everything comes from. `node_always`: its server does not remember the node."""
+    where = {"ads": {}} if streams == "ads" else {"api_config_source": _api(variant, node_always)}
     return {**where, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 
 
-def bootstrap(variant: Variant, streams: Streams, port: int) -> dict[str, Any]:
+def bootstrap(variant: Variant, streams: Streams, port: int, *, node_always: bool = False) -> dict[str, Any]:
     """`port`: the tester's."""
     address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
     http2 = {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http2_protocol_options": {}},
     }
-    dynamic = {"cds_config": source(variant, streams), "lds_config": source(variant, streams)}
+    everything = source(variant, streams, node_always=node_always)
+    dynamic = {"cds_config": everything, "lds_config": everything}
     if streams == "ads":
-        dynamic["ads_config"] = _api(variant)
+        dynamic["ads_config"] = _api(variant, node_always)
     return {
-        "node": {"id": "rules", "cluster": "rules"},
+        "node": {"id": NODE, "cluster": "rules"},
         "dynamic_resources": dynamic,
         "static_resources": {
             "clusters": [
@@ -83,8 +85,8 @@ class Applications:
             server.shutdown()
             server.server_close()
 
-    def maker(self, variant: Variant, streams: Streams, listener: int) -> Maker:
-        return Maker(source(variant, streams), {"l": listener}, self.ports)
+    def maker(self, variant: Variant, streams: Streams, listener: int, *, node_always: bool = False) -> Maker:
+        return Maker(source(variant, streams, node_always=node_always), {"l": listener}, self.ports)
 
 
 def _serve(name: str) -> ThreadingHTTPServer:

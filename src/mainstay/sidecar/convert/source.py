@@ -35,11 +35,13 @@ class Same(msgspec.Struct, frozen=True, tag=True):
 
 
 class Service(msgspec.Struct, frozen=True, tag=True):
-    """A gRPC server; each kind has a stream of its own there. `metadata` may hold `:authority`."""
+    """A gRPC server; each kind has a stream of its own there. `metadata` may hold `:authority`. `node_always`: it is told the
+    node in each request, since some servers do not remember it."""
 
     cluster: str
     variant: Variant = "delta"
     metadata: tuple[tuple[str, str], ...] = ()
+    node_always: bool = False
 
     def __str__(self) -> str:
         return f"{self.cluster} ({self.variant})"
@@ -147,4 +149,9 @@ def api_source(message: Any) -> Service:
                 raise Refused("cluster_name", "is required")
             if service.envoy_grpc.authority:
                 metadata.append((":authority", service.envoy_grpc.authority))
-    return Service(service.envoy_grpc.cluster_name, VARIANTS[message.api_type], tuple(metadata))
+    return Service(
+        service.envoy_grpc.cluster_name,
+        VARIANTS[message.api_type],
+        tuple(metadata),
+        node_always=not message.set_node_on_first_message_only,
+    )

@@ -604,7 +604,6 @@ NO_EFFECT: Reasons = {
         "per_connection_buffer_limit_bytes": "buffers are bounded by the windows of each protocol",
     },
     f"{_CLUSTER}.Cluster.CommonLbConfig": {"update_merge_window": "a change counts at once"},
-    f"{_CORE}.ApiConfigSource": {"set_node_on_first_message_only": "the node is always told once a stream"},
     f"{_CORE}.BindConfig": {"extra_source_addresses": "the first address is used"},
     f"{_CORE}.ConfigSource": {
         "initial_fetch_timeout": "what has not come is waited for, and what is in force serves meanwhile"

@@ -125,7 +125,8 @@ class _Channel:
 class ClientStream:
     """See the module. `node` is a serialised `envoy.config.core.v3.Node` (`messages.encode_node`); `held` are versions kept
     from an earlier run, by kind and name; `random` gives numbers in [0, 1); `kind` chooses that kind's own service, None
-    ADS; `tokens` numbers the offers, where several streams share those numbers."""
+    ADS; `tokens` numbers the offers, where several streams share those numbers; `node_always` tells the node in each request,
+    for servers that do not remember it (Envoy's way, unless `set_node_on_first_message_only`)."""
 
     def __init__(
         self,
@@ -136,8 +137,10 @@ class ClientStream:
         kind: Kind | None = None,
         held: Mapping[Kind, Mapping[str, str]] | None = None,
         tokens: Callable[[], int] | None = None,
+        node_always: bool = False,
     ) -> None:
         self._node = node
+        self._node_always = node_always
         self._variant: Variant = variant
         self._path = path(variant, kind)
         self._backoff = Backoff(random)
@@ -304,8 +307,8 @@ class ClientStream:
         return [] if channel.asked == {WILDCARD} else sorted(channel.asked)
 
     def _take_node(self) -> bytes:
-        """The node, once a stream: the server remembers it."""
-        if self._node_sent:
+        """The node, once a stream: the server remembers it, or has to be told always."""
+        if self._node_sent and not self._node_always:
             return b""
         self._node_sent = True
         return self._node
@@ -406,13 +409,13 @@ class ClientStream:
     def _answer(
         self, kind: Kind, channel: _Channel, nonce: str, error: str | None, out: list[Command]
     ) -> None:
-        url = TYPES[kind].url
+        url, node = TYPES[kind].url, self._take_node()
         if self._variant == "sotw":
             message = messages.encode_sotw_request(
-                url, channel.version, self._sotw_names(channel), nonce, b"", error
+                url, channel.version, self._sotw_names(channel), nonce, node, error
             )
         else:
-            message = messages.encode_delta_request(url, (), (), {}, nonce, b"", error)
+            message = messages.encode_delta_request(url, (), (), {}, nonce, node, error)
         out.append(Send(message))
 
 
