@@ -60,6 +60,7 @@ VALUES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "RpcKind": (plan.RpcOpening, "frame"),
     "TlsVersion": (plan.DownstreamTls, "min_version"),
     "TrafficDirection": (plan.Listener, "direction"),
+    "Underscores": (plan.HttpConnectionManager, "underscores"),
     "UpstreamProtocol": (plan.UpstreamHttp, "protocol"),
 }
 

@@ -128,6 +128,8 @@ pub struct HttpConnectionManager {
     /// `strip_any_host_port` / `strip_matching_host_port`.
     pub strip_any_host_port: bool,
     pub strip_matching_host_port: bool,
+    pub strip_trailing_host_dot: bool,
+    pub underscores: Underscores,
     pub forward_client_certificate: ForwardClientCertificate,
     pub client_certificate_details: ClientCertificate,
     /// Milliseconds, `None` = unlimited, on all of these.
@@ -159,6 +161,17 @@ pub struct HttpConnectionManager {
     pub stream_error_on_invalid_http: bool,
     /// Framed protocols that are spoken here too (`auto`: by their first bytes, if these are certain) or alone (`rpc`).
     pub rpc: Vec<RpcProtocol>,
+}
+
+/// What becomes of requests whose headers have underscores in their names (`headers_with_underscores_action`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Underscores {
+    Keep,
+    /// The request is refused.
+    Reject,
+    /// The headers are removed.
+    Drop,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -39,7 +39,7 @@ pub use extension::{
 pub use listener::{
     AlternativeNames, ChainMatch, ClientCertificate, DownstreamTls, FilterChain, ForwardClientCertificate,
     Http1Options, Http2Options, HttpConnectionManager, Listener, ListenerFilter, Protocol, RouteSource,
-    TcpProxy, TcpTarget, Terminal, TlsVersion, TrafficDirection, UpstreamTls,
+    TcpProxy, TcpTarget, Terminal, TlsVersion, TrafficDirection, Underscores, UpstreamTls,
 };
 pub use matching::{HeaderMatch, HeaderTest, QueryMatch, QueryTest, Regex, StringMatch, StringTest};
 pub use problem::PlanError;

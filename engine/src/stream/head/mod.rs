@@ -58,7 +58,13 @@ pub fn receive(entrance: Entrance<'_>, head: &mut RequestHead, mut random: impl 
     if head.path().is_empty() && !is_connect {
         return Received::Refused(404, "missing_path_rejected");
     }
+    if manager.underscores != plan::Underscores::Keep && !settle_underscores(manager.underscores, head) {
+        return Received::Refused(400, "unexpected_underscore");
+    }
     strip_port(manager, peer, head);
+    if manager.strip_trailing_host_dot {
+        strip_dot(head);
+    }
     let options = PathOptions {
         normalize: manager.normalize_path,
         merge_slashes: manager.merge_slashes,
@@ -96,6 +102,29 @@ fn carried(entrance: Entrance<'_>, head: &mut RequestHead) -> Option<Protocol> {
     };
     head.headers.remove_id(field);
     carried
+}
+
+/// Whether the request may go on. Applications that turn `-` into `_`, as CGI does, cannot tell such a header from the one that a
+/// proxy before them has checked.
+fn settle_underscores(action: plan::Underscores, head: &mut RequestHead) -> bool {
+    if action == plan::Underscores::Drop {
+        head.headers.remove_where(|_, name, _| name.contains(&b'_'));
+        return true;
+    }
+    !head.headers.iter().any(|(_, name, _)| name.contains(&b'_'))
+}
+
+/// `strip_trailing_host_dot`: of the host, with or without a port behind it.
+fn strip_dot(head: &mut RequestHead) {
+    let authority = head.authority();
+    let end = memchr::memrchr(b':', authority).unwrap_or(authority.len());
+    let (host, port) = authority.split_at(end);
+    if let Some(host) = host.strip_suffix(b".")
+        && !host.is_empty()
+    {
+        let stripped = [host, port].concat();
+        head.set_authority(&stripped);
+    }
 }
 
 /// `strip_any_host_port`, `strip_matching_host_port`.

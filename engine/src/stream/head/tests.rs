@@ -212,6 +212,46 @@ fn paths_are_refused_or_redirected_before_any_route() {
 }
 
 #[test]
+fn headers_with_underscores_are_kept_refused_or_dropped() {
+    let mut manager = manager();
+    let with = || request("shop", "/", &[("x_user", "admin"), ("x-user", "guest")]);
+    let mut kept = with();
+    arrive(&manager, &peer("10.0.0.9:1"), &mut kept);
+    assert_eq!(field(&kept, "x_user"), Some("admin"));
+    manager.underscores = plan::Underscores::Reject;
+    assert_eq!(
+        arrive(&manager, &peer("10.0.0.9:1"), &mut with()),
+        Received::Refused(400, "unexpected_underscore")
+    );
+    assert!(matches!(
+        arrive(&manager, &peer("10.0.0.9:1"), &mut request("shop", "/a_b", &[])),
+        Received::GoOn { .. }
+    ));
+    manager.underscores = plan::Underscores::Drop;
+    let mut dropped = with();
+    arrive(&manager, &peer("10.0.0.9:1"), &mut dropped);
+    assert_eq!((field(&dropped, "x_user"), field(&dropped, "x-user")), (None, Some("guest")));
+}
+
+#[test]
+fn the_dot_at_the_end_of_a_host_is_stripped_where_asked_for() {
+    for (authority, strip, wanted) in [
+        ("shop.", true, "shop"),
+        ("shop.:80", true, "shop:80"),
+        ("shop", true, "shop"),
+        (".", true, "."),
+        ("[::1]:80", true, "[::1]:80"),
+        ("shop.", false, "shop."),
+    ] {
+        let mut manager = manager();
+        manager.strip_trailing_host_dot = strip;
+        let mut head = request(authority, "/", &[]);
+        arrive(&manager, &peer("10.0.0.9:1"), &mut head);
+        assert_eq!(head.authority(), wanted.as_bytes());
+    }
+}
+
+#[test]
 fn responses_carry_who_and_when() {
     let mut manager = manager();
     manager.server_name = Some("mainstay".into());

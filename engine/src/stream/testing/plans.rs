@@ -23,6 +23,8 @@ pub fn manager() -> plan::HttpConnectionManager {
         escaped_slashes: "keep".into(),
         strip_any_host_port: false,
         strip_matching_host_port: false,
+        strip_trailing_host_dot: false,
+        underscores: plan::Underscores::Keep,
         forward_client_certificate: plan::ForwardClientCertificate::Sanitize,
         client_certificate_details: plan::ClientCertificate::default(),
         request_timeout: None,

@@ -54,6 +54,7 @@ _KNOWN = {
     "path_with_escaped_slashes_action",
     "strip_matching_host_port",
     "strip_any_host_port",
+    "strip_trailing_host_dot",
     "stream_error_on_invalid_http_message",
 }
 _CODECS: tuple[Literal["auto", "http1", "http2"], ...] = ("auto", "http1", "http2")
@@ -67,6 +68,7 @@ _SLASHES: tuple[Literal["keep", "reject", "unescape_and_forward", "unescape_and_
 _CLIENT_CERTIFICATE: tuple[
     Literal["sanitize", "forward_only", "append_forward", "sanitize_set", "always_forward_only"], ...
 ] = ("sanitize", "forward_only", "append_forward", "sanitize_set", "always_forward_only")
+_UNDERSCORES: tuple[Literal["keep", "reject", "drop"], ...] = ("keep", "reject", "drop")
 _PASS_THROUGH, _IF_ABSENT = 2, 1
 MAX_HEADER_KB = 8_192
 
@@ -82,6 +84,7 @@ _HTTP_PROTOCOL_OPTIONS_FIELDS = known(
         "max_headers_count",
         "max_stream_duration",
         "max_requests_per_connection",
+        "headers_with_underscores_action",
     },
 )
 _HTTP1_PROTOCOL_OPTIONS_FIELDS = known(
@@ -146,6 +149,8 @@ def http_manager(message: Any, gathered: Gathered) -> plan.HttpConnectionManager
         escaped_slashes=_SLASHES[message.path_with_escaped_slashes_action],
         strip_any_host_port=message.strip_any_host_port,
         strip_matching_host_port=message.strip_matching_host_port,
+        strip_trailing_host_dot=message.strip_trailing_host_dot,
+        underscores=_UNDERSCORES[common.headers_with_underscores_action],
         forward_client_certificate=_CLIENT_CERTIFICATE[message.forward_client_cert_details],
         client_certificate_details=_client_certificate(message),
         request_timeout=values.limit(message, "request_timeout", None),

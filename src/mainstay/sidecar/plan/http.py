@@ -63,6 +63,8 @@ class HttpConnectionManager(msgspec.Struct, frozen=True):
     escaped_slashes: Literal["keep", "reject", "unescape_and_forward", "unescape_and_redirect"] = "keep"
     strip_any_host_port: bool = False
     strip_matching_host_port: bool = False
+    strip_trailing_host_dot: bool = False
+    underscores: Literal["keep", "reject", "drop"] = "keep"
     forward_client_certificate: Literal[
         "sanitize", "forward_only", "append_forward", "sanitize_set", "always_forward_only"
     ] = "sanitize"

@@ -264,7 +264,7 @@ REFUSED: Reasons = {
     },
     f"{_CORE}.HttpProtocolOptions": {
         "max_response_headers_kb": "heads of responses may have 60 KiB",
-        "headers_with_underscores_action": f"{_NOT_YET}; such headers pass",
+        "headers_with_underscores_action": "responses pass as they are",
     },
     f"{_CORE}.Http1ProtocolOptions": {
         "default_host_for_http_10": f"{_NOT_YET}; a request without a host gets 400",
@@ -437,7 +437,6 @@ REFUSED: Reasons = {
         "represent_ipv4_remote_address_as_ipv4_mapped_ipv6": "addresses are shown as they are",
         "local_reply_config": f"{_NOT_YET}; replies of our own are plain text",
         "path_normalization_options": "use normalize_path",
-        "strip_trailing_host_dot": _NOT_YET,
         "proxy_status_config": "the response flags are in the access log",
         "typed_header_validation_config": _EXTENSION,
         "append_x_forwarded_port": _NOT_YET,
