@@ -7,7 +7,7 @@ use super::shape::{Shape, Summing};
 use super::write;
 use crate::bytes::Out;
 use crate::codec::contract::{Ending, Refused};
-use crate::message::{BodyLength, Frame, HeaderBlock, RequestHead, ResponseHead, Tick};
+use crate::message::{BodyLength, Frame, HeaderBlock, NameId, NameSet, RequestHead, ResponseHead, Tick};
 
 /// Longest text of a reply of ours, bytes.
 const MAX_MESSAGE: usize = 1_024;
@@ -55,7 +55,7 @@ impl State {
             Some(frame) => self.begin(description, stream, &frame, &head.headers, head.body)?,
             None => {
                 let call = self.calls.get_mut(&stream).ok_or(Refused)?;
-                call.draft = Some(Draft::Reply { status: head.status, message: Vec::new() });
+                call.draft = Some(Draft::Reply { status: status_of(head), message: Vec::new() });
             }
         }
         if end { self.finish(description, stream, &[], out) } else { Ok(()) }
@@ -233,6 +233,12 @@ impl State {
         }
         Ok(accepted)
     }
+}
+
+/// HTTP says 503 where we are busy and where nobody is there; framed protocols mostly have a word for each.
+fn status_of(head: &ResponseHead) -> u16 {
+    let busy = NameSet::of(&[NameId::X_ENVOY_OVERLOADED, NameId::X_ENVOY_LOCAL_OVERLOADED]);
+    if head.status == 503 && !head.headers.may_contain(busy) { 502 } else { head.status }
 }
 
 /// Whether a large frame can go out before all of it is there: not if a checksum over its body stands in front.

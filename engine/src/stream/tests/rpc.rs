@@ -10,6 +10,8 @@ use crate::stream::testing::{
 const NO_PROCESSOR: u16 = 6;
 const TIMEOUT: u16 = 7;
 const ERROR: u16 = 1;
+const BUSY: u16 = 4;
+const CONNECTION_CLOSED: u16 = 16;
 
 fn worker(routes: Vec<plan::Route>) -> Worker {
     let manager = plan::HttpConnectionManager {
@@ -66,7 +68,7 @@ fn replies_made_here_are_frames_too() {
     assert_eq!(worker.sent_bytes(client), answer(1, NO_PROCESSOR, b""));
     worker.receive(client, call(2, "cart/list", b""));
     worker.refuse();
-    assert_eq!(worker.sent_bytes(client), answer(2, 4, b""));
+    assert_eq!(worker.sent_bytes(client), answer(2, CONNECTION_CLOSED, b""));
     assert_eq!(worker.record().flags, "UF");
 }
 
@@ -176,9 +178,26 @@ fn a_server_that_goes_takes_its_calls_with_it_and_nobody_elses() {
     let upstream = worker.accept();
     worker.pass(1);
     worker.lose(upstream);
-    assert_eq!(worker.sent_bytes(client), answer(1, 4, b""));
+    assert_eq!(worker.sent_bytes(client), answer(1, CONNECTION_CLOSED, b""));
     worker.receive(client, call(2, "cart/add", b""));
     let upstream = worker.accept();
     worker.receive(upstream, answer(1, 0, b""));
     assert_eq!(worker.sent_bytes(client), answer(2, 0, b""));
+}
+
+#[test]
+fn breakers_answer_that_we_are_busy() {
+    let mut plan = cluster("shop", &["10.1.0.1:80"]);
+    plan.breakers.default.max_requests = Some(1);
+    let manager = plan::HttpConnectionManager {
+        protocol: plan::Protocol::Rpc,
+        rpc: vec![bolt::protocol()],
+        ..manager()
+    };
+    let listener = listener(plan::Terminal::Http { manager });
+    let mut worker = Worker::new(&listener, &[table(vec![route("/", to("shop"))])], &[plan]);
+    let client = worker.connect_rpc();
+    worker.receive(client, [call(1, "cart/add", b""), call(2, "cart/add", b"")].concat());
+    assert_eq!(worker.sent_bytes(client), answer(2, BUSY, b""));
+    assert_eq!(worker.record().flags, "UO");
 }

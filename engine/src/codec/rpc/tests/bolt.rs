@@ -234,7 +234,7 @@ fn broken_frames_get_an_answer_and_end_the_connection() {
 
 #[test]
 fn replies_of_ours_have_the_status_that_fits_and_the_callers_id() {
-    for (http, status) in [(404, 6), (503, 4), (504, 7), (403, 2), (401, 2), (429, 4), (500, 3), (200, 3)] {
+    for (http, status) in [(404, 6), (503, 16), (504, 7), (403, 2), (401, 2), (429, 4), (500, 3), (200, 3)] {
         let mut bench = server("bolt");
         bench.receive(&plus(0x0102_0304));
         let head = response(http, &[]);
