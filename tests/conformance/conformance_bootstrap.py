@@ -15,7 +15,17 @@ if TYPE_CHECKING:
 
 TYPE = "type.googleapis.com/envoy.extensions."
 LOOPBACK = "127.0.0.1"
-_OWN_LISTENER = {"manager", "listener", "filters", "tls", "log", "route_config", "tcp", "chains"}
+_OWN_LISTENER = {
+    "manager",
+    "listener",
+    "filters",
+    "tls",
+    "log",
+    "route_config",
+    "tcp",
+    "network_filters",
+    "chains",
+}
 _ROUTER = {
     "name": "envoy.filters.http.router",
     "typed_config": {"@type": TYPE + "filters.http.router.v3.Router"},

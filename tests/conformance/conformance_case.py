@@ -26,6 +26,7 @@ _CASE_KEYS = {
     "listener",
     "tls",
     "tcp",
+    "network_filters",
     "chains",
     "log",
     "log_filter",
@@ -42,7 +43,18 @@ _CASE_KEYS = {
     "then",
     "mainstay",
 }
-_EXCHANGE_KEYS = {"request", "talk", "client", "connection", "repeat", "together", "expect", "mainstay"}
+_EXCHANGE_KEYS = {
+    "await",
+    "admin",
+    "request",
+    "talk",
+    "client",
+    "connection",
+    "repeat",
+    "together",
+    "expect",
+    "mainstay",
+}
 _EXPECT_KEYS = {
     "status",
     "headers",

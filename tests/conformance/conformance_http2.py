@@ -238,7 +238,7 @@ class Server(Peer):
 
     def _answer(self, stream: int) -> None:
         message = self._requests[stream]
-        answer = self._upstream.next_answer()
+        answer = self._upstream.next_answer(message.start.split(" ")[1])
         self._upstream.saw(message)
         # Of its own thread: others must not wait behind one that is slow.
         threading.Thread(target=self._give_safely, args=(stream, message, answer), daemon=True).start()

@@ -77,6 +77,11 @@ def _exchange(run: Run, session: Session, exchange: Exchange, own: dict[str, Any
     does, expect = run.fill(exchange.does), merge(run.fill(exchange.expect), own)
     if run.proxy.kind == "mainstay":
         expect = merge(expect, run.fill(exchange.mainstay.get("differs", {})))
+    for name, value in does.get("await", {}).items():
+        if not within(value, _await_stat(run.proxy, name, value) or 0):
+            return [f"{name} did not come to {value}"]
+    if "admin" in does:
+        run.proxy.call("POST", does["admin"])
     before = {name: len(one.seen) for name, one in run.upstreams.items()}
     closed = "closed" in expect
 
@@ -119,6 +124,8 @@ def _saw(run: Run, wanted: Any, before: dict[str, int]) -> list[str]:
         if one is not None:
             _settle(lambda upstream=upstream, name=name: len(upstream.seen) > before[name])  # type: ignore[misc]
         seen = upstream.seen[before[name] :]
+        if one is not None and one.get("whole") is False:
+            _settle(lambda seen=seen: bool(seen) and not seen[-1].whole)  # type: ignore[misc]
         wrong += check_seen(one, seen[-1] if seen else None, name)
     return wrong
 

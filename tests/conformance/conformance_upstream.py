@@ -78,11 +78,13 @@ class Upstream:
             context.load_verify_locations(certificates / "roots.pem")
         return context
 
-    def next_answer(self) -> dict[str, Any]:
+    def next_answer(self, path: str) -> dict[str, Any]:
+        """The one whose turn it is; one with `paths` has an answer for each path, and for others `*`."""
         with self._lock:
             answer = self.script.answers[min(self._given, len(self.script.answers) - 1)]
             self._given += 1
-        return answer
+        paths: dict[str, dict[str, Any]] | None = answer.get("paths")
+        return answer if paths is None else paths.get(path, paths.get("*", {}))
 
     def saw(self, message: Message) -> None:
         with self._lock:
@@ -121,7 +123,7 @@ class Upstream:
     def _exchange(self, wire: Wire) -> bool:
         """One request and its answer; whether the connection goes on."""
         message = wire.head()
-        answer = self.next_answer()
+        answer = self.next_answer(message.start.split(" ")[1])
         if not answer.get("early"):
             _read_body(wire, message, continues=bool(answer.get("continue")))
         self.saw(message)

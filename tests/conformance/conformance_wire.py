@@ -45,6 +45,7 @@ class Wire:
         self.connection = connection
         connection.settimeout(PATIENCE_S)
         self._held = b""
+        self._spoken = False
 
     def send(self, data: bytes) -> None:
         self.connection.sendall(data)
@@ -85,7 +86,10 @@ class Wire:
             try:
                 got = self.exactly(len(wanted))
             except (EOFError, TimeoutError) as error:
+                if isinstance(error, EOFError) and not self._spoken and not self._held:
+                    raise  # nobody said anything: a connection made in advance
                 raise WireError(f"wanted {pattern!r}, got {self._held!r} and {error!r}") from error
+            self._spoken = True
             if got != wanted:
                 raise WireError(f"wanted {wanted!r}, got {got + self._held!r}")
             return
@@ -94,7 +98,10 @@ class Wire:
             try:
                 self._fill()
             except (EOFError, TimeoutError, ConnectionError) as error:
+                if isinstance(error, EOFError) and not self._spoken and not self._held:
+                    raise
                 raise WireError(f"wanted {pattern!r}, got {self._held!r} and {error!r}") from error
+        self._spoken = True
         self._held = self._held[found.end() :]
 
     def ends(self, within: float = PATIENCE_S) -> bool:

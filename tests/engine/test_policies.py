@@ -170,7 +170,7 @@ def test_an_open_breaker_is_503_with_a_hint(live: Live, serve: Serve) -> None:
         assert (status, headers.get("x-envoy-overloaded")) == (503, "true"), body
         release.set()
         assert Reader(first).message().body == b"late"
-    assert stat(live, "upstream_rq_pending_overflow") == 1
+    assert stat(live, "upstream_rq_active_overflow") == 1
 
 
 def test_the_next_priority_serves_while_the_first_is_ill(live: Live, serve: Serve) -> None:

@@ -1,4 +1,5 @@
-//! `envoy.config.route.v3.HeaderMatcher`, compiled. Several fields of one name are tested as one value joined by commas.
+//! `envoy.config.route.v3.HeaderMatcher`, compiled. Of several fields of one name each is tested by itself, as Envoy does since
+//! it was found that a value joined to another slips past a rule that names it.
 
 use std::borrow::Cow;
 
@@ -29,6 +30,11 @@ impl Field {
             ":status" => Self::Status,
             lower => Self::Header(Name::new(lower)),
         }
+    }
+
+    /// The request has several fields of this name.
+    pub fn has_several(&self, head: &RequestHead) -> bool {
+        matches!(self, Self::Header(name) if head.headers.all(name).nth(1).is_some())
     }
 
     /// The field's value in a request; several are joined by commas.
@@ -173,30 +179,46 @@ impl HeaderMatcher {
     }
 
     pub fn matches(&self, head: &RequestHead) -> bool {
-        self.accepts(self.field.of_request(head).as_deref())
+        match &self.field {
+            Field::Header(name) => self.accepts_any(head.headers.all(name)),
+            field => self.accepts(field.of_request(head).as_deref()),
+        }
     }
 
     pub fn matches_response(&self, head: &ResponseHead) -> bool {
-        self.accepts(self.field.of_response(head).as_deref())
+        match &self.field {
+            Field::Header(name) => self.accepts_any(head.headers.all(name)),
+            field => self.accepts(field.of_response(head).as_deref()),
+        }
     }
 
-    /// `value`: all values joined by commas, `None` if the header is absent.
+    /// `value`: the only one, `None` if the header is absent.
     pub fn accepts(&self, value: Option<&[u8]>) -> bool {
-        let value = value.or(if self.absent_as_empty { Some(b"".as_slice()) } else { None });
+        self.accepts_any(value.into_iter())
+    }
+
+    /// One value that passes is enough; an inverted test wants that none does.
+    fn accepts_any<'v>(&self, values: impl Iterator<Item = &'v [u8]>) -> bool {
+        let absent: &[u8] = b"";
+        let mut values = values.peekable();
+        let stand_in = (self.absent_as_empty && values.peek().is_none()).then_some(absent);
+        let mut values = values.chain(stand_in).peekable();
         if let Test::Present(wanted) = self.test {
-            return (value.is_some() == wanted) != self.invert;
+            return (values.peek().is_some() == wanted) != self.invert;
         }
         // Envoy: an absent header fails inverted tests too.
-        let Some(value) = value else { return false };
-        let passed = match &self.test {
+        values.peek().is_some() && values.any(|value| self.passes(value)) != self.invert
+    }
+
+    fn passes(&self, value: &[u8]) -> bool {
+        match &self.test {
             Test::Present(_) => true,
             Test::Text(matcher) => matcher.matches(value),
             Test::Range { start, end } => std::str::from_utf8(value)
                 .ok()
                 .and_then(|text| text.parse::<i64>().ok())
                 .is_some_and(|number| (*start..*end).contains(&number)),
-        };
-        passed != self.invert
+        }
     }
 }
 
@@ -243,6 +265,25 @@ mod tests {
                 expected,
                 "{test:?} {invert} {absent_as_empty} {value:?}"
             );
+        }
+    }
+
+    #[test]
+    fn each_of_several_values_is_tested_by_itself() {
+        let exact = |text: &str| HeaderTest::Text {
+            matches: StringMatch { test: StringTest::Exact { text: text.into() }, ignore_case: false },
+        };
+        let mut head = RequestHead::default();
+        head.headers.push(b"x-mine", b"host");
+        head.headers.push(b"x-mine", b"guest");
+        for (text, invert, expected) in [
+            ("host", false, true),
+            ("guest", false, true),
+            ("host,guest", false, false),
+            ("guest", true, false),
+            ("other", true, true),
+        ] {
+            assert_eq!(matcher(exact(text), invert, false).matches(&head), expected, "{text} {invert}");
         }
     }
 

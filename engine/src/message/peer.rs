@@ -66,6 +66,10 @@ pub struct Peer {
     pub application_protocol: Option<Arc<str>>,
     /// The connection is TLS and ended here.
     pub is_tls: bool,
+    /// By a session of before.
+    pub is_resumed: bool,
+    /// URI of the certificate that we showed.
+    pub own_uri: Option<Arc<str>>,
     /// `TLSv1.3` and the like, for logs.
     pub tls_version: Option<&'static str>,
     pub tls_cipher: Option<&'static str>,

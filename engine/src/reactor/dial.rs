@@ -52,7 +52,9 @@ impl<D: Driver> Worker<D> {
                 // Its first call yields the ClientHello.
                 self.advance(key);
             }
-            Err(fault) => self.fail_dial(key, DialError { kind: DialErrorKind::Tls, what: fault.what }),
+            Err(fault) => {
+                self.fail_dial(key, DialError { kind: DialErrorKind::Tls(fault.kind), what: fault.what })
+            }
         }
     }
 
@@ -66,6 +68,7 @@ impl<D: Driver> Worker<D> {
         let verified = dialing.tls.as_ref().is_some_and(|tls| tls.context.verifies);
         let mut peer = Peer::clone(&connection.peer);
         secure.session.describe_peer(&mut peer, verified);
+        peer.is_resumed = secure.session.is_resumed();
         let protocol = peer.application_protocol.clone();
         connection.peer = Arc::new(peer);
         self.open_dialed(key, protocol.as_deref());
@@ -88,7 +91,7 @@ impl<D: Driver> Worker<D> {
     #[cold]
     pub(super) fn fail_dial(&mut self, key: Key, error: DialError) {
         if let Some(connection) = self.board.connections.get(key) {
-            let room = if error.kind == DialErrorKind::Tls { Room::Tls } else { Room::Reactor };
+            let room = if matches!(error.kind, DialErrorKind::Tls(_)) { Room::Tls } else { Room::Reactor };
             self.board.shared.log.say(room, Level::Debug, || {
                 let peer = connection.peer.remote.map_or_else(|| "-".to_owned(), |peer| peer.to_string());
                 format!("an endpoint could not be reached peer={peer} why={}", Value(&error.what))

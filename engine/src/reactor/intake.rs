@@ -295,6 +295,10 @@ impl<D: Driver> Worker<D> {
         let verifies = arrival.chain.tls.as_ref().is_some_and(|cell| cell.verifies());
         let mut peer = Peer::clone(&connection.peer);
         secure.session.describe_peer(&mut peer, verifies);
+        if peer.certificate.is_some() {
+            let shown = |cell: &tls::ServerCell| cell.load().own_uri(peer.server_name.as_deref());
+            peer.own_uri = arrival.chain.tls.as_ref().and_then(|cell| shown(cell));
+        }
         connection.peer = Arc::new(peer);
         connection.deadline = None;
         if let Some(origin) = connection.origin.as_deref() {
@@ -400,7 +404,7 @@ impl<D: Driver> Worker<D> {
             FaultKind::NoCertificate => origin.counters.increment(ListenerCounter::SslNoCertificate),
             FaultKind::UntrustedCertificate => origin.counters.increment(ListenerCounter::SslFailVerifyCa),
             FaultKind::WrongName => origin.counters.increment(ListenerCounter::SslFailVerifySan),
-            FaultKind::Other => {}
+            FaultKind::Malformed | FaultKind::Other => {}
         }
     }
 

@@ -145,7 +145,10 @@ impl<D: Driver> Worker<D> {
         let _ = connection.flush(&mut self.board.driver, &mut self.board.pool, &mut self.board.scratch);
         match connection.phase {
             Phase::Securing(_) => {
-                self.fail_dial(key, DialError { kind: DialErrorKind::Tls, what: fault.what.clone() });
+                self.fail_dial(
+                    key,
+                    DialError { kind: DialErrorKind::Tls(fault.kind), what: fault.what.clone() },
+                );
             }
             _ => {
                 self.count_tls_fault(key, fault);

@@ -52,6 +52,10 @@ impl Candidates {
     /// Indices of the routes to ask, in order; `None`: all of them.
     pub fn of(&self, head: &RequestHead) -> Option<impl Iterator<Item = usize>> {
         let by_value = self.0.as_ref()?;
+        if by_value.field.has_several(head) {
+            // Each of them is tested by itself: too rare to be worth a look-up of its own.
+            return None;
+        }
         let value = by_value.field.of_request(head);
         let wanted = value.and_then(|value| by_value.routes.get(&*value)).map_or(&[][..], Vec::as_slice);
         let (mut wanted, mut others) = (wanted.iter().peekable(), by_value.others.iter().peekable());

@@ -47,6 +47,8 @@ pub struct Tries {
     pub(super) was_seen: bool,
     /// Milliseconds for the whole, from the end of the request.
     pub route_timeout: Option<u64>,
+    /// It is what a gRPC client asked for.
+    pub is_callers_deadline: bool,
     pub take_host_of_endpoint: bool,
     has_taken_host: bool,
     pub append_forwarded_host: bool,
@@ -396,7 +398,8 @@ impl Exchange {
         if self.try_again(turn, &Outcome::ConnectFailure, true) || self.send_again(turn, Whereto::Elsewhere) {
             return;
         }
-        let reason = if why == Failure::ConnectTimeout { "connection_timeout" } else { "connection_failure" };
+        let reason =
+            if why == Failure::ConnectTimeout { "connection_timeout" } else { "remote_connection_failure" };
         let details = format!("upstream_reset_before_response_started{{{reason}}}");
         if self.decline(turn, &details) {
             return;
@@ -425,7 +428,12 @@ impl Exchange {
         let now = turn.now();
         let seat = turn.shared.seats.take(cluster, turn.port.recorder(), now);
         let after = match decision {
-            RetryDecision::No => return false,
+            RetryDecision::No => {
+                if self.tries.history.retries > 0 && matches!(outcome, Outcome::Answered { .. }) {
+                    seat.counters.increment(ClusterCounter::RqRetrySuccess);
+                }
+                return false;
+            }
             RetryDecision::Exhausted => {
                 seat.counters.increment(ClusterCounter::RqRetryLimit);
                 self.notes.flags.add(ResponseFlags::UPSTREAM_RETRY_LIMIT);
@@ -529,6 +537,9 @@ impl Exchange {
     pub fn drop_attempt<P: Port>(&mut self, turn: &mut Turn<'_, P>, reason: ResetReason) {
         if let Some((connection, stream)) = self.attempt.as_ref().and_then(Attempt::open_stream) {
             let _ = turn.port.perform(connection, Command::ResetStream { stream, reason });
+            if let Some(counters) = self.attempt.as_ref().and_then(|attempt| attempt.counters.as_ref()) {
+                counters.increment(ClusterCounter::RqTxReset);
+            }
         }
         self.forget_stream(turn, false);
         self.attempt = None;

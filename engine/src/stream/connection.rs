@@ -278,6 +278,11 @@ impl Streams {
         }
         if !bound.draining && over(bound.since, options.max_connection_duration) {
             http.counters.increment(HttpCounter::CxMaxDuration);
+            // HTTP/1 says goodbye in a response, and none is on its way.
+            let unheard = bound.streams.is_empty() && port.protocol(connection) != Some(Protocol::Http2);
+            if unheard {
+                return port.close(connection, Close::Flushed);
+            }
             self.drain_client(port, connection);
         }
         self.arm_client(port, connection);

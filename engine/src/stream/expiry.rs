@@ -11,6 +11,9 @@ use crate::message::{ResetReason, ResponseFlags};
 use crate::telemetry::{ClusterCounter, HttpCounter};
 use crate::upstream::Report;
 
+/// gRPC's status of that name.
+const DEADLINE_EXCEEDED: u32 = 4;
+
 impl Exchange {
     /// The exchange's timer has fired: everything that is due.
     #[cold]
@@ -51,8 +54,9 @@ impl Exchange {
                 self.deadlines.route = None;
                 self.count_upstream(turn, ClusterCounter::RqTimeout);
                 self.report(turn, Report::Timeout);
+                let grpc_status = self.tries.is_callers_deadline.then_some(DEADLINE_EXCEEDED);
                 let reply = self.late_answer(ResponseFlags::UPSTREAM_REQUEST_TIMEOUT);
-                self.reply(turn, reply);
+                self.reply(turn, LocalReply { grpc_status: grpc_status.or(reply.grpc_status), ..reply });
             }
             Expired::Request => {
                 self.deadlines.request = None;
@@ -70,7 +74,8 @@ impl Exchange {
                 self.deadlines.duration = None;
                 self.count(HttpCounter::RqMaxDuration);
                 let flags = ResponseFlags::DURATION_TIMEOUT;
-                self.reply(turn, flagged(late, "downstream duration timeout", "max_duration_timeout", flags));
+                let reply = flagged(late, "downstream duration timeout", "max_duration_timeout", flags);
+                self.reply(turn, LocalReply { grpc_status: Some(DEADLINE_EXCEEDED), ..reply });
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::codec::{h1, h2};
 use crate::message::{Key, Protocol, ResetReason};
 use crate::plan::{Address, UpstreamHttp};
 use crate::telemetry::ClusterCounter;
-use crate::tls::ClientCell;
+use crate::tls::{ClientCell, FaultKind};
 use crate::upstream::{DialOrder, Failure, PoolProtocol, Remote, Step};
 
 /// Streams an HTTP/2 endpoint is believed to take before its SETTINGS say so (RFC 9113 §6.5.2 recommends no less).
@@ -96,6 +96,15 @@ fn dial_of<P: Port>(port: &P, order: &DialOrder, resends: bool) -> Dial {
         _ if key.rpc.is_some() => {
             dial_tls(cell, host, |name| !name.contains("http/1") && !is_http2(name), None)
         }
+        // Envoy's fallbacks, where the context itself offers nothing.
+        kind if !key.carries_http1 && cell.plan().application_protocols.is_empty() => {
+            let names: &[&str] = match kind {
+                PoolProtocol::Http1 => &["http/1.1"],
+                PoolProtocol::Http2 => &["h2"],
+                PoolProtocol::Auto => &["h2", "http/1.1"],
+            };
+            dial_tls(cell, host, |_| true, Some(names))
+        }
         _ if key.carries_http1 => dial_tls(cell, host, |_| true, Some(&["istio-h2", "h2"])),
         PoolProtocol::Http1 => dial_tls(cell, host, |name| !is_http2(name), None),
         PoolProtocol::Http2 => dial_tls(cell, host, |name| !name.contains("http/1"), None),
@@ -157,6 +166,9 @@ impl Streams {
         let now = port.now();
         if port.peer(connection).is_some_and(|peer| peer.is_tls) {
             self.count_of(port, connection, ClusterCounter::SslHandshake);
+            if port.peer(connection).is_some_and(|peer| peer.is_resumed) {
+                self.count_of(port, connection, ClusterCounter::SslResumed);
+            }
         }
         if let Some((_, endpoint)) = self.shared.pools.owner(connection) {
             endpoint.note_connected();
@@ -166,7 +178,14 @@ impl Streams {
 
     /// A pooled connection did not come about.
     pub(super) fn pooled_failed<P: Port>(&mut self, port: &mut P, connection: Key, error: DialError) {
-        if error.kind == DialErrorKind::Tls {
+        if let DialErrorKind::Tls(fault) = error.kind {
+            match fault {
+                FaultKind::UntrustedCertificate => {
+                    self.count_of(port, connection, ClusterCounter::SslFailVerifyCa);
+                }
+                FaultKind::WrongName => self.count_of(port, connection, ClusterCounter::SslFailVerifySan),
+                FaultKind::NoCertificate | FaultKind::Malformed | FaultKind::Other => {}
+            }
             self.count_of(port, connection, ClusterCounter::SslError);
         }
         if error.kind == DialErrorKind::Connect
@@ -227,6 +246,6 @@ pub fn signed(count: u64) -> i64 {
 pub fn failure_of(error: &DialError) -> Failure {
     match error.kind {
         DialErrorKind::Timeout => Failure::ConnectTimeout,
-        DialErrorKind::Connect | DialErrorKind::Tls => Failure::Connect,
+        DialErrorKind::Connect | DialErrorKind::Tls(_) => Failure::Connect,
     }
 }

@@ -13,7 +13,7 @@ use crate::message::{Key, Peer, Tick};
 use crate::plan;
 use crate::snapshot::{Chain, Snapshot};
 use crate::telemetry::{Facts, Recorder};
-use crate::tls::ClientContext;
+use crate::tls::{ClientContext, FaultKind};
 
 /// What has a timer. Each owner has at most one, at its nearest deadline; the reactor keeps the place in its wheel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -111,7 +111,7 @@ pub enum DialErrorKind {
     Connect,
     Timeout,
     /// The handshake failed.
-    Tls,
+    Tls(FaultKind),
 }
 
 /// `Ok`: connected, TLS established, the codec made; `Port::peer` and `Port::protocol` know the rest.

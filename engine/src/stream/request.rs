@@ -42,7 +42,7 @@ impl Exchange {
             peer: &site.peer,
             internal: &http.manager.internal_ranges,
             takes_http1_in_http2: site.takes_http1_in_http2(),
-            own: &turn.shared.own.principal,
+            own: site.peer.own_uri.as_deref().unwrap_or(&turn.shared.own.principal),
         };
         match head::receive(entrance, &mut self.request, || turn.port.random()) {
             Received::Refused(status, details) => {
@@ -214,7 +214,9 @@ impl Exchange {
             headers.get_id(name).and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok())
         };
         let mut limit = forward.timeout;
+        self.tries.is_callers_deadline = false;
         if let (Some(cap), Some(asked)) = (forward.grpc_timeout_max, headers.get_id(NameId::GRPC_TIMEOUT)) {
+            self.tries.is_callers_deadline = true;
             let asked = grpc_timeout(asked);
             limit = match (asked, cap) {
                 (Some(asked), 0) => Some(asked),

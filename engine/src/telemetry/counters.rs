@@ -105,6 +105,7 @@ counters! {
     RqPendingTotal = "upstream_rq_pending_total",
     RqPendingActive = "upstream_rq_pending_active" gauge,
     RqPendingOverflow = "upstream_rq_pending_overflow",
+    RqActiveOverflow = "upstream_rq_active_overflow",
     RqPendingFailureEject = "upstream_rq_pending_failure_eject",
     RqCancelled = "upstream_rq_cancelled",
     RqMaintenance = "upstream_rq_maintenance_mode",

@@ -1,6 +1,6 @@
 //! Log lines on their way to files: a worker fills a buffer of its own, one thread writes.
 //!
-//! A worker never waits for a disk: four full buffers of it may wait, then its lines are dropped and counted. Files are opened
+//! A worker never waits for a disk: four full buffers of it may wait for one file, then its lines for it are dropped and counted. Files are opened
 //! anew when something else lies at their path (log rotation), so nobody has to tell us.
 
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ use crate::plan::AccessLogSink;
 
 /// A buffer is handed over when it holds so much (or when the worker's second is over).
 const FULL: usize = 64 * 1024;
-/// Buffers of one worker that may wait for the writer.
+/// Buffers of one worker for one sink that may wait for the writer: a slow file costs the lines of no other.
 const WAITING: usize = 4;
 /// Empty buffers kept for the next ones.
 const SPARE: usize = 8;
@@ -27,7 +27,7 @@ struct Batch {
     sink: AccessLogSink,
     bytes: Vec<u8>,
     lines: u64,
-    /// How many of its worker are under way.
+    /// How many of its worker and sink are under way.
     waiting: Arc<AtomicUsize>,
 }
 
@@ -58,7 +58,7 @@ pub struct LogWriter(Arc<Shared>);
 impl LogWriter {
     /// Buffers for one more worker.
     pub fn buffers(&self) -> LogBuffers {
-        LogBuffers { shared: Arc::clone(&self.0), waiting: Arc::default(), open: Vec::new() }
+        LogBuffers { shared: Arc::clone(&self.0), open: Vec::new() }
     }
 
     /// Lines that nobody will read: the writer was behind, or the file refused them.
@@ -86,8 +86,16 @@ impl std::fmt::Debug for LogWriter {
 /// A worker's half.
 pub struct LogBuffers {
     shared: Arc<Shared>,
+    open: Vec<Open>,
+}
+
+/// What a worker gathers for one sink.
+struct Open {
+    sink: AccessLogSink,
+    bytes: Vec<u8>,
+    lines: u64,
+    /// Buffers handed over and not yet written.
     waiting: Arc<AtomicUsize>,
-    open: Vec<(AccessLogSink, Vec<u8>, u64)>,
 }
 
 impl std::fmt::Debug for LogBuffers {
@@ -98,17 +106,18 @@ impl std::fmt::Debug for LogBuffers {
 
 impl LogBuffers {
     pub fn log(&mut self, logger: &AccessLogger, facts: &Facts<'_>) {
-        let index = match self.open.iter().position(|(sink, _, _)| *sink == logger.sink) {
+        let index = match self.open.iter().position(|open| open.sink == logger.sink) {
             Some(index) => index,
             None => {
-                self.open.push((logger.sink.clone(), Vec::new(), 0));
+                let sink = logger.sink.clone();
+                self.open.push(Open { sink, bytes: Vec::new(), lines: 0, waiting: Arc::default() });
                 self.open.len() - 1
             }
         };
-        let Some((_, bytes, lines)) = self.open.get_mut(index) else { return };
-        logger.write(facts, bytes);
-        *lines += 1;
-        if bytes.len() >= FULL {
+        let Some(open) = self.open.get_mut(index) else { return };
+        logger.write(facts, &mut open.bytes);
+        open.lines += 1;
+        if open.bytes.len() >= FULL {
             self.hand_over(index);
         }
     }
@@ -121,21 +130,21 @@ impl LogBuffers {
     }
 
     fn hand_over(&mut self, index: usize) {
-        let Some((sink, bytes, lines)) = self.open.get_mut(index) else { return };
-        if *lines == 0 {
+        let Some(open) = self.open.get_mut(index) else { return };
+        if open.lines == 0 {
             return;
         }
-        let lines = std::mem::take(lines);
-        if self.waiting.load(Relaxed) >= WAITING {
-            bytes.clear();
+        let lines = std::mem::take(&mut open.lines);
+        if open.waiting.load(Relaxed) >= WAITING {
+            open.bytes.clear();
             self.shared.dropped.fetch_add(lines, Relaxed);
             return;
         }
-        self.waiting.fetch_add(1, Relaxed);
+        open.waiting.fetch_add(1, Relaxed);
         let mut queue = locked(&self.shared.queue);
-        let full = std::mem::replace(bytes, queue.spare.pop().unwrap_or_default());
-        let waiting = Arc::clone(&self.waiting);
-        queue.batches.push_back(Batch { sink: sink.clone(), bytes: full, lines, waiting });
+        let bytes = std::mem::replace(&mut open.bytes, queue.spare.pop().unwrap_or_default());
+        let waiting = Arc::clone(&open.waiting);
+        queue.batches.push_back(Batch { sink: open.sink.clone(), bytes, lines, waiting });
         drop(queue);
         self.shared.wake.notify_one();
         self.start();

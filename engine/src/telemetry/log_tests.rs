@@ -252,6 +252,23 @@ fn lines_reach_their_file_and_a_rotated_file_is_opened_anew() {
 }
 
 #[test]
+fn many_files_lose_no_line() {
+    let place = Place::new("many");
+    let loggers: Vec<_> = (0..20)
+        .map(|number| text_log("x\n", AccessLogSink::File { path: place.file(&format!("{number}.log")) }))
+        .collect();
+    let writer = LogWriter::default();
+    let mut buffers = writer.buffers();
+    with_facts(false, |facts| loggers.iter().for_each(|logger| buffers.log(logger, facts)));
+    drop(buffers);
+    assert_eq!(writer.dropped(), 0);
+    drop(writer);
+    for number in 0..20 {
+        assert_eq!(std::fs::read_to_string(place.file(&format!("{number}.log"))).unwrap(), "x\n");
+    }
+}
+
+#[test]
 fn every_line_is_written_or_counted() {
     let place = Place::new("count");
     let path = place.file("access.log");

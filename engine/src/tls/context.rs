@@ -36,16 +36,29 @@ fn protocols(names: &[String]) -> Vec<Vec<u8>> {
 
 /// Chooses by server name among several certificates, else the first.
 #[derive(Debug)]
-struct ByServerName(Vec<(Arc<CertifiedKey>, Vec<String>)>);
+struct ByServerName(Vec<Shown>);
 
-impl ResolvesServerCert for ByServerName {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let name = hello.server_name().map(str::to_ascii_lowercase);
+/// A certificate that may be shown, with its names.
+#[derive(Debug)]
+struct Shown {
+    key: Arc<CertifiedKey>,
+    dns_names: Vec<String>,
+    uri: Option<Arc<str>>,
+}
+
+impl ByServerName {
+    fn choose(&self, name: Option<&str>) -> Option<&Shown> {
+        let name = name.map(str::to_ascii_lowercase);
         let fits = |names: &[String]| {
             name.as_deref().is_some_and(|name| names.iter().any(|known| covers(known, name)))
         };
-        let chosen = self.0.iter().find(|(_, names)| fits(names)).or_else(|| self.0.first());
-        chosen.map(|(key, _)| Arc::clone(key))
+        self.0.iter().find(|shown| fits(&shown.dns_names)).or_else(|| self.0.first())
+    }
+}
+
+impl ResolvesServerCert for ByServerName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.choose(hello.server_name()).map(|shown| Arc::clone(&shown.key))
     }
 }
 
@@ -63,6 +76,7 @@ fn covers(known: &str, host: &str) -> bool {
 #[derive(Clone)]
 pub struct ServerContext {
     pub(super) config: Arc<ServerConfig>,
+    certificates: Arc<ByServerName>,
 }
 
 impl fmt::Debug for ServerContext {
@@ -77,8 +91,9 @@ impl ServerContext {
         let mut keys = Vec::new();
         for (index, name) in plan.certificates.iter().enumerate() {
             let key = find_certificate(name, &format!("certificates[{index}]"), secrets)?;
-            let names = key.cert.first().map(|leaf| describe(leaf).dns_names).unwrap_or_default();
-            keys.push((key, names));
+            let names = key.cert.first().map(|leaf| describe(leaf)).unwrap_or_default();
+            let uri = names.uris.first().map(|uri| uri.as_str().into());
+            keys.push(Shown { key, dns_names: names.dns_names, uri });
         }
         if keys.is_empty() {
             return Err(PlanError::new("certificates", "a TLS server needs at least one certificate"));
@@ -100,11 +115,17 @@ impl ServerContext {
             }
             None => builder.with_client_cert_verifier(Arc::new(NoClientAuth)),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(ByServerName(keys)));
+        let certificates = Arc::new(ByServerName(keys));
+        let mut config = builder.with_cert_resolver(Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = protocols(&plan.application_protocols);
         config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS);
         config.enable_secret_extraction = true;
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config: Arc::new(config), certificates })
+    }
+
+    /// URI of the certificate that is shown to who asks for this name.
+    pub fn own_uri(&self, server_name: Option<&str>) -> Option<Arc<str>> {
+        self.certificates.choose(server_name).and_then(|shown| shown.uri.clone())
     }
 }
 

@@ -78,6 +78,8 @@ pub enum FaultKind {
     UntrustedCertificate,
     /// Its chain is trusted, its names are not those wanted.
     WrongName,
+    /// Bytes that are no TLS, or no record of this connection.
+    Malformed,
     Other,
 }
 
@@ -90,6 +92,12 @@ impl From<Error> for TlsFault {
                 FaultKind::WrongName
             }
             Error::InvalidCertificate(_) => FaultKind::UntrustedCertificate,
+            Error::InvalidMessage(_)
+            | Error::DecryptError
+            | Error::PeerSentOversizedRecord
+            | Error::PeerMisbehaved(rustls::PeerMisbehaved::IllegalMiddleboxChangeCipherSpec) => {
+                FaultKind::Malformed
+            }
             _ => FaultKind::Other,
         };
         Self { what: error.to_string(), kind }
@@ -169,7 +177,12 @@ impl Transport {
                 }
                 Next::Wrote | Next::Blocked => break,
                 Next::Fault(fault) => {
-                    self.flush_alert(input.get_mut(opened.consumed..).unwrap_or(&mut []), outgoing);
+                    // A record that was refused is refused again when it is read again, with an alert of its own.
+                    let rest = match fault.kind {
+                        FaultKind::Malformed => &mut [],
+                        _ => input.get_mut(opened.consumed..).unwrap_or(&mut []),
+                    };
+                    self.flush_alert(rest, outgoing);
                     return Err(fault);
                 }
             }
@@ -571,6 +584,24 @@ mod tests {
             pass(&mut pair.to_client, &mut pair.client, &answer, split).unwrap();
             assert_eq!(pair.to_client.plain, b"after your close");
         }
+    }
+
+    #[test]
+    fn bytes_that_are_no_tls_get_one_alert() {
+        let server = ServerContext::compile(&downstream(false), &secrets()).unwrap();
+        let mut transport = Transport::server(&server).unwrap();
+        let (mut plain, mut answer) = (Vec::new(), Vec::new());
+        let mut request = *b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n";
+        let fault = transport.open(&mut request, &mut plain, &mut answer).unwrap_err();
+        assert_eq!((fault.kind, plain.len()), (FaultKind::Malformed, 0));
+        // One record: type alert, two bytes, fatal (2).
+        assert_eq!((answer.len(), answer.first(), answer.get(5)), (7, Some(&21), Some(&2)), "{answer:?}");
+    }
+
+    #[test]
+    fn a_server_knows_the_uri_of_what_it_shows() {
+        let server = ServerContext::compile(&downstream(false), &secrets()).unwrap();
+        assert_eq!(server.own_uri(None).as_deref(), Some(SERVER));
     }
 
     #[test]

@@ -66,7 +66,8 @@ impl Seat {
         if permit.is_none() {
             self.counters.increment(match resource {
                 Resource::Connections => ClusterCounter::CxOverflow,
-                Resource::Pending | Resource::Requests => ClusterCounter::RqPendingOverflow,
+                Resource::Pending => ClusterCounter::RqPendingOverflow,
+                Resource::Requests => ClusterCounter::RqActiveOverflow,
                 Resource::Retries => ClusterCounter::RqRetryOverflow,
             });
         }

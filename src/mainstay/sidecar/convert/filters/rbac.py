@@ -8,6 +8,7 @@ from mainstay.sidecar import plan
 from mainstay.sidecar.convert import values
 from mainstay.sidecar.convert.refuse import Refused, at, check, known
 
+_ALLOW, _LOG = 0, 2
 MAX_DEPTH = 16
 """Nesting of and, or and not."""
 
@@ -24,11 +25,10 @@ _R_B_A_C_FIELDS__ = known(
 _POLICY_FIELDS = known("envoy.config.rbac.v3.Policy", {"permissions", "principals"})
 
 
-def rules(message: Any) -> plan.RbacRules:
-    """Policies in the order of their names, as Envoy evaluates them."""
+def rules(message: Any) -> plan.RbacRules | None:
+    """Policies in the order of their names, as Envoy evaluates them. `LOG` lets everything pass: it only marks requests with
+    metadata, which nothing here reads."""
     check(message, _R_B_A_C_FIELDS)
-    if message.action == 2:
-        raise Refused("action", "LOG is not supported; use ALLOW or DENY")
     policies = []
     for name in sorted(message.policies):
         with at(f"policies[{name!r}]"):
@@ -37,7 +37,7 @@ def rules(message: Any) -> plan.RbacRules:
             permissions = _each(policy.permissions, "permissions", permission)
             principals = _each(policy.principals, "principals", principal)
             policies.append(plan.RbacPolicy(name, permissions, principals))
-    return plan.RbacRules(message.action == 0, tuple(policies))
+    return None if message.action == _LOG else plan.RbacRules(message.action == _ALLOW, tuple(policies))
 
 
 def _each(messages: Any, field: str, convert: Any, depth: int = 0) -> tuple[Any, ...]:
