@@ -48,7 +48,7 @@ def _scale(clusters: int, rss: Bar, megabytes: int) -> Row:
             rss,
             Bar(RSS, None, None, megabytes),
         ),
-        (LOAD, "load CPU ms", CHANGE, "slowest ms", "change CPU ms", RSS),
+        (LOAD, "load CPU ms", CHANGE, "slowest ms", "change CPU ms", RSS, "others %"),
     )
 
 

@@ -14,6 +14,7 @@ import statistics
 import string
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from bench.measure import (
     BenchError,
     Ports,
     Process,
+    core_busy_s,
     cpu_ns,
     resident_kib,
     running,
@@ -33,7 +35,7 @@ from bench.measure import (
     tree_of,
 )
 from bench.peers import CONFIGS, MISSING, PROGRAMS, envoy, is_there, mainstay
-from bench.traffic import Course
+from bench.traffic import Course, quietest
 from mainstay.xds.types import Variant
 
 PEERS = ("envoy", "mainstay")
@@ -66,7 +68,7 @@ def rounds_of(scale: Scale, course: Course) -> Iterator[Round]:
     with running(programs, LOAD_CORE, course.folder / "upstreams"), on_core(LOAD_CORE):
         for _ in range(course.rounds):
             yield {
-                peer: _measure(peer, scale, upstreams, ports, course.folder)
+                peer: quietest(partial(_measure, peer, scale, upstreams, ports, course.folder))
                 for peer in PEERS
                 if not course.only or peer in course.only
             }
@@ -92,14 +94,17 @@ def _measure(peer: str, scale: Scale, upstreams: list[int], ports: Ports, folder
     discovery = Discovery(mesh, scale.variant, control)
     del mesh
     log = folder / f"{peer}.log"
+    busy, started = core_busy_s(PROXY_CORE), time.monotonic()
     process = start(envoy(config) if peer == "envoy" else mainstay(config), PROXY_CORE, log)
     try:
         acknowledged = discovery.wait(LONGEST_LOAD_SECONDS)
         probe = Probe(front)
         answered = probe.until(BODIES[0], LONGEST_LOAD_SECONDS)
         pids = tree_of(process.pid)
+        spent = cpu_ns(pids) / 1e9
+        others = max(0.0, core_busy_s(PROXY_CORE) - busy - spent) / (time.monotonic() - started)
         figures = {"load ms": (max(acknowledged, answered) - discovery.connected) * 1e3}
-        figures["load CPU ms"] = cpu_ns(pids) / 1e6
+        figures |= {"load CPU ms": spent * 1e3, "others %": 100 * others}
         time.sleep(SETTLE_SECONDS)
         figures["RSS MiB"] = resident_kib(pids) / 1024
         figures |= _change(scale, discovery, probe, upstreams, pids)

@@ -7,7 +7,8 @@ take turns inside a round, so that drift of the machine hits all alike; a measur
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,19 +68,19 @@ def rounds_of(traffic: Traffic, course: Course) -> Iterator[Round]:
         peers = make_peers(traffic.setup, port, ports, folder, course.only)
         for _ in range(course.rounds):
             found = {
-                peer.name: _quietest(traffic, peer, course.seconds, head, folder, upstream_pids)
+                peer.name: quietest(
+                    partial(_measure, traffic, peer, course.seconds, head, folder, upstream_pids)
+                )
                 for peer in peers
             }
             yield added(found, "direct", ("p50 µs", "p99 µs"))
 
 
-def _quietest(
-    traffic: Traffic, peer: Peer, seconds: float, head: Path, folder: Path, upstream: list[int]
-) -> dict[str, float]:
-    """The first measurement that was hardly disturbed, or the least disturbed one."""
+def quietest(measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """The first measurement that was hardly disturbed (`others %`), or the least disturbed one."""
     found: list[dict[str, float]] = []
     for _ in range(TRIES):
-        found.append(_measure(traffic, peer, seconds, head, folder, upstream))
+        found.append(measure())
         if found[-1]["others %"] <= MOST_OTHERS:
             break
     return min(found, key=lambda figures: figures["others %"])
