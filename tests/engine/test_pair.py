@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -16,6 +18,8 @@ from engine_plans import LOOPBACK, cluster, forward, http_chain, listener, route
 from engine_tls import Authority, downstream, upstream
 from engine_wire import Reader, echo, request, response
 
+from mainstay.protocols.compile import compile_protocol
+from mainstay.protocols.read import read_descriptions
 from mainstay.sidecar import plan
 
 if TYPE_CHECKING:
@@ -79,7 +83,7 @@ class Pair:
                 "roots",
                 plan.AlternativeNames(()),
                 True,
-                ("istio-h2", "istio-http/1.1", "h2", "http/1.1"),
+                ("istio-h2", "istio-http/1.1", "istio", "h2", "http/1.1"),
             ),
         )
         http = plan.UpstreamHttp(protocol=protocol)  # type: ignore[arg-type]
@@ -380,3 +384,47 @@ def test_grpc_of_all_four_kinds_crosses(pair: Pair) -> None:
     text = pair.cart.page("/stats/prometheus")
     assert 'grpc_response_status="0"' in text
     assert 'request_protocol="grpc"' in text
+
+
+def test_a_framed_protocol_crosses_with_identity_policy_and_metrics(pair: Pair, serve: Serve) -> None:
+    """The tutorial's protocol, detected on both sides: nothing was written for it but its description."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "protocols.md"
+    text = page.read_text().split("```yaml parcel.yaml\n")[1].split("```")[0]
+    (described,), problems = read_descriptions([("parcel.yaml", text)])
+    assert not problems
+    protocol = compile_protocol(described.name, described.description)
+
+    def answer(connection: socket.socket) -> None:
+        reader = Reader(connection)
+        while True:
+            call, _, target, note = struct.unpack(">IHBI", reader.exactly(14)[3:])
+            body = reader.exactly(target + note)[target:]
+            connection.sendall(b"pa\x02" + struct.pack(">IBI", call, 0, note) + body)
+
+    path = plan.PathPermission(plan.StringMatch(plan.ExactText("/cart/add")))
+    caller = plan.AuthenticatedPrincipal(plan.StringMatch(plan.ExactText(FRONT)))
+    rules = plan.RbacRules(True, (plan.RbacPolicy("add", (path,), (caller,)),))
+    rbac = plan.HttpFilter("rbac", plan.RbacFilter(rules, None), False)
+    pair.connect(serve(answer).port, tunnel=False, rpc=(protocol,), filters=(rbac,))
+    # The policy is the receiver's; the sender's sidecar has no certificate of its application.
+    chain = http_chain(routes(("/", forward("cart"))), rpc=(protocol,))
+    pair.front.apply(listener("out", chain, direction="outbound"))
+
+    def call(number: int, target: str, note: bytes) -> bytes:
+        head = b"pa\x01" + struct.pack(">IHBI", number, 5_000, len(target), len(note))
+        return head + target.encode() + note
+
+    with pair.front.dial("out") as client:
+        client.sendall(call(7, "cart.add", b"tea"))
+        reader = Reader(client)
+        assert reader.exactly(15) == b"pa\x02" + struct.pack(">IBI", 7, 0, 3) + b"tea"
+        client.sendall(call(8, "cart.drop", b""))
+        assert reader.exactly(12)[:8] == b"pa\x02" + struct.pack(">IB", 8, 3)
+    text = pair.cart.page("/stats/prometheus")
+    (line,) = [
+        line
+        for line in text.splitlines()
+        if line.startswith("istio_requests_total{") and 'response_code="200"' in line
+    ]
+    for label in (f'source_principal="{FRONT}"', 'connection_security_policy="mutual_tls"'):
+        assert label in line
