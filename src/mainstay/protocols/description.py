@@ -25,7 +25,8 @@ and checksum are filled in. `errorReply` says how to tell callers what went wron
 to outcomes and back.
 
 **Detection** is `certain` if the first bytes can be nothing else (at least 16 fixed bits, checked against other
-protocols), else `declared-only`: then ports are declared by `appProtocol` or a name prefix (`bolt-`).
+protocols), else `declared-only`: then a
+port must be declared to speak it.
 
 In: fields decoded by `api.decode`. Out: frozen values for `check` and `compile`. Invariant: pure data; defaults are
 filled in.

@@ -33,10 +33,7 @@ def _section(described: Described) -> Iterator[str]:
     yield ""
     yield description.about
     yield ""
-    yield (
-        f"- Ports: `appProtocol: {described.name}`, or a name that begins with `{described.name}-`; detection is"
-        + (f" {description.detection}.")
-    )
+    yield f"- Detection: {description.detection}"
     yield f"- Frame: {', '.join(_field(field) for field in description.fields)}"
     yield f"- Kinds: {', '.join(kind.kind for kind in description.kinds)}"
     for name in ("service", "method", "deadline"):
