@@ -25,8 +25,8 @@ enum Line {
 
 #[derive(Debug)]
 struct Field {
-    /// `"name":`, escaped.
-    name: Box<[u8]>,
+    /// `,"name":` with what the value begins with if it is text: a quote. Escaped.
+    lead: Box<[u8]>,
     value: FieldValue,
 }
 
@@ -94,9 +94,9 @@ fn compile_fields(plans: &[JsonField], depth: u32) -> Result<Box<[Field]>, PlanE
     }
     let compile = |(index, plan): (usize, &JsonField)| {
         let within = |problem: PlanError| problem.within(&format!("[{index}]"));
-        let mut name = vec![b'"'];
-        escape(plan.name.as_bytes(), &mut name);
-        name.extend_from_slice(b"\":");
+        let mut lead = b",\"".to_vec();
+        escape(plan.name.as_bytes(), &mut lead);
+        lead.extend_from_slice(if plan.fields.is_empty() { b"\":\"" } else { b"\":" });
         let value = if plan.fields.is_empty() {
             let parsed = Format::parse(&plan.value).map_err(|reason| PlanError::new("value", reason));
             FieldValue::Format(parsed.map_err(within)?)
@@ -104,7 +104,7 @@ fn compile_fields(plans: &[JsonField], depth: u32) -> Result<Box<[Field]>, PlanE
             let nested = compile_fields(&plan.fields, depth + 1);
             FieldValue::Object(nested.map_err(|problem| within(problem.within("fields")))?)
         };
-        Ok(Field { name: name.into(), value })
+        Ok(Field { lead: lead.into(), value })
     };
     plans.iter().enumerate().map(compile).collect()
 }
@@ -114,10 +114,7 @@ fn write_object(fields: &[Field], facts: &Facts<'_>, omit_empty: bool, out: &mut
     let mut is_first = true;
     for field in fields {
         let start = out.len();
-        if !is_first {
-            out.push(b',');
-        }
-        out.extend_from_slice(&field.name);
+        out.extend_from_slice(field.lead.get(usize::from(is_first)..).unwrap_or(&[]));
         let kept = match &field.value {
             FieldValue::Object(nested) => {
                 write_object(nested, facts, omit_empty, out);
@@ -134,10 +131,8 @@ fn write_object(fields: &[Field], facts: &Facts<'_>, omit_empty: bool, out: &mut
     out.push(b'}');
 }
 
-/// A value that is one operator keeps its type, and is null (or left out) where there is none.
+/// A value that is one operator keeps its type, and is null (or left out) where there is none. Its opening quote is written.
 fn write_value(format: &Format, facts: &Facts<'_>, omit_empty: bool, out: &mut Vec<u8>) -> bool {
-    let before = out.len();
-    out.push(b'"');
     let start = out.len();
     let [Piece::Operator { operator, most }] = format.pieces() else {
         format.render(facts, if omit_empty { "" } else { "-" }, out);
@@ -146,12 +141,12 @@ fn write_value(format: &Format, facts: &Facts<'_>, omit_empty: bool, out: &mut V
     };
     match typed(facts, operator, out) {
         Typed::Number(number) => {
-            out.truncate(before);
+            out.pop();
             push_decimal(out, number);
             return true;
         }
         Typed::Absent => {
-            out.truncate(before);
+            out.pop();
             if !omit_empty {
                 out.extend_from_slice(b"null");
             }
