@@ -3,6 +3,7 @@ both clusters, endpoints and routes are exchanged at once."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def ask(port: int) -> str:
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
         return f"status {error.code}"
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return "closed"
 
 

@@ -6,6 +6,7 @@ of this stream's responses of this kind, and the first request that carries it i
 
 from __future__ import annotations
 
+import http.client
 import queue
 import threading
 import time
@@ -258,12 +259,17 @@ class ServerTester:
         return f"a subscription to {sorted(self._names(kind))}"
 
     def _replies(self, kind: Kind) -> list[_Reply]:
-        last = self._last[kind]
+        """The verdicts on the last response, of the streams that are still open (a client may have done with one)."""
+
+        def due() -> list[tuple[_Asked, str]]:
+            return [(have, nonce) for have, nonce in self._last[kind] if have in self._asked[kind]]
+
         self._wait(
-            lambda: all(nonce in have.replies for have, nonce in last),
-            lambda: f"no answer to some of {[nonce for _, nonce in last]}",
+            lambda: all(nonce in have.replies for have, nonce in due()),
+            lambda: f"no answer to some of {[nonce for _, nonce in due()]}",
         )
-        return [have.replies[nonce] for have, nonce in last]
+        assert due(), "the client has ended the stream"
+        return [have.replies[nonce] for have, nonce in due()]
 
     def _check_refusal(self, kind: Kind, reply: _Reply, words: Sequence[str]) -> None:
         assert reply.error is not None, "it was taken"
@@ -374,7 +380,7 @@ class ServerTester:
                 return str(answer.read().decode())
         except urllib.error.HTTPError as error:
             return f"status {error.code}"
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return "closed"
 
     def _serve(self, application: str, at_once: bool, will_close: bool) -> None:
