@@ -253,7 +253,11 @@ impl Streams {
         // While streams run, the time since the last one ended does not count.
         let idle_since = if bound.streams.is_empty() { bound.idle_since } else { now };
         let idle = after(idle_since, options.idle_timeout);
-        let life = after(bound.since, options.max_connection_duration).filter(|_| !bound.draining);
+        let life = match bound.draining {
+            false => after(bound.since, options.max_connection_duration),
+            // Streams that go on then are the connection's end when they are over.
+            true => after(bound.since, life_and_drain(options)).filter(|end| *end > now),
+        };
         let at = [idle, life].into_iter().flatten().min();
         let mut slot = std::mem::take(&mut bound.timer);
         port.arm(&mut slot, Owner::Connection(connection), at);
@@ -278,15 +282,18 @@ impl Streams {
         }
         if !bound.draining && over(bound.since, options.max_connection_duration) {
             http.counters.increment(HttpCounter::CxMaxDuration);
-            // HTTP/1 says goodbye in a response, and none is on its way.
-            let unheard = bound.streams.is_empty() && port.protocol(connection) != Some(Protocol::Http2);
-            if unheard {
-                return port.close(connection, Close::Flushed);
-            }
             self.drain_client(port, connection);
+        } else if bound.draining && bound.streams.is_empty() && over(bound.since, life_and_drain(options)) {
+            // It was told, or would have been by its next response; HTTP/1 has no other word for it.
+            return port.close(connection, Close::Flushed);
         }
         self.arm_client(port, connection);
     }
+}
+
+/// Milliseconds after which a connection of limited life is closed though its client has not asked again.
+fn life_and_drain(options: &crate::plan::HttpConnectionManager) -> Option<u64> {
+    options.max_connection_duration.map(|life| life.saturating_add(options.drain_timeout))
 }
 
 fn find_client<P: Port>(port: &mut P, connection: Key, stream: StreamId) -> Option<Key> {

@@ -69,7 +69,7 @@ fn a_call_streams_both_ways() {
 #[test]
 fn a_call_that_fails_is_told_once() {
     for (name, act, told) in [
-        ("refused", 0, "failed UF upstream_reset_before_response_started{connection_failure}"),
+        ("refused", 0, "failed UF upstream_reset_before_response_started{remote_connection_failure}"),
         ("late", 1, "failed DT max_duration_timeout"),
         ("lost", 2, "failed UC upstream_reset_before_response_started{connection_termination}"),
     ] {

@@ -161,12 +161,14 @@ fn nobody_there_is_told_by_flag_and_status() {
     refused.refuse();
     let sent = refused.sent(client);
     assert!(
-        sent.ends_with("reset reason: connection failure, transport failure reason: connection refused"),
+        sent.ends_with(
+            "reset reason: remote connection failure, transport failure reason: connection refused"
+        ),
         "{sent}"
     );
     let record = refused.record();
     assert_eq!((record.status, record.flags.as_str()), (503, "UF"));
-    assert_eq!(record.details, "upstream_reset_before_response_started{connection_failure}");
+    assert_eq!(record.details, "upstream_reset_before_response_started{remote_connection_failure}");
     assert_eq!(refused.cluster_counter("shop", ClusterCounter::CxConnectFail), 1);
     assert_eq!(refused.cluster_counter("shop", ClusterCounter::CxActive), 0);
 }

@@ -106,6 +106,16 @@ fn old_connections_and_used_ones_say_goodbye() {
     worker.receive(upstream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     assert!(worker.sent(client).contains("connection: close"));
 
+    let mut worker = with(|manager| {
+        manager.max_connection_duration = Some(1_000);
+        manager.drain_timeout = 500;
+    });
+    let silent = worker.connect();
+    worker.pass(1_400);
+    assert!(worker.is_open(silent), "its next response would tell it");
+    worker.pass(200);
+    assert!(worker.gone(silent).is_some());
+
     let mut worker = with(|manager| manager.max_requests_per_connection = Some(1));
     let client = worker.connect();
     worker.receive(client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -59,7 +59,7 @@ _POLICIES = ("ROUND_ROBIN", "LEAST_REQUEST", "RING_HASH", "RANDOM", "", "MAGLEV"
 
 
 _CLUSTER_FIELDS = known("envoy.config.cluster.v3.Cluster", _KNOWN)
-_NO_FIELDS = Known(())
+_SERVER_HTTP1_FIELDS = Known({"enable_trailers"})
 _STATIC_ASSIGNMENT_FIELDS = Known({"cluster_name", "endpoints"})
 _HEALTH_CHECK_FIELDS = known(
     "envoy.config.core.v3.HealthCheck",
@@ -319,11 +319,11 @@ def _common(common: Any, protocol: Any, http2: plan.Http2Options, most: int | No
 
 
 def _check_http1(message: Any) -> None:
-    """HTTP/1 towards a server has no options yet; that it is spoken can be said."""
+    """HTTP/1 towards a server has no options yet; that it is spoken can be said, and that trailers pass, which they do."""
     with at("http_protocol_options"):
         check(
             message.http_protocol_options,
-            _NO_FIELDS,
+            _SERVER_HTTP1_FIELDS,
             "is not supported: HTTP/1 towards a server has no options yet",
         )
 
