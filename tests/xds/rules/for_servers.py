@@ -338,6 +338,18 @@ RULES: tuple[Rule, ...] = (
         ),
         variants=DELTA,
     ),
+    Rule(
+        "secrets come by name, and anew when they change",
+        "Resource Types",
+        (
+            Have(("secret s@1", "secret t@1")),
+            Want("secret", ("s",)),
+            Expect("secret", ("s@1",)),
+            Ack("secret"),
+            Have(("secret s@2", "secret t@2")),
+            Expect("secret", ("s@2",)),
+        ),
+    ),
     # --- verdicts and nonces ---
     Rule(
         "what is refused is not sent again",

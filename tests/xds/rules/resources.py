@@ -14,6 +14,7 @@ from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401 (kn
 from envoy.extensions.filters.network.http_connection_manager.v3 import (  # noqa: F401
     http_connection_manager_pb2,
 )
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from google.protobuf import json_format
 
 from .steps import Kind
@@ -23,6 +24,7 @@ _CLASSES: dict[Kind, Any] = {
     "endpoint": endpoint_pb2.ClusterLoadAssignment,
     "listener": listener_pb2.Listener,
     "route": route_pb2.RouteConfiguration,
+    "secret": secret_pb2.Secret,
 }
 _TARGETS: dict[Kind, Kind] = {"cluster": "endpoint", "route": "cluster", "listener": "route"}
 _HTTP = "type.googleapis.com/envoy.extensions.filters"
@@ -98,6 +100,9 @@ class Maker:
         route = {"match": match, "route": {"cluster": text.target or "none"}}
         host = {"name": f"version-{text.version}", "domains": ["*"], "routes": [route]}
         return {"name": text.name, "virtual_hosts": [host]}
+
+    def _secret(self, text: Text) -> dict[str, Any]:
+        return {"name": text.name, "generic_secret": {"secret": {"inline_string": text.version}}}
 
     def _listener(self, text: Text) -> dict[str, Any]:
         router = {"@type": f"{_HTTP}.http.router.v3.Router"}

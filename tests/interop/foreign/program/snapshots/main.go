@@ -21,6 +21,7 @@ import (
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/v3"
@@ -42,6 +43,7 @@ var kinds = map[string]kind{
 	"cluster":  {types.Cluster, func() proto.Message { return &cluster.Cluster{} }},
 	"endpoint": {types.Endpoint, func() proto.Message { return &endpoint.ClusterLoadAssignment{} }},
 	"listener": {types.Listener, func() proto.Message { return &listener.Listener{} }},
+	"secret":   {types.Secret, func() proto.Message { return &tls.Secret{} }},
 	"route":    {types.Route, func() proto.Message { return &route.RouteConfiguration{} }},
 }
 
