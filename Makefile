@@ -7,6 +7,7 @@ ENGINE_SOURCES := $(shell find engine/src -name '*.rs') engine/Cargo.toml Cargo.
 # The Envoy wheel owns the top-level package `envoy`, as xds-protos does: it lives in an environment of its own.
 ENVOY_BIN := .venvs/envoy/bin/envoy
 H2SPEC := .venvs/go/h2spec
+GRPC_INTEROP := .venvs/go/grpc
 # The test program of another control plane, pinned by a module of its own.
 GO_CONTROL_PLANE := .venvs/go/go-control-plane-test
 GO_CONTROL_PLANE_MODULE := tests/interop/foreign/program
@@ -92,8 +93,13 @@ $(H2SPEC):
 	@command -v go >/dev/null || { echo "make conformance needs Go, to install h2spec"; exit 1; }
 	GOBIN=$(CURDIR)/$(dir $@) go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 
-conformance: build $(ENVOY_BIN) $(H2SPEC) $(GO_CONTROL_PLANE)  ## The same traffic through Envoy and Mainstay, golden cases, xDS, mutual TLS; h2spec (needs Go)
-	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) MAINSTAY_TEST_H2SPEC=$(CURDIR)/$(H2SPEC) $(BIN)/python -m pytest \
+$(GRPC_INTEROP)/client:
+	@command -v go >/dev/null || { echo "make conformance needs Go, to install gRPC's interop client and server"; exit 1; }
+	GOBIN=$(CURDIR)/$(GRPC_INTEROP) go install google.golang.org/grpc/interop/client@v1.85.0 google.golang.org/grpc/interop/server@v1.85.0
+
+conformance: build $(ENVOY_BIN) $(H2SPEC) $(GRPC_INTEROP)/client $(GO_CONTROL_PLANE)  ## The same traffic through Envoy and Mainstay, golden cases, xDS, mutual TLS; h2spec, gRPC interop (needs Go)
+	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) MAINSTAY_TEST_H2SPEC=$(CURDIR)/$(H2SPEC) \
+		MAINSTAY_TEST_GRPC=$(CURDIR)/$(GRPC_INTEROP) $(BIN)/python -m pytest \
 		-m 'h2spec or not h2spec' tests/conformance tests/golden tests/interop tests/xds/test_envoy.py tests/engine/test_h2spec.py
 
 interop: build $(ENVOY_BIN) $(GO_CONTROL_PLANE) $(GO_SNAPSHOTS) $(JAVA_CONTROL_PLANE)/classes/Snapshots.class  ## xDS by its rules, on ours and others; foreign control planes (Go, Java)

@@ -68,7 +68,7 @@ def write(
         else:
             hosts.append(_host(case, fields, meanings, [case.domain]))
     if hosts:
-        chain = {"filters": [_manager(subject.stem, {"virtual_hosts": hosts}, subject.manager, [])]}
+        chain = {"filters": [manager(subject.stem, {"virtual_hosts": hosts}, subject.manager, [])]}
         listeners.append({"name": subject.stem, "filter_chains": [chain], **address(shared)})
     document = {
         "node": {"id": "conformance", "cluster": "conformance"},
@@ -140,17 +140,17 @@ def _host(case: Case, fields: dict[str, Any], meanings: dict[str, Any], domains:
 
 
 def _listener(
-    case: Case, fields: dict[str, Any], manager: dict[str, Any], port: int, meanings: dict[str, Any]
+    case: Case, fields: dict[str, Any], shared: dict[str, Any], port: int, meanings: dict[str, Any]
 ) -> dict[str, Any]:
     extra = fields.get("listener", {})
     made = {"name": case.slug, **address(port), **extra}
     logs = [_log(fields["log"], meanings, fields.get("log_filter"))] if "log" in fields else []
     if "chains" in fields:
         made["filter_chains"] = [
-            _chain(case, one, fields, manager, meanings, logs) for one in fields["chains"]
+            _chain(case, one, fields, shared, meanings, logs) for one in fields["chains"]
         ]
     else:
-        made["filter_chains"] = [_chain(case, fields, fields, manager, meanings, logs)]
+        made["filter_chains"] = [_chain(case, fields, fields, shared, meanings, logs)]
     return made
 
 
@@ -187,12 +187,12 @@ def _chain(
         options = {**shared, **fields.get("manager", {})}
         if logs:
             options = {**options, "access_log": logs}
-        last = _manager(case.slug, table, options, fields.get("filters", []))
+        last = manager(case.slug, table, options, fields.get("filters", []))
     chain["filters"] = [*network, last]
     return chain
 
 
-def _manager(
+def manager(
     name: str, table: dict[str, Any], options: dict[str, Any], filters: list[dict[str, Any]]
 ) -> dict[str, Any]:
     config = {

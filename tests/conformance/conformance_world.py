@@ -36,7 +36,7 @@ def run_subject(subject: Subject, folder: Path, envoy: str) -> Wrong:
         }
         for case in subject.cases
     }
-    ports = _free_ports()
+    ports = free_ports()
     bootstrap = write(subject, upstreams, folder, lambda: next(ports))
     file = folder / "bootstrap.yaml"
     file.write_text(yaml.dump(bootstrap.document, Dumper=_Plain, sort_keys=False))
@@ -79,7 +79,7 @@ class _Plain(yaml.CSafeDumper):
         return True
 
 
-def _free_ports() -> Iterator[int]:
+def free_ports() -> Iterator[int]:
     start = os.getpid() * 37 % (_LAST_PORT - _FIRST_PORT)
     for offset in itertools.count():
         port = _FIRST_PORT + (start + offset) % (_LAST_PORT - _FIRST_PORT)
