@@ -12,6 +12,7 @@ use super::map::{self, Pairs};
 use super::shape::{Layout, Number, Shape, Slot};
 use super::window::Opened;
 use super::{Broken, broken};
+use crate::bytes::decimal;
 use crate::message::{
     BodyLength, Frame, HeaderBlock, NameId, Protocol, QuickHash, RequestHead, ResponseHead, Span,
 };
@@ -213,10 +214,10 @@ impl<'a> Reading<'a> {
     ) {
         match self.first_text(sources, gathered) {
             Some(Text::Bytes(value)) => headers.push(name, value),
-            Some(Text::Number(number, signed)) => {
-                let text = signed.map_or_else(|| number.to_string(), |number| number.to_string());
-                headers.push(name, text.as_bytes());
+            Some(Text::Number(_, Some(number))) if number < 0 => {
+                headers.push(name, number.to_string().as_bytes())
             }
+            Some(Text::Number(number, _)) => headers.push(name, decimal(number).as_bytes()),
             None => {}
         }
     }
@@ -268,14 +269,17 @@ impl<'a> Reading<'a> {
         {
             return Err(broken("a service or method has a character that none has"));
         }
-        head.set_method(b"POST");
-        head.set_scheme(self.description.name.as_bytes());
-        head.set_authority(&service);
-        let mut path = Vec::with_capacity(service.len() + method.len() + 2);
-        for piece in [b"/", &*service, b"/", &*method] {
-            path.extend_from_slice(piece);
-        }
-        head.set_path(&path);
+        // Into the arena at once, without a piece of memory of its own.
+        let path = head.headers.stash_with(|arena| -> Result<(), Broken> {
+            for piece in [b"/", &*service, b"/", &*method] {
+                arena.extend_from_slice(piece);
+            }
+            Ok(())
+        })?;
+        let authority = Span { start: path.start + 1, length: service.len() as u32 };
+        let scheme = head.headers.stash(self.description.name.as_bytes());
+        let method = head.headers.stash(b"POST");
+        head.set_spans(method, scheme, authority, path);
         Ok(())
     }
 

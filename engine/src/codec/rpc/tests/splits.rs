@@ -7,6 +7,7 @@ use super::others::{dubbo, volt};
 use super::{Proxy, client, plan, server};
 use crate::codec::contract::{Codec, Command};
 use crate::codec::rpc::{WHOLE, compile, explain};
+use crate::codec::testing::Seen;
 
 const NAMES: [&str; 4] = ["bolt", "dubbo", "thrift", "volt"];
 
@@ -69,6 +70,16 @@ fn stream_of_frames() -> impl Strategy<Value = (usize, Vec<u8>)> {
     })
 }
 
+/// Pieces of a message that turned out to be broken: how many came before is a matter of the cuts.
+fn without_torn(mut seen: Vec<Seen>) -> Vec<Seen> {
+    if matches!(seen.last(), Some(Seen::Fault(..))) {
+        let ended: Vec<u32> =
+            seen.iter().filter_map(|seen| if let Seen::End(id) = seen { Some(*id) } else { None }).collect();
+        seen.retain(|seen| !matches!(seen, Seen::Data(id, _) if !ended.contains(id)));
+    }
+    seen
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -88,7 +99,8 @@ proptest! {
             }
         }
         let [whole, split] = &mut benches;
-        prop_assert_eq!(whole.receive(&bytes), split.receive_split(&bytes, &sizes));
+        let (seen, seen_split) = (whole.receive(&bytes), split.receive_split(&bytes, &sizes));
+        prop_assert_eq!(without_torn(seen), without_torn(seen_split));
         prop_assert_eq!(whole.sent(), split.sent());
         prop_assert_eq!(whole.codec.open_streams(), split.codec.open_streams());
     }
