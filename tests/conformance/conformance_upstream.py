@@ -14,6 +14,7 @@ from typing import Any
 
 import conformance_http2
 from conformance_wire import Message, Wire, WireError, chunk, content, lines, pairs
+from h2.exceptions import H2Error
 
 _BODILESS = (204, 304)
 
@@ -102,7 +103,7 @@ class Upstream:
             self._speak(connection)
         except WireError as error:
             self.errors.append(str(error))
-        except (OSError, EOFError, ValueError):
+        except (OSError, EOFError, ValueError, H2Error):
             pass
         finally:
             with contextlib.suppress(OSError):

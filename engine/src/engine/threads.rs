@@ -109,9 +109,11 @@ impl Start<'_> {
         let recorder = self.telemetry.recorder();
         let (workers, workload) = (self.settings.workers, self.settings.workload.clone());
         let resends = self.settings.resend_unprocessed;
+        let node = (self.settings.node_id.clone(), self.settings.node_cluster.clone());
         let thread = spawn(name, Arc::clone(self.shared), move || {
             // Exchanges never leave their thread, so they are made in it.
-            let streams = Streams::new(workers, random(), &workload).resending(resends);
+            let streams =
+                Streams::new(workers, random(), &workload).resending(resends).named(&node.0, &node.1);
             let board = Board::new(driver, snapshot, recorder, shared, load, random());
             Worker::new(board, inbox, streams).run();
         })?;

@@ -97,6 +97,13 @@ impl Streams {
         }
     }
 
+    /// Name and cluster of the node that we are.
+    #[must_use]
+    pub fn named(mut self, id: &str, cluster: &str) -> Self {
+        self.shared.own.node = (id.to_owned(), cluster.to_owned());
+        self
+    }
+
     /// Whether what surely was not processed is sent again, routes' retries apart (else as Envoy does it: never).
     #[must_use]
     pub fn resending(mut self, resends: bool) -> Self {

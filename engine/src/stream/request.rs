@@ -1,7 +1,7 @@
 //! The request on its way up: its head into form, the route, then head, body and trailers towards the attempt.
 
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::direction::Stage;
 use super::exchange::{Errand, Exchange, Phase};
@@ -13,10 +13,15 @@ use super::site::HttpSite;
 use crate::bytes::decimal;
 use crate::codec::contract::Command;
 use crate::filter::{LocalReply, Run};
-use crate::message::{HeaderBlock, MILLISECOND, NameId, NameSet, Protocol, ResponseFlags};
+use crate::message::{HeaderBlock, MILLISECOND, Name, NameId, NameSet, Protocol, ResponseFlags};
 use crate::route::{Decision, Forward, IdleTimeout, RouteInput};
 use crate::telemetry::HttpCounter;
 use crate::upstream::Priority;
+
+static DOWNSTREAM_SERVICE_CLUSTER: LazyLock<Name> =
+    LazyLock::new(|| Name::new("x-envoy-downstream-service-cluster"));
+static DOWNSTREAM_SERVICE_NODE: LazyLock<Name> =
+    LazyLock::new(|| Name::new("x-envoy-downstream-service-node"));
 
 impl Exchange {
     /// A client's request has come. `end`: its head was all of it.
@@ -64,6 +69,9 @@ impl Exchange {
                     table.remove_internal_headers(&mut self.request);
                 }
                 self.note_peer(&turn.shared.own);
+                if http.manager.options.add_user_agent {
+                    self.say_who_asks(&turn.shared.own);
+                }
             }
         }
         self.decide_route(turn);
@@ -77,6 +85,19 @@ impl Exchange {
             plan.stream_idle_timeout.map(|milliseconds| milliseconds.saturating_mul(MILLISECOND));
         self.deadlines.request = after(plan.request_timeout);
         self.deadlines.duration = after(plan.max_stream_duration);
+    }
+
+    /// `add_user_agent`: from which service's proxy the request comes.
+    fn say_who_asks(&mut self, own: &Own) {
+        let (id, cluster) = &own.node;
+        let headers = &mut self.request.headers;
+        headers.set(&DOWNSTREAM_SERVICE_CLUSTER, cluster.as_bytes());
+        if !id.is_empty() {
+            headers.set(&DOWNSTREAM_SERVICE_NODE, id.as_bytes());
+        }
+        if !headers.contains_id(NameId::USER_AGENT) {
+            headers.push_id(NameId::USER_AGENT, cluster.as_bytes());
+        }
     }
 
     /// Who the client says it is, for labels; not for the application.

@@ -38,6 +38,8 @@ pub struct Own {
     /// Our `x-envoy-peer-metadata` and `-id`; empty if there is nothing to tell.
     pub metadata: String,
     pub metadata_id: String,
+    /// Name and cluster of our node, for `add_user_agent`.
+    pub node: (String, String),
 }
 
 impl Own {
@@ -49,6 +51,7 @@ impl Own {
             principal: workload.principal.clone(),
             metadata: super::head::peer_metadata::encode(workload),
             metadata_id: format!("sidecar~~{}.{}~", workload.name, workload.namespace),
+            ..Self::default()
         }
     }
 }

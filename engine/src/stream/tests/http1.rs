@@ -378,3 +378,25 @@ fn workloads_that_say_who_they_are_are_told_who_we_are() {
     worker.receive(upstream, "HTTP/1.1 204 X\r\n\r\n");
     assert!(worker.sent(client).contains("x-envoy-peer-metadata-id: sidecar~~cart.~\r\n"));
 }
+
+#[test]
+fn the_application_learns_which_node_asks_if_it_is_to() {
+    let mut manager = manager();
+    manager.add_user_agent = true;
+    let listener = listener(plan::Terminal::Http { manager });
+    let mut worker =
+        Worker::new(&listener, &[table(vec![route("/", to("shop"))])], &[cluster("shop", &[UPSTREAM])]);
+    worker.streams =
+        crate::stream::Streams::new(1, 1, &plan::LocalWorkload::default()).named("front-1", "front");
+    let client = worker.connect();
+    worker.receive(client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let upstream = worker.accept();
+    let sent = worker.sent(upstream);
+    for field in [
+        "user-agent: front\r\n",
+        "x-envoy-downstream-service-cluster: front\r\n",
+        "x-envoy-downstream-service-node: front-1\r\n",
+    ] {
+        assert!(sent.contains(field), "{field} in {sent}");
+    }
+}
