@@ -33,6 +33,7 @@ impl Running {
             admin_beyond_loopback: false,
             max_connections: None,
             resend_unprocessed: true,
+            log_json: false,
             node_id: "test".into(),
             node_cluster: String::new(),
             version: "test".into(),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from engine_live import Live
 from engine_plans import LOOPBACK, cluster, delta, forward, http_chain, listener, routes, tcp_chain
 from engine_wire import Reader, echo, request
 
@@ -16,7 +18,7 @@ from mainstay.sidecar import plan
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine_live import Live, Server
+    from engine_live import Server
 
     Serve = Callable[..., Server]
 
@@ -179,6 +181,17 @@ def test_a_drain_ends_idle_connections_and_lets_requests_finish(live: Live, serv
     assert drained == Drained(token, 0)
 
 
+def test_who_comes_during_a_drain_is_told_at_once(live: Live) -> None:
+    live.apply(listener("web", http_chain(routes(("/", respond(b"x"))))))
+    with live.dial("web") as before:
+        before.sendall(request("GET", "/"))
+        assert Reader(before).message().headers.get("connection") is None
+        live.engine.drain("inbound", 5_000, 10_000)
+        with live.dial("web") as late:
+            late.sendall(request("GET", "/"))
+            assert Reader(late).message().headers.get("connection") == "close"
+
+
 def test_a_drain_cuts_what_does_not_end(live: Live, serve: Serve) -> None:
     live.apply(
         cluster("app", serve(lambda connection: Reader(connection).rest()).port),
@@ -190,6 +203,21 @@ def test_a_drain_cuts_what_does_not_end(live: Live, serve: Serve) -> None:
         assert live.event(Drained) == Drained(token, 1)
         with pytest.raises(ConnectionResetError):
             client.recv(1)
+
+
+def test_the_engine_s_own_log_is_json_where_that_is_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+    live = Live(log_json=True)
+    live.apply(listener("web", http_chain(routes(("/", respond(b"x")))), connection_limit=1))
+    live.engine.set_log_level("", "debug")
+    with live.dial("web") as first:
+        assert ask(first) == b"x"
+        with live.dial("web") as second, contextlib.suppress(ConnectionResetError):
+            assert second.recv(1) == b""
+    live.engine.shutdown(1_000)
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    [told] = [line for line in lines if line["message"] == "a client was turned away"]
+    assert (told["level"], told["room"], told["listener"]) == ("debug", "engine.reactor", "web")
+    assert told["why"] == "connection limit"
 
 
 def test_stopped_is_the_last_event(live: Live) -> None:

@@ -172,6 +172,7 @@ fn engine(answers: Option<Answer>) -> (Arc<Fake>, String) {
         admin_beyond_loopback: false,
         max_connections: None,
         resend_unprocessed: true,
+        log_json: false,
         node_id: "sidecar~10.0.0.1~cart".into(),
         node_cluster: "cart".into(),
         version: "1.2.3".into(),

@@ -55,6 +55,7 @@ fn settings(workers: u32) -> EngineSettings {
         admin_beyond_loopback: false,
         max_connections: None,
         resend_unprocessed: true,
+        log_json: false,
         node_id: "bare".to_owned(),
         node_cluster: String::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

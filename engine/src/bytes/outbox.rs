@@ -10,11 +10,25 @@ use super::pool::{Block, Pool};
 pub struct Outbox {
     blocks: VecDeque<Block>,
     len: usize,
+    /// Another high mark than `HIGH_MARK`; 0 = none.
+    limit: u32,
 }
 
+/// The least limit: a frame or two must find room.
+const LEAST_LIMIT: u32 = 1_024;
+
 impl Outbox {
-    /// Above this many bytes a codec accepts no more data (back-pressure), in bytes.
+    /// Above this many bytes a codec accepts no more data (back-pressure), in bytes, unless `limit` says otherwise.
     pub const HIGH_MARK: usize = 64 * 1024;
+
+    /// Sets the high mark of this connection; 0 is the usual one.
+    pub fn limit(&mut self, bytes: u32) {
+        self.limit = if bytes == 0 { 0 } else { bytes.max(LEAST_LIMIT) };
+    }
+
+    pub fn high_mark(&self) -> usize {
+        if self.limit == 0 { Self::HIGH_MARK } else { self.limit as usize }
+    }
 
     pub fn len(&self) -> usize {
         self.len
@@ -26,7 +40,7 @@ impl Outbox {
 
     /// Room below the high mark: what `SendData` may accept now.
     pub fn room(&self) -> usize {
-        Self::HIGH_MARK.saturating_sub(self.len)
+        self.high_mark().saturating_sub(self.len)
     }
 
     /// Most of what is put is a few bytes for the block at hand.
@@ -184,10 +198,11 @@ impl<'a> Out<'a> {
         }
     }
 
-    /// How much data a codec may accept now. What may be written through needs no room: a read of any size is taken whole.
+    /// How much data a codec may accept now. What may be written through needs no room: a read of any size is taken whole,
+    /// unless the connection has a limit, since what the socket does not take would stay here.
     pub fn room(&self) -> usize {
         match self.through {
-            Some(_) if self.outbox.len() <= SMALL_BACKLOG => usize::MAX,
+            Some(_) if self.outbox.limit == 0 && self.outbox.len() <= SMALL_BACKLOG => usize::MAX,
             _ => self.outbox.room(),
         }
     }
@@ -213,6 +228,21 @@ mod tests {
             self.room -= taken;
             taken
         }
+    }
+
+    #[test]
+    fn a_limit_is_the_high_mark_also_where_it_could_be_written_through() {
+        let (mut pool, mut outbox) = (Pool::default(), Outbox::default());
+        assert_eq!(outbox.room(), Outbox::HIGH_MARK);
+        outbox.limit(1);
+        assert_eq!(outbox.room(), LEAST_LIMIT as usize);
+        outbox.limit(20_000);
+        outbox.put(&mut pool, &[0; 15_000]);
+        assert_eq!((outbox.room(), outbox.high_mark()), (5_000, 20_000));
+        let (mut outbox, mut socket) = (Outbox::default(), Socket { room: 0, sent: Vec::new() });
+        assert_eq!(Out::with_write_through(&mut outbox, &mut pool, &mut socket).room(), usize::MAX);
+        outbox.limit(20_000);
+        assert_eq!(Out::with_write_through(&mut outbox, &mut pool, &mut socket).room(), 20_000);
     }
 
     proptest! {

@@ -12,7 +12,8 @@ use super::configuration::Configuration;
 use super::threads::{Handle, random};
 use crate::message::{SECOND, Tick};
 use crate::reactor::{
-    Board, Chore, Driver, Epoch, Errands, Found, Letter, Shared, Unresolved, look_up, memory_share,
+    Board, Chore, Driver, Epoch, Errands, Found, Letter, Shared, Unresolved, descriptor_share, look_up,
+    memory_share,
 };
 use crate::snapshot::{Lookup, Probe};
 use crate::stream::{Port, ProbeKey, Streams};
@@ -70,7 +71,8 @@ impl<D: Driver> Chore<D> for Facts {
         let sweeps = self.next_sweep <= now;
         if sweeps {
             self.next_sweep = now + SECOND;
-            self.shared.pressure.report(memory_share().unwrap_or(0));
+            let share = memory_share().into_iter().chain(descriptor_share()).max();
+            self.shared.pressure.report(share.unwrap_or(0));
         }
         for (token, passed) in verdicts {
             self.configuration.learn(|builder| ((), builder.probed(token, passed, now)));

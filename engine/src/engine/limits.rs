@@ -126,6 +126,7 @@ fn start(terminal: plan::Terminal, endpoint: SocketAddr, default: Thresholds) ->
         health: None,
         admin_beyond_loopback: false,
         resend_unprocessed: true,
+        log_json: false,
         max_connections: None,
         node_id: "limits".into(),
         node_cluster: String::new(),

@@ -16,7 +16,7 @@ mod view;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use calls::Calls;
 use configuration::{Configuration, lock};
@@ -90,6 +90,9 @@ impl Engine {
         let builder = Builder::new(Arc::clone(&keys), threads::random());
         let errands = Errands::start().map_err(|error| failed("errands", error))?;
         shared.log.write_by(&errands);
+        if settings.log_json {
+            shared.log.write_json();
+        }
         let threads = Threads::start(&settings, epoch, &shared, &telemetry, builder.snapshot())
             .map_err(|error| failed("threads", error))?;
         let threads = Arc::new(threads);
@@ -214,14 +217,15 @@ impl Engine {
     }
 
     /// Ends every thread; `Stopped` is the last event. A second call does nothing. Python has drained before, so nothing is
-    /// waited for but the threads' present turns.
-    pub fn shutdown(&self, _deadline: Duration) {
+    /// waited for but the threads' present turns and errands, and these for `deadline` at most.
+    pub fn shutdown(&self, deadline: Duration) {
+        let deadline = Instant::now() + deadline;
         for admin in std::mem::take(&mut *lock(&self.admins)) {
             admin.stop();
         }
-        if self.body.threads.stop() {
+        if self.body.threads.stop(deadline) {
             self.body.configuration.close();
-            self.errands.stop();
+            self.errands.stop(deadline);
             self.body.shared.emit(Event::Stopped {});
         }
     }

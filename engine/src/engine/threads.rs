@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::plan::{EngineSettings, Event};
 use crate::reactor::{
@@ -89,16 +90,28 @@ impl Threads {
         self.workers.iter().chain([&self.slow])
     }
 
-    /// Ends them one after another and waits; false if somebody has done so.
-    pub fn stop(&self) -> bool {
+    /// Ends them one after another and waits for them, not beyond `deadline`: who hangs is left behind. False if somebody has
+    /// done so.
+    pub fn stop(&self, deadline: Instant) -> bool {
         let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
         let was_running = !running.is_empty();
         for (handle, thread) in running {
             handle.inbox.post_always(Letter::Stop);
-            let _ = thread.join();
+            join(thread, deadline);
         }
         was_running
     }
+}
+
+/// Waits for the thread's end until then; the standard library knows no other way than to look.
+pub fn join(thread: JoinHandle<()>, deadline: Instant) {
+    while !thread.is_finished() {
+        if Instant::now() >= deadline {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let _ = thread.join();
 }
 
 impl Start<'_> {

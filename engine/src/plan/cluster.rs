@@ -185,7 +185,7 @@ pub struct HealthCheck {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum HealthCheckKind {
-    /// Status 200 to 299 unless `statuses` (start inclusive, end exclusive) says otherwise.
+    /// Status 200, as Envoy has it, unless `statuses` (start inclusive, end exclusive) says otherwise.
     Http {
         host: String,
         path: String,

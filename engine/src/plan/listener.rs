@@ -36,7 +36,7 @@ pub struct Listener {
     /// Live connections; more are accepted and closed.
     pub connection_limit: Option<u32>,
     pub tcp_keepalive: Option<TcpKeepalive>,
-    /// Outbox high mark per connection in bytes (`per_connection_buffer_limit_bytes`); `None` = the engine's.
+    /// Bytes that may wait for a client before its source is held back (`per_connection_buffer_limit_bytes`); `None` = 64 KiB.
     pub buffer_limit: Option<u32>,
     pub access_logs: Vec<AccessLog>,
     /// Set by our control plane: takes HTTP/1 inside HTTP/2 from authenticated mesh peers.

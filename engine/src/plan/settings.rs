@@ -21,6 +21,8 @@ pub struct EngineSettings {
     pub max_connections: Option<u32>,
     /// What surely was not processed is sent again, routes' retries apart; false = as Envoy does it.
     pub resend_unprocessed: bool,
+    /// The engine's own log as one JSON object a line.
+    pub log_json: bool,
     pub node_id: String,
     pub node_cluster: String,
     /// Version text for `/server_info`.

@@ -8,7 +8,7 @@ use super::driver::{Driver, Wanted};
 use super::shared::Shared;
 use super::sys::Target;
 use super::wheel::Wheel;
-use crate::bytes::{Out, Outbox, Pool};
+use crate::bytes::{Out, Pool};
 use crate::codec::AnyCodec;
 use crate::codec::contract::{Accepted, Codec, Command, Ending, Refused, StreamId};
 use crate::message::{Key, Peer, Protocol, Slab, Tick};
@@ -231,7 +231,7 @@ impl<D: Driver> Port for Board<D> {
             open.codec.perform(command, &mut out, self.now)
         };
         // A codec that took less than it was given waits for room (or for its window).
-        connection.full |= connection.outbox.len() >= Outbox::HIGH_MARK;
+        connection.full |= connection.outbox.len() >= connection.outbox.high_mark();
         if !connection.is_dirty {
             connection.is_dirty = true;
             self.dirty.push(key);

@@ -73,6 +73,8 @@ pub struct Doors<D: Driver> {
     reserve: Option<File>,
     /// Who turned a client away, at its limit or for want of descriptors, once for each.
     overflowed: Vec<Arc<str>>,
+    /// Whose clients wait in the backlog, since the process is at its limit or under pressure; once for each rest.
+    paused: Vec<Arc<str>>,
 }
 
 impl<D: Driver> Default for Doors<D> {
@@ -82,6 +84,7 @@ impl<D: Driver> Default for Doors<D> {
             is_resting: false,
             reserve: File::open("/dev/null").ok(),
             overflowed: Vec::new(),
+            paused: Vec::new(),
         }
     }
 }
@@ -132,8 +135,11 @@ impl<D: Driver> Doors<D> {
         !self.is_resting && self.slots.iter().flatten().any(|slot| slot.is_ready)
     }
 
-    /// Counts the clients that were turned away.
+    /// Counts the clients that were turned away, and the rests.
     pub fn count(&mut self, recorder: &Recorder) {
+        for stat_prefix in self.paused.drain(..) {
+            recorder.listener(&stat_prefix).increment(ListenerCounter::AcceptPaused);
+        }
         for stat_prefix in self.overflowed.drain(..) {
             recorder.listener(&stat_prefix).increment(ListenerCounter::CxOverflow);
         }
@@ -155,6 +161,7 @@ impl<D: Driver> Doors<D> {
         for slot in self.slots.iter_mut().flatten().filter(|slot| slot.is_ready) {
             for _ in 0..ACCEPTS {
                 if !shared.may_accept() {
+                    self.paused.push(Arc::clone(&slot.door.stat_prefix));
                     self.is_resting = true;
                     return Some(now + REST);
                 }

@@ -34,6 +34,19 @@ pub enum Scope {
     Chains(Vec<Arc<Chain>>),
 }
 
+impl Scope {
+    fn holds<S>(&self, connection: &Connection<S>) -> bool {
+        let Some(origin) = connection.origin.as_deref() else { return false };
+        match self {
+            Self::All => true,
+            Self::Inbound => origin.listener.direction != TrafficDirection::Outbound,
+            Self::Chains(chains) => {
+                origin.chain.as_ref().is_some_and(|chain| chains.iter().any(|gone| Arc::ptr_eq(gone, chain)))
+            }
+        }
+    }
+}
+
 /// A drain of all workers; the last one to be done says so.
 pub struct DrainOrder {
     pub scope: Scope,
@@ -92,6 +105,14 @@ impl<D: Driver> Worker<D> {
         if !gone.is_empty() {
             let (now, max) = (self.board.now, self.board.now + CHAIN_DRAIN);
             self.begin_drain(DrainOrder::new(Scope::Chains(gone), now, max, 1, Box::new(|_| {})));
+        }
+    }
+
+    /// A connection that comes while a drain runs is told at once what the others were told.
+    pub(super) fn join_drains(&mut self, key: Key) {
+        let Some(connection) = self.board.connections.get(key) else { return };
+        if self.drains.iter().any(|draining| draining.order.scope.holds(connection)) {
+            self.streams.drain(&mut self.board, &[key]);
         }
     }
 
@@ -155,20 +176,9 @@ impl<D: Driver> Worker<D> {
     }
 
     fn in_scope(&self, scope: &Scope, also: impl Fn(&Connection<D::Socket>) -> bool) -> Vec<Key> {
-        let fits = |connection: &Connection<D::Socket>| {
-            let Some(origin) = connection.origin.as_deref() else { return false };
-            match scope {
-                Scope::All => true,
-                Scope::Inbound => origin.listener.direction != TrafficDirection::Outbound,
-                Scope::Chains(chains) => origin
-                    .chain
-                    .as_ref()
-                    .is_some_and(|chain| chains.iter().any(|gone| Arc::ptr_eq(gone, chain))),
-            }
-        };
         let connections = self.board.connections.iter();
         connections
-            .filter(|(_, connection)| fits(connection) && also(connection))
+            .filter(|(_, connection)| scope.holds(connection) && also(connection))
             .map(|(key, _)| key)
             .collect()
     }

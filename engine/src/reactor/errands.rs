@@ -6,6 +6,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::sys;
 
@@ -43,10 +44,13 @@ impl Errands {
     }
 
     /// Waits for what is queued.
-    pub fn stop(&self) {
+    pub fn stop(&self, deadline: Instant) {
         drop(self.sender.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let _ = thread.join();
+            // Nothing after this counts on its end: one that hangs (a name server, a pipe nobody reads) is left behind.
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
     }
 }
@@ -72,7 +76,7 @@ mod tests {
         errands.run(move || first.send(1).unwrap()).unwrap();
         errands.run(|| std::panic::resume_unwind(Box::new("gone"))).unwrap();
         errands.run(move || sender.send(2).unwrap()).unwrap();
-        errands.stop();
+        errands.stop(Instant::now() + Duration::from_secs(10));
         assert_eq!(receiver.iter().collect::<Vec<_>>(), [1, 2]);
         assert_eq!(errands.run(|| {}), Err(Busy));
     }

@@ -166,6 +166,7 @@ impl<D: Driver> Worker<D> {
         let watched = self.board.driver.watch(&socket, key.to_bits());
         let mut connection =
             Connection::new(Some(socket), Phase::Inspecting(Box::new(inspection)), Arc::new(peer));
+        connection.outbox.limit(meant.buffer_limit.unwrap_or(0));
         connection.deadline = meant.detection_timeout.map(|limit| self.board.now.after_milliseconds(limit));
         connection.origin = Some(Box::new(Origin {
             listener: meant,
@@ -345,6 +346,7 @@ impl<D: Driver> Worker<D> {
         }
         connection.phase = Phase::Open(Open { codec, binding: Binding::None });
         self.streams.opened(&mut self.board, key, &arrival.chain);
+        self.join_drains(key);
         self.board.mark_dirty(key);
         if self
             .board

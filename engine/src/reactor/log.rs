@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::Write;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -92,6 +92,8 @@ pub struct Log {
     errands: OnceLock<Arc<Errands>>,
     waiting: Arc<AtomicUsize>,
     dropped: AtomicU64,
+    /// One JSON object a line, as Python writes it.
+    json: AtomicBool,
 }
 
 impl Default for Log {
@@ -101,6 +103,7 @@ impl Default for Log {
             errands: OnceLock::new(),
             waiting: Arc::default(),
             dropped: AtomicU64::new(0),
+            json: AtomicBool::new(false),
         }
     }
 }
@@ -109,6 +112,11 @@ impl Log {
     /// From now on messages are written.
     pub fn write_by(&self, errands: &Arc<Errands>) {
         let _ = self.errands.set(Arc::clone(errands));
+    }
+
+    /// One JSON object a line from now on.
+    pub fn write_json(&self) {
+        self.json.store(true, Ordering::Relaxed);
     }
 
     pub fn wants(&self, room: Room, level: Level) -> bool {
@@ -126,7 +134,8 @@ impl Log {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let line = line(room, level, &what(), self.dropped.swap(0, Ordering::Relaxed));
+        let write = if self.json.load(Ordering::Relaxed) { json_line } else { line };
+        let line = write(room, level, &what(), self.dropped.swap(0, Ordering::Relaxed));
         let waiting = Arc::clone(&self.waiting);
         let queued = errands.run(move || {
             waiting.fetch_sub(1, Ordering::Relaxed);
@@ -178,9 +187,108 @@ fn line(room: Room, level: Level, what: &str, dropped: u64) -> Vec<u8> {
     line
 }
 
+/// The same as an object. `what` is a message with fields behind it, as `Value` writes them.
+fn json_line(room: Room, level: Level, what: &str, dropped: u64) -> Vec<u8> {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let mut line = b"{\"time\": \"".to_vec();
+    write_time("%Y-%m-%dT%H:%M:%S.%3fZ", wall, &mut line);
+    let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    let (message, fields) = parts(what);
+    let (level, room) = (level.name(), room.name());
+    let _ = write!(
+        line,
+        "\", \"level\": \"{level}\", \"room\": \"engine.{room}\", \"message\": {}",
+        text(message)
+    );
+    for (name, value) in fields {
+        let is_number =
+            value.len() < 16 && !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+        let value = if is_number { value } else { text(&value) };
+        let _ = write!(line, ", {}: {value}", text(name));
+    }
+    if dropped > 0 {
+        let _ = write!(line, ", \"left_out\": {dropped}");
+    }
+    line.extend_from_slice(b"}\n");
+    line
+}
+
+/// The message, and the fields behind it.
+fn parts(what: &str) -> (&str, Vec<(&str, String)>) {
+    let is_name =
+        |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let field_at = |text: &str| -> Option<usize> {
+        let mut start = 0;
+        loop {
+            let (before, _) = text.get(start..)?.split_once('=')?;
+            let name = before.rsplit(' ').next()?;
+            let end = start + before.len();
+            if is_name(name) && end > name.len() {
+                return Some(end - name.len());
+            }
+            start = end + 1;
+        }
+    };
+    let Some(start) = field_at(what) else { return (what, Vec::new()) };
+    let (message, mut rest) = what.split_at(start);
+    let mut fields = Vec::new();
+    while let Some((name, after)) = rest.trim_start().split_once('=') {
+        let (value, behind) = value_of(after);
+        fields.push((name, value));
+        rest = behind;
+    }
+    (message.trim_end(), fields)
+}
+
+/// One value as `Value` writes it, and what follows.
+fn value_of(text: &str) -> (String, &str) {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let (value, rest) = text.split_once(' ').unwrap_or((text, ""));
+        return (value.to_owned(), rest);
+    };
+    let (mut value, mut signs) = (String::new(), quoted.char_indices());
+    while let Some((at, sign)) = signs.next() {
+        match sign {
+            '"' => return (value, quoted.get(at + 1..).unwrap_or("")),
+            '\\' => match signs.next() {
+                Some((_, 'n')) => value.push('\n'),
+                Some((_, 't')) => value.push('\t'),
+                Some((_, 'r')) => value.push('\r'),
+                Some((_, other)) => value.push(other),
+                None => {}
+            },
+            other => value.push(other),
+        }
+    }
+    (value, "")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_lines_hold_message_and_fields() {
+        for (what, expected) in [
+            ("bound", r#""message": "bound"}"#),
+            (
+                "a client was turned away listener=in why=\"connection limit\" count=7",
+                r#""message": "a client was turned away", "listener": "in", "why": "connection limit", "count": 7}"#,
+            ),
+            ("odd text with 1=2 in it", r#""message": "odd text with 1=2 in it"}"#),
+            (
+                &format!("said what={}", Value("a \"b\"\nc\\d")),
+                r#""message": "said", "what": "a \"b\"\nc\\d"}"#,
+            ),
+        ] {
+            let line = String::from_utf8(json_line(Room::Tls, Level::Warning, what, 0)).unwrap();
+            assert!(line.ends_with(&format!("{expected}\n")), "{line}");
+            assert!(line.contains(r#""level": "warning", "room": "engine.tls""#), "{line}");
+            serde_json::from_str::<serde_json::Value>(&line).unwrap();
+        }
+        let line = String::from_utf8(json_line(Room::Tls, Level::Info, "x", 3)).unwrap();
+        assert!(line.ends_with("\"left_out\": 3}\n"));
+    }
 
     #[test]
     fn rooms_speak_at_their_level_and_unknown_ones_are_refused_by_name() {

@@ -46,7 +46,7 @@ pub use letter::{Inbox, Letter, Task};
 pub use log::{Level, Log, Room, Value};
 pub use mailbox::{Mailbox, Wake};
 pub use names::{Found, Unresolved, look_up};
-pub use overload::memory_share;
+pub use overload::{descriptor_share, memory_share};
 pub use shared::{Pressure, Shared};
 pub use wheel::Wheel;
 pub use worker::Worker;

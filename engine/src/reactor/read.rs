@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::connection::{Connection, Phase, Secure, Transport};
 use super::driver::Driver;
 use super::worker::{LEAST_READ, READ_BUFFER, STREAMS_PER_TURN, Worker};
-use crate::bytes::{Out, Outbox};
+use crate::bytes::Out;
 use crate::codec::contract::{Codec, ConnectionFault, Event, Input};
 use crate::message::{Key, ResetReason};
 use crate::stream::{DialError, DialErrorKind};
@@ -227,7 +227,7 @@ impl<D: Driver> Worker<D> {
         let mut out = Out::new(&mut connection.outbox, &mut self.board.pool);
         let next = open.codec.next_event(input, &mut out, self.board.now);
         // What the codec says on its own (acknowledgements, credit) may fill the outbox too.
-        connection.full |= connection.outbox.len() >= Outbox::HIGH_MARK;
+        connection.full |= connection.outbox.len() >= connection.outbox.high_mark();
         next.transpose()
     }
 

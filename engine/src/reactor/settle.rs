@@ -3,8 +3,8 @@
 use super::board::Alarm;
 use super::connection::{Output, Phase};
 use super::driver::Driver;
-use super::worker::{FLUSH_PASSES, HOUSEKEEPING, LINGER, LOW_MARK, SERIES_ROUNDS, STALL, Worker};
-use crate::bytes::{Out, Outbox};
+use super::worker::{FLUSH_PASSES, HOUSEKEEPING, LINGER, SERIES_ROUNDS, STALL, Worker};
+use crate::bytes::Out;
 use crate::codec::contract::{Codec, Ending};
 use crate::message::{Key, ResetReason};
 use crate::stream::{DialError, DialErrorKind};
@@ -32,7 +32,7 @@ impl<D: Driver> Worker<D> {
         if matches!(connection.ending(), Ending::Aborted) {
             return self.abort(key);
         }
-        connection.full |= connection.outbox.len() >= Outbox::HIGH_MARK;
+        connection.full |= connection.outbox.len() >= connection.outbox.high_mark();
         match connection.flush(&mut self.board.driver, &mut self.board.pool, &mut self.board.scratch) {
             Err(error) => {
                 connection.traffic.by_peer = true;
@@ -46,7 +46,8 @@ impl<D: Driver> Worker<D> {
         } else if connection.stall.is_none() && !matches!(connection.phase, Phase::Connecting(_)) {
             connection.stall = Some(self.board.now + STALL);
         }
-        if connection.full && connection.outbox.len() <= LOW_MARK {
+        // Well below the mark, so that a slow reader causes few wakes.
+        if connection.full && connection.outbox.len() <= connection.outbox.high_mark() / 2 {
             connection.full = false;
             if let Phase::Open(open) = &mut connection.phase {
                 open.codec.on_room();

@@ -19,7 +19,6 @@ use super::drain::Draining;
 use super::driver::{Driver, Readiness, WAKE};
 use super::letter::{Inbox, Letter};
 use super::log::{Level, Room};
-use crate::bytes::Outbox;
 use crate::message::{Key, SECOND, Tick};
 use crate::plan;
 use crate::snapshot::Snapshot;
@@ -32,8 +31,6 @@ pub(super) const LEAST_READ: usize = 64 * 1024;
 const READS_PER_TURN: usize = 2;
 pub(super) const STREAMS_PER_TURN: usize = 32;
 const HANDSHAKES_PER_TURN: usize = 4;
-/// The outbox counts as having room again below this, so that a slow reader causes few wakes.
-pub(super) const LOW_MARK: usize = Outbox::HIGH_MARK / 2;
 /// A peer that takes nothing for so long is cut.
 pub(super) const STALL: u64 = 300 * SECOND;
 /// RFC 9112 §9.6: how long a peer may take to see our answer before we stop reading.

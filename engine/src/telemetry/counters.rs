@@ -154,6 +154,7 @@ counters! {
     PreCxTimeout = "downstream_pre_cx_timeout",
     PreCxActive = "downstream_pre_cx_active" gauge,
     NoFilterChainMatch = "no_filter_chain_match",
+    AcceptPaused = "mainstay_accept_paused",
     DetectedTcpByTimeout = "mainstay_detected_tcp_by_timeout",
     SslHandshake = "ssl.handshake",
     SslError = "ssl.connection_error",

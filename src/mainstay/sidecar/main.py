@@ -135,6 +135,7 @@ def engine_settings(settings: SidecarSettings, boot: Boot) -> plan.EngineSetting
         admin_beyond_loopback=settings.admin.beyond_loopback,
         max_connections=settings.max_connections,
         resend_unprocessed=settings.resend_unprocessed,
+        log_json=settings.log.format == "json",
         node_cluster=boot.node_cluster,
         version=VERSION,
         workload=workload,

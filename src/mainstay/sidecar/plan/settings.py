@@ -27,6 +27,7 @@ class EngineSettings(msgspec.Struct, frozen=True):
     admin_beyond_loopback: bool = False
     max_connections: int | None = None
     resend_unprocessed: bool = True
+    log_json: bool = False
     node_cluster: str = ""
     version: str = ""
     workload: LocalWorkload = LocalWorkload()
