@@ -134,7 +134,8 @@ impl State {
         match call.draft.take().ok_or(Refused)? {
             Draft::Reply { status, message } => {
                 if let Some(call) = self.calls.remove(&stream) {
-                    self.put_error(description, call.asked(), status, &message, out);
+                    let message = if message.is_empty() { words_of(status) } else { &message };
+                    self.put_error(description, call.asked(), status, message, out);
                 }
             }
             Draft::Frame { shape, layout, mut bytes, .. } => {
@@ -239,6 +240,19 @@ impl State {
 fn status_of(head: &ResponseHead) -> u16 {
     let busy = NameSet::of(&[NameId::X_ENVOY_OVERLOADED, NameId::X_ENVOY_LOCAL_OVERLOADED]);
     if head.status == 503 && !head.headers.may_contain(busy) { 502 } else { head.status }
+}
+
+/// For replies that have a status and no text.
+fn words_of(status: u16) -> &'static [u8] {
+    match status {
+        401 | 403 => b"denied",
+        404 => b"no route for this call",
+        408 | 504 => b"timeout",
+        429 | 503 => b"overloaded",
+        400..=499 => b"bad request",
+        502 => b"no provider can be reached",
+        _ => b"the proxy failed",
+    }
 }
 
 /// Whether a large frame can go out before all of it is there: not if a checksum over its body stands in front.

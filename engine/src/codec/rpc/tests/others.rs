@@ -162,7 +162,7 @@ fn a_made_up_protocol_is_served_like_any_other() {
             end: true,
         })
         .unwrap();
-    assert_eq!(bench.sent(), volt(2, 7, &[0xff], "cart#add", "", &[0]));
+    assert_eq!(bench.sent(), volt(2, 7, &[0xff], "cart#add", "", b"\x0aoverloaded"));
 }
 
 #[test]
