@@ -20,6 +20,8 @@ _ENVOY = [
     "--use-dynamic-base-id",
     "--log-level",
     "error",
+    "--drain-strategy",
+    "immediate",
     "--file-flush-interval-msec",
     "50",
 ]

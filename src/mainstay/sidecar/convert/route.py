@@ -154,6 +154,10 @@ _CLUSTER_WEIGHT_FIELDS = known(
 )
 
 
+_NOT_FOUND_STATUSES = {1: 404, 2: 500}
+"""`cluster_not_found_response_code`; 0 is SERVICE_UNAVAILABLE."""
+
+
 def route_table(message: Any) -> plan.RouteTable:
     """A whole table. Duplicate domains are refused, as in Envoy."""
     check(message, _ROUTE_CONFIGURATION_FIELDS)
@@ -305,7 +309,7 @@ def forward(message: Any) -> plan.ForwardAction:
         retry,
         mirrors(message.request_mirror_policies),
         upgrades,
-        404 if message.cluster_not_found_response_code == 1 else 503,
+        _NOT_FOUND_STATUSES.get(message.cluster_not_found_response_code, 503),
         message.priority == 1,
         redirect_policy,
     )
