@@ -228,7 +228,9 @@ def test_time_limits_have_their_status(live: Live, serve: Serve) -> None:
     assert (status, body) == (504, b"upstream request timeout")
     # A request from inside may say itself how long it has.
     trusted = (plan.AddressRange("10.0.0.0", 8),)
-    live.apply(listener("web", http_chain(routes(("/", forward("app", timeout=None))), internal_ranges=trusted)))
+    live.apply(
+        listener("web", http_chain(routes(("/", forward("app", timeout=None))), internal_ranges=trusted))
+    )
     inside = ("x-forwarded-for: 10.0.0.1", "x-envoy-upstream-rq-timeout-ms: 50")
     assert ask(live, "/", *inside)[0] == 504
 
