@@ -156,6 +156,7 @@ fn manager(filters: &Value, routes: &Value, log: &str) -> Value {
         "internal_ranges": [], "internal_unix_sockets": false, "via": "",
         "server_name": null, "server_name_if_absent": false, "normalize_path": true, "merge_slashes": false,
         "escaped_slashes": "keep", "strip_any_host_port": false, "strip_matching_host_port": false,
+        "strip_trailing_host_dot": false, "underscores": "keep",
         "forward_client_certificate": "sanitize",
         "client_certificate_details":
             { "subject": false, "cert": false, "chain": false, "dns": false, "uri": false },
@@ -170,7 +171,7 @@ fn manager(filters: &Value, routes: &Value, log: &str) -> Value {
         },
         "upgrades": [], "generate_request_id": true, "preserve_external_request_id": false,
         "always_set_request_id_in_response": false, "add_user_agent": false, "proxy_100_continue": false,
-        "tracing": null, "stream_error_on_invalid_http": false,
+        "tracing": null, "stream_error_on_invalid_http": false, "rpc": [],
     })
 }
 
