@@ -45,6 +45,7 @@ _CASE_KEYS = {
 }
 _EXCHANGE_KEYS = {
     "await",
+    "until",
     "admin",
     "request",
     "talk",

@@ -88,7 +88,9 @@ def _exchange(run: Run, session: Session, exchange: Exchange, own: dict[str, Any
     def once(_: int) -> Observed:
         return session.do(does, closed=closed)
 
-    if "together" in does:
+    if does.get("until"):
+        got = [_once_as_expected(lambda: once(0), expect)]
+    elif "together" in does:
         with ThreadPoolExecutor(does["together"]) as pool:
             got = list(pool.map(once, range(does["together"])))
     else:
@@ -113,6 +115,20 @@ def _exchange(run: Run, session: Session, exchange: Exchange, own: dict[str, Any
             if not within(count, len(new[name]))
         ]
     return list(dict.fromkeys(wrong))
+
+
+def _once_as_expected(once: Callable[[], Observed], expect: dict[str, Any]) -> Observed:
+    """For what becomes true soon: does it again until it is, or for as long as that may take."""
+    last = once()
+
+    def is_so() -> bool:
+        nonlocal last
+        if check_outcome(expect, last):
+            last = once()
+        return not check_outcome(expect, last)
+
+    _settle(is_so)
+    return last
 
 
 def _saw(run: Run, wanted: Any, before: dict[str, int]) -> list[str]:
