@@ -270,6 +270,10 @@ class Engine:
         """What `/ready` and the health listener answer."""
         self._border.set_ready(ready)
 
+    def set_metrics(self, text: str) -> None:
+        """Prometheus text that `/stats/prometheus` shows behind the engine's own."""
+        self._border.set_metrics(text)
+
     def give_back_memory(self) -> None:
         """Hands memory of the whole process that was freed and kept for later back to the system; takes some milliseconds."""
         self._border.give_back_memory()

@@ -75,6 +75,7 @@ class FakeEngine:
         self.keys: dict[int, bytes] = {}
         self.ready: list[bool] = []
         self.memory_given_back = 0
+        self.metrics = ""
         self.drains: list[tuple[str, int, int]] = []
         self.answers: dict[int, tuple[int, bytes]] = {}
         self.forbid_apply = False
@@ -209,6 +210,9 @@ class FakeEngine:
 
     def set_ready(self, ready: bool) -> None:
         self.ready.append(ready)
+
+    def set_metrics(self, text: str) -> None:
+        self.metrics = text
 
     def give_back_memory(self) -> None:
         self.memory_given_back += 1

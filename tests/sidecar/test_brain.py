@@ -404,6 +404,18 @@ def test_pages_show_what_waits_and_what_was_refused(tmp_path: Path) -> None:
     assert not sidecar.engine.drains
 
 
+def test_its_figures_are_metrics_of_the_engine(tmp_path: Path) -> None:
+    sidecar = joined_sidecar(tmp_path)
+    sidecar.run(for_ms=3_000)
+    lines = sidecar.engine.metrics.splitlines()
+    assert "mainstay_control_plane_connected 1" in lines
+    assert "mainstay_xds_refused_responses_total 0" in lines
+    assert f'mainstay_resources{{kind="listener"}} {len(sidecar.engine.names("listener"))}' in lines
+    assert any(line.startswith('mainstay_xds_responses_total{kind="cluster"} ') for line in lines)
+    assert any(line.startswith("mainstay_certificate_not_after_seconds ") for line in lines)
+    assert all(line.startswith("#") or len(line.split(" ")) == 2 for line in lines)
+
+
 def test_it_asks_for_no_secret_of_its_own(tmp_path: Path) -> None:
     sidecar = joined_sidecar(tmp_path)
     (stream,) = sidecar.control_plane.streams

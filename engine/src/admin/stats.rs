@@ -91,5 +91,6 @@ pub(super) fn prometheus(view: &dyn View) -> String {
         let name = format!("envoy_{}", name.replace('.', "_"));
         let _ = write!(text, "# TYPE {name} gauge\n{name} {value}\n");
     }
+    text.push_str(&view.foreign_metrics());
     text
 }

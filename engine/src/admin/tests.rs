@@ -43,6 +43,9 @@ impl View for Fake {
     fn telemetry(&self) -> &Telemetry {
         &self.telemetry
     }
+    fn foreign_metrics(&self) -> Arc<str> {
+        "# TYPE mainstay_brain_deaths_total counter\nmainstay_brain_deaths_total 2\n".into()
+    }
     fn connections(&self) -> usize {
         5
     }

@@ -47,6 +47,8 @@ pub trait View: Send + Sync + 'static {
     fn uptime(&self) -> Duration;
     fn snapshot(&self) -> Arc<Snapshot>;
     fn telemetry(&self) -> &Telemetry;
+    /// Prometheus text of whoever runs the engine.
+    fn foreign_metrics(&self) -> Arc<str>;
     /// Live connections of the process, both sides.
     fn connections(&self) -> usize;
     /// Bound listeners: name and address with the port that was chosen.

@@ -69,6 +69,8 @@ struct Body {
     questions: Questions,
     ready: AtomicBool,
     drains: AtomicU64,
+    /// Prometheus text of whoever runs the engine.
+    metrics: Mutex<Arc<str>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -108,6 +110,7 @@ impl Engine {
             questions: Questions::default(),
             ready: AtomicBool::new(false),
             drains: AtomicU64::new(0),
+            metrics: Mutex::new("".into()),
         });
         let console = Arc::new(Console::new(Arc::clone(&body) as Arc<_>));
         let calls = Calls::new(body.threads.slow());
@@ -205,6 +208,11 @@ impl Engine {
     /// Python's answer to an `Asked` event.
     pub fn answer(&self, token: u64, answer: Answer) {
         self.body.questions.answer(token, answer);
+    }
+
+    /// Prometheus text to show behind the engine's own.
+    pub fn set_metrics(&self, text: &str) {
+        *lock(&self.body.metrics) = text.into();
     }
 
     pub fn set_ready(&self, ready: bool) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::configuration::Configuration;
+use super::configuration::{Configuration, lock};
 use super::{Body, DrainScope};
 use crate::admin::{Answer, Request, State, View};
 use crate::plan::{EngineSettings, Held};
@@ -40,6 +40,10 @@ impl View for Body {
 
     fn telemetry(&self) -> &Telemetry {
         &self.telemetry
+    }
+
+    fn foreign_metrics(&self) -> Arc<str> {
+        Arc::clone(&lock(&self.metrics))
     }
 
     fn connections(&self) -> usize {

@@ -138,6 +138,11 @@ impl Engine {
         Ok(())
     }
 
+    fn set_metrics(&self, text: &str) -> PyResult<()> {
+        self.engine()?.set_metrics(text);
+        Ok(())
+    }
+
     fn give_back_memory(&self, py: Python<'_>) -> PyResult<()> {
         released(py, sys::give_back_memory)
     }

@@ -8,7 +8,7 @@ later: what the engine finds out while it puts a change in force (a port that is
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 
 from mainstay.engine import (
@@ -62,6 +62,7 @@ _log = get_log("sidecar.brain")
 MANY_RESOURCES = 500
 """After so many new resources, what converting them left free is given back to the system."""
 LONGEST_WAIT_MS = 30_000
+METRICS_MS = 1_000
 """Wall clocks jump: certificates are looked at this often at least."""
 MESSAGES = {row.kind: row.message for row in KINDS.values()}
 
@@ -110,6 +111,9 @@ class Brain:
         self._reconciled = False
         self._refused: dict[Reference, xds.Refusal] = {}
         """What the engine has refused since the last verdicts."""
+        self._metrics = ""
+        self._metrics_at = 0
+        self._metrics_due = False
         self._drain_token: int | None = None
         self._busy = True
         self._applied = False
@@ -160,6 +164,18 @@ class Brain:
         self._judge(now)
         self._change(now)
         self._settle(now)
+        self._tell_metrics(now)
+
+    def _tell_metrics(self, now: int) -> None:
+        """Figures for `/stats/prometheus`, at most each second."""
+        self._metrics_due = now < self._metrics_at
+        if self._busy or self._metrics_due:
+            return
+        held: Counter[str] = Counter(kind for kind, _ in self._warming.held())
+        text = self._status.metrics(held, len(self._warming.waiting()))
+        if text != self._metrics:
+            self._metrics, self._metrics_at = text, now + METRICS_MS
+            self._engine.set_metrics(text)
 
     def _patience(self, now: int) -> int:
         """How long the engine may let us wait."""
@@ -171,6 +187,7 @@ class Brain:
             self._exec_probes.next_deadline(now),
             self._warming.next_deadline(),
             self._warming.next_removal(),
+            self._metrics_at if self._metrics_due else None,
             self._intake.next_deadline(),
             self._identity.next_deadline(now) if self._identity is not None else None,
             self._process.next_deadline() if self._process is not None else None,

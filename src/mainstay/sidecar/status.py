@@ -5,7 +5,7 @@ In: notes from the brain. Out: plain values. Outlives a brain that starts over. 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -45,6 +45,29 @@ class Status:
         """What is wrong with it."""
         self.proxy: dict[str, Any] = {}
         """Of a proxy beside an agent: program, version, state."""
+
+    def metrics(self, held: Mapping[str, int], waiting: int) -> str:
+        """Prometheus text. `held`: resources in force, by kind; `waiting`: resources that wait for others."""
+        lines: list[str] = []
+
+        def tell(name: str, kind: str, values: Iterable[tuple[str, float]]) -> None:
+            lines.append(f"# TYPE mainstay_{name} {kind}")
+            lines.extend(f"mainstay_{name}{labels} {value}" for labels, value in values)
+
+        def by_kind(counts: Mapping[Any, int]) -> Iterable[tuple[str, float]]:
+            return ((f'{{kind="{kind}"}}', count) for kind, count in sorted(counts.items()))
+
+        tell("control_plane_connected", "gauge", [("", int(self.connected))])
+        tell("control_plane_connections_total", "counter", [("", self.connections)])
+        tell("xds_responses_total", "counter", by_kind(self.responses))
+        tell("xds_refused_responses_total", "counter", [("", self.refused_responses)])
+        tell("resources", "gauge", by_kind(held))
+        tell("resources_refused", "gauge", [("", len(self.refusals))])
+        tell("resources_waiting", "gauge", [("", waiting)])
+        tell("brain_deaths_total", "counter", [("", self.deaths)])
+        if self.certificate is not None:
+            tell("certificate_not_after_seconds", "gauge", [("", self.certificate.not_after / 1_000)])
+        return "\n".join(lines) + "\n"
 
     def ready(self, ready: bool) -> None:
         self.on_ready(ready)
