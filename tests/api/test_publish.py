@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from api_reading import kind
 
+import mainstay
 from mainstay.api.codes import CODES
 from mainstay.api.kinds import KINDS
 from mainstay.api.publish import reference_page, schema_document
@@ -33,6 +35,15 @@ def test_fields_that_do_not_work_yet_are_in_the_page_and_not_in_the_schema() -> 
     virtual = kind("VirtualService")
     assert "corsPolicy" not in json.dumps(schema_document(virtual))
     assert "| `corsPolicy` | | | *not yet:* cross-origin resource sharing |" in reference_page([virtual])
+
+
+def test_every_code_that_is_used_is_explained() -> None:
+    used = {
+        code
+        for file in Path(mainstay.__path__[0]).rglob("*.py")
+        for code in re.findall(r'"((?:MS|IST)[0-9]{4})"', file.read_text())
+    }
+    assert used == set(CODES)
 
 
 def test_codes_have_a_paragraph() -> None:

@@ -1,4 +1,4 @@
-"""Every problem code of this room with the paragraph that explains it; the reference page is made from this table.
+"""Every problem code with the paragraph that explains it; the reference page is made from this table.
 
 In: looked up when a problem is made and by ``publish``. Invariants: a code is never reused, not even after its
 removal; Istio's own codes (``IST0…``) keep Istio's meaning; a remedy is given where the problem is made.
@@ -228,6 +228,68 @@ _TABLE = (
         "error",
         "Not in the file",
         "A Mesh document names a service, gateway or path that does not exist in it or beside it.",
+    ),
+    Code(
+        "MS3001",
+        "error",
+        "File cannot be read",
+        "The directory source found a file that it may not open. What the file gave before stays in use.",
+    ),
+    Code(
+        "MS3002",
+        "error",
+        "Object defined twice",
+        "The same kind, namespace and name comes from two files or sources. The first definition counts.",
+    ),
+    Code(
+        "MS3003",
+        "warning",
+        "Stored, not yet taken up",
+        "A write is safe in the store, but the control plane has not worked it in within the time that a client waits for.",
+    ),
+    Code(
+        "MS3004",
+        "error",
+        "Record cannot be read",
+        "The store holds something for this object that cannot be decoded, or was sealed with another key file.",
+    ),
+    Code(
+        "MS4000",
+        "error",
+        "Could not be computed",
+        "A bug of Mainstay: computing something failed in the middle. It fails alone, and its last good version stays in use.",
+    ),
+    Code(
+        "MS4001",
+        "error",
+        "View is not consistent",
+        "A bug of Mainstay: what a proxy would get refers to what it would not. The proxy keeps the view that it has.",
+    ),
+    Code(
+        "MS4101",
+        "error",
+        "Policy cannot be expressed",
+        "A rule of an AuthorizationPolicy uses what the proxies cannot judge. It fails closed: an ALLOW rule allows nobody, a"
+        " DENY rule denies whatever the policy selects.",
+    ),
+    Code(
+        "MS4201",
+        "warning",
+        "Byte streams cannot be told apart",
+        "Two services have a TCP port of the same number and no address of their own, so one of them gets all connections.",
+    ),
+    Code(
+        "MS4202",
+        "warning",
+        "Egress listener serves nothing",
+        "A Sidecar's egress listener names a port that none of the services it may see has; nothing listens there.",
+    ),
+    Code(
+        "MS4203",
+        "warning",
+        "Not done by this data plane",
+        "Something written applies to a workload whose data plane cannot do it; the workload goes without. `docs/data-planes.md`"
+        " says what each can do.",
     ),
     Code(
         "IST0101",
