@@ -3,23 +3,25 @@
 //! In: what became of the last one. Out: leases of the worker's pools, commands. Invariant: a stream that was opened, or a
 //! place in a pool's queue that was taken, is given back exactly once, whatever ends the attempt.
 
+mod again;
+mod end;
+mod send;
+
 use std::sync::Arc;
 
 use super::exchange::{Exchange, Phase};
 use super::port::Port;
 use super::reply::flagged;
-use super::resend::Whereto;
 use super::shared::Turn;
-use crate::bytes::decimal;
-use crate::codec::contract::{Command, StreamId};
+use crate::codec::contract::StreamId;
 use crate::filter::LocalReply;
-use crate::message::{Key, MILLISECOND, NameId, Protocol, RequestHead, ResetReason, ResponseFlags, Tick};
+use crate::message::{Key, NameId, Protocol, RequestHead, ResponseFlags, Tick};
 use crate::plan::UpstreamProtocol;
-use crate::route::{RetryPolicy, set_host};
+use crate::route::RetryPolicy;
 use crate::telemetry::{ClusterCounter, Group};
 use crate::upstream::{
     Attempted, Cluster, Endpoint, EndpointId, Failure, InFlight, Leased, Permit, PickContext, PoolId,
-    PoolKey, PoolProtocol, Report, Resource, RetryDecision, RetryHistory, RpcKey, retry,
+    PoolKey, PoolProtocol, Resource, RetryHistory, RpcKey, retry,
 };
 
 /// What became of an attempt that has no response to pass on (or one that may be given up).
@@ -294,257 +296,6 @@ impl Exchange {
             (Leased::Overflow(resource), _) => self.unserved(turn, Failure::Overflow(resource)),
             _ => {}
         }
-    }
-
-    fn send_head<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key, stream: StreamId) {
-        self.fit_head(turn, connection);
-        if turn.shared.resends && !self.up.end_sent && self.may_be_declined(turn, connection) {
-            self.up.keep_for_replay();
-        }
-        let now = turn.port.clock();
-        self.notes.moments.first_upstream_sent.get_or_insert(now);
-        self.notes.moments.last_upstream_sent = Some(now);
-        self.set_try_limits(now);
-        let end = self.up.is_complete() && self.up.waiting().is_empty() && self.up.trailers().is_none();
-        let command = Command::SendRequest { stream, head: &self.request, end };
-        if turn.port.perform(connection, command).is_err() {
-            return self.upstream_reset(turn, ResetReason::ConnectionClosed, true);
-        }
-        if let Some(attempt) = &mut self.attempt {
-            attempt.sent_in = Some(turn.port.now());
-        }
-        self.up.end_sent = end;
-        if end {
-            self.after_sending_up(turn);
-        } else {
-            self.flush_up(turn);
-        }
-    }
-
-    /// The endpoint may say that it has not processed the request when some of the body is there already.
-    fn may_be_declined<P: Port>(&self, turn: &mut Turn<'_, P>, connection: Key) -> bool {
-        let has_body = !self.up.is_complete() || !self.up.waiting().is_empty();
-        has_body && self.request.upgrade.is_none() && turn.port.protocol(connection) == Some(Protocol::Http2)
-    }
-
-    /// What differs from try to try in the request's head.
-    fn fit_head<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key) {
-        let Some(attempt) = &self.attempt else { return };
-        if self.tries.take_host_of_endpoint && !attempt.endpoint.hostname().is_empty() {
-            let host = attempt.endpoint.hostname().as_bytes();
-            if std::mem::replace(&mut self.tries.has_taken_host, true) {
-                // What the caller said stays noted.
-                self.request.set_authority(host);
-            } else {
-                set_host(&mut self.request, host, self.tries.append_forwarded_host);
-            }
-        }
-        let count = self.notes.attempts;
-        if count > 1 {
-            self.tell_rest_of_time(turn.now());
-        }
-        let Some(attempt) = &self.attempt else { return };
-        let headers = &mut self.request.headers;
-        if self.tries.send_count {
-            headers.set_id(NameId::X_ENVOY_ATTEMPT_COUNT, decimal(count.into()).as_bytes());
-        }
-        headers.remove_id(NameId::MAINSTAY_ORIG_PROTO);
-        let carries = attempt.endpoint.takes_http1_in_http2()
-            && self.notes.protocol == Protocol::Http11
-            && turn.port.protocol(connection) == Some(Protocol::Http2)
-            && matches!(turn.port.binding(connection), Some(super::binding::Binding::Upstream(bound)) if bound.carries_http1);
-        if carries {
-            headers.push_id(NameId::MAINSTAY_ORIG_PROTO, b"HTTP/1.1");
-        }
-    }
-
-    /// Another attempt has no more time than is left of the whole.
-    fn tell_rest_of_time(&mut self, now: Tick) {
-        let Some(until) = self.deadlines.route else { return };
-        let rest = (until.since(now) / MILLISECOND).max(1);
-        let expected = self.tries.per_try_timeout().map_or(rest, |limit| limit.min(rest));
-        let headers = &mut self.request.headers;
-        headers.set_id(NameId::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, expected.to_string().as_bytes());
-    }
-
-    fn set_try_limits(&mut self, now: Tick) {
-        let longest =
-            self.notes.cluster.as_ref().and_then(|cluster| cluster.policy().http.max_stream_duration);
-        self.deadlines.upstream = longest.map(|limit| now.after_milliseconds(limit));
-        let Some(policy) = &self.tries.policy else { return };
-        self.deadlines.per_try = self.tries.per_try_timeout().map(|limit| now.after_milliseconds(limit));
-        self.deadlines.per_try_idle_span =
-            policy.per_try_idle_timeout.map(|limit| limit.saturating_mul(MILLISECOND));
-        self.touch(now);
-    }
-
-    /// No connection came about.
-    #[cold]
-    pub fn unserved<P: Port>(&mut self, turn: &mut Turn<'_, P>, why: Failure) {
-        if self.attempt.is_none() || self.is_finished() {
-            return;
-        }
-        self.forget_stream(turn, false);
-        if let Failure::Overflow(_) = why {
-            return self.reply(
-                turn,
-                overflow(
-                    "upstream connect error or disconnect/reset before headers. reset reason: overflow",
-                    "upstream_reset_before_response_started{overflow}",
-                ),
-            );
-        }
-        self.report(turn, Report::ConnectFailure);
-        if self.try_again(turn, &Outcome::ConnectFailure, true) || self.send_again(turn, Whereto::Elsewhere) {
-            return;
-        }
-        let reason =
-            if why == Failure::ConnectTimeout { "connection_timeout" } else { "remote_connection_failure" };
-        let details = format!("upstream_reset_before_response_started{{{reason}}}");
-        if self.decline(turn, &details) {
-            return;
-        }
-        let mut body = format!(
-            "upstream connect error or disconnect/reset before headers. reset reason: {}",
-            reason.replace('_', " ")
-        );
-        if !self.notes.upstream_failure.is_empty() {
-            body.push_str(", transport failure reason: ");
-            body.push_str(&self.notes.upstream_failure);
-        }
-        let flags = ResponseFlags::UPSTREAM_CONNECTION_FAILURE;
-        let reply = LocalReply { body: body.into_bytes().into(), flags, ..LocalReply::new(503, "", details) };
-        self.reply(turn, reply);
-    }
-
-    /// Asks the policy; true if another attempt follows (now, or after its back-off). `ended`: the stream of this one is over.
-    pub fn try_again<P: Port>(&mut self, turn: &mut Turn<'_, P>, outcome: &Outcome<'_>, ended: bool) -> bool {
-        let Some(policy) = self.tries.policy.clone() else { return false };
-        if self.head_sent || self.is_tunnel || !self.up.can_rewind() || self.origin_gone {
-            return false;
-        }
-        let decision = retry::decide(&policy, outcome, self.tries.history, turn.port.random());
-        let Some(cluster) = &self.notes.cluster else { return false };
-        let now = turn.now();
-        let seat = turn.shared.seats.take(cluster, turn.port.recorder(), now);
-        let after = match decision {
-            RetryDecision::No => {
-                if self.tries.history.retries > 0 && matches!(outcome, Outcome::Answered { .. }) {
-                    seat.counters.increment(ClusterCounter::RqRetrySuccess);
-                }
-                return false;
-            }
-            RetryDecision::Exhausted => {
-                seat.counters.increment(ClusterCounter::RqRetryLimit);
-                self.notes.flags.add(ResponseFlags::UPSTREAM_RETRY_LIMIT);
-                return false;
-            }
-            RetryDecision::Retry { after } => after,
-        };
-        // The permit of the retry that has just failed is free for this one.
-        self.tries.permit = None;
-        let Some(permit) = seat.acquire(self.priority, Resource::Retries) else {
-            self.notes.flags.add(ResponseFlags::UPSTREAM_OVERFLOW);
-            return false;
-        };
-        seat.counters.increment(ClusterCounter::RqRetry);
-        let is_unseen = match outcome {
-            Outcome::ConnectFailure => true,
-            Outcome::Reset { unprocessed, .. } => *unprocessed,
-            _ => false,
-        };
-        self.tries.was_seen |= !is_unseen;
-        self.tries.history.retries += 1;
-        if let Some(attempt) = &self.attempt {
-            self.tries.note_tried(&attempt.endpoint);
-        }
-        if ended && self.up.end_sent {
-            self.forget_stream(turn, true);
-        }
-        self.drop_attempt(turn, ResetReason::Cancelled);
-        self.tries.permit = Some(permit);
-        self.notes.upstream_failure.clear();
-        self.up.rewind();
-        self.deadlines.end_of_try();
-        self.phase = Phase::Connecting;
-        self.deadlines.back_off = Some(now + after);
-        true
-    }
-
-    /// The back-off is over.
-    pub fn try_now<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
-        self.deadlines.back_off = None;
-        if self.phase == Phase::Connecting && self.attempt.is_none() {
-            // The cluster may have changed, or gone, in the meantime.
-            if let Some(cluster) = &self.notes.cluster
-                && let Some(current) = turn.port.snapshot().cluster(cluster.name())
-            {
-                self.notes.cluster = Some(Arc::clone(current));
-            }
-            self.attempt(turn);
-        }
-    }
-
-    /// For outlier detection.
-    pub fn report<P: Port>(&mut self, turn: &mut Turn<'_, P>, report: Report) {
-        let (Some(cluster), Some(attempt)) = (&self.notes.cluster, &self.attempt) else { return };
-        if cluster.policy().outlier.is_none() || attempt.counters.is_none() {
-            return;
-        }
-        let now = turn.now();
-        turn.shared.seats.take(cluster, turn.port.recorder(), now).report(&attempt.endpoint, report, now);
-    }
-
-    /// The response is whole: once the request is too, the stream is over and the connection free.
-    pub fn attempt_ended<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
-        self.release_if_over(turn);
-    }
-
-    pub fn release_if_over<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
-        if self.up.end_sent && self.down.is_complete() && !self.down.is_ours {
-            self.forget_stream(turn, true);
-        }
-    }
-
-    /// Gives back the attempt's place without a word to the endpoint: its stream is over already.
-    pub fn forget_stream<P: Port>(&mut self, turn: &mut Turn<'_, P>, ended_well: bool) {
-        let now = turn.now();
-        let Some(attempt) = &mut self.attempt else { return };
-        attempt.held = None;
-        match std::mem::replace(&mut attempt.place, Place::Ended) {
-            Place::Ended => return,
-            Place::Nowhere => {}
-            Place::Queued(pool) => {
-                turn.shared.pools.cancel(pool, self.key);
-            }
-            Place::Open { connection, stream } => {
-                if let Some(super::binding::Binding::Upstream(bound)) = turn.port.binding(connection) {
-                    bound.streams.remove(stream);
-                }
-                let reusable = turn.port.is_open(connection);
-                turn.shared.pools.give_back(connection, reusable, now);
-            }
-        }
-        if let Some(counters) = &attempt.counters {
-            counters.decrement(ClusterCounter::RqActive);
-            if ended_well {
-                counters.increment(ClusterCounter::RqCompleted);
-            }
-        }
-    }
-
-    /// Ends the attempt, wherever it is: its stream is reset.
-    pub fn drop_attempt<P: Port>(&mut self, turn: &mut Turn<'_, P>, reason: ResetReason) {
-        if let Some((connection, stream)) = self.attempt.as_ref().and_then(Attempt::open_stream) {
-            let _ = turn.port.perform(connection, Command::ResetStream { stream, reason });
-            if let Some(counters) = self.attempt.as_ref().and_then(|attempt| attempt.counters.as_ref()) {
-                counters.increment(ClusterCounter::RqTxReset);
-            }
-        }
-        self.forget_stream(turn, false);
-        self.attempt = None;
-        self.tries.permit = None;
-        self.deadlines.back_off = None;
     }
 }
 

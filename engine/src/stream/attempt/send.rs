@@ -1,0 +1,97 @@
+//! An attempt leaves: its request's head on the stream that was opened for it.
+//!
+//! In: a connection with a stream. Out: one `SendRequest`, and the limits of this try. Invariant: what differs from try to try is
+//! fitted anew, everything else of the head stays as the route made it.
+
+use super::super::binding::Binding;
+use super::super::exchange::Exchange;
+use super::super::port::Port;
+use super::super::shared::Turn;
+use crate::bytes::decimal;
+use crate::codec::contract::{Command, StreamId};
+use crate::message::{Key, MILLISECOND, NameId, Protocol, ResetReason, Tick};
+use crate::route::set_host;
+
+impl Exchange {
+    pub(super) fn send_head<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key, stream: StreamId) {
+        self.fit_head(turn, connection);
+        if turn.shared.resends && !self.up.end_sent && self.may_be_declined(turn, connection) {
+            self.up.keep_for_replay();
+        }
+        let now = turn.port.clock();
+        self.notes.moments.first_upstream_sent.get_or_insert(now);
+        self.notes.moments.last_upstream_sent = Some(now);
+        self.set_try_limits(now);
+        let end = self.up.is_complete() && self.up.waiting().is_empty() && self.up.trailers().is_none();
+        let command = Command::SendRequest { stream, head: &self.request, end };
+        if turn.port.perform(connection, command).is_err() {
+            return self.upstream_reset(turn, ResetReason::ConnectionClosed, true);
+        }
+        if let Some(attempt) = &mut self.attempt {
+            attempt.sent_in = Some(turn.port.now());
+        }
+        self.up.end_sent = end;
+        if end {
+            self.after_sending_up(turn);
+        } else {
+            self.flush_up(turn);
+        }
+    }
+
+    /// The endpoint may say that it has not processed the request when some of the body is there already.
+    fn may_be_declined<P: Port>(&self, turn: &mut Turn<'_, P>, connection: Key) -> bool {
+        let has_body = !self.up.is_complete() || !self.up.waiting().is_empty();
+        has_body && self.request.upgrade.is_none() && turn.port.protocol(connection) == Some(Protocol::Http2)
+    }
+
+    /// What differs from try to try in the request's head.
+    fn fit_head<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key) {
+        let Some(attempt) = &self.attempt else { return };
+        if self.tries.take_host_of_endpoint && !attempt.endpoint.hostname().is_empty() {
+            let host = attempt.endpoint.hostname().as_bytes();
+            if std::mem::replace(&mut self.tries.has_taken_host, true) {
+                // What the caller said stays noted.
+                self.request.set_authority(host);
+            } else {
+                set_host(&mut self.request, host, self.tries.append_forwarded_host);
+            }
+        }
+        let count = self.notes.attempts;
+        if count > 1 {
+            self.tell_rest_of_time(turn.now());
+        }
+        let Some(attempt) = &self.attempt else { return };
+        let headers = &mut self.request.headers;
+        if self.tries.send_count {
+            headers.set_id(NameId::X_ENVOY_ATTEMPT_COUNT, decimal(count.into()).as_bytes());
+        }
+        headers.remove_id(NameId::MAINSTAY_ORIG_PROTO);
+        let carries = attempt.endpoint.takes_http1_in_http2()
+            && self.notes.protocol == Protocol::Http11
+            && turn.port.protocol(connection) == Some(Protocol::Http2)
+            && matches!(turn.port.binding(connection), Some(Binding::Upstream(bound)) if bound.carries_http1);
+        if carries {
+            headers.push_id(NameId::MAINSTAY_ORIG_PROTO, b"HTTP/1.1");
+        }
+    }
+
+    /// Another attempt has no more time than is left of the whole.
+    fn tell_rest_of_time(&mut self, now: Tick) {
+        let Some(until) = self.deadlines.route else { return };
+        let rest = (until.since(now) / MILLISECOND).max(1);
+        let expected = self.tries.per_try_timeout().map_or(rest, |limit| limit.min(rest));
+        let headers = &mut self.request.headers;
+        headers.set_id(NameId::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, expected.to_string().as_bytes());
+    }
+
+    fn set_try_limits(&mut self, now: Tick) {
+        let longest =
+            self.notes.cluster.as_ref().and_then(|cluster| cluster.policy().http.max_stream_duration);
+        self.deadlines.upstream = longest.map(|limit| now.after_milliseconds(limit));
+        let Some(policy) = &self.tries.policy else { return };
+        self.deadlines.per_try = self.tries.per_try_timeout().map(|limit| now.after_milliseconds(limit));
+        self.deadlines.per_try_idle_span =
+            policy.per_try_idle_timeout.map(|limit| limit.saturating_mul(MILLISECOND));
+        self.touch(now);
+    }
+}
