@@ -92,9 +92,9 @@ def test_groups_that_were_told_and_not_forgotten_are_left() -> None:
 
 
 PROGRAM = f"""
-import sys
+import os, signal, sys
 from mainstay.supervise import Program, Reaper, spawn
-import os
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 reaper = Reaper()
 environment = {{**os.environ, **reaper.environment()}}
 told = spawn(Program({SLEEP!r}, environment))
