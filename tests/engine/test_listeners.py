@@ -76,8 +76,12 @@ def test_a_removed_listener_accepts_nobody(live: Live) -> None:
     assert live.engine.listeners() == []
     # Its workers let go of it one after the other.
     with pytest.raises((ConnectionRefusedError, ConnectionResetError)):
-        while True:
-            socket.create_connection((LOOPBACK, port), timeout=5).close()
+        knock_for_ever(port)
+
+
+def knock_for_ever(port: int) -> None:
+    while True:
+        socket.create_connection((LOOPBACK, port), timeout=5).close()
 
 
 def test_a_taken_port_is_refused_and_the_others_serve(live: Live) -> None:
