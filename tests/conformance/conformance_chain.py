@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 NEXT = {"match": {"prefix": "/"}, "route": {"cluster": "next", "timeout": "0s"}}
 BODY = "here, and long enough for windows of a few bytes"
 SPOKEN = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": BODY}}}
+_BUFFER = {
+    "name": "envoy.filters.http.buffer",
+    "typed_config": {"@type": TYPE + "filters.http.buffer.v3.Buffer", "max_request_bytes": 1 << 20},
+}
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,14 @@ class Link:
     mutual: bool = False
     codec: str = "HTTP2"
     http2: bool = True
+    waits: bool = False
+    """Answers once the request is whole; for Envoy alone, since it takes a filter that Mainstay has not."""
 
 
 def write(file: Path, link: Link, port: int, admin: int, upstream: int | None) -> Path:
     table = {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [link.route]}]}
-    chain: dict[str, Any] = {"filters": [manager("front", table, {"codec_type": link.codec}, [])]}
+    filters = [_BUFFER] if link.waits else []
+    chain: dict[str, Any] = {"filters": [manager("front", table, {"codec_type": link.codec}, filters)]}
     if link.down is not None:
         chain["transport_socket"] = _tls(
             "DownstreamTlsContext", link.down, {"require_client_certificate": link.mutual}
