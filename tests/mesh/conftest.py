@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -221,8 +222,11 @@ class Operator:
             time.sleep(0.05)
 
     def free_port(self) -> int:
-        with socket.create_server(("127.0.0.1", 0)) as found:
-            return int(found.getsockname()[1])
+        """Below the ports that the system gives to clients: nobody takes it until it is listened on."""
+        while True:
+            port = random.randrange(20_000, 30_000)
+            with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+                return port
 
     def start_control_plane(self, *flags: str) -> int:
         """Returns the port of xDS and joining."""
