@@ -286,6 +286,7 @@ TRANSCRIPTS: tuple[Transcript, ...] = (
             Shows(SmallView(A2, B)),
             Receives("cluster", held={"a": A.version.hex(), "b": B.version.hex(), "gone": "00"}),
             Receives("route"),
+            Receives("generic_route"),
             Receives("listener", held={"x": "0102"}),
             Sends("cluster", {"a": "2"}),
             ack("cluster"),

@@ -17,6 +17,8 @@ KINDS = {
     "listener": "listeners",
     "routes": "routes",
     "route": "routes",
+    "generic-routes": "generic-routes",
+    "generic-route": "generic-routes",
     "clusters": "clusters",
     "cluster": "clusters",
     "endpoints": "endpoints",
@@ -29,14 +31,16 @@ KINDS = {
 @click.command(name="proxy-config")
 @click.argument("node")
 @click.argument(
-    "kind", type=click.Choice(list(KINDS)), metavar="[listeners|routes|clusters|endpoints|secrets]"
+    "kind",
+    type=click.Choice(list(KINDS)),
+    metavar="[listeners|routes|generic-routes|clusters|endpoints|secrets]",
 )
 @click.argument("name", required=False)
 @output_option
 @context_option
 def proxy_config(node: str, kind: str, name: str | None, output: str, client: Client) -> int:
-    """Show listeners, routes, clusters, endpoints or secrets last sent to NODE; or only the one called
-    NAME. NODE is an id that `mainstay status` shows, NAME.NAMESPACE, or a name that only one proxy has."""
+    """Show listeners, routes, generic routes (those of RPC), clusters, endpoints or secrets last sent to NODE; or only the one
+    called NAME. NODE is an id that `mainstay status` shows, NAME.NAMESPACE, or a name that only one proxy has."""
     plural = KINDS[kind]
     answer = client.call("GET", f"/v1/proxies/{quote(node, safe='')}/{plural}", query={"name": name or ""})
     if output != "table":
@@ -64,6 +68,12 @@ def _route(resource: dict[str, Any]) -> str:
     return f"{count(len(hosts), 'virtual host')}, {count(routes, 'route')}"
 
 
+def _generic_route(resource: dict[str, Any]) -> str:
+    hosts = resource.get("virtualHosts", [])
+    rest = ", and one for the rest" if "routes" in resource else ""
+    return f"{count(len(hosts), 'virtual host')}{rest}"
+
+
 def _cluster(resource: dict[str, Any]) -> str:
     return f"{resource.get('type', 'STATIC')}, {resource.get('lbPolicy', 'ROUND_ROBIN')}"
 
@@ -85,6 +95,7 @@ def _secret(resource: dict[str, Any]) -> str:
 SUMMARIES = {
     "listeners": _listener,
     "routes": _route,
+    "generic-routes": _generic_route,
     "clusters": _cluster,
     "endpoints": _endpoints,
     "secrets": _secret,

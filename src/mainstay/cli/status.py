@@ -13,6 +13,9 @@ from mainstay.cli.output import count, describe_problem, show_data, show_table
 
 TYPES = ("clusters", "endpoints", "listeners", "routes", "secrets")
 
+RARE_TYPES = ("generic-routes",)
+"""Those that get a column only if a proxy has some."""
+
 
 @click.command()
 @click.argument("node", required=False)
@@ -30,17 +33,18 @@ def status(node: str | None, output: str, client: Client) -> int:
         show_data(answer, output)
         return 0
     proxies = answer["proxies"]
+    shown = (*TYPES, *(name for name in RARE_TYPES if any(name in proxy["types"] for proxy in proxies)))
     rows = [
         (
             proxy["node"],
             str(proxy.get("software", "")),
             _workload(proxy),
-            *(_cell(proxy["types"].get(name)) for name in TYPES),
+            *(_cell(proxy["types"].get(name)) for name in shown),
         )
         for proxy in proxies
     ]
     show_table(
-        ("PROXY", "SOFTWARE", "WORKLOAD", *(name.upper() for name in TYPES)), rows, "no proxy is connected"
+        ("PROXY", "SOFTWARE", "WORKLOAD", *(name.upper() for name in shown)), rows, "no proxy is connected"
     )
     for proxy in proxies:
         for name, state in proxy["types"].items():

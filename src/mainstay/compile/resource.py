@@ -14,8 +14,9 @@ from mainstay._proto import pool
 from mainstay.model.digest import digest_of_bytes
 from mainstay.model.problem import Problem
 
-Kind = Literal["listener", "route", "cluster", "endpoint", "secret"]
-"""Short names of the xDS types; ``endpoint`` is a ClusterLoadAssignment, a ``secret`` is only ever referred to."""
+Kind = Literal["listener", "route", "generic_route", "cluster", "endpoint", "secret"]
+"""Short names of the xDS types; ``endpoint`` is a ClusterLoadAssignment, ``generic_route`` the routes of RPC, a ``secret`` is
+only ever referred to."""
 
 Fields = dict[str, Any]
 """Fields of one message, by their Protobuf names."""
@@ -23,6 +24,7 @@ Fields = dict[str, Any]
 MESSAGES: dict[Kind, str] = {
     "listener": "envoy.config.listener.v3.Listener",
     "route": "envoy.config.route.v3.RouteConfiguration",
+    "generic_route": "envoy.extensions.filters.network.generic_proxy.v3.RouteConfiguration",
     "cluster": "envoy.config.cluster.v3.Cluster",
     "endpoint": "envoy.config.endpoint.v3.ClusterLoadAssignment",
     "secret": "envoy.extensions.transport_sockets.tls.v3.Secret",

@@ -51,7 +51,7 @@ from mainstay.model.key import ServiceKey
 from mainstay.model.problem import Problem
 from mainstay.model.traffic import resolve
 
-ORDER: tuple[Kind, ...] = ("cluster", "endpoint", "listener", "route")
+ORDER: tuple[Kind, ...] = ("cluster", "endpoint", "listener", "route", "generic_route")
 """Kinds a view holds, in the order a proxy takes them; secrets are only named."""
 
 NOBODY = ServiceKey("", "")

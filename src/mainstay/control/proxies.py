@@ -27,6 +27,7 @@ PLURALS: dict[Kind, str] = {
     "endpoint": "endpoints",
     "listener": "listeners",
     "route": "routes",
+    "generic_route": "generic-routes",
     "secret": "secrets",
 }
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["cluster", "endpoint", "listener", "route", "secret"]
-"""Short names of the types: those of `compile`."""
+Kind = Literal["cluster", "endpoint", "listener", "route", "generic_route", "secret"]
+"""Short names of the types: those of `compile`. `generic_route`: what the generic proxy, which carries RPC, routes by."""
 
 Variant = Literal["sotw", "delta"]
 """State of the world: a response has all that was asked for. Delta: only what changed."""
@@ -32,7 +32,8 @@ DRAINING = "draining"
 
 class Type(msgspec.Struct, frozen=True):
     """`wildcard`: asking for no name means all. `full_state`: in SotW, what a response lacks is gone. `order`: place in which
-    changes are sent (make before break); `service` and `method` name the single service."""
+    changes are sent (make before break); `service` and `method` name the single service, and are empty for a type that
+    only ADS carries."""
 
     kind: Kind
     message: str
@@ -47,8 +48,9 @@ class Type(msgspec.Struct, frozen=True):
         return URL_PREFIX + self.message
 
 
-def _row(kind: Kind, message: str, wildcard: bool, order: int, service: str, method: str) -> Type:
-    return Type(kind, message, wildcard, wildcard, order, f"envoy.service.{service}DiscoveryService", method)
+def _row(kind: Kind, message: str, wildcard: bool, order: int, service: str = "", method: str = "") -> Type:
+    full = f"envoy.service.{service}DiscoveryService" if service else ""
+    return Type(kind, message, wildcard, wildcard, order, full, method)
 
 
 TYPES: dict[Kind, Type] = {
@@ -66,10 +68,16 @@ TYPES: dict[Kind, Type] = {
         _row("listener", "envoy.config.listener.v3.Listener", True, 2, "listener.v3.Listener", "Listeners"),
         _row("route", "envoy.config.route.v3.RouteConfiguration", False, 3, "route.v3.Route", "Routes"),
         _row(
+            "generic_route",
+            "envoy.extensions.filters.network.generic_proxy.v3.RouteConfiguration",
+            False,
+            4,
+        ),
+        _row(
             "secret",
             "envoy.extensions.transport_sockets.tls.v3.Secret",
             False,
-            4,
+            5,
             "secret.v3.Secret",
             "Secrets",
         ),
@@ -82,16 +90,22 @@ ORDER: tuple[Kind, ...] = tuple(sorted(TYPES, key=lambda kind: TYPES[kind].order
 KIND_OF_URL: dict[str, Kind] = {row.url: kind for kind, row in TYPES.items()}
 
 
+SINGLE: tuple[Kind, ...] = tuple(kind for kind in ORDER if TYPES[kind].service)
+"""Kinds that have a service of their own."""
+
+
 def path(variant: Variant, kind: Kind | None = None) -> str:
-    """The gRPC path of a stream: of ADS, or of one kind's own service."""
+    """The gRPC path of a stream: of ADS, or of one kind's own service; ValueError for a kind that has none."""
     verb = "Stream" if variant == "sotw" else "Delta"
     if kind is None:
         return f"/{ADS}/{verb}AggregatedResources"
+    if not TYPES[kind].service:
+        raise ValueError(f"{TYPES[kind].message} has no discovery service of its own: only ADS carries it")
     return f"/{TYPES[kind].service}/{verb}{TYPES[kind].method}"
 
 
 PATHS: dict[str, tuple[Variant, tuple[Kind, ...]]] = {
     **{path(variant): (variant, ORDER) for variant in ("sotw", "delta")},
-    **{path(variant, kind): (variant, (kind,)) for variant in ("sotw", "delta") for kind in ORDER},
+    **{path(variant, kind): (variant, (kind,)) for variant in ("sotw", "delta") for kind in SINGLE},
 }
 """Path → variant and the kinds its streams carry."""

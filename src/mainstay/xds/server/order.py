@@ -25,10 +25,11 @@ that it comes on another stream."""
 NOW = 0
 
 REFERRERS: dict[Kind, tuple[Kind, ...]] = {
-    "cluster": ("listener", "route"),
+    "cluster": ("listener", "route", "generic_route"),
     "endpoint": ("cluster",),
     "listener": (),
     "route": ("listener",),
+    "generic_route": ("listener",),
     "secret": ("cluster", "listener"),
 }
 """Kind → kinds that may refer to it."""
