@@ -21,7 +21,7 @@ export MAINSTAY_TEST_GO_CONTROL_PLANE_SNAPSHOTS := $(CURDIR)/$(GO_SNAPSHOTS)
 PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-mixed test test-rust test-python lint format bench conformance interop docs clean
+.PHONY: help build demo demo-mixed test test-rust test-python lint format bench bench-rpc conformance interop docs clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -113,6 +113,11 @@ bench: build $(ENVOY_BIN)  ## Measure beside a byte relay, haproxy and Envoy (be
 	cargo build --quiet --release --package mainstay-bench
 	cargo build --quiet --release --package mainstay-engine --bin mainstay-bare
 	$(BIN)/python -m bench
+
+bench-rpc: build  ## Measure framed RPC beside a byte relay that does not multiplex (bench/README.md)
+	cargo build --quiet --release --package mainstay-bench
+	cargo build --quiet --release --package mainstay-engine --bin mainstay-bare
+	$(BIN)/python -m bench rpc
 
 docs: build  ## Write the generated reference pages
 	$(BIN)/python tests/sidecar/shown.py

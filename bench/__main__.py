@@ -1,6 +1,6 @@
 """`python -m bench [ROW …]`: what Mainstay costs beside a byte relay, haproxy and Envoy, paired in one run.
 
-Rows and what they must reach: bench/rows.py. Method: bench/README.md.
+`rpc` stands for all rows about framed RPC. Rows and what they must reach: bench/rows.py. Method: bench/README.md.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from typing import Any
 from bench.figures import Outcome, Round, judge, medians, verdict
 from bench.measure import BenchError, check_cores
 from bench.peers import ROOT
-from bench.rows import ROWS, Row
+from bench.rows import ROWS, RPC_ROWS, Row
 from bench.traffic import MOST_OTHERS, Course
+
+GROUPS = {"rpc": tuple(RPC_ROWS)}
+"""Rows under one name."""
 
 
 def run(name: str, row: Row, rounds: int, seconds: float, only: tuple[str, ...]) -> dict[str, Any]:
@@ -107,11 +110,19 @@ def summary(results: list[dict[str, Any]]) -> None:
         print(f"  missed: {row}: {bar['bar']} {bar['value']:g}, must {bar['must']:g}")
 
 
+def chosen(words: list[str]) -> list[str]:
+    """Names of rows: a group's name stands for its rows, no word for all that do not have to be named."""
+    if not words:
+        return [name for name, row in ROWS.items() if not row.on_request]
+    return list(dict.fromkeys(name for word in words for name in GROUPS.get(word, (word,))))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("rows", nargs="*", choices=[[], *ROWS], metavar="ROW", help=", ".join(ROWS))
+    names = [*ROWS, *GROUPS]
+    parser.add_argument("rows", nargs="*", choices=[[], *names], metavar="ROW", help=", ".join(names))
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default 3)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement (default 2)")
     parser.add_argument("--peer", action="append", default=[], help="only this peer (may be repeated)")
@@ -122,7 +133,7 @@ def main() -> int:
     results = []
     try:
         check_cores()
-        for name in given.rows or [name for name, row in ROWS.items() if not row.on_request]:
+        for name in chosen(given.rows):
             results.append(run(name, ROWS[name], given.rounds, given.seconds, tuple(given.peer)))
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)

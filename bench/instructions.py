@@ -24,6 +24,10 @@ ROWS = {
     "http1": (Setup("features", ("bare",)), Drive(32)),
     "http2": (Setup("features", ("bare",), http2=True), Drive(8, streams=16)),
     "tcp": (Setup("tcp", ("bare",)), Drive(32)),
+    "rpc": (Setup("rpc", ("bare",), rpc="bolt"), Drive(32, rpc="bolt", body=128)),
+    "rpc-16": (Setup("rpc", ("bare",), rpc="bolt"), Drive(32, streams=16, rpc="bolt", body=128)),
+    "rpc-crc": (Setup("rpc", ("bare",), rpc="bolt-crc"), Drive(32, rpc="bolt-crc", body=128)),
+    "rpc-dubbo": (Setup("rpc", ("bare",), rpc="dubbo"), Drive(32, rpc="dubbo", body=128)),
 }
 SHORT_SECONDS, LONG_SECONDS = 0.5, 2.5
 BODY = 128

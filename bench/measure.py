@@ -161,6 +161,8 @@ class Drive(NamedTuple):
     rate: float = 0
     streams: int = 0
     life: int = 0
+    rpc: str = ""
+    body: int = 0
 
 
 def drive(program: Path, port: int, how: Drive, seconds: float, head: Path, core: int) -> Load:

@@ -6,6 +6,7 @@ haproxy gets files that do the same work as far as it can.
 
 from __future__ import annotations
 
+import os
 import shutil
 import string
 import sys
@@ -15,28 +16,32 @@ from typing import NamedTuple
 
 import msgspec
 
-from bench import transport
+from bench import rpc, transport
 from bench.certificates import Certificates
 from bench.measure import BenchError, Ports, Process
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "bench" / "configs"
-PROGRAMS = ROOT / "target" / "release"
+PROGRAMS = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 ENVOY = ROOT / ".venvs" / "envoy" / "bin" / "envoy"
+BARE = "mainstay-bare is not built: cargo build --release --package mainstay-engine --bin mainstay-bare"
 MISSING = {
     "haproxy": "haproxy is not installed (package haproxy of the distribution)",
     "envoy": f"Envoy is not there: make {ENVOY.relative_to(ROOT)}",
-    "bare": "mainstay-bare is not built: cargo build --release --bin mainstay-bare",
+    "bare": BARE,
+    "bolt": BARE,
 }
 
 
 class Setup(NamedTuple):
-    """`template`: of `configs/`. `http2`: the upstream speaks it, in clear text. `pair`: two proxies, mutual TLS between them."""
+    """`template`: of `configs/`. `http2`: the upstream speaks it, in clear text. `pair`: two proxies, mutual TLS between them.
+    `rpc`: what the load speaks, if it is framed RPC; the engine then runs without Python, on a plan made by hand."""
 
     template: str
     peers: tuple[str, ...] = ("relay", "haproxy", "envoy", "mainstay")
     http2: bool = False
     pair: bool = False
+    rpc: str = ""
 
 
 class Peer(NamedTuple):
@@ -53,6 +58,7 @@ class _Hop(NamedTuple):
     port: int
     upstream: int
     values: dict[str, str]
+    rpc: str = ""
 
 
 def haproxy() -> str | None:
@@ -66,7 +72,7 @@ def is_there(peer: str) -> bool:
             return haproxy() is not None
         case "envoy":
             return ENVOY.exists()
-        case "bare":
+        case "bare" | "bolt":
             return (PROGRAMS / "mainstay-bare").exists()
     return True
 
@@ -86,7 +92,7 @@ def _make(
 ) -> Peer:
     if name == "direct":
         return Peer(name, (), upstream)
-    hops = _hops(name, setup, upstream, ports, certificates)
+    hops = [hop._replace(rpc=setup.rpc) for hop in _hops(name, setup, upstream, ports, certificates)]
     processes = tuple(
         Process(command(name, setup.template, hop, folder / f"{name}-{number}"), hop.port)
         for number, hop in enumerate(hops)
@@ -101,8 +107,12 @@ def _hops(
         speech = transport.clear_http2() if setup.http2 else transport.clear()
         return [_Hop(ports.take(), upstream, speech)]
     front, back = ports.take(), ports.take()
-    inside = transport.outbound(certificates, http2=name != "haproxy")
-    return [_Hop(front, back, inside), _Hop(back, upstream, transport.inbound(certificates))]
+    if setup.rpc:
+        inside, inward = transport.outbound_rpc(certificates), transport.inbound_rpc(certificates)
+    else:
+        inside = transport.outbound(certificates, http2=name != "haproxy")
+        inward = transport.inbound(certificates)
+    return [_Hop(front, back, inside), _Hop(back, upstream, inward)]
 
 
 def command(name: str, template: str, hop: _Hop, prefix: Path) -> tuple[str, ...]:
@@ -114,7 +124,7 @@ def command(name: str, template: str, hop: _Hop, prefix: Path) -> tuple[str, ...
     config = prefix.with_suffix(f".{kind}")
     config.write_text(
         string.Template((CONFIGS / f"{template}.{kind}").read_text()).substitute(
-            hop.values, port=hop.port, upstream=hop.upstream
+            hop.values, port=hop.port, upstream=hop.upstream, hosts=rpc.hosts(hop.rpc) if hop.rpc else ""
         )
     )
     match own:
@@ -122,10 +132,10 @@ def command(name: str, template: str, hop: _Hop, prefix: Path) -> tuple[str, ...
             return (haproxy() or "haproxy", "-db", "-f", str(config))
         case "envoy":
             return envoy(config)
-        case "mainstay":
+        case "mainstay" if not hop.rpc:
             return mainstay(config)
-        case "bare":
-            return (str(PROGRAMS / "mainstay-bare"), str(delta_of(config)), "1")
+        case "bare" | "mainstay" | "bolt":
+            return (str(PROGRAMS / "mainstay-bare"), str(delta_of(config, hop.rpc)), "1")
     raise BenchError(f"nobody knows how to start {name}")
 
 
@@ -140,8 +150,8 @@ def mainstay(config: Path) -> tuple[str, ...]:
     return (sys.executable, "-m", "mainstay", "sidecar", "--bootstrap", str(config), *flags)
 
 
-def delta_of(config: Path) -> Path:
-    """What the sidecar hands to its engine at the start, as `mainstay-bare` reads it."""
+def delta_of(config: Path, speech: str = "") -> Path:
+    """What the sidecar hands to its engine at the start, as `mainstay-bare` reads it; `speech` instead of HTTP."""
     from mainstay.engine import Delta, Upsert
     from mainstay.sidecar.bootstrap.read import read_bootstrap
 
@@ -151,5 +161,7 @@ def delta_of(config: Path) -> Path:
         for each in (*converted.inline, converted.resource)
     ]
     made = config.with_suffix(".delta")
+    if speech:
+        upserts = [rpc.spoken(each, speech) for each in upserts]
     made.write_bytes(msgspec.msgpack.encode(Delta(tuple(upserts))))
     return made

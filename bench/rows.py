@@ -53,6 +53,63 @@ def _scale(clusters: int, rss: Bar, megabytes: int) -> Row:
 
 
 _ALL = ("relay", "haproxy", "envoy", "mainstay")
+_HOP = ("relay", "mainstay")
+
+
+def _rpc(
+    speech: str,
+    in_flight: int,
+    body: int,
+    *,
+    peers: tuple[str, ...] = _HOP,
+    rate: float = 0,
+    pair: bool = False,
+) -> Callable[[Course], Iterator[Round]]:
+    return _traffic(Setup("rpc", peers, pair=pair, rpc=speech), Drive(64, rate=rate, streams=in_flight), body)
+
+
+def _hop(in_flight: int, body: int, *bars: Bar) -> Row:
+    title = f"Bolt v1 {body:,} B, all features, {in_flight} in flight on each of 64 connections"
+    return Row(title, _rpc("bolt", in_flight, body), bars, on_request=True)
+
+
+_ONE, _FOUR = (Bar(CPU, "relay", 1.0, 0.75),), (Bar(CPU, "relay", 1.0), Bar(CPU, None, None, 3))
+_SIXTEEN = (Bar(CPU, "relay", 2.0), Bar(CPU, None, None, 1.5))
+
+RPC_ROWS: dict[str, Row] = {
+    "rpc-1": _hop(1, 128, *_ONE),
+    "rpc-4": _hop(4, 128, *_FOUR),
+    "rpc-16": _hop(16, 128, *_SIXTEEN),
+    "rpc-1-kib": _hop(1, 1_024, *_ONE),
+    "rpc-4-kib": _hop(4, 1_024, *_FOUR),
+    "rpc-16-kib": _hop(16, 1_024, *_SIXTEEN),
+    "rpc-crc": Row(
+        "Bolt v2 with CRC beside Bolt v1, 128 B, all features, 1 in flight",
+        _rpc("bolt-crc", 1, 128, peers=("relay", "bolt", "mainstay")),
+        (Bar(CPU, "bolt", 1.2),),
+        on_request=True,
+    ),
+    "rpc-dubbo": Row(
+        "Dubbo with hessian beside Bolt v1, 128 B, all features, 1 in flight",
+        _rpc("dubbo", 1, 128, peers=("relay", "bolt", "mainstay")),
+        (Bar(CPU, "bolt", 1.2),),
+        on_request=True,
+    ),
+    "rpc-mtls": Row(
+        "Bolt v1 1 KiB through a pair with mutual TLS between them beside two relays, all features, CPU of both",
+        _rpc("bolt", 1, 1_024, pair=True),
+        (Bar(CPU, "relay", 1.6),),
+        on_request=True,
+    ),
+    "rpc-rate": Row(
+        "Bolt v1 128 B at 2,000/s, all features",
+        _rpc("bolt", 1, 128, peers=(*_HOP, "direct"), rate=2_000),
+        (Bar(f"added {P99}", "relay", 1.0, beyond=200),),
+        (CPU, RATE, P50, P99, f"added {P50}", f"added {P99}", "failed", "others %"),
+        on_request=True,
+    ),
+}
+"""What `make bench-rpc` runs."""
 
 ROWS: dict[str, Row] = {
     "http1": Row(
@@ -122,4 +179,5 @@ ROWS: dict[str, Row] = {
         _traffic(Setup("bare", _ALL), Drive(64)),
         on_request=True,
     ),
+    **RPC_ROWS,
 }

@@ -26,6 +26,7 @@ from bench.measure import (
     running,
 )
 from bench.peers import PROGRAMS, Peer, Setup, make_peers
+from bench.rpc import PROTOCOLS
 
 REQUEST = (
     "GET /items/50?page=2 HTTP/1.1\r\nhost: upstream.example\r\nuser-agent: bench\r\naccept: */*\r\n"
@@ -38,7 +39,8 @@ TRIES = 2
 
 
 class Traffic(NamedTuple):
-    """`body`: bytes of an answer. `one_core`: proxy, load and upstream share a core, which spares wake-ups across cores."""
+    """`body`: bytes of an answer, and of a call if it is RPC. `one_core`: proxy, load and upstream share a core, which spares
+    wake-ups across cores."""
 
     setup: Setup
     drive: Drive
@@ -76,6 +78,14 @@ def rounds_of(traffic: Traffic, course: Course) -> Iterator[Round]:
             yield added(found, "direct", ("p50 µs", "p99 µs"))
 
 
+def drive_of(traffic: Traffic, peer: str) -> Drive:
+    """How a peer is driven: all alike, but for one that is named after what it is to speak, beside the row's own."""
+    if not traffic.setup.rpc:
+        return traffic.drive
+    speech = peer if peer in PROTOCOLS else traffic.setup.rpc
+    return traffic.drive._replace(rpc=speech, body=traffic.body)
+
+
 def quietest(measure: Callable[[], dict[str, float]]) -> dict[str, float]:
     """The first measurement that was hardly disturbed (`others %`), or the least disturbed one."""
     found: list[dict[str, float]] = []
@@ -91,12 +101,13 @@ def _measure(
 ) -> dict[str, float]:
     load_core = PROXY_CORE if traffic.one_core else LOAD_CORE
     program = PROGRAMS / "load"
+    how = drive_of(traffic, peer.name)
     with running(peer.processes, PROXY_CORE, folder / peer.name) as pids:
-        drive(program, peer.port, traffic.drive, WARM_UP_SECONDS, head, load_core)
+        drive(program, peer.port, how, WARM_UP_SECONDS, head, load_core)
         on_core = [*pids, *upstream] if traffic.one_core else pids
         busy, known, spent = core_busy_s(PROXY_CORE), cpu_ns(on_core) / 1e9, cpu_ns(pids)
         loaded = _children_s()
-        load = drive(program, peer.port, traffic.drive, seconds, head, load_core)
+        load = drive(program, peer.port, how, seconds, head, load_core)
         spent = cpu_ns(pids) - spent
         known = cpu_ns(on_core) / 1e9 - known
         if traffic.one_core:

@@ -30,30 +30,56 @@ def clear_http2() -> dict[str, str]:
 
 def outbound(certificates: Certificates, *, http2: bool) -> dict[str, str]:
     """HTTP/1.1 in; mutual TLS out, with HTTP/2 inside or, for haproxy, HTTP/1.1 as the method has it."""
-    context = (
-        f'{{"@type": {_TLS}UpstreamTlsContext, sni: server.bench, '
-        f"common_tls_context: {{{_VERSIONS}, alpn_protocols: [h2], {_identity(certificates, CLIENT, SERVER)}}}}}"
-    )
-    socket = f"transport_socket: {{name: envoy.transport_sockets.tls, typed_config: {context}}}"
     haproxy = (
         f"ssl crt {certificates.bundle(CLIENT)} ca-file {certificates.roots} verify required sni str(server.bench) "
         f"{_HAPROXY_VERSIONS} {'alpn h2 proto h2' if http2 else 'alpn http/1.1'}"
     )
-    return {"listener": "", "cluster": f"{socket}\n    {_HTTP2}", "bind": "", "server": haproxy}
+    return {
+        "listener": "",
+        "cluster": f"{_upstream(certificates, 'h2')}\n    {_HTTP2}",
+        "bind": "",
+        "server": haproxy,
+    }
 
 
 def inbound(certificates: Certificates) -> dict[str, str]:
     """Mutual TLS in, HTTP/1.1 out."""
-    context = (
-        f'{{"@type": {_TLS}DownstreamTlsContext, require_client_certificate: true, '
-        f"common_tls_context: {{{_VERSIONS}, alpn_protocols: [h2, http/1.1], {_identity(certificates, SERVER, CLIENT)}}}}}"
-    )
-    socket = f"transport_socket: {{name: envoy.transport_sockets.tls, typed_config: {context}}}"
     haproxy = (
         f"ssl crt {certificates.bundle(SERVER)} ca-file {certificates.roots} verify required {_HAPROXY_VERSIONS} "
         "alpn h2,http/1.1"
     )
-    return {"listener": socket, "cluster": "", "bind": haproxy, "server": ""}
+    return {
+        "listener": _downstream(certificates, "h2, http/1.1"),
+        "cluster": "",
+        "bind": haproxy,
+        "server": "",
+    }
+
+
+def outbound_rpc(certificates: Certificates) -> dict[str, str]:
+    """Framed RPC in; the same frames out, inside mutual TLS."""
+    return clear() | {"cluster": _upstream(certificates, "istio")}
+
+
+def inbound_rpc(certificates: Certificates) -> dict[str, str]:
+    """Frames inside mutual TLS in; the same frames out."""
+    return clear() | {"listener": _downstream(certificates, "istio")}
+
+
+def _upstream(certificates: Certificates, alpn: str) -> str:
+    context = (
+        f'{{"@type": {_TLS}UpstreamTlsContext, sni: server.bench, '
+        f"common_tls_context: {{{_VERSIONS}, alpn_protocols: [{alpn}], {_identity(certificates, CLIENT, SERVER)}}}}}"
+    )
+    return f"transport_socket: {{name: envoy.transport_sockets.tls, typed_config: {context}}}"
+
+
+def _downstream(certificates: Certificates, alpn: str) -> str:
+    context = (
+        f'{{"@type": {_TLS}DownstreamTlsContext, require_client_certificate: true, '
+        f"common_tls_context: {{{_VERSIONS}, alpn_protocols: [{alpn}], {_identity(certificates, SERVER, CLIENT)}}}}}"
+    )
+    return f"transport_socket: {{name: envoy.transport_sockets.tls, typed_config: {context}}}"
 
 
 def _identity(certificates: Certificates, own: str, peer: str) -> str:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
+from bench.__main__ import chosen
 from bench.certificates import Certificates
-from bench.rows import ROWS
-from bench.traffic import Traffic
+from bench.measure import Drive
+from bench.rows import ROWS, RPC_ROWS
+from bench.rpc import PROTOCOLS, SERVICES
+from bench.traffic import Traffic, drive_of
 
 from bench import peers, transport
+from mainstay.engine import Delta
+from mainstay.sidecar import plan
 from mainstay.sidecar.bootstrap.read import read_bootstrap
 
 SPEECHES = ("clear", "clear_http2", "outbound", "inbound")
@@ -31,7 +37,7 @@ def test_bars_compare_peers_that_the_row_has(name: str) -> None:
     row = ROWS[name]
     traffic = getattr(row.measure, "args", (None,))[0]
     if isinstance(traffic, Traffic):
-        assert {bar.peer for bar in row.bars} <= {*traffic.setup.peers}
+        assert {bar.peer for bar in row.bars if bar.peer} <= {*traffic.setup.peers}
         assert (peers.CONFIGS / f"{traffic.setup.template}.envoy.yaml").exists()
 
 
@@ -52,3 +58,36 @@ def test_envoy_and_mainstay_get_the_same_file(tmp_path: Path) -> None:
         peers.command(name, "features", hop, tmp_path / name)
         texts.append((tmp_path / f"{name}.envoy.yaml").read_text())
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("pair", [False, True])
+@pytest.mark.parametrize("speech", PROTOCOLS)
+def test_rpc_is_the_file_for_http_spoken_by_a_described_protocol(
+    speech: str, pair: bool, tmp_path: Path
+) -> None:
+    values = transport.inbound_rpc(Certificates.make(tmp_path)) if pair else transport.clear()
+    hop = peers._Hop(20_000, 20_001, values, speech)
+    command = peers.command("mainstay", "rpc", hop, tmp_path / "a")
+    delta = msgspec.msgpack.decode(Path(command[1]).read_bytes(), type=Delta)
+    (body,) = [each.body for each in delta.upserts if each.resource == "listener"]
+    (chain,) = msgspec.msgpack.decode(body, type=plan.Listener).chains
+    assert isinstance(chain.terminal, plan.HttpTerminal)
+    manager = chain.terminal.manager
+    assert (manager.protocol, [each.name for each in manager.rpc]) == ("rpc", [PROTOCOLS[speech]])
+    assert (chain.tls is not None) == pair
+    assert isinstance(manager.routes, plan.InlineRoutes)
+    *_, called = manager.routes.table.virtual_hosts
+    assert called.domains == (SERVICES[PROTOCOLS[speech]],)
+    assert len(called.routes) == 50
+
+
+def test_a_group_stands_for_its_rows() -> None:
+    assert chosen(["rpc"]) == list(RPC_ROWS)
+    assert chosen(["rpc-1", "tcp", "rpc-1"]) == ["rpc-1", "tcp"]
+    assert not {*chosen([])} & {*RPC_ROWS}
+
+
+def test_a_peer_named_after_a_protocol_is_driven_with_it() -> None:
+    traffic = Traffic(peers.Setup("rpc", rpc="dubbo"), Drive(64), 128)
+    assert drive_of(traffic, "bolt") == Drive(64, rpc="bolt", body=128)
+    assert drive_of(traffic, "relay") == Drive(64, rpc="dubbo", body=128)

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod frames;
+pub mod rpc;
 pub mod wire;
 
 use std::io::{self, ErrorKind, Read, Write};

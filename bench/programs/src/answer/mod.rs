@@ -1,4 +1,4 @@
-//! The two protocols as the upstream speaks them: every request gets the same answer, and what it says is not read.
+//! The protocols as the upstream speaks them: every HTTP request gets the same answer, and what it says is not read; a call gets its body back.
 
 pub mod http1;
 pub mod http2;
@@ -6,6 +6,7 @@ pub mod http2;
 use std::rc::Rc;
 
 use crate::frames::{Block, PREFACE};
+use crate::rpc::{Cutter, Speech};
 
 /// The answer, made once.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ pub enum Answerer {
     Unknown,
     One(http1::Server),
     Two(http2::Server),
+    Rpc(Speech, Cutter),
 }
 
 impl Answerer {
@@ -46,14 +48,19 @@ impl Answerer {
         match self {
             Answerer::Unknown => {
                 // A method of HTTP/1.1 other than PRI differs in its first three bytes, which come together.
-                *self = match bytes.get(..3) {
-                    Some(start) if PREFACE.starts_with(start) => Answerer::Two(http2::Server::new(out)),
+                *self = match (bytes.get(..3), bytes.first().copied().and_then(Speech::of)) {
+                    (_, Some(speech)) => Answerer::Rpc(speech, Cutter::default()),
+                    (Some(start), _) if PREFACE.starts_with(start) => Answerer::Two(http2::Server::new(out)),
                     _ => Answerer::One(http1::Server::default()),
                 };
                 self.take(bytes, fixed, out);
             }
             Answerer::One(server) => server.take(bytes, fixed, out),
             Answerer::Two(server) => server.take(bytes, fixed, out),
+            Answerer::Rpc(speech, cutter) => cutter.feed(*speech, bytes, |frame| {
+                // A call that is broken gets no answer, and shows as one at the other end.
+                let _ = speech.answer(frame, out);
+            }),
         }
     }
 }

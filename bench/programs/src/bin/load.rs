@@ -1,8 +1,9 @@
-//! A load generator for HTTP/1.1 and HTTP/2 that knows each request's intended time.
+//! A load generator for HTTP/1.1, HTTP/2 and framed RPC that knows each request's intended time.
 //!
-//! `load ADDRESS HEAD-FILE NAME=VALUE …`: `connections`, `seconds`, `rate`, `streams`, `life`. Rate 0: closed loop, the next request when
+//! `load ADDRESS HEAD-FILE NAME=VALUE …`: `connections`, `seconds`, `rate`, `streams`, `life`, `rpc`, `body`. Rate 0: closed loop, the next request when
 //! the last was answered. Otherwise requests are due at even distances, and latency counts from when they were due, so that a
-//! stall is not hidden (coordinated omission). `streams` above 0: HTTP/2 with so many at a time. `life` above 0: a connection is
+//! stall is not hidden (coordinated omission). `streams` above 0: HTTP/2 with so many at a time. `rpc`: one of `bolt`, `bolt-crc`, `dubbo` with so many (at least one)
+//! and `body` bytes in each. `life` above 0: a connection is
 //! closed after so many requests, and another opened. The file holds a request's head. Prints one line of JSON.
 
 use std::collections::VecDeque;
@@ -11,7 +12,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mainstay_bench::frames::Block;
-use mainstay_bench::wire::{Answer, Wire, http1, http2};
+use mainstay_bench::rpc::{Request, Speech};
+use mainstay_bench::wire::{Answer, Wire, http1, http2, rpc};
 use mainstay_bench::{Pending, fail, read_all};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
@@ -35,6 +37,7 @@ struct Given {
     rate: f64,
     streams: usize,
     life: u64,
+    call: Option<Rc<Request>>,
 }
 
 #[derive(Default)]
@@ -54,7 +57,9 @@ fn main() {
 
 fn parse(arguments: &[String]) -> Given {
     let [address, head, rest @ ..] = arguments else {
-        fail("usage: load ADDRESS HEAD-FILE [connections=N] [seconds=S] [rate=R] [streams=N] [life=N]")
+        fail(
+            "usage: load ADDRESS HEAD-FILE [connections=N] [seconds=S] [rate=R] [streams=N] [life=N] [rpc=NAME] [body=N]",
+        )
     };
     let text =
         std::fs::read_to_string(head).unwrap_or_else(|error| fail(&format!("cannot read {head}: {error}")));
@@ -67,7 +72,9 @@ fn parse(arguments: &[String]) -> Given {
         rate: 0.0,
         streams: 0,
         life: 0,
+        call: None,
     };
+    let (mut speech, mut body) = (None, 0);
     for argument in rest {
         match argument.split_once('=') {
             Some(("connections", value)) => given.connections = number(value),
@@ -75,9 +82,16 @@ fn parse(arguments: &[String]) -> Given {
             Some(("rate", value)) => given.rate = number(value),
             Some(("streams", value)) => given.streams = number(value),
             Some(("life", value)) => given.life = number(value),
+            Some(("rpc", "")) => {}
+            Some(("rpc", name)) => {
+                speech =
+                    Some(Speech::named(name).unwrap_or_else(|| fail(&format!("{name:?} is no protocol"))));
+            }
+            Some(("body", value)) => body = number(value),
             _ => fail(&format!("{argument:?} is not known")),
         }
     }
+    given.call = speech.map(|speech| Rc::new(speech.request(body)));
     given
 }
 
@@ -220,7 +234,9 @@ fn connect(poll: &Poll, given: &Given, slot: usize) -> Connection {
         TcpStream::connect(given.address).unwrap_or_else(|error| fail(&format!("cannot connect: {error}")));
     let _ = stream.set_nodelay(true);
     let _ = poll.registry().register(&mut stream, Token(slot), Interest::READABLE | Interest::WRITABLE);
-    let wire = if given.streams > 0 {
+    let wire = if let Some(call) = &given.call {
+        Wire::Rpc(rpc::Client::new(Rc::clone(call), given.streams.max(1)))
+    } else if given.streams > 0 {
         Wire::Two(http2::Client::new(Rc::clone(&given.block), given.streams))
     } else {
         Wire::One(http1::Client::new(Rc::clone(&given.head)))

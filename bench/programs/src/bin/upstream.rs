@@ -1,6 +1,7 @@
-//! A server for HTTP/1.1 and HTTP/2 that answers every request with a body of one size, as cheaply as it can.
+//! A server for HTTP/1.1 and HTTP/2 that answers every request with a body of one size, and for framed RPC, where it gives each call's
+//! body back, as cheaply as it can.
 //!
-//! `upstream LISTEN BYTES`. Requests have no body (a GET); several may come in one read. Protocols are told apart by their first bytes.
+//! `upstream LISTEN BYTES`. HTTP requests have no body (a GET); several may come in one read. Protocols are told apart by their first bytes.
 
 use std::rc::Rc;
 

@@ -1,11 +1,12 @@
-//! The two protocols as the load generator speaks them: requests that are bytes made once, answers of which only status and end count.
+//! The protocols as the load generator speaks them: requests that are bytes made once, answers of which only status and end count.
 
 pub mod http1;
 pub mod http2;
+pub mod rpc;
 
 use std::time::Instant;
 
-/// A request that was answered: when it was due, and whether with 2xx.
+/// A request that was answered: when it was due, and whether with success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub due: Instant,
@@ -17,6 +18,7 @@ pub struct Answer {
 pub enum Wire {
     One(http1::Client),
     Two(http2::Client),
+    Rpc(rpc::Client),
 }
 
 impl Wire {
@@ -32,6 +34,7 @@ impl Wire {
         match self {
             Wire::One(client) => client.room(),
             Wire::Two(client) => client.room(),
+            Wire::Rpc(client) => client.room(),
         }
     }
 
@@ -39,6 +42,7 @@ impl Wire {
         match self {
             Wire::One(client) => client.request(due, out),
             Wire::Two(client) => client.request(due, out),
+            Wire::Rpc(client) => client.request(due, out),
         }
     }
 
@@ -50,6 +54,10 @@ impl Wire {
                 true
             }
             Wire::Two(client) => client.take(bytes, out, answers),
+            Wire::Rpc(client) => {
+                client.take(bytes, answers);
+                true
+            }
         }
     }
 
@@ -58,6 +66,7 @@ impl Wire {
         match self {
             Wire::One(client) => 1 - client.room(),
             Wire::Two(client) => client.unanswered(),
+            Wire::Rpc(client) => client.unanswered(),
         }
     }
 }
