@@ -11,6 +11,11 @@ pub struct Frame {
     pub protocol: u64,
     /// Which of its shapes.
     pub shape: u16,
+    /// Of a request its caller's id, of a response its status, as the frame says them.
+    pub number: u64,
+    /// Of a request, as the frame says them: routes may rewrite the head's authority and path.
+    pub service: Span,
+    pub method: Span,
     /// Messages that may share a connection to a server have equal ones (versions, say).
     pub pin: u64,
     /// The first so many fields were not in the frame's header map.

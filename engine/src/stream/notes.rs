@@ -13,7 +13,7 @@ use crate::message::{
 use crate::route::Decision;
 use crate::telemetry::TraceContext;
 use crate::telemetry::log_format::{Operator, Source};
-use crate::telemetry::{Facts, Moments, PeerLabels, Reporter};
+use crate::telemetry::{Facts, Moments, PeerLabels, Reporter, RpcFacts};
 use crate::upstream::{Cluster, Endpoint};
 
 /// Everything but the heads.
@@ -116,6 +116,7 @@ impl Notes {
             client: self.client,
             request,
             response,
+            rpc: request.and_then(|request| self.rpc_facts(site, request, response)),
             trailers: None,
             grpc_status: self.grpc_status,
             status: self.status,
@@ -158,6 +159,34 @@ impl Notes {
             is_sampled: self.trace.is_some_and(|trace| trace.sampled),
             connection_id: self.connection_id,
         }
+    }
+
+    /// Of a call of a framed protocol.
+    fn rpc_facts<'a>(
+        &self,
+        site: &Site,
+        request: &'a RequestHead,
+        response: Option<&ResponseHead>,
+    ) -> Option<RpcFacts<'a>> {
+        let frame = request.frame?;
+        let status = match response {
+            Some(head) => match head.frame {
+                Some(answer) => Some(answer.number),
+                None => {
+                    let protocol = site.http.as_ref().and_then(|http| http.manager.rpc_of(request));
+                    protocol.map(|protocol| protocol.reply_status(head))
+                }
+            },
+            None => None,
+        };
+        Some(RpcFacts {
+            protocol: std::str::from_utf8(request.scheme()).unwrap_or("rpc"),
+            service: request.headers.slice(frame.service),
+            method: request.headers.slice(frame.method),
+            id: frame.number,
+            status,
+            one_way: request.one_way,
+        })
     }
 }
 

@@ -420,7 +420,8 @@ impl Exchange {
 
     pub fn after_sending_up<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
         if self.up.end_sent && self.request.one_way {
-            // Nobody answers, so nobody is waited for.
+            // Nobody answers, so nobody is waited for: it went well.
+            self.notes.status = 200;
             self.forget_stream(turn, true);
             return self.finish();
         }

@@ -42,6 +42,21 @@ impl PeerLabels {
     };
 }
 
+/// What a call of a framed protocol has beyond a request's facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RpcFacts<'a> {
+    /// Name of the protocol (`request_protocol`).
+    pub protocol: &'a str,
+    /// As the frame says them; empty if it does not.
+    pub service: &'a [u8],
+    pub method: &'a [u8],
+    /// The caller's id.
+    pub id: u64,
+    /// The protocol's own status as the caller saw it; `None` if it was told nothing.
+    pub status: Option<u64>,
+    pub one_way: bool,
+}
+
 /// Moments in the life of an exchange; `None` if it never came to that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moments {
@@ -69,6 +84,8 @@ pub struct Facts<'a> {
     pub client: Option<SocketAddr>,
     pub request: Option<&'a RequestHead>,
     pub response: Option<&'a ResponseHead>,
+    /// Of a call of a framed protocol.
+    pub rpc: Option<RpcFacts<'a>>,
     /// Trailers of the response.
     pub trailers: Option<&'a HeaderBlock>,
     /// gRPC status from trailers or head, if the request was gRPC and one came.
@@ -144,6 +161,7 @@ impl<'a> Facts<'a> {
             client: None,
             request: None,
             response: None,
+            rpc: None,
             trailers: None,
             grpc_status: None,
             status: 0,

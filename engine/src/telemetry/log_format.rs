@@ -40,7 +40,9 @@ operators! {
     RequestDuration = "REQUEST_DURATION", RequestedServerName = "REQUESTED_SERVER_NAME",
     ResponseCode = "RESPONSE_CODE", ResponseCodeDetails = "RESPONSE_CODE_DETAILS",
     ResponseDuration = "RESPONSE_DURATION", ResponseFlags = "RESPONSE_FLAGS",
-    ResponseTxDuration = "RESPONSE_TX_DURATION", RouteName = "ROUTE_NAME", StreamId = "STREAM_ID",
+    ResponseTxDuration = "RESPONSE_TX_DURATION", RpcMethod = "RPC_METHOD", RpcOneWay = "RPC_ONE_WAY",
+    RpcProtocol = "RPC_PROTOCOL", RpcRequestId = "RPC_REQUEST_ID", RpcService = "RPC_SERVICE", RpcStatus = "RPC_STATUS",
+    RouteName = "ROUTE_NAME", StreamId = "STREAM_ID",
     TraceId = "TRACE_ID", UpstreamCluster = "UPSTREAM_CLUSTER", UpstreamClusterRaw = "UPSTREAM_CLUSTER_RAW",
     UpstreamHost = "UPSTREAM_HOST", UpstreamLocalAddress = "UPSTREAM_LOCAL_ADDRESS",
     UpstreamRemoteAddress = "UPSTREAM_REMOTE_ADDRESS", UpstreamRemotePort = "UPSTREAM_REMOTE_PORT",
@@ -209,8 +211,16 @@ fn named(name: &str, parameters: Option<&str>) -> Result<Operator, String> {
         Ok((Field::new(first), second.map(Field::new)))
     };
     match (name, parameters) {
-        ("REQ", _) => headers().map(|(name, otherwise)| Operator::Request { name, otherwise }),
-        ("RESP", _) => headers().map(|(name, otherwise)| Operator::Response { name, otherwise }),
+        // Those of Envoy's generic proxy.
+        ("METHOD", None) => Ok(Operator::Value(Value::RpcMethod)),
+        ("HOST", None) => Ok(Operator::Value(Value::RpcService)),
+        ("PATH", None) => Ok(Operator::Request { name: Field::Path, otherwise: None }),
+        ("REQ" | "REQUEST_PROPERTY", _) => {
+            headers().map(|(name, otherwise)| Operator::Request { name, otherwise })
+        }
+        ("RESP" | "RESPONSE_PROPERTY", _) => {
+            headers().map(|(name, otherwise)| Operator::Response { name, otherwise })
+        }
         ("TRAILER", _) => headers().map(|(name, otherwise)| Operator::Trailer { name, otherwise }),
         ("START_TIME", format) => Ok(Operator::StartTime { format: format.unwrap_or_default().into() }),
         ("GRPC_STATUS", Some("NUMBER")) => Ok(Operator::Value(Value::GrpcStatusNumber)),

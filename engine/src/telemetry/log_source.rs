@@ -107,6 +107,11 @@ fn made<'f>(value: &str, out: &mut Vec<u8>) -> Typed<'f> {
     Typed::Written
 }
 
+fn named<'f>(name: Option<&[u8]>, out: &mut Vec<u8>) -> Typed<'f> {
+    out.extend_from_slice(name.unwrap_or_default());
+    field(name.is_some_and(|name| !name.is_empty()))
+}
+
 fn milliseconds<'f>(from: Option<Tick>, to: Option<Tick>) -> Typed<'f> {
     match (from, to) {
         (Some(from), Some(to)) => Typed::Number(to.since(from) / MILLISECOND),
@@ -191,6 +196,7 @@ fn of_value<'f>(facts: &'f Facts<'_>, value: Value, out: &mut Vec<u8>) -> Typed<
         }
         Value::Hostname => text(host_name()),
         Value::Protocol if facts.protocol == Protocol::Tcp => Typed::Absent,
+        Value::Protocol if let Some(rpc) = facts.rpc => Typed::Text(rpc.protocol),
         Value::Protocol => Typed::Text(facts.protocol.text()),
         Value::RequestedServerName => text(peer.server_name.as_deref().unwrap_or_default()),
         Value::ResponseCode => Typed::Number(facts.status.into()),
@@ -198,6 +204,15 @@ fn of_value<'f>(facts: &'f Facts<'_>, value: Value, out: &mut Vec<u8>) -> Typed<
         Value::ResponseCodeDetails => joined(facts.details, out),
         Value::ResponseFlags if facts.flags.is_empty() => Typed::Text("-"),
         Value::ResponseFlags => made(&facts.flags.text(), out),
+        Value::RpcProtocol => facts.rpc.map_or(Typed::Absent, |rpc| Typed::Text(rpc.protocol)),
+        Value::RpcService => named(facts.rpc.map(|rpc| rpc.service), out),
+        Value::RpcMethod => named(facts.rpc.map(|rpc| rpc.method), out),
+        Value::RpcRequestId => facts.rpc.map_or(Typed::Absent, |rpc| Typed::Number(rpc.id)),
+        Value::RpcStatus => facts.rpc.and_then(|rpc| rpc.status).map_or(Typed::Absent, Typed::Number),
+        Value::RpcOneWay => match facts.rpc {
+            Some(rpc) => Typed::Text(if rpc.one_way { "true" } else { "false" }),
+            None => Typed::Absent,
+        },
         Value::RouteName => text(facts.route),
         Value::StreamId => text(facts.request_id),
         Value::TraceId => text(facts.trace_id),

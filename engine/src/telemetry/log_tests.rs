@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::facts::{Facts, Moments, PeerLabels, Reporter};
+use super::facts::{Facts, Moments, PeerLabels, Reporter, RpcFacts};
 use super::{AccessLogger, LogWriter};
 use crate::message::{
     HeaderBlock, MILLISECOND, NameId, Peer, PeerCertificate, Protocol, RequestHead, ResponseFlags,
@@ -51,6 +51,7 @@ fn with_facts(is_stream: bool, use_them: impl FnOnce(&Facts<'_>)) {
         client: at("192.168.1.1:7"),
         request: (!is_stream).then_some(&request),
         response: (!is_stream).then_some(&response),
+        rpc: None,
         trailers: Some(&trailers),
         grpc_status: Some(14),
         status: if is_stream { 0 } else { 503 },
@@ -109,6 +110,46 @@ fn line(logger: &AccessLogger, is_stream: bool) -> String {
     let mut out = Vec::new();
     with_facts(is_stream, |facts| logger.write(facts, &mut out));
     String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn calls_of_framed_protocols_are_told_by_their_own_words() {
+    let json = AccessLogger::compile(&AccessLog {
+        sink: AccessLogSink::Stdout {},
+        format: AccessLogFormat::Json {
+            fields: [("service", "%RPC_SERVICE%"), ("status", "%RPC_STATUS%"), ("id", "%RPC_REQUEST_ID%")]
+                .map(|(name, value)| JsonField { name: name.into(), value: value.into(), fields: Vec::new() })
+                .into(),
+            omit_empty: false,
+        },
+        filter: None,
+    });
+    let text =
+        "%PROTOCOL% %RPC_PROTOCOL% %RPC_SERVICE%/%RPC_METHOD% %RPC_STATUS% %RPC_REQUEST_ID% %RPC_ONE_WAY%";
+    let envoys = "%HOST% %METHOD% %PATH% %REQUEST_PROPERTY(user-agent):2% %RESPONSE_PROPERTY(x)%";
+    let call = RpcFacts {
+        protocol: "bolt",
+        service: b"shop.Cart:1.0",
+        method: b"add",
+        id: 42,
+        status: Some(4),
+        one_way: false,
+    };
+    let told = |rpc: Option<RpcFacts<'_>>, logger: &AccessLogger| {
+        let mut out = Vec::new();
+        with_facts(false, |facts| logger.write(&Facts { rpc, ..*facts }, &mut out));
+        String::from_utf8(out).unwrap()
+    };
+    let text = text_log(text, AccessLogSink::Stdout {});
+    assert_eq!(told(Some(call), &text), "bolt bolt shop.Cart:1.0/add 4 42 false");
+    let silent = RpcFacts { method: b"", status: None, one_way: true, ..call };
+    assert_eq!(told(Some(silent), &text), "bolt bolt shop.Cart:1.0/- - 42 true");
+    assert_eq!(told(None, &text), "HTTP/2 - -/- - - -");
+    let envoys = text_log(envoys, AccessLogSink::Stdout {});
+    assert_eq!(told(Some(call), &envoys), "shop.Cart:1.0 add /new?q=\"1\" te -");
+    let json = json.unwrap();
+    assert_eq!(told(Some(call), &json), "{\"service\":\"shop.Cart:1.0\",\"status\":4,\"id\":42}\n");
+    assert_eq!(told(None, &json), "{\"service\":null,\"status\":null,\"id\":null}\n");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod log_source;
 #[cfg(test)]
 mod log_tests;
 mod log_time;
+mod named;
 pub mod prometheus;
 mod record;
 pub mod series;
@@ -18,7 +19,7 @@ mod trace;
 
 pub use access_log::AccessLogger;
 pub use counters::{ClusterCounter, Group, HttpCounter, ListenerCounter, TcpCounter, class_of};
-pub use facts::{Facts, Moments, PeerLabels, Reporter};
+pub use facts::{Facts, Moments, PeerLabels, Reporter, RpcFacts};
 pub use log_buffer::{LogBuffers, LogWriter};
 pub use log_time::write_time;
 pub use record::{Recorder, Shard, Telemetry};

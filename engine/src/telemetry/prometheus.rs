@@ -62,6 +62,11 @@ pub fn render(telemetry: &Telemetry) -> String {
         text,
         "# TYPE mainstay_series_dropped_total counter\nmainstay_series_dropped_total {dropped}\n"
     );
+    let unnamed: u64 = shards.iter().map(|shard| shard.dropped_names.load(Relaxed)).sum();
+    let _ = write!(
+        text,
+        "# TYPE mainstay_rpc_names_dropped_total counter\nmainstay_rpc_names_dropped_total {unnamed}\n"
+    );
     let lines = telemetry.dropped_lines();
     let _ = write!(
         text,
@@ -103,7 +108,7 @@ fn render_istio(telemetry: &Telemetry, text: &mut String) {
     let rows: Vec<(String, &Labels, &Sum)> =
         sums.iter().map(|(labels, sum)| (label_text(telemetry, labels), labels, sum)).collect();
     let counter = |text: &mut String, name: &str, tcp: bool, value: fn(&Sum) -> u64| {
-        let mut rows = rows.iter().filter(|(_, labels, _)| (labels.protocol == "tcp") == tcp).peekable();
+        let mut rows = rows.iter().filter(|(_, labels, _)| labels.is_tcp == tcp).peekable();
         if rows.peek().is_some() {
             let _ = writeln!(text, "# TYPE {name} counter");
         }
@@ -196,11 +201,16 @@ fn label_text(telemetry: &Telemetry, labels: &Labels) -> String {
     put("destination_service", &known(&labels.service_host));
     put("destination_service_name", &known(&labels.service_name));
     put("destination_service_namespace", &known(&labels.service_namespace));
-    put("request_protocol", labels.protocol);
+    put("request_protocol", &labels.protocol);
     put("response_flags", &ResponseFlags(labels.flags).text());
     put("connection_security_policy", labels.mutual_tls.text());
-    if labels.protocol != "tcp" {
+    if !labels.is_tcp {
         put("response_code", &labels.status.to_string());
+    }
+    if let Some(call) = &labels.call {
+        put("request_service", &known(&String::from_utf8_lossy(&call.service)));
+        put("request_method", &known(&String::from_utf8_lossy(&call.method)));
+    } else if !labels.is_tcp {
         put("grpc_response_status", &labels.grpc_status.map_or(String::new(), |status| status.to_string()));
     }
     text
@@ -260,7 +270,9 @@ fn metric_base(name: &'static str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::super::counters::{ClusterCounter, HttpCounter};
-    use super::super::facts::{Facts, Moments, PeerLabels, Reporter};
+    use super::super::facts::{Facts, Moments, PeerLabels, Reporter, RpcFacts};
+    use super::super::named::NAMED_SERIES_LIMIT;
+    use super::super::record::Recorder;
     use super::super::series::SERIES_LIMIT;
     use super::*;
     use crate::message::{MILLISECOND, Peer, Protocol, RequestHead, Tick};
@@ -275,6 +287,7 @@ mod tests {
             client: None,
             request: Some(&request),
             response: None,
+            rpc: None,
             trailers: None,
             grpc_status: None,
             status,
@@ -347,6 +360,76 @@ mod tests {
         let text = render(&telemetry);
         assert!(text.contains("mainstay_series_dropped_total 5"));
         assert!(text.contains("destination_workload=\"overflow\""));
+    }
+
+    fn record_call(recorder: &mut Recorder, service: &str, method: &str, flags: ResponseFlags) {
+        with_facts(503, &PeerLabels::default(), |facts| {
+            let rpc = RpcFacts {
+                protocol: "bolt",
+                service: service.as_bytes(),
+                method: method.as_bytes(),
+                id: 7,
+                status: Some(4),
+                one_way: false,
+            };
+            recorder.record(&Facts { protocol: Protocol::Rpc, rpc: Some(rpc), flags, ..*facts });
+        });
+    }
+
+    #[test]
+    fn calls_are_counted_by_protocol_service_and_method() {
+        let telemetry = Telemetry::new(LocalWorkload::default());
+        for mut recorder in [telemetry.recorder(), telemetry.recorder()] {
+            record_call(&mut recorder, "shop.Cart:1.0", "add", ResponseFlags::UPSTREAM_OVERFLOW);
+        }
+        let mut recorder = telemetry.recorder();
+        record_call(&mut recorder, "made.Up", "by-a-stranger", ResponseFlags::NO_ROUTE);
+        let text = render(&telemetry);
+        let lines: Vec<_> = text.lines().filter(|line| line.starts_with("istio_requests_total{")).collect();
+        let line = lines.iter().find(|line| line.ends_with(" 2")).unwrap();
+        for part in [
+            "request_protocol=\"bolt\"",
+            "request_service=\"shop.Cart:1.0\",request_method=\"add\"",
+            "response_code=\"503\"",
+            "response_flags=\"UO\"",
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+        assert!(!line.contains("grpc"));
+        assert_eq!(lines.len(), 2);
+        assert!(text.contains("request_service=\"unknown\",request_method=\"unknown\"} 1"));
+        assert!(!text.contains("made.Up"));
+        assert!(text.contains("istio_request_duration_milliseconds_count{"));
+    }
+
+    #[test]
+    fn names_beyond_the_limit_overflow_and_nothing_else_does() {
+        let telemetry = Telemetry::new(LocalWorkload::default());
+        let (mut one, mut two) = (telemetry.recorder(), telemetry.recorder());
+        for number in 0..NAMED_SERIES_LIMIT + 3 {
+            let recorder = if number % 2 == 0 { &mut one } else { &mut two };
+            record_call(recorder, "shop.Cart", &format!("m{number}"), ResponseFlags::default());
+        }
+        with_facts(200, &PeerLabels::default(), |facts| one.record(facts));
+        record_call(&mut one, "shop.Cart", "m0", ResponseFlags::default());
+        let text = render(&telemetry);
+        assert!(text.contains("mainstay_rpc_names_dropped_total 3\n"));
+        assert!(text.contains("mainstay_series_dropped_total 0\n"));
+        let named = |line: &&str| line.starts_with("istio_requests_total{") && line.contains("shop.Cart");
+        assert_eq!(text.lines().filter(named).count(), NAMED_SERIES_LIMIT);
+        let overflow = text.lines().find(|line| line.contains("request_service=\"overflow\"")).unwrap();
+        assert!(
+            overflow.contains("destination_service_name=\"cart\"") && overflow.ends_with(" 3"),
+            "{overflow}"
+        );
+        assert!(text.contains("request_protocol=\"http\""));
+        assert!(text.lines().any(|line| line.contains("request_method=\"m0\"") && line.ends_with(" 2")));
+        // What is quiet makes room.
+        let later = Tick(super::super::series::QUIET_AFTER + 9 * MILLISECOND);
+        one.sweep(later);
+        two.sweep(later);
+        record_call(&mut two, "shop.Cart", "later", ResponseFlags::default());
+        assert!(render(&telemetry).contains("request_method=\"later\""));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::access_log::AccessLogger;
 use super::counters::{ClusterCounter, Group, HttpCounter, ListenerCounter, TcpCounter};
 use super::facts::{Facts, Reporter};
 use super::log_buffer::{LogBuffers, LogWriter};
+use super::named::NamedSeries;
 use super::series::{SeriesTable, SharedSeries, add};
 use crate::message::{MICROSECOND, Protocol, Tick};
 use crate::plan::LocalWorkload;
@@ -21,6 +22,7 @@ type Groups<C> = Arc<Mutex<Vec<Arc<Group<C>>>>>;
 pub struct Shard {
     pub series: SharedSeries,
     pub dropped: Arc<AtomicU64>,
+    pub dropped_names: Arc<AtomicU64>,
     pub clusters: Groups<ClusterCounter>,
     pub listeners: Groups<ListenerCounter>,
     pub http: Groups<HttpCounter>,
@@ -32,18 +34,24 @@ pub struct Shard {
 pub struct Telemetry {
     pub local: LocalWorkload,
     logs: LogWriter,
+    named: Arc<NamedSeries>,
     shards: Mutex<Vec<Shard>>,
 }
 
 impl Telemetry {
     pub fn new(local: LocalWorkload) -> Arc<Self> {
-        Arc::new(Self { local, logs: LogWriter::default(), shards: Mutex::default() })
+        Arc::new(Self { local, logs: LogWriter::default(), named: Arc::default(), shards: Mutex::default() })
     }
 
     /// A recorder for one more worker.
     pub fn recorder(&self) -> Recorder {
-        let table = SeriesTable::default();
-        let shard = Shard { series: table.shared(), dropped: Arc::clone(&table.dropped), ..Shard::default() };
+        let table = SeriesTable::sharing(Arc::clone(&self.named));
+        let shard = Shard {
+            series: table.shared(),
+            dropped: Arc::clone(&table.dropped),
+            dropped_names: Arc::clone(&table.dropped_names),
+            ..Shard::default()
+        };
         lock(&self.shards).push(shard.clone());
         Recorder { table, shard, logs: self.logs.buffers() }
     }

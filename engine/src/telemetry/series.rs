@@ -2,19 +2,25 @@
 //!
 //! In: facts. Out: readings that `prometheus` adds up over workers. Invariant: at most `SERIES_LIMIT` series a worker;
 //! what comes beyond is counted in one series whose labels say `overflow`, and in `dropped`. Labels come from
-//! configuration, endpoint metadata and verified identity, never from request data.
+//! configuration, endpoint metadata and verified identity, never from request data, but for service and method of framed protocols:
+//! those have a limit of their own (`named`), beyond which the two say `overflow` and all other labels stay what they are.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::facts::{Facts, Reporter};
+use super::facts::{Facts, Reporter, RpcFacts};
 use super::histogram::{DURATION_BOUNDS, Histogram, SIZE_BOUNDS};
+use super::named::NamedSeries;
 use crate::message::{Protocol, ResponseFlags, SECOND, Tick};
 
 /// Series a worker keeps at most.
 pub const SERIES_LIMIT: usize = 2_000;
+/// Longest name of a service or method in a label, bytes; more is cut.
+pub const NAME_LIMIT: usize = 256;
+/// What service and method are called beyond the limit.
+const OVERFLOW: &[u8] = b"overflow";
 /// A series without traffic for so long is dropped (Prometheus sees it end), in nanoseconds.
 pub const QUIET_AFTER: u64 = 30 * 60 * SECOND;
 
@@ -26,12 +32,25 @@ pub struct Labels {
     pub service_host: String,
     pub service_name: String,
     pub service_namespace: String,
-    pub protocol: &'static str,
+    /// Name of what was called, if a framed protocol carried it.
+    pub call: Option<Call>,
+    pub protocol: String,
+    pub is_tcp: bool,
     pub status: u16,
     pub grpc_status: Option<u32>,
     pub flags: u32,
     pub mutual_tls: MutualTls,
 }
+
+/// Service and method of a framed protocol, as the frame says them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Call {
+    pub service: Box<[u8]>,
+    pub method: Box<[u8]>,
+}
+
+/// The same, while it is looked for.
+type Names<'a> = Option<(&'a [u8], &'a [u8])>;
 
 /// `connection_security_policy`: the client side cannot always know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,11 +85,13 @@ pub struct Series {
     pub received_bytes: AtomicU64,
     pub sent_bytes: AtomicU64,
     touched: AtomicU64,
+    /// It counts towards the limit of those with names.
+    is_named: bool,
 }
 
 impl Series {
-    fn new(labels: Labels) -> Self {
-        let http = labels.protocol != "tcp";
+    fn new(labels: Labels, is_named: bool) -> Self {
+        let http = !labels.is_tcp;
         let histogram = |bounds| http.then(|| Histogram::new(bounds));
         Self {
             labels,
@@ -85,6 +106,7 @@ impl Series {
             received_bytes: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
             touched: AtomicU64::new(0),
+            is_named,
         }
     }
 }
@@ -103,26 +125,41 @@ pub struct SeriesTable {
     by_hash: HashMap<u64, Vec<Arc<Series>>, PassThrough>,
     count: usize,
     shared: SharedSeries,
+    named: Arc<NamedSeries>,
     /// Times a new series was not made because of the limit.
     pub dropped: Arc<AtomicU64>,
+    /// Calls that were counted without their names because of the limit.
+    pub dropped_names: Arc<AtomicU64>,
 }
 
 impl SeriesTable {
+    /// A worker's, who shares the limit of names with the others.
+    pub(super) fn sharing(named: Arc<NamedSeries>) -> Self {
+        Self { named, ..Self::default() }
+    }
+
     pub fn shared(&self) -> SharedSeries {
         Arc::clone(&self.shared)
     }
 
     /// The series of these facts, made if it is new and the limit allows.
     pub fn find(&mut self, facts: &Facts<'_>, now: Tick) -> Arc<Series> {
-        let hash = hash_of(facts);
-        if let Some(found) =
-            self.by_hash.get(&hash).and_then(|list| list.iter().find(|series| same(&series.labels, facts)))
-        {
-            found.touched.store(now.0, Relaxed);
-            return Arc::clone(found);
+        let mut names = names_of(facts);
+        let mut hash = hash_of(facts, names);
+        if let Some(found) = self.known(hash, facts, names, now) {
+            return found;
         }
-        let (hash, labels) = if self.count < SERIES_LIMIT {
-            (hash, labels_of(facts))
+        let is_named = names.is_some_and(|names| names.0 != OVERFLOW) && self.named.begin(hash);
+        if names.is_some() && !is_named {
+            add(&self.dropped_names, 1);
+            names = Some((OVERFLOW, OVERFLOW));
+            hash = hash_of(facts, names);
+            if let Some(found) = self.known(hash, facts, names, now) {
+                return found;
+            }
+        }
+        let (hash, labels) = if is_named || self.count < SERIES_LIMIT {
+            (hash, labels_of(facts, names))
         } else {
             add(&self.dropped, 1);
             let labels = overflow_labels(facts);
@@ -133,21 +170,32 @@ impl SeriesTable {
             }
             (0, labels)
         };
-        let series = Arc::new(Series::new(labels));
+        let series = Arc::new(Series::new(labels, is_named));
         series.touched.store(now.0, Relaxed);
         self.by_hash.entry(hash).or_default().push(Arc::clone(&series));
-        self.count += 1;
+        self.count += usize::from(!is_named);
         self.lock().push(Arc::clone(&series));
         series
+    }
+
+    fn known(&self, hash: u64, facts: &Facts<'_>, names: Names<'_>, now: Tick) -> Option<Arc<Series>> {
+        let list = self.by_hash.get(&hash)?;
+        let found = list.iter().find(|series| same(&series.labels, facts, names))?;
+        found.touched.store(now.0, Relaxed);
+        Some(Arc::clone(found))
     }
 
     /// Drops the series that have been quiet; called now and then by the worker.
     pub fn sweep(&mut self, now: Tick) {
         let quiet = |series: &Arc<Series>| now.since(Tick(series.touched.load(Relaxed))) > QUIET_AFTER;
         let mut count = 0;
-        self.by_hash.retain(|_, list| {
+        self.by_hash.retain(|hash, list| {
+            for ended in list.iter().filter(|series| series.is_named && quiet(series)) {
+                debug_assert!(ended.labels.call.is_some());
+                self.named.end(*hash);
+            }
             list.retain(|series| !quiet(series));
-            count += list.len();
+            count += list.iter().filter(|series| !series.is_named).count();
             !list.is_empty()
         });
         self.count = count;
@@ -159,13 +207,23 @@ impl SeriesTable {
     }
 }
 
-fn protocol_text(facts: &Facts<'_>) -> &'static str {
+fn protocol_text<'a>(facts: &Facts<'a>) -> &'a str {
     match (facts.protocol, facts.request) {
         (Protocol::Tcp, _) => "tcp",
+        (Protocol::Rpc, _) => facts.rpc.map_or("rpc", |rpc| rpc.protocol),
         (_, Some(request)) if request.is_grpc() => "grpc",
-        (Protocol::Rpc, _) => "rpc",
         _ => "http",
     }
+}
+
+/// What was called, if a route took the call: what nobody configured is no label, and the log has it.
+fn names_of<'a>(facts: &Facts<'a>) -> Names<'a> {
+    let RpcFacts { service, method, .. } = facts.rpc?;
+    if facts.flags.contains(ResponseFlags::NO_ROUTE) {
+        return Some((b"", b""));
+    }
+    let cut = |name: &'a [u8]| name.get(..NAME_LIMIT).unwrap_or(name);
+    Some((cut(service), cut(method)))
 }
 
 fn security(facts: &Facts<'_>) -> MutualTls {
@@ -192,14 +250,16 @@ fn fields<'a>(facts: &Facts<'a>) -> [&'a str; 8] {
     ]
 }
 
-fn labels_of(facts: &Facts<'_>) -> Labels {
+fn labels_of(facts: &Facts<'_>, names: Names<'_>) -> Labels {
     Labels {
         destination_is_local: facts.reporter == Reporter::Destination,
         other: fields(facts).map(str::to_owned),
         service_host: facts.service_host.to_owned(),
         service_name: facts.service_name.to_owned(),
         service_namespace: facts.service_namespace.to_owned(),
-        protocol: protocol_text(facts),
+        call: names.map(|(service, method)| Call { service: service.into(), method: method.into() }),
+        protocol: protocol_text(facts).to_owned(),
+        is_tcp: facts.protocol == Protocol::Tcp,
         status: facts.status,
         grpc_status: facts.grpc_status,
         flags: facts.flags.0,
@@ -214,7 +274,9 @@ fn overflow_labels(facts: &Facts<'_>) -> Labels {
         service_host: "overflow".to_owned(),
         service_name: "overflow".to_owned(),
         service_namespace: "overflow".to_owned(),
-        protocol: protocol_text(facts),
+        call: None,
+        protocol: protocol_text(facts).to_owned(),
+        is_tcp: facts.protocol == Protocol::Tcp,
         status: 0,
         grpc_status: None,
         flags: ResponseFlags::default().0,
@@ -222,7 +284,7 @@ fn overflow_labels(facts: &Facts<'_>) -> Labels {
     }
 }
 
-fn same(labels: &Labels, facts: &Facts<'_>) -> bool {
+fn same(labels: &Labels, facts: &Facts<'_>, names: Names<'_>) -> bool {
     labels.status == facts.status
         && labels.flags == facts.flags.0
         && labels.grpc_status == facts.grpc_status
@@ -231,21 +293,27 @@ fn same(labels: &Labels, facts: &Facts<'_>) -> bool {
         && labels.service_host == facts.service_host
         && labels.service_name == facts.service_name
         && labels.service_namespace == facts.service_namespace
+        && labels.call.as_ref().map(|call| (&*call.service, &*call.method)) == names
+        && labels.is_tcp == (facts.protocol == Protocol::Tcp)
         && labels.protocol == protocol_text(facts)
         && labels.other.iter().zip(fields(facts)).all(|(known, given)| known == given)
 }
 
-fn hash_of(facts: &Facts<'_>) -> u64 {
+fn hash_of(facts: &Facts<'_>, names: Names<'_>) -> u64 {
     let mut hash = Fold(u64::from(facts.status) << 32 | u64::from(facts.flags.0));
     hash.write_u64(facts.grpc_status.map_or(u64::MAX, u64::from));
     hash.write(facts.service_host.as_bytes());
     for field in fields(facts) {
         hash.write(field.as_bytes());
     }
+    if let Some((service, method)) = names {
+        hash.write(service);
+        hash.write(method);
+    }
     hash.finish() | 1
 }
 
-/// Multiply-and-rotate over eight bytes at a time: labels are not chosen by an attacker, and the table is bounded.
+/// Multiply-and-rotate over eight bytes at a time: all labels but few are not chosen by an attacker, and the table is bounded.
 struct Fold(u64);
 
 impl Hasher for Fold {

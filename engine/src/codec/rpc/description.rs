@@ -3,6 +3,7 @@
 use super::shape::Shape;
 use super::window::{Match, Opened, Window, judge_all};
 use super::{Broken, broken};
+use crate::message::ResponseHead;
 use crate::plan::{RpcDialect, RpcHeaders, RpcKind, RpcLimits, RpcPiece};
 
 /// Headers and values of the body that sources look for, each.
@@ -161,6 +162,11 @@ impl Description {
     #[inline]
     pub(super) fn status_of(&self, status: u64) -> u16 {
         self.statuses.iter().find(|known| known.0 == status).map_or(self.other_status, |known| known.1)
+    }
+
+    /// The protocol's status in a reply of ours with this head.
+    pub fn reply_status(&self, head: &ResponseHead) -> u64 {
+        self.reply_of(super::send::status_of(head))
     }
 
     /// The protocol's status for a reply of ours.

@@ -77,12 +77,15 @@ impl<'a> Reading<'a> {
         if gathered.body.is_none() && !(has_service && has_method) {
             self.look_into_body(&mut gathered);
         }
-        self.name(&gathered, &mut head)?;
+        let (service, method) = self.name(&gathered, &mut head)?;
         head.deadline_milliseconds = self.deadline(&gathered);
         head.frame = Some(Frame {
             bytes,
             protocol: self.description.digest,
             shape: self.index,
+            number: self.shape.id.read(self.frame, self.layout).unwrap_or(0),
+            service,
+            method,
             pin: self.pin(),
             attributes: attributes as u16,
             pairs: pairs.fields().saturating_sub(attributes as u32) as u16,
@@ -94,7 +97,8 @@ impl<'a> Reading<'a> {
 
     pub fn response(&self) -> Result<Box<ResponseHead>, Broken> {
         let status = self.shape.status.and_then(|number| number.read(self.frame, self.layout));
-        let status = self.description.status_of(status.ok_or(broken("a response has no status"))?);
+        let number = status.ok_or(broken("a response has no status"))?;
+        let status = self.description.status_of(number);
         let mut head = Box::new(ResponseHead { status, ..ResponseHead::default() });
         (head.protocol, head.body) = (Protocol::Rpc, self.body_length());
         let bytes = self.stash(&mut head.headers);
@@ -104,6 +108,9 @@ impl<'a> Reading<'a> {
             bytes,
             protocol: self.description.digest,
             shape: self.index,
+            number,
+            service: Span::default(),
+            method: Span::default(),
             pin: self.pin(),
             attributes: 0,
             pairs: mark.fields() as u16,
@@ -256,7 +263,8 @@ impl<'a> Reading<'a> {
         Some(Text::Number(value, signed))
     }
 
-    fn name(&self, gathered: &Gathered<'a>, head: &mut RequestHead) -> Result<(), Broken> {
+    /// Names the request; where service and method stand in the arena comes back.
+    fn name(&self, gathered: &Gathered<'a>, head: &mut RequestHead) -> Result<(Span, Span), Broken> {
         let text = |sources| match self.first_text(sources, gathered) {
             Some(Text::Bytes(text)) => std::borrow::Cow::Borrowed(text),
             Some(Text::Number(number, _)) => std::borrow::Cow::Owned(number.to_string().into_bytes()),
@@ -277,10 +285,11 @@ impl<'a> Reading<'a> {
             Ok(())
         })?;
         let authority = Span { start: path.start + 1, length: service.len() as u32 };
+        let called = Span { start: authority.start + authority.length + 1, length: method.len() as u32 };
         let scheme = head.headers.stash(self.description.name.as_bytes());
         let method = head.headers.stash(b"POST");
         head.set_spans(method, scheme, authority, path);
-        Ok(())
+        Ok((authority, called))
     }
 
     /// The shortest time that a source gives, milliseconds.

@@ -237,7 +237,7 @@ impl State {
 }
 
 /// HTTP says 503 where we are busy and where nobody is there; framed protocols mostly have a word for each.
-fn status_of(head: &ResponseHead) -> u16 {
+pub(super) fn status_of(head: &ResponseHead) -> u16 {
     let busy = NameSet::of(&[NameId::X_ENVOY_OVERLOADED, NameId::X_ENVOY_LOCAL_OVERLOADED]);
     if head.status == 503 && !head.headers.may_contain(busy) { 502 } else { head.status }
 }

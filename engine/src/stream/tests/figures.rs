@@ -3,6 +3,7 @@
 use crate::message::SpiffeId;
 use crate::plan;
 use crate::stream::head::peer_metadata;
+use crate::stream::testing::bolt;
 use crate::stream::testing::{Worker, client_peer, cluster, listener, manager, route, table, tcp_proxy, to};
 use crate::telemetry::prometheus;
 
@@ -90,4 +91,45 @@ fn pipes_count_when_they_open_and_when_they_close() {
         has("istio_tcp_connections_closed_total{", " 1") && has("istio_tcp_received_bytes_total{", " 5"),
         "{text}"
     );
+}
+
+/// An inbound or outbound listener of Bolt, whose routes send everything to `shop`.
+fn rpc(direction: plan::TrafficDirection) -> Worker {
+    let manager = plan::HttpConnectionManager {
+        protocol: plan::Protocol::Rpc,
+        rpc: vec![bolt::protocol()],
+        ..manager()
+    };
+    let mut listener = listener(plan::Terminal::Http { manager });
+    listener.direction = direction;
+    Worker::new(&listener, &[table(vec![route("/", to("shop"))])], &[labelled()])
+}
+
+#[test]
+fn calls_of_framed_protocols_are_told_by_service_and_method() {
+    let mut worker = rpc(plan::TrafficDirection::Outbound);
+    let client = worker.connect_rpc();
+    worker.receive(client, bolt::call(7, "cart/add", b"tea"));
+    let upstream = worker.accept();
+    worker.receive(upstream, bolt::answer(1, 4, b""));
+    let line = line(&worker, "istio_requests_total{");
+    for label in [
+        "reporter=\"source\"",
+        "destination_workload=\"cart-v2\"",
+        "destination_service=\"cart.shop.svc\"",
+        "request_protocol=\"bolt\"",
+        "request_service=\"cart\",request_method=\"add\"",
+        "response_code=\"503\"",
+    ] {
+        assert!(line.contains(label), "{label} in {line}");
+    }
+}
+
+#[test]
+fn a_one_way_call_that_was_sent_went_well() {
+    let mut worker = rpc(plan::TrafficDirection::Outbound);
+    let client = worker.connect_rpc();
+    worker.receive(client, bolt::one_way(3, "cart/note", b"x"));
+    worker.accept();
+    assert!(line(&worker, "istio_requests_total{").contains("response_code=\"200\""));
 }
