@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +17,7 @@ import pytest
 import yaml
 
 from mainstay.cli import main
+from mainstay.settings.version import program_version
 
 KINDS = {
     "kinds": [
@@ -225,14 +229,23 @@ def test_status_shows_the_proxys_own_reason(plane: ControlPlane, capsys: pytest.
         (["aply", "-f", "x"], 2, "unknown verb 'aply'; did you mean apply?"),
         (["get", "virtualservce"], 2, "unknown kind 'virtualservce'; did you mean virtualservice"),
         (["get", "vs", "a", "-A"], 2, "a name belongs to one namespace"),
-        (["apply"], 2, "Missing option '-f'"),
+        (["apply"], 2, "--file is needed: YAML or JSON file"),
+        (["apply", "-f", "/missing.yaml", "--context", "/missing.json"], 2, "there is no file /missing.yaml"),
+        (["get"], 2, "KIND is needed\nUsage: mainstay get [OPTIONS] KIND [NAME]\nsee `mainstay get --help`"),
+        (["get", "vs", "--namspace", "shop"], 2, "unknown option --namspace; did you mean --namespace?"),
+        (["get", "vs", "-o", "jsn"], 2, "--output: 'jsn' is none of table, json, yaml; did you mean json?"),
+        (["join-token"], 2, "Commands:\n  create"),
+        (["join-token", "creat"], 2, "mainstay join-token has no verb 'creat'; did you mean create?"),
+        (["join-token", "create", "--uses", "0"], 2, "--uses: 0 is not in the range 1<=x<=10000"),
+        (["help", "aply"], 2, "unknown verb 'aply'; did you mean apply?"),
         (["apply", "-f", "/missing.yaml"], 2, "there is no file /missing.yaml"),
         (["delete", "vs"], 2, "name either KIND and NAME"),
         (["delete", "vs", "x", "-f", "/missing.yaml"], 2, "name either KIND and NAME"),
         (["get", "svc", "-n", "shop"], 2, "unknown kind 'svc'"),
         (["get", "service", "x"], 1, "no GET /apis/mainstay.dev/v1alpha1/namespaces/default/services/x"),
         (["join-token", "create", "--life", "soon"], 2, "'soon' is no duration"),
-        (["proxy-config", "n", "cluters"], 2, "is not one of"),
+        (["proxy-config", "n", "cluters"], 2, "'cluters' is none of listeners, routes"),
+        (["proxy-config", "n"], 2, "KIND is needed: one of listeners, routes"),
         (["status", "--context", "/missing.json"], 4, "there is no context file /missing.json"),
     ],
 )
@@ -336,3 +349,62 @@ def test_no_verb_shows_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert out.startswith("Usage: mainstay")
     assert "proxy-config" in out
     assert err == ""
+
+
+@pytest.mark.parametrize("words", [["web.shop", "routes"], ["routes", "web.shop"], ["route", "web.shop"]])
+def test_configuration_of_a_proxy_is_shown_in_either_order(
+    plane: ControlPlane, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    resource = {"name": "http", "version": "7", "state": "applied", "resource": {"virtualHosts": [{}]}}
+    plane.answers["GET /v1/proxies/web.shop/routes"] = (200, {"resources": [resource]})
+    assert main(["proxy-config", *words]) == 0
+    assert "http   7         applied   1 virtual host, 0 routes" in capsys.readouterr().out
+
+
+def test_help_is_a_verb_too_and_the_version_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "join-token", "create"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: mainstay join-token create")
+    assert main(["help"]) == 0
+    assert "Verbs:" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mainstay {program_version()}\n"
+
+
+@pytest.mark.parametrize("verb", ["up --print-schema", "sidecar --help", "completion bash"])
+def test_output_that_cannot_be_written_is_told_without_a_traceback(verb: str) -> None:
+    command = [sys.executable, "-m", "mainstay", *verb.split()]
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert run.returncode == 1
+    assert run.stderr == "error: cannot write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize("verb", ["up --print-schema", "sidecar --help"])
+def test_a_reader_that_has_gone_is_no_error(verb: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "mainstay", *verb.split()]
+    with os.fdopen(writing, "w") as gone:
+        run = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["ge"], {"get"}),
+        (["proxy-config", "web", "r"], {"routes"}),
+        (["join-token", "r"], {"revoke"}),
+        (["up", "shop-"], {"shop-mixed"}),
+        (["sidecar", "--probe-pe"], {"--probe-period"}),
+    ],
+)
+def test_words_are_completed(words: list[str], offered: set[str]) -> None:
+    asking = {"_MAINSTAY_COMPLETE": "bash_complete", "COMP_CWORD": str(len(words))}
+    asking["COMP_WORDS"] = " ".join(["mainstay", *words])
+    command = [sys.executable, "-m", "mainstay"]
+    run = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=60, env=os.environ | asking
+    )
+    plain = {line.removeprefix("plain,") for line in run.stdout.splitlines() if line.startswith("plain,")}
+    assert plain == offered

@@ -69,7 +69,7 @@ def test_flags(arguments: list[str], expected: Example) -> None:
     [
         (["--prot", "1"], "unknown option --prot; did you mean --port?"),
         (["--port"], "option --port needs a value"),
-        (["--port", "x"], "--port: port: 'x' is not a whole number"),
+        (["--port", "x"], "mainstay example: --port: 'x' is not a whole number"),
         (["--port", "65536"], "65536 is out of range: at least 0 and at most 65535"),
         (["--drain-min=2m"], "out of range: at least 0s and at most 1m"),
         (["--drain-min=soon"], "'soon' is no duration; write 250ms, 5s, 1m30s or 24h"),

@@ -8,14 +8,36 @@ before anything else is: they must not load click. `main` is the console script.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 DATA_PLANE = ("sidecar", "gateway")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one verb and returns its exit code."""
-    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output has gone (`… | head`).
+        code = 0
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:
+            raise
+        print(f"error: cannot write the output: {error.strerror}", file=sys.stderr)
+        code = 1
+    else:
+        return code
+    # Python would try once more at its end, and complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _run(given: list[str]) -> int:
     if given and given[0] in DATA_PLANE:
         from mainstay import lean
 

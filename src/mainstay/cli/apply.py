@@ -7,7 +7,8 @@ import click
 from mainstay.cli.client import Client, RefusedError
 from mainstay.cli.files import read_files
 from mainstay.cli.options import context_option, files_option, namespace_option, output_option
-from mainstay.cli.output import count, show_data, show_problems, show_table
+from mainstay.cli.output import show_data, show_problems, show_table
+from mainstay.model.problem_text import count
 
 
 @click.command()

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import http.client
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from mainstay.cli.context import Context
+from mainstay.cli.context import read_context
 from mainstay.settings import OperatorError
 
 TIMEOUT_S = 30.0
@@ -30,9 +31,9 @@ class RefusedError(OperatorError):
 
 
 class Client:
-    """One control plane."""
+    """One control plane. The context file is read when it is asked: what is wrong with arguments and files is told before."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Path) -> None:
         self._context = context
 
     def call(
@@ -44,10 +45,11 @@ class Client:
         headers: dict[str, str] | None = None,
     ) -> Any:
         """Sends one request and returns the decoded JSON (None for an empty answer)."""
-        parts = urlsplit(self._context.server)
+        context = read_context(self._context)
+        parts = urlsplit(context.server)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
         sent = {
-            "Authorization": f"Bearer {self._context.credential}",
+            "Authorization": f"Bearer {context.credential}",
             "Accept": "application/json",
             **(headers or {}),
         }
@@ -62,7 +64,7 @@ class Client:
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise OperatorError(
-                f"cannot reach the control plane at {self._context.server}: {error}. "
+                f"cannot reach the control plane at {context.server}: {error}. "
                 "Is `mainstay serve` running? After a restart on another port the context file is written anew",
                 UNREACHABLE,
             ) from None
@@ -72,7 +74,7 @@ class Client:
             decoded = json.loads(answer) if answer else None
         except ValueError:
             raise OperatorError(
-                f"{self._context.server} answered {response.status} without JSON; is it a Mainstay control plane?"
+                f"{context.server} answered {response.status} without JSON; is it a Mainstay control plane?"
             ) from None
         if response.status < 400:
             return decoded

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from mainstay.cli.client import Client
-from mainstay.cli.context import DEFAULT_CONTEXT, read_context
+from mainstay.cli.context import DEFAULT_CONTEXT
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,7 +24,7 @@ def context_option(verb: F) -> F:
         envvar="MAINSTAY_CONTEXT",
         show_default=True,
         show_envvar=True,
-        callback=lambda _context, _option, path: Client(read_context(path)),
+        callback=lambda _context, _option, path: Client(path),
         help="File with the control plane's address and credential.",
     )(verb)
 

@@ -13,6 +13,8 @@ from typing import Any
 import click
 import yaml
 
+from mainstay.model.problem_text import describe_problem
+
 
 def show_data(value: Any, form: str) -> None:
     """Writes a value as JSON or YAML."""
@@ -38,35 +40,5 @@ def show_problems(problems: Sequence[dict[str, Any]], texts: dict[str, str]) -> 
     """Writes problems to stderr: what, where with the line itself, what to do. `texts` are files'
     contents."""
     for problem in problems:
-        click.echo(describe_problem(problem, texts), err=True)
-
-
-def describe_problem(problem: dict[str, Any], texts: dict[str, str]) -> str:
-    """One problem in several lines, as compilers do it."""
-    severity = problem.get("severity", "error")
-    colour = {"error": "red", "warning": "yellow"}.get(severity, "cyan")
-    path = problem.get("path", "")
-    heading = click.style(f"{severity}[{problem.get('code', '')}]", fg=colour, bold=True)
-    said = f"{path}: {problem.get('reason', '')}" if path else problem.get("reason", "")
-    lines = [f"{heading}: {said}"]
-    file, line, column = problem.get("file", ""), problem.get("line", 0), problem.get("column", 0)
-    if file:
-        place = ":".join([file, *(str(number) for number in (line, column) if number)])
-        lines.append(f"  --> {place}")
-        source = texts.get(file, "").splitlines()
-        if 0 < line <= len(source):
-            margin = " " * len(str(line))
-            lines.append(f"  {margin} |")
-            lines.append(f"  {line} | {source[line - 1]}")
-            if column:
-                lines.append(f"  {margin} | {' ' * (column - 1)}^")
-    if problem.get("object"):
-        lines.append(f"  in {problem['object']}")
-    if problem.get("remedy"):
-        lines.append(f"  {click.style('help', bold=True)}: {problem['remedy']}")
-    return "\n".join(lines) + "\n"
-
-
-def count(number: int, noun: str) -> str:
-    """`1 object`, `2 objects`."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+        # Click takes the colours away where it is no terminal that reads.
+        click.echo(describe_problem(problem, texts, coloured=True), err=True)

@@ -1,12 +1,12 @@
 """Verbs that are programs: their flags are the fields of a settings struct, not click options.
 
 In: the arguments after the verb, untouched. Out: what the program's `main` returns. Completion lists the
-flags.
+flags, names that may stand without one (`find_names`), and files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import click
 import msgspec
@@ -24,10 +24,12 @@ class ProgramCommand(click.Command):
         about: str,
         start: Callable[[list[str]], int],
         find_settings: Callable[[], type[msgspec.Struct]] | None = None,
+        find_names: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         super().__init__(verb, help=about, short_help=about, add_help_option=False)
         self._start = start
         self._find_settings = find_settings
+        self._find_names = find_names
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.args = list(args)
@@ -39,5 +41,8 @@ class ProgramCommand(click.Command):
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
         if self._find_settings is None:
             return []
+        if not incomplete.startswith("-"):
+            names = [CompletionItem(name) for name in self._find_names() if name.startswith(incomplete)]
+            return [*names, CompletionItem(incomplete, type="file")]
         fields = [field for field in list_fields(self._find_settings()) if field.flag.startswith(incomplete)]
         return [CompletionItem(field.flag, help=field.setting.doc) for field in fields]

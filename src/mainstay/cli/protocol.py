@@ -11,7 +11,8 @@ import msgspec
 
 from mainstay.cli.files import read_files
 from mainstay.cli.options import output_option
-from mainstay.cli.output import count, show_data, show_problems
+from mainstay.cli.output import show_data, show_problems
+from mainstay.model.problem_text import count
 from mainstay.settings import OperatorError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def protocol() -> None:
     """Describe framed RPC protocols, and look at their frames."""
 
 
-@protocol.command()
+@protocol.command(short_help="Check descriptions of protocols.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @output_option
 def validate(files: tuple[str, ...], output: str) -> int:
@@ -56,7 +57,7 @@ def validate(files: tuple[str, ...], output: str) -> int:
     return REFUSED if bad else 0
 
 
-@protocol.command()
+@protocol.command(short_help="Show captured frames field by field.")
 @click.argument("capture", type=click.Path(allow_dash=True))
 @click.option(
     "-p",

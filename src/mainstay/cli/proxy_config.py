@@ -10,38 +10,44 @@ import click
 
 from mainstay.cli.client import Client
 from mainstay.cli.options import context_option, output_option
-from mainstay.cli.output import count, show_data, show_table
+from mainstay.cli.output import show_data, show_table
+from mainstay.model.problem_text import count
 
-KINDS = {
-    "listeners": "listeners",
-    "listener": "listeners",
-    "routes": "routes",
-    "route": "routes",
-    "generic-routes": "generic-routes",
-    "generic-route": "generic-routes",
-    "clusters": "clusters",
-    "cluster": "clusters",
-    "endpoints": "endpoints",
-    "endpoint": "endpoints",
-    "secrets": "secrets",
-    "secret": "secrets",
-}
+KINDS = ("listeners", "routes", "generic-routes", "clusters", "endpoints", "secrets")
+
+
+class _Kind(click.Choice[str]):
+    """One of `KINDS`, or its singular. Where NODE is one, as istioctl writes it (`proxy-config routes NODE`), anything."""
+
+    def __init__(self) -> None:
+        super().__init__(KINDS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if f"{value}s" in KINDS:
+            return f"{value}s"
+        if ctx is not None and _plural(ctx.params.get("node", "")):
+            return str(value)
+        return super().convert(value, param, ctx)
+
+
+def _plural(text: str) -> str:
+    """The kind that a word means; empty for none."""
+    return next((kind for kind in KINDS if text in (kind, kind[:-1])), "")
 
 
 @click.command(name="proxy-config")
 @click.argument("node")
-@click.argument(
-    "kind",
-    type=click.Choice(list(KINDS)),
-    metavar="[listeners|routes|generic-routes|clusters|endpoints|secrets]",
-)
+@click.argument("kind", type=_Kind(), metavar=f"[{'|'.join(KINDS)}]")
 @click.argument("name", required=False)
 @output_option
 @context_option
 def proxy_config(node: str, kind: str, name: str | None, output: str, client: Client) -> int:
     """Show listeners, routes, generic routes (those of RPC), clusters, endpoints or secrets last sent to NODE; or only the one
-    called NAME. NODE is an id that `mainstay status` shows, NAME.NAMESPACE, or a name that only one proxy has."""
-    plural = KINDS[kind]
+    called NAME. NODE is an id that `mainstay status` shows, NAME.NAMESPACE, or a name that only one proxy has; it may stand
+    behind the kind, too."""
+    if kind not in KINDS:
+        node, kind = kind, _plural(node)
+    plural = kind
     answer = client.call("GET", f"/v1/proxies/{quote(node, safe='')}/{plural}", query={"name": name or ""})
     if output != "table":
         show_data(answer, output)

@@ -9,7 +9,8 @@ import click
 
 from mainstay.cli.client import Client
 from mainstay.cli.options import context_option, output_option
-from mainstay.cli.output import count, describe_problem, show_data, show_table
+from mainstay.cli.output import show_data, show_table
+from mainstay.model.problem_text import count, describe_problem
 
 TYPES = ("clusters", "endpoints", "listeners", "routes", "secrets")
 
@@ -57,7 +58,7 @@ def status(node: str | None, output: str, client: Client) -> int:
             )
     problems = answer.get("problems", [])
     for problem in problems:
-        click.echo("\n" + describe_problem(problem, {}).rstrip())
+        click.echo("\n" + describe_problem(problem, {}, coloured=True).rstrip())
     if answer.get("waiting"):
         click.echo(f"\nnothing is pushed yet: {answer['waiting']}")
     refusals = sum(len(state.get("refused", ())) for proxy in proxies for state in proxy["types"].values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from mainstay.cli.program import ProgramCommand
@@ -19,4 +21,10 @@ def _settings() -> type[msgspec.Struct]:
     return UpSettings
 
 
-up = ProgramCommand("up", "Run a whole mesh on this machine, from one file.", _start, _settings)
+def _examples() -> Iterable[str]:
+    from mainstay.up.read import list_examples
+
+    return list_examples()
+
+
+up = ProgramCommand("up", "Run a whole mesh on this machine, from one file.", _start, _settings, _examples)

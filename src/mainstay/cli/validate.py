@@ -7,7 +7,8 @@ import msgspec
 
 from mainstay.cli.files import read_files
 from mainstay.cli.options import files_option, namespace_option, output_option
-from mainstay.cli.output import count, show_data, show_problems
+from mainstay.cli.output import show_data, show_problems
+from mainstay.model.problem_text import count
 
 REFUSED = 3
 
@@ -55,7 +56,9 @@ def validate(files: tuple[str, ...], namespace: str, output: str) -> int:
     if output == "table":
         show_problems(shown, dict(texts))
         verdict = f"refused: {count(errors, 'error')}" if errors else f"{count(len(written), 'object')} valid"
-        click.echo(verdict, err=bool(errors))
+        if not (written or found):
+            verdict = "the files hold no objects"
+        click.echo(verdict, err=bool(errors) or not written)
     else:
         show_data({"valid": not errors, "objects": len(written), "problems": shown}, output)
     return REFUSED if errors else 0

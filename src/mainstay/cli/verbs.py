@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from typing import Any
 
 import click
 
+from mainstay.cli.usage import describe_usage
 from mainstay.settings import OperatorError, nearest
+from mainstay.settings.version import program_version
 
+COMPLETING = "_MAINSTAY_COMPLETE"
+"""The variable in which a shell asks for completions."""
 USAGE = 2
 INTERRUPTED = 130
 
@@ -41,6 +44,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "version": ("mainstay.cli.version:version", "Show the versions of this program and the control plane."),
     "completion": ("mainstay.cli.completion:completion", "Print a shell's completion script."),
+    "help": ("mainstay.cli.help:show_help", "Show the verbs, or one verb's options."),
 }
 
 
@@ -62,7 +66,8 @@ class _Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            raise click.UsageError(f"unknown verb {args[0]!r}{nearest(args[0], VERBS)}", ctx)
+            meant = nearest(args[0], VERBS) or "; the verbs are " + ", ".join(VERBS)
+            raise click.UsageError(f"unknown verb {args[0]!r}{meant}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -71,6 +76,15 @@ class _Verbs(click.Group):
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, _option, asked: _show_version(ctx) if asked else None,
+    help="Show the version and exit.",
+)
 def mainstay() -> None:
     """Mainstay, a service mesh for mixed estates.
 
@@ -78,25 +92,32 @@ def mainstay() -> None:
     """
 
 
+def _show_version(ctx: click.Context) -> None:
+    click.echo(f"mainstay {program_version()}")
+    ctx.exit()
+
+
 def run(arguments: list[str]) -> int:
     """Runs one verb."""
     if not arguments:
         arguments = ["--help"]
     try:
-        outcome: Any = mainstay.main(arguments, prog_name="mainstay", standalone_mode=False)
+        if COMPLETING in os.environ:
+            mainstay.main(arguments, prog_name="mainstay")
+        # Not through `main`, which takes a reader of our output that has gone for a failure.
+        with mainstay.make_context("mainstay", list(arguments)) as ctx:
+            outcome: Any = mainstay.invoke(ctx)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
     except OperatorError as error:
         click.echo(f"error: {error}", err=True)
         return error.code
     except click.ClickException as error:
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            click.echo(f"error: {error.format_message()}\nsee `{error.ctx.command_path} --help`", err=True)
+        if isinstance(error, click.UsageError):
+            click.echo(describe_usage(error), err=True)
             return USAGE
-        error.show(sys.stderr)
+        click.echo(f"error: {error.format_message()}", err=True)
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, EOFError, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone (`… | head`); Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return outcome if isinstance(outcome, int) else 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from mainstay.cli.client import Client
-from mainstay.cli.context import DEFAULT_CONTEXT, read_context
+from mainstay.cli.context import DEFAULT_CONTEXT
 from mainstay.cli.options import output_option
 from mainstay.cli.output import show_data
 from mainstay.settings import OperatorError
@@ -28,7 +28,7 @@ def version(context: Path, output: str) -> int:
     """Show the versions of this program and of the control plane."""
     told = {"client": program_version(), "python": platform.python_version()}
     try:
-        told["controlPlane"] = Client(read_context(context)).call("GET", "/v1/version")["version"]
+        told["controlPlane"] = Client(context).call("GET", "/v1/version")["version"]
     except OperatorError as error:
         click.echo(f"control plane: {error}", err=True)
     if output != "table":

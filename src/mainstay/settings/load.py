@@ -140,7 +140,7 @@ def _parse_flags(
             continue
         if field is None and flag != CONFIG_FLAG:
             hint = nearest(flag, [*known, CONFIG_FLAG, "--help", "--print-settings"])
-            raise OperatorError(f"mainstay {verb}: unknown option {flag}{hint}", USAGE)
+            raise OperatorError(f"mainstay {verb}: unknown option {flag}{hint or '; see --help'}", USAGE)
         if not equals:
             if field is not None and field.type is bool:
                 written = "true"
@@ -201,7 +201,8 @@ def _take(
     try:
         values[field.path] = read_value(field, written)
     except ValueError as error:
-        raise OperatorError(f"mainstay {verb}: {origin}: {field.key}: {error}", USAGE) from None
+        named = "" if origin in (field.flag, field.variable) else f" {field.key}:"
+        raise OperatorError(f"mainstay {verb}: {origin}:{named} {error}", USAGE) from None
     origins[field.key] = origin
 
 

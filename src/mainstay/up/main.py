@@ -17,9 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+import msgspec
+
 from mainstay.api.kinds import KINDS
 from mainstay.api.publish import schema_document
 from mainstay.model.problem import Problem
+from mainstay.model.problem_text import count, describe_problem
 from mainstay.settings import HelpAsked, OperatorError, load
 from mainstay.settings.up import UpSettings
 from mainstay.sidecar.agent.find import find_envoy
@@ -62,12 +65,9 @@ def main(arguments: Sequence[str]) -> int:
 def show_problems(problems: Sequence[Problem], texts: dict[str, str], stream: TextIO) -> None:
     """Each problem with the line it speaks of."""
     for problem in problems:
-        stream.write(f"{problem}\n")
-        lines = texts.get(problem.file, "").splitlines()
-        if 0 < problem.line <= len(lines):
-            stream.write(f"    {problem.line} | {lines[problem.line - 1].rstrip()}\n")
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    stream.write(f"refused: {count}; nothing was started\n")
+        shown = describe_problem(msgspec.to_builtins(problem), texts, coloured=stream.isatty())
+        stream.write(f"{shown}\n")
+    stream.write(f"refused: {count(len(problems), 'problem')}; nothing was started\n")
 
 
 def _run_in_folder(mesh: MeshFile, settings: UpSettings) -> int:
@@ -154,8 +154,8 @@ class _View:
         self._screen.open()
 
     def show(self, rows: list[Row]) -> None:
-        count = len(self._planned.instances)
-        title = f"mainstay up {self._planned.mesh.name}: {count} workloads, Ctrl-C ends all of them"
+        workloads = count(len(self._planned.instances), "workload")
+        title = f"mainstay up {self._planned.mesh.name}: {workloads}, Ctrl-C ends all of them"
         self._screen.show(title, rows, self._events, self._hints)
 
     def close(self) -> None:

@@ -59,8 +59,10 @@ def read_bootstrap(path: Path, version: str, *, leniently: bool = False) -> Boot
     """Reads a bootstrap. `version`: Mainstay's, for the node."""
     try:
         text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise OperatorError(f"cannot read the bootstrap {path}: {error}", 2) from None
+    except OSError as error:
+        raise OperatorError(f"cannot read the bootstrap {path}: {error.strerror}", 2) from None
+    except UnicodeDecodeError as error:
+        raise OperatorError(f"the bootstrap {path} is not UTF-8 (byte {error.start})", 2) from None
     reader = _Reader(path.parent, version)
     if not leniently:
         return _finish(path, reader, reader.read(text))

@@ -1,0 +1,54 @@
+"""How a problem is shown to people: what, where with the line itself, what to do, as compilers do it.
+
+In: a problem as a mapping (`Problem`, or what the REST API says of one) and the texts of files. Out: lines for a terminal.
+Called by every verb and by `up`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_COLOURS = {"error": 31, "warning": 33}
+_OTHER_COLOUR = 36
+
+
+def describe_problem(problem: Mapping[str, Any], texts: Mapping[str, str], *, coloured: bool) -> str:
+    """One problem in several lines. `texts` are files' contents, by the names that problems give them."""
+    severity = problem.get("severity", "error")
+    path, reason = problem.get("path", ""), problem.get("reason", "")
+    heading = f"{severity}[{problem.get('code', '')}]"
+    if coloured:
+        heading = _bold(heading, _COLOURS.get(severity, _OTHER_COLOUR))
+    lines = [f"{heading}: {path}: {reason}" if path else f"{heading}: {reason}"]
+    file, line, column = problem.get("file", ""), problem.get("line", 0), problem.get("column", 0)
+    if file:
+        place = ":".join([file, *(str(number) for number in (line, column) if number)])
+        lines.append(f"  --> {place}")
+        lines += _quoted(texts.get(file, ""), line, column)
+    if problem.get("object"):
+        lines.append(f"  in {problem['object']}")
+    if problem.get("remedy"):
+        lines.append(f"  {_bold('help') if coloured else 'help'}: {problem['remedy']}")
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str, line: int, column: int) -> list[str]:
+    source = text.splitlines()
+    if not 0 < line <= len(source):
+        return []
+    margin = " " * len(str(line))
+    quoted = [f"  {margin} |", f"  {line} | {source[line - 1].rstrip()}"]
+    if column:
+        quoted.append(f"  {margin} | {' ' * (column - 1)}^")
+    return quoted
+
+
+def _bold(text: str, colour: int | None = None) -> str:
+    codes = "1" if colour is None else f"1;{colour}"
+    return f"\x1b[{codes}m{text}\x1b[0m"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 object`, `2 objects`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
