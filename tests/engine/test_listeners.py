@@ -97,6 +97,24 @@ def test_a_taken_port_is_refused_and_the_others_serve(live: Live) -> None:
         assert ask(client) == b"x"
 
 
+def test_a_taken_port_is_tried_again_when_its_listener_is_handed_over_again(live: Live) -> None:
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        late = listener("late", http_chain(routes(("/", respond(b"x")))), at=taken.getsockname()[1])
+        live.apply(late)
+        for _ in range(2):
+            refused = live.event(RefusedEvent)
+            assert isinstance(refused, RefusedEvent)
+            assert refused.name == "late"
+            live.apply(late)
+        live.event(RefusedEvent)
+    live.apply(late)
+    bound = live.event(ListenerBound)
+    assert isinstance(bound, ListenerBound)
+    assert bound.name == "late"
+    with live.dial("late") as client:
+        assert ask(client) == b"x"
+
+
 def test_a_listener_on_a_unix_socket_serves(live: Live, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = str(tmp_path_factory.mktemp("s") / "web")
     live.apply(listener("web", http_chain(routes(("/", respond(b"unix")))), at=path))

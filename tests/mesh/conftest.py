@@ -191,12 +191,20 @@ class Operator:
 
     def start(self, name: str, *flags: str) -> dict[str, Any]:
         """Starts a program; returns what it tells when it is ready."""
+        self.launch(name, *flags)
+        return self.await_ready(name)
+
+    def launch(self, name: str, *flags: str) -> None:
+        """Starts a program, and waits for nothing."""
         ready = self.folder / f"{name}.ready"
         ready.unlink(missing_ok=True)
         with (self.folder / f"{name}.log").open("ab") as log:
             command = [sys.executable, "-m", "mainstay", *flags, "--ready-file", str(ready)]
             process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
         self._running[name] = process
+
+    def await_ready(self, name: str) -> dict[str, Any]:
+        process, ready = self._running[name], self.folder / f"{name}.ready"
         self.wait(lambda: ready.exists() or process.poll() is not None)
         assert process.poll() is None, (self.folder / f"{name}.log").read_text()
         told: dict[str, Any] = json.loads(ready.read_bytes())
@@ -238,10 +246,16 @@ class Operator:
 
     def start_proxy(self, verb: str, name: str, account: str, xds: int, *flags: str, group: str = "") -> Any:
         """Makes a token, and starts a proxy of the namespace `shop` with it."""
+        self.launch_proxy(verb, name, account, xds, *flags, group=group)
+        return self.await_ready(name)
+
+    def launch_proxy(
+        self, verb: str, name: str, account: str, xds: int, *flags: str, group: str = ""
+    ) -> None:
         token = self.folder / f"{name}.token"
         made = self.run("join-token", "create", "-n", "shop", "--account", account, "--group", group)
         token.write_text(made)
-        return self.start(
+        self.launch(
             name,
             *(verb, "--workload", name, "--namespace", "shop", "--data", str(self.folder / f"{name}.data")),
             *("--control-plane-address", f"127.0.0.1:{xds}", "--control-plane-join-token-file", str(token)),

@@ -6,6 +6,7 @@ import http.client
 import http.server
 import json
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -139,9 +140,40 @@ def test_member_of_a_group_serves_from_its_probe_to_its_grace(
     assert time.monotonic() - began >= GRACE_S
 
 
-def endpoints_of(operator: Any, name: str) -> str:
+def test_member_whose_port_is_taken_serves_once_it_is_free(
+    operator: Any, applications: list[Application]
+) -> None:
+    application, _ = applications
+    inbound, client = operator.free_port(), operator.free_port()
+    xds = operator.start_control_plane()
+    operator.apply(
+        "---".join(
+            (
+                SERVICE,
+                GROUP.format(inbound=inbound, application=application.server_port),
+                CLIENT.format(port=client),
+            )
+        )
+    )
+    operator.start_proxy("sidecar", "front-1", "front", xds, "--labels", "app=front")
+    with socket.create_server(("127.0.0.1", inbound)):
+        operator.launch_proxy("sidecar", "cart-1", "cart", xds, "--labels", "app=cart", group="carts")
+        operator.wait(lambda: "cannot be bound: Address already in use" in operator.run("status"))
+        operator.wait(lambda: proxy_of(operator, "cart-1")["workload"]["health"] == "unhealthy")
+        assert not (operator.folder / "cart-1.ready").exists()
+        assert ask(client)[0] == 503
+    operator.await_ready("cart-1")
+    operator.wait(lambda: ask(client) == (200, str(application.server_port)))
+    operator.wait(lambda: "cannot be bound" not in operator.run("status"))
+
+
+def proxy_of(operator: Any, name: str) -> dict[str, Any]:
     proxies = json.loads(operator.run("status", "-o", "json"))["proxies"]
-    node = next(each["node"] for each in proxies if name in each["node"])
+    return next(each for each in proxies if name in each["node"])  # type: ignore[no-any-return]
+
+
+def endpoints_of(operator: Any, name: str) -> str:
+    node = proxy_of(operator, name)["node"]
     return str(operator.run("proxy-config", node, "endpoints", "-o", "json"))
 
 

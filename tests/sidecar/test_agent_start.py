@@ -24,7 +24,7 @@ from mainstay.sidecar.agent.find import find_envoy
 from mainstay.sidecar.agent.grpc_bootstrap import grpc_bootstrap
 from mainstay.sidecar.agent.process import leaf_of
 from mainstay.sidecar.agent.start import make_beside
-from mainstay.sidecar.health import Health
+from mainstay.sidecar.health import PROXY_NOT_READY, Health
 from mainstay.xds.client.types import HealthChanged
 
 SERVER = "spiffe://cluster.local/ns/mainstay-system/sa/mainstay-control-plane"
@@ -206,16 +206,16 @@ def test_a_workload_whose_proxy_is_not_ready_is_not_reported_healthy() -> None:
     from mainstay.engine import EndpointHealth
 
     passes = EndpointHealth("probe|shop/carts", "127.0.0.1:80", True)
-    health = Health(proxy_ready=False)
+    health = Health(PROXY_NOT_READY)
     not_ready = HealthChanged(healthy=False, reason="the proxy is not ready")
     assert health.take(passes) == not_ready
-    assert health.proxy_changed(True) == HealthChanged(healthy=True)
-    assert health.proxy_changed(False) == not_ready
-    assert health.proxy_changed(True) == HealthChanged(healthy=True)
+    assert health.hindered("") == HealthChanged(healthy=True)
+    assert health.hindered(PROXY_NOT_READY) == not_ready
+    assert health.hindered("") == HealthChanged(healthy=True)
 
 
 def test_without_a_probe_only_a_proxy_that_goes_is_told() -> None:
-    health = Health(proxy_ready=False)
-    assert health.proxy_changed(True) is None
-    assert health.proxy_changed(False) == HealthChanged(healthy=False, reason="the proxy is not ready")
-    assert health.proxy_changed(True) == HealthChanged(healthy=True)
+    health = Health(PROXY_NOT_READY)
+    assert health.hindered("") is None
+    assert health.hindered(PROXY_NOT_READY) == HealthChanged(healthy=False, reason="the proxy is not ready")
+    assert health.hindered("") == HealthChanged(healthy=True)

@@ -31,6 +31,8 @@ from mainstay.sidecar.lifecycle import Lifecycle
 from mainstay.sidecar.status import Status
 
 CASE = "canary-weights"
+INBOUND = "127.1.0.1_8080"
+"""The inbound listener of the case `explicit`."""
 
 
 class Sidecar:
@@ -435,6 +437,47 @@ def test_a_port_that_is_taken_is_a_nack_too(tmp_path: Path) -> None:
     assert control_plane.refused.keys() == {name}
     assert "address already in use" in control_plane.refused[name]
     assert sidecar.status.refusals["listener", name].path == "address"
+
+
+@pytest.mark.parametrize("variant", ["delta", "sotw"])
+def test_a_workload_whose_port_is_taken_stays_out_until_it_is_free(tmp_path: Path, variant: str) -> None:
+    control_plane = ControlPlane(golden_view("explicit"))
+    token = tmp_path / "token"
+    token.write_text(control_plane.token())
+    sidecar = Sidecar(control_plane, tmp_path / "data", token, variant)
+    sidecar.engine.taken_ports.add(INBOUND)
+    sidecar.run()
+    assert True not in sidecar.engine.ready
+    (report,) = control_plane.health
+    assert not report.healthy
+    assert report.reason == f"listener {INBOUND} cannot be bound: address already in use"
+
+    tried = len(sidecar.engine.deltas)
+    sidecar.run(for_ms=120_000)
+    # After 1, 3, 7, 15, 31, 61, 91 and 121 seconds.
+    assert 6 <= len(sidecar.engine.deltas) - tried <= 8
+
+    sidecar.engine.taken_ports.clear()
+    sidecar.run(for_ms=31_000)
+    assert sidecar.engine.ready[-1] is True
+    # The resumed stream is told once more.
+    assert [each.healthy for each in control_plane.health] == [False, True, True]
+    assert control_plane.answers[-1].refused == ()
+    assert sidecar.status.refusals == {}
+
+
+def test_a_further_port_that_is_taken_does_not_take_a_workload_out(tmp_path: Path) -> None:
+    sidecar = joined_sidecar(tmp_path, golden_view("explicit"))
+    view = sidecar.control_plane.view
+    sidecar.engine.taken_ports.add(INBOUND)
+    moved = changed(
+        view.resources["listener"][INBOUND], lambda listener: setattr(listener, "stat_prefix", "new")
+    )
+    sidecar.control_plane.show(view.with_(moved))
+    sidecar.run()
+    assert sidecar.control_plane.refused.keys() == {INBOUND}
+    assert sidecar.engine.ready[-1] is True
+    assert sidecar.control_plane.health == []
 
 
 def test_a_bug_that_an_old_record_brings_to_light_does_not_keep_it_from_starting(

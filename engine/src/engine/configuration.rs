@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::listening::Listening;
 use super::threads::Threads;
 use crate::message::Tick;
-use crate::plan::{ApplyReport, Delta, Held, Upsert};
+use crate::plan::{ApplyReport, Delta, Held, Kind, Upsert};
 use crate::reactor::{Letter, Level, Room, Shared, Value};
 use crate::snapshot::{Builder, Outcome, Snapshot};
 use crate::tls::Material;
@@ -34,10 +34,14 @@ impl Configuration {
     }
 
     pub fn apply(&self, delta: Delta, now: Tick) -> ApplyReport {
+        let names_listeners = delta.upserts.iter().any(|upsert| upsert.resource == Kind::Listener);
         let mut builder = lock(&self.builder);
         let (snapshot, report) = builder.apply(delta, now);
         if let Some(snapshot) = snapshot {
             self.publish(&snapshot);
+        } else if names_listeners {
+            // Nothing new, but an address that was taken may be free by now.
+            self.follow(&self.snapshot());
         }
         drop(builder);
         for refused in &report.refused {
@@ -100,6 +104,10 @@ impl Configuration {
         for handle in self.threads.all() {
             handle.inbox.post_snapshot(Arc::clone(snapshot));
         }
+        self.follow(snapshot);
+    }
+
+    fn follow(&self, snapshot: &Snapshot) {
         lock(&self.listening).follow(snapshot, self.threads.acceptor(), &self.shared);
     }
 }

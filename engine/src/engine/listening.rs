@@ -1,7 +1,8 @@
 //! Sockets of listeners follow the configuration: bound where it is applied, so that a taken port has a reason at once.
 //!
 //! A listener that stays at its address keeps its socket, whatever else of it changes; one whose new address cannot be
-//! bound keeps the old one. `Refused` and `ListenerBound` events tell.
+//! bound keeps the old one. `Refused` and `ListenerBound` events tell; an address that was taken is tried again with each
+//! change of the configuration, and whenever its listener is handed over again.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -41,11 +41,12 @@ from mainstay.sidecar.convert.references import Reference
 from mainstay.sidecar.convert.source import Source
 from mainstay.sidecar.convert.table import KINDS
 from mainstay.sidecar.discovery import Discovery
+from mainstay.sidecar.doors import Doors
 from mainstay.sidecar.ending import STOP_SIGNALS
 from mainstay.sidecar.exec_probe import ExecProbes, Start
 from mainstay.sidecar.filed import Filed
 from mainstay.sidecar.files import Files, Stamp
-from mainstay.sidecar.health import Health
+from mainstay.sidecar.health import PROXY_NOT_READY, Health
 from mainstay.sidecar.identity import LEAF_REFERENCE, Identity
 from mainstay.sidecar.intake import KINDS as ENGINE_KINDS
 from mainstay.sidecar.intake import XDS_KINDS, Intake
@@ -104,7 +105,8 @@ class Brain:
         self._beside = beside
         self._process = beside if beside is not None and beside.runs else None
         self._linger = 0
-        self._health = Health(self._process is None or self._process.is_ready)
+        self._doors = Doors()
+        self._health = Health("" if self._process is None or self._process.is_ready else PROXY_NOT_READY)
         self._answered: set[XdsKind] = set()
         self._restore = Restore([], clock, self._files.read)
         self._restoring = False
@@ -185,6 +187,7 @@ class Brain:
             self._discovery.next_deadline(),
             self._files.next_deadline(),
             self._exec_probes.next_deadline(now),
+            self._doors.next_deadline(),
             self._warming.next_deadline(),
             self._warming.next_removal(),
             self._metrics_at if self._metrics_due else None,
@@ -221,6 +224,8 @@ class Brain:
             case RefusedEvent():
                 self._warming.refused_late((event.resource, event.name))
                 self._refuse(event)
+                if event.resource == "listener":
+                    self._doors.refused(event.name, event.reason, now)
             case ListenerBound(name, address):
                 self._status.bound(name, address)
             case Trouble(what):
@@ -247,6 +252,9 @@ class Brain:
         self._discovery.tick(now)
         for key in self._files.due(now):
             self._read_again(key, now)
+        for shut in self._doors.due(now):
+            self._warming.offer(Offer((shut,)), now)
+            self._busy = True
         for verdict in self._exec_probes.tick(now):
             self._report_health(self._health.take_command(verdict), now)
         if self._identity is not None:
@@ -264,7 +272,7 @@ class Brain:
         for outcome in self._process.take_outcomes():
             match outcome:
                 case ProxyReady(ready):
-                    self._report_health(self._health.proxy_changed(ready), now)
+                    self._report_health(self._health.hindered("" if ready else PROXY_NOT_READY), now)
                 case ProxyDrained(cut):
                     _log.info("drained", cut=cut)
                     self._live(lifecycle.DrainEnded(), now)
@@ -335,6 +343,8 @@ class Brain:
             self._filed.note(encoded, origin, now, local=offer.local)
             if encoded.kind == "cluster":
                 self._exec_probes.set(encoded.name, encoded.command, now)
+            elif encoded.kind == "listener":
+                self._doors.offered(encoded)
         self._warming.offer(offer, now)
 
     def _read_again(self, key: Hashable, now: int) -> None:
@@ -388,6 +398,8 @@ class Brain:
             if reference[0] == "cluster":
                 self._exec_probes.forget(reference[1])
                 self._health.forget(reference[1])
+            elif reference[0] == "listener":
+                self._doors.gone(reference[1])
         if LEAF_REFERENCE in {(encoded.kind, encoded.name) for encoded in change.upserts} - refused.keys():
             if self._identity is not None:
                 self._status.certificate = self._identity.joined
@@ -418,6 +430,17 @@ class Brain:
             self._discovery.judge(verdict, now)
         if records:
             self._last_good.write(records)
+        if self._process is None:
+            self._look_at_doors(now)
+
+    def _look_at_doors(self, now: int) -> None:
+        """A workload that cannot be reached is not healthy; one that was ready stays in rotation when a further port is taken."""
+        opened = self._doors.judged(self._warming.digest)
+        trouble = self._doors.trouble
+        if self._life.state == "starting" or not trouble:
+            self._report_health(self._health.hindered(trouble), now)
+        if opened:
+            self._discovery.resume("listener", now)
 
     def _check_waiting(self, waiting: Mapping[Reference, str]) -> Mapping[Reference, xds.Refusal]:
         """Which of those that wait, by digest, the engine would refuse anyway."""
@@ -456,8 +479,9 @@ class Brain:
             self._live(lifecycle.Configured(), now)
 
     def _is_configured(self, now: int) -> bool:
-        """Whether a first configuration is in force; what waits for longer than its patience does not hold it up."""
-        if self._process is not None and not self._process.is_ready:
+        """Whether a first configuration is in force and the workload can be reached by it; what waits for longer than its
+        patience does not hold it up."""
+        if self._doors.trouble or (self._process is not None and not self._process.is_ready):
             return False
         asked, restore = self._discovery.asked, self._restore
         # A control plane that has nothing new for what was restored does not answer.

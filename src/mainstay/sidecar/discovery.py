@@ -231,6 +231,12 @@ class Discovery:
         _log.info("the stream moves to the new certificate")
         self._feed(streamed, xds.Moved(), now)
 
+    def resume(self, kind: XdsKind, now: int) -> None:
+        """What was refused of a kind can be taken by now: the streams that bring it ask for it once more."""
+        for (_, of), streamed in tuple(self._streams.items()):
+            if of in (None, kind):
+                self._feed(streamed, xds.Moved(), now)
+
     def cancel(self) -> None:
         """Ends every call."""
         for streamed in self._streams.values():

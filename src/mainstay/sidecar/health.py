@@ -1,8 +1,9 @@
 """The workload's health, from the engine's probes to the control plane.
 
-In: `EndpointHealth` of probe clusters, verdicts of probes that are commands; whether the proxy beside an agent is ready; that
-the end has begun. Out: the report to send, when it has changed. Invariants: without a probe nothing is reported but the end,
-and a proxy that has gone; a workload whose proxy is not ready is not reported healthy; once draining, nothing else counts.
+In: `EndpointHealth` of probe clusters, verdicts of probes that are commands; what keeps traffic from the workload (the proxy
+beside an agent is not ready, an inbound listener's port is taken); that the end has begun. Out: the report to send, when it has
+changed. Invariants: without a probe nothing is reported but the end, and hindrances; a workload that cannot be reached is not
+reported healthy; once draining, nothing else counts.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from mainstay.xds.client.types import HealthChanged
 from mainstay.xds.types import DRAINING
 
 ENDING = HealthChanged(healthy=False, reason=DRAINING)
+PROXY_NOT_READY = "the proxy is not ready"
 
 
 class Health:
-    """The machine."""
+    """The machine. `hindrance`: why the workload cannot be reached, as of the start; empty if it can."""
 
-    def __init__(self, proxy_ready: bool = True) -> None:
+    def __init__(self, hindrance: str = "") -> None:
         self._probes: dict[tuple[str, str], str] = {}
         """By cluster and address: why it fails; empty if it does not."""
         self._told: HealthChanged | None = None
-        self._proxy_ready = proxy_ready
+        self._hindrance = hindrance
 
     @property
     def told(self) -> HealthChanged | None:
@@ -44,17 +46,19 @@ class Health:
         self._probes[verdict.cluster, ""] = reason
         return self._judge()
 
-    def proxy_changed(self, ready: bool) -> HealthChanged | None:
-        """The proxy that carries the workload's traffic has got ready, or is so no more."""
-        self._proxy_ready = ready
-        if self._probes or not ready:
+    def hindered(self, reason: str) -> HealthChanged | None:
+        """Traffic cannot reach the workload, or can again (no reason)."""
+        if reason == self._hindrance:
+            return None
+        self._hindrance = reason
+        if self._probes or reason:
             return self._judge()
-        # Nothing was reported before, or that the proxy was not ready.
+        # Nothing was reported before, or the hindrance.
         return self._tell(HealthChanged(healthy=True)) if self._told is not None else None
 
     def _judge(self) -> HealthChanged | None:
-        if not self._proxy_ready:
-            return self._tell(HealthChanged(healthy=False, reason="the proxy is not ready"))
+        if self._hindrance:
+            return self._tell(HealthChanged(healthy=False, reason=self._hindrance))
         failing = [self._probes[each] for each in sorted(self._probes) if self._probes[each]]
         return self._tell(HealthChanged(healthy=not failing, reason="; ".join(failing)))
 

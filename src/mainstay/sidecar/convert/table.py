@@ -75,7 +75,8 @@ class Again(msgspec.Struct, frozen=True):
 class Encoded(msgspec.Struct, frozen=True):
     """A plan struct as the engine takes it. `digest` is that of the body; `needs` what must be there before it serves;
     `sources` whence that comes, where it is not ADS; `again` is set if files were read; `command` if a probe is one; `patience`
-    how long what it needs is waited for, in milliseconds (`None`: for ever), where that is not the default."""
+    how long what it needs is waited for, in milliseconds (`None`: for ever), where that is not the default; `inbound`: a
+    listener through which the workload is reached."""
 
     kind: Kind
     name: str
@@ -86,6 +87,7 @@ class Encoded(msgspec.Struct, frozen=True):
     again: Again | None = None
     command: ExecCheck | None = None
     patience: tuple[tuple[Reference, int | None], ...] = ()
+    inbound: bool = False
 
     def __repr__(self) -> str:
         return f"Encoded({self.kind} {self.name} {self.digest})"
@@ -115,6 +117,7 @@ def encode(resource: plan.Resource, gathered: Gathered | None = None, again: Aga
         again,
         gathered.command if gathered is not None else None,
         tuple(gathered.patience.items()) if gathered is not None else (),
+        isinstance(resource, plan.Listener) and resource.direction == "inbound",
     )
 
 
