@@ -141,7 +141,7 @@ fn manager(filters: &Value, routes: &Value, log: &str) -> Value {
                 "mirrors": [], "send_attempt_count": false, "return_attempt_count": false,
                 "require_tls": false, "filters": [],
             }],
-            "headers": no_headers(), "ignore_port": false, "most_specific_headers_win": false,
+            "headers": no_headers(), "ignore_port": false, "case_sensitive": false, "most_specific_headers_win": false,
             "internal_only_headers": [],
         }},
         "filters": filters,

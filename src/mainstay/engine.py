@@ -43,7 +43,7 @@ __all__ = [
     "explain_protocol",
 ]
 
-Kind = Literal["secret", "endpoints", "cluster", "route", "listener"]
+Kind = Literal["secret", "endpoints", "cluster", "route", "generic_route", "listener"]
 """Kinds of resources, in the order in which a delta is applied."""
 
 DrainScope = Literal["inbound", "process"]

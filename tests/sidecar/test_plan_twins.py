@@ -38,7 +38,7 @@ UNIONS: dict[str, Any] = {
     "RbacPermission": plan.RbacPermission,
     "RbacPrincipal": plan.RbacPrincipal,
     "RouteAction": plan.RouteAction,
-    "RouteSource": plan.NamedRoutes | plan.InlineRoutes,
+    "RouteSource": plan.NamedRoutes | plan.GenericRoutes | plan.InlineRoutes,
     "RpcHeaders": plan.RpcHeaders,
     "RpcOrigin": plan.RpcOrigin,
     "RpcPiece": plan.RpcPiece,

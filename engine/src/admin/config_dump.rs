@@ -11,7 +11,7 @@ use super::server::Answer;
 use super::view::View;
 use crate::plan::Kind;
 use crate::route::{Action, CompiledRoute, Table};
-use crate::snapshot::{Chain, Listener, Routes, Snapshot, Terminal};
+use crate::snapshot::{Chain, Listener, Routes, Shards, Snapshot, Terminal};
 
 pub(super) fn page(view: &dyn View, request: &Request) -> Answer {
     if request.parameter("source") != Some("engine")
@@ -46,8 +46,13 @@ fn own(view: &dyn View) -> Value {
             shown["tls"] = json!(policy.tls.as_ref().map(|cell| cell.plan().as_ref().clone()));
             (name.to_string(), shown)
         })),
-        "routes": sorted(snapshot.tables.iter().map(|(name, each)| (name.to_string(), table(each)))),
+        "routes": tables(&snapshot.tables),
+        "generic_routes": tables(&snapshot.generic_tables),
     })
+}
+
+fn tables(tables: &Shards<Table>) -> Vec<Value> {
+    sorted(tables.iter().map(|(name, each)| (name.to_string(), table(each))))
 }
 
 fn sorted(entries: impl Iterator<Item = (String, Value)>) -> Vec<Value> {
@@ -74,7 +79,9 @@ fn chain(chain: &Chain, snapshot: &Snapshot) -> Value {
             "kind": "http",
             "filters": manager.filters.names().collect::<Vec<_>>(),
             "routes": match &manager.routes {
-                Routes::Named(name) => json!({ "name": **name, "present": snapshot.tables.get(name).is_some() }),
+                Routes::Named(name) | Routes::Generic(name) => {
+                    json!({ "name": **name, "present": snapshot.routes(&manager.routes).is_some() })
+                }
                 Routes::Inline(inline) => table(inline),
             },
             "options": manager.options,

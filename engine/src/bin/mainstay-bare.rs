@@ -77,6 +77,7 @@ fn from_json(bytes: &[u8]) -> Result<Delta, String> {
                 "endpoints" => (Kind::Endpoints, body::<plan::Endpoints>(plan)?),
                 "cluster" => (Kind::Cluster, body::<plan::Cluster>(plan)?),
                 "route" => (Kind::Route, body::<plan::RouteTable>(plan)?),
+                "generic_route" => (Kind::GenericRoute, body::<plan::RouteTable>(plan)?),
                 "listener" => (Kind::Listener, body::<plan::Listener>(plan)?),
                 other => return Err(format!("{other} is no kind of resource")),
             };

@@ -329,6 +329,7 @@ fn overrides(
         }],
         headers: RouteHeaders::default(),
         ignore_port: false,
+        case_sensitive: false,
         most_specific_headers_win: false,
         internal_only_headers: vec![],
     };

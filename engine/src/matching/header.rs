@@ -15,6 +15,8 @@ pub enum Field {
     Scheme,
     Authority,
     Path,
+    /// The method of an RPC, which ends its path.
+    RpcMethod,
     Status,
     Header(Name),
 }
@@ -27,6 +29,7 @@ impl Field {
             ":scheme" => Self::Scheme,
             ":authority" | "host" => Self::Authority,
             ":path" => Self::Path,
+            ":rpc-method" => Self::RpcMethod,
             ":status" => Self::Status,
             lower => Self::Header(Name::new(lower)),
         }
@@ -45,6 +48,7 @@ impl Field {
             Self::Scheme => filled(head.scheme()),
             Self::Authority => filled(head.authority()),
             Self::Path => filled(head.path()),
+            Self::RpcMethod => head.rpc_method().and_then(filled),
             Self::Status => None,
             Self::Header(name) => joined(&head.headers, name),
         }
@@ -78,6 +82,7 @@ impl Field {
             Self::Scheme => filled(head.scheme(), out),
             Self::Authority => filled(head.authority(), out),
             Self::Path => filled(head.path(), out),
+            Self::RpcMethod => head.rpc_method().is_some_and(|method| filled(method, out)),
             Self::Status => false,
             Self::Header(name) => push_joined(&head.headers, name, out),
         }

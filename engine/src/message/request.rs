@@ -74,6 +74,14 @@ impl RequestHead {
     pub fn path(&self) -> &[u8] {
         self.headers.slice(self.path)
     }
+    /// The method of a call of a framed protocol; no method has a slash in its name.
+    pub fn rpc_method(&self) -> Option<&[u8]> {
+        if self.protocol != Protocol::Rpc {
+            return None;
+        }
+        let path = self.path();
+        path.get(memchr::memrchr(b'/', path)? + 1..)
+    }
     pub fn upgrade(&self) -> Option<&[u8]> {
         self.upgrade.map(|span| self.headers.slice(span))
     }

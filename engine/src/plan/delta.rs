@@ -12,6 +12,8 @@ pub enum Kind {
     Endpoints,
     Cluster,
     Route,
+    /// A route table of framed protocols; its names are its own.
+    GenericRoute,
     Listener,
 }
 

@@ -52,12 +52,21 @@ pub enum TrafficDirection {
 }
 
 /// `disabled_ports`: destination port ranges (start inclusive, end exclusive) on which the filter does not run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ListenerFilter {
     OriginalDestination {},
-    TlsInspector { disabled_ports: Vec<(u32, u32)> },
-    HttpInspector { disabled_ports: Vec<(u32, u32)> },
+    TlsInspector {
+        disabled_ports: Vec<(u32, u32)>,
+    },
+    HttpInspector {
+        disabled_ports: Vec<(u32, u32)>,
+    },
+    /// Tells described protocols, which must be certain; a connection's application protocol is then the name.
+    ProtocolInspector {
+        disabled_ports: Vec<(u32, u32)>,
+        protocols: Vec<RpcProtocol>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -191,6 +200,10 @@ pub enum Protocol {
 pub enum RouteSource {
     /// A route table of its own (RDS).
     Named {
+        name: String,
+    },
+    /// A route table of framed protocols (`generic_rds`).
+    Generic {
         name: String,
     },
     Inline {

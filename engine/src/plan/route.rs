@@ -17,6 +17,8 @@ pub struct RouteTable {
     pub most_specific_headers_win: bool,
     /// Headers removed from requests that come from outside (`internal_only_headers`).
     pub internal_only_headers: Vec<String>,
+    /// Capitals count in hosts, as they do in names of RPC services.
+    pub case_sensitive: bool,
 }
 
 /// `domains`: exact, `*.suffix`, `prefix.*`, `*`; matched in that order, longest first.

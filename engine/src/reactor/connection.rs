@@ -7,7 +7,8 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use super::driver::Driver;
-use super::intake::{Arrival, Inspection, Origin};
+use super::inspection::Inspection;
+use super::intake::{Arrival, Origin};
 use crate::bytes::{Outbox, Pool, WriteThrough};
 use crate::codec::AnyCodec;
 use crate::codec::contract::{Codec, Ending};

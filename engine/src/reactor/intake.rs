@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::connection::{Connection, Open, Phase, Secure, Transport};
 use super::doors::{Admitted, Live};
 use super::driver::{Driver, Incoming};
+use super::inspection::{Framed, Inspection, recognise};
 use super::log::{Level, Room, Value};
 use super::worker::Worker;
 use crate::codec::detect::{Detected, detect};
@@ -21,7 +22,7 @@ use crate::snapshot::{Chain, HttpManager, Listener, Terminal};
 use crate::stream::Binding;
 use crate::stream::port::{Port, is_http2};
 use crate::telemetry::{Facts, Group, ListenerCounter, Moments, PeerLabels};
-use crate::tls::{self, ClientHello, FaultKind, Inspected, TlsFault, inspect};
+use crate::tls::{self, FaultKind, TlsFault};
 
 /// Milliseconds of silence on an HTTP connection whose version is not known yet, unless the manager says otherwise.
 const CHOICE_TIMEOUT: u64 = 3_600_000;
@@ -62,70 +63,6 @@ impl Drop for Origin {
     }
 }
 
-/// What listener filters have seen so far.
-#[derive(Debug, Default)]
-pub(super) struct Inspection {
-    seeks_tls: bool,
-    seeks_http: bool,
-    hello: Option<ClientHello>,
-    detected: Option<Detected>,
-}
-
-impl Inspection {
-    /// What the filters of a listener look for at a destination port.
-    fn new<'a>(filters: impl Iterator<Item = &'a ListenerFilter>, port: Option<u16>) -> Self {
-        let runs = |disabled: &[(u32, u32)]| {
-            port.is_none_or(|port| !disabled.iter().any(|(from, to)| (*from..*to).contains(&u32::from(port))))
-        };
-        let mut made = Self::default();
-        for filter in filters {
-            match filter {
-                ListenerFilter::OriginalDestination {} => {}
-                ListenerFilter::TlsInspector { disabled_ports } => made.seeks_tls |= runs(disabled_ports),
-                ListenerFilter::HttpInspector { disabled_ports } => made.seeks_http |= runs(disabled_ports),
-            }
-        }
-        made
-    }
-
-    fn is_over(&self) -> bool {
-        !self.seeks_tls && !self.seeks_http
-    }
-
-    /// Looks at all bytes so far; says whether it is over.
-    fn look(&mut self, bytes: &[u8]) -> bool {
-        if self.seeks_tls {
-            match inspect(bytes) {
-                Inspected::Wait => return false,
-                Inspected::NotTls => {}
-                Inspected::Tls(hello) => {
-                    self.hello = Some(hello);
-                    self.seeks_http = false;
-                }
-            }
-            self.seeks_tls = false;
-        }
-        if self.seeks_http {
-            match detect(bytes) {
-                Detected::Wait => return false,
-                found => self.detected = Some(found),
-            }
-            self.seeks_http = false;
-        }
-        true
-    }
-
-    /// ALPN of the ClientHello, or what the first bytes showed, in Envoy's names.
-    fn protocols(&self) -> Vec<String> {
-        match (&self.hello, self.detected) {
-            (Some(hello), _) => hello.application_protocols.clone(),
-            (None, Some(Detected::Http1)) => vec!["http/1.1".to_owned()],
-            (None, Some(Detected::Http2)) => vec!["h2c".to_owned()],
-            _ => Vec::new(),
-        }
-    }
-}
-
 /// A connection whose chain is known and whose codec is not.
 #[derive(Debug)]
 pub(super) struct Arrival {
@@ -153,10 +90,11 @@ impl<D: Driver> Worker<D> {
             self.board.driver.set_keepalive(&socket, keepalive);
         }
         let destination = original.or(local);
-        let filters = bound
-            .filters
-            .iter()
-            .chain((!Arc::ptr_eq(&bound, &meant)).then_some(&meant.filters).into_iter().flatten());
+        let listeners = [Some(&bound), (!Arc::ptr_eq(&bound, &meant)).then_some(&meant)];
+        let filters = listeners
+            .into_iter()
+            .flatten()
+            .flat_map(|listener| listener.filters.iter().map(|filter| (filter, &listener.sought)));
         let inspection = Inspection::new(filters, destination.map(|address| address.port()));
         let counters = self.listener_counters(&meant);
         counters.increment(ListenerCounter::CxTotal);
@@ -210,7 +148,7 @@ impl<D: Driver> Worker<D> {
             }
             Phase::Choosing(arrival) => {
                 let (framed, first) =
-                    (recognise(&arrival.chain, &connection.carry), detect(&connection.carry));
+                    (recognise_in(&arrival.chain, &connection.carry), detect(&connection.carry));
                 match (framed, first, ended) {
                     (Framed::Yes(description), ..) => {
                         arrival.rpc = Some(Some(description));
@@ -496,23 +434,11 @@ fn choose(manager: &HttpManager, alpn: Option<&str>, arrival: &Arrival) -> Choic
 }
 
 /// What first bytes say about the framed protocols of a chain.
-enum Framed {
-    Yes(Arc<rpc::Description>),
-    No,
-    Wait,
-}
-
-fn recognise(chain: &Chain, bytes: &[u8]) -> Framed {
-    let Terminal::Http(manager) = &chain.terminal else { return Framed::No };
-    let mut found = Framed::No;
-    for description in &manager.rpc {
-        match description.recognise(bytes) {
-            rpc::Match::Yes => return Framed::Yes(Arc::clone(description)),
-            rpc::Match::Wait => found = Framed::Wait,
-            rpc::Match::No => {}
-        }
+fn recognise_in(chain: &Chain, bytes: &[u8]) -> Framed {
+    match &chain.terminal {
+        Terminal::Http(manager) => recognise(manager.rpc.iter(), bytes),
+        Terminal::Tcp(_) => Framed::No,
     }
-    found
 }
 
 /// Which HTTP a connection speaks; `None`: the first bytes must show.
@@ -550,23 +476,5 @@ mod tests {
         for (plan, alpn, detected, expected) in cases {
             assert_eq!(choose_http(plan, alpn, detected), expected, "{plan:?} {alpn:?} {detected:?}");
         }
-    }
-
-    #[test]
-    fn inspectors_wait_for_what_they_seek_and_leave_disabled_ports_alone() {
-        let filters = [
-            ListenerFilter::OriginalDestination {},
-            ListenerFilter::TlsInspector { disabled_ports: vec![(15_000, 15_010)] },
-            ListenerFilter::HttpInspector { disabled_ports: vec![(3_306, 3_307)] },
-        ];
-        assert!(!Inspection::new(filters.iter(), Some(80)).is_over());
-        let mut mysql = Inspection::new(filters.iter(), Some(3_306));
-        assert!(!mysql.look(b""));
-        assert!(mysql.look(b"SELECT"));
-        let mut web = Inspection::new(filters.iter(), Some(80));
-        assert!(!web.look(b"GE"));
-        assert!(web.look(b"GET / HTTP/1.1\r\n"));
-        assert_eq!(web.protocols(), ["http/1.1"]);
-        assert!(Inspection::new([].into_iter(), Some(80)).is_over());
     }
 }

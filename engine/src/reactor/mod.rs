@@ -16,6 +16,7 @@ mod driver;
 mod epoll;
 mod errands;
 mod events;
+mod inspection;
 mod intake;
 mod letter;
 mod log;

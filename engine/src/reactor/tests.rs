@@ -143,7 +143,7 @@ fn http() -> serde_json::Value {
         "unlimited_idle": true, "max_duration": null, "grpc_timeout_max": null, "retry": null, "mirrors": [],
         "upgrades": [], "cluster_not_found_status": 503, "high_priority": false, "internal_redirect": null});
     let headers = json!({"request": [], "response": [], "request_remove": [], "response_remove": []});
-    let table = json!({"name": "r", "headers": headers, "ignore_port": false, "most_specific_headers_win": false,
+    let table = json!({"name": "r", "headers": headers, "ignore_port": false, "case_sensitive": false, "most_specific_headers_win": false,
         "internal_only_headers": [], "virtual_hosts": [{"name": "all", "domains": ["*"], "headers": headers,
             "retry": null, "mirrors": [], "send_attempt_count": false, "return_attempt_count": false,
             "require_tls": false, "filters": [], "routes": [{"name": "all", "headers": headers, "filters": [],

@@ -62,15 +62,16 @@ pub(super) struct HostIndex {
     prefixes: Wildcards,
     any: Option<u32>,
     ignore_port: bool,
+    case_sensitive: bool,
 }
 
 impl HostIndex {
-    pub fn new(ignore_port: bool) -> Self {
-        Self { ignore_port, ..Self::default() }
+    pub fn new(ignore_port: bool, case_sensitive: bool) -> Self {
+        Self { ignore_port, case_sensitive, ..Self::default() }
     }
 
     pub fn insert(&mut self, domain: &str, host: u32) -> Result<(), PlanError> {
-        let lower = domain.to_ascii_lowercase();
+        let lower = if self.case_sensitive { domain.to_owned() } else { domain.to_ascii_lowercase() };
         let taken = match (lower.strip_prefix('*'), lower.strip_suffix('*')) {
             (Some(""), _) => self.any.replace(host),
             (Some(suffix), _) => self.suffixes.insert(suffix.as_bytes(), host),
@@ -92,14 +93,17 @@ impl HostIndex {
             Some((host, _)) if self.ignore_port => host,
             _ => authority,
         };
+        if self.case_sensitive {
+            return self.find_folded(bare);
+        }
         let mut small = [0; 256];
         match small.get_mut(..bare.len()) {
             Some(lower) => {
                 lower.copy_from_slice(bare);
                 lower.make_ascii_lowercase();
-                self.find_lower(lower)
+                self.find_folded(lower)
             }
-            None => self.find_lower(&bare.to_ascii_lowercase()),
+            None => self.find_folded(&bare.to_ascii_lowercase()),
         }
     }
 
@@ -107,7 +111,7 @@ impl HostIndex {
         self.exact.is_empty() && self.suffixes.by_length.is_empty() && self.prefixes.by_length.is_empty()
     }
 
-    fn find_lower(&self, host: &[u8]) -> Option<u32> {
+    fn find_folded(&self, host: &[u8]) -> Option<u32> {
         self.exact
             .get(host)
             .copied()
@@ -147,7 +151,7 @@ mod tests {
     }
 
     fn index(domains: &[String], ignore_port: bool) -> HostIndex {
-        let mut made = HostIndex::new(ignore_port);
+        let mut made = HostIndex::new(ignore_port, false);
         for (number, domain) in domains.iter().enumerate() {
             made.insert(domain, number as u32).unwrap();
         }
@@ -184,8 +188,27 @@ mod tests {
     }
 
     #[test]
+    fn capitals_count_where_the_table_says_so() {
+        let mut made = HostIndex::new(false, true);
+        for (number, domain) in ["shop.Cart", "shop.cart", "*.Cart", "Cart.*"].into_iter().enumerate() {
+            made.insert(domain, number as u32).unwrap();
+        }
+        for (host, expected) in [
+            ("shop.Cart", Some(0)),
+            ("shop.cart", Some(1)),
+            ("SHOP.CART", None),
+            ("a.Cart", Some(2)),
+            ("a.cart", None),
+            ("Cart.b", Some(3)),
+            ("cart.b", None),
+        ] {
+            assert_eq!(made.find(host.as_bytes()), expected, "{host}");
+        }
+    }
+
+    #[test]
     fn a_domain_belongs_to_one_host() {
-        let mut made = HostIndex::new(false);
+        let mut made = HostIndex::new(false, false);
         for domain in ["a", "*.a", "a.*", "*"] {
             made.insert(domain, 0).unwrap();
             assert!(made.insert(&domain.to_uppercase(), 1).is_err(), "{domain}");

@@ -140,7 +140,7 @@ impl Table {
             response: HeaderChanges::of_response(&plan.headers)?,
             most_specific_wins: plan.most_specific_headers_win,
         });
-        let mut index = HostIndex::new(plan.ignore_port);
+        let mut index = HostIndex::new(plan.ignore_port, plan.case_sensitive);
         let mut hosts = Vec::with_capacity(plan.virtual_hosts.len());
         for (number, host) in plan.virtual_hosts.iter().enumerate() {
             let path = format!("virtual_hosts[{number}]");

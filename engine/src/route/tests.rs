@@ -82,6 +82,7 @@ fn table(virtual_hosts: Vec<VirtualHost>) -> RouteTable {
         virtual_hosts,
         headers: RouteHeaders::default(),
         ignore_port: true,
+        case_sensitive: false,
         most_specific_headers_win: false,
         internal_only_headers: vec![],
     }

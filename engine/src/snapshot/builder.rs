@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use super::compile::{Parts, compile_listener};
 use super::monitor::Monitor;
 use super::secrets::{KeyRing, SecretStore};
+use super::shards::Shards;
 use super::view::Snapshot;
 use super::warm::Warming;
 use crate::filter::Registry;
@@ -75,6 +76,12 @@ pub(super) struct Draft {
     /// Something that workers hold has changed, so that they need the next snapshot.
     pub changed: bool,
     pub now: Tick,
+}
+
+impl Draft {
+    fn tables(&mut self, kind: Kind) -> &mut Shards<Table> {
+        if kind == Kind::GenericRoute { &mut self.next.generic_tables } else { &mut self.next.tables }
+    }
 }
 
 impl Builder {
@@ -152,7 +159,7 @@ impl Builder {
     }
 
     fn try_out(&self, upsert: &Upsert) -> Result<(), PlanError> {
-        if upsert.resource != Kind::Route {
+        if !matches!(upsert.resource, Kind::Route | Kind::GenericRoute) {
             return Ok(());
         }
         let plan = decode(upsert, |plan: &plan::RouteTable| &plan.name)?;
@@ -221,10 +228,10 @@ impl Builder {
             Kind::Cluster => {
                 self.upsert_cluster(&decode(upsert, |plan: &plan::Cluster| &plan.name)?, draft)?
             }
-            Kind::Route => {
+            Kind::Route | Kind::GenericRoute => {
                 let plan = decode(upsert, |plan: &plan::RouteTable| &plan.name)?;
-                let table = Table::compile(&plan, &self.registry)?;
-                draft.next.tables.insert(&upsert.name, Arc::new(table));
+                let table = Arc::new(Table::compile(&plan, &self.registry)?);
+                draft.tables(upsert.resource).insert(&upsert.name, table);
                 draft.changed = true;
             }
             Kind::Listener => {
@@ -385,7 +392,9 @@ impl Builder {
                 self.monitor.forget(&name);
                 draft.changed |= draft.next.clusters.remove(&name).is_some();
             }
-            Kind::Route => draft.changed |= draft.next.tables.remove(&name).is_some(),
+            Kind::Route | Kind::GenericRoute => {
+                draft.changed |= draft.tables(removal.resource).remove(&name).is_some();
+            }
             Kind::Listener => draft.changed |= draft.next.listeners.remove(&name).is_some(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::listener::{Chain, HttpManager, Listener, Routes, TcpProxy, Terminal};
+use super::listener::{Chain, HttpManager, Listener, Routes, Sought, TcpProxy, Terminal};
 use super::secrets::SecretStore;
 use crate::codec::rpc;
 use crate::filter::{self, NetworkChain, Registry};
@@ -23,11 +23,12 @@ pub(super) struct Parts<'a> {
 
 /// Chains that `former` had are taken over as they are.
 pub(super) fn compile_listener(
-    plan: plan::Listener,
+    mut plan: plan::Listener,
     former: Option<&Listener>,
     parts: &mut Parts<'_>,
 ) -> Result<Listener, PlanError> {
     check(&plan)?;
+    let sought = compile_sought(&mut plan.listener_filters)?;
     let matches: Vec<_> = plan.chains.iter().map(|chain| chain.matches.clone()).collect();
     let table = ChainTable::compile(&matches)?;
     let scope = Scope {
@@ -60,6 +61,7 @@ pub(super) fn compile_listener(
         transparent: plan.transparent,
         direction: plan.direction,
         filters: plan.listener_filters.into(),
+        sought,
         detection_timeout: plan.detection_timeout,
         continue_on_detection_timeout: plan.continue_on_detection_timeout,
         stat_prefix,
@@ -71,6 +73,22 @@ pub(super) fn compile_listener(
         access_logs: AccessLogger::compile_all(&plan.access_logs, "access_logs")?,
         table,
     })
+}
+
+/// The protocols of all inspectors, which have none afterwards.
+fn compile_sought(filters: &mut [plan::ListenerFilter]) -> Result<Sought, PlanError> {
+    let mut sought = Vec::new();
+    for (place, filter) in filters.iter_mut().enumerate() {
+        let plan::ListenerFilter::ProtocolInspector { protocols, .. } = filter else { continue };
+        for (index, protocol) in std::mem::take(protocols).iter().enumerate() {
+            let path = format!("listener_filters[{place}].protocols[{index}]");
+            if protocol.detection.is_empty() {
+                return Err(PlanError::new(path, "its first bytes do not tell it: a port must declare it"));
+            }
+            sought.push(rpc::compile(protocol).map(Arc::new).map_err(|problem| problem.within(&path))?);
+        }
+    }
+    Ok(sought.into())
 }
 
 fn check(plan: &plan::Listener) -> Result<(), PlanError> {
@@ -172,10 +190,11 @@ fn compile_http(
 ) -> Result<HttpManager, PlanError> {
     let taken = RouteSource::Named { name: String::new() };
     let routes = match std::mem::replace(&mut plan.routes, taken) {
-        RouteSource::Named { name } if name.is_empty() => {
+        RouteSource::Named { name } | RouteSource::Generic { name } if name.is_empty() => {
             return Err(PlanError::new("routes.name", "a route table needs a name"));
         }
         RouteSource::Named { name } => Routes::Named(name.into()),
+        RouteSource::Generic { name } => Routes::Generic(name.into()),
         RouteSource::Inline { table } => Table::compile(&table, parts.registry)
             .map(|table| Routes::Inline(Arc::new(table)))
             .map_err(|problem| problem.within("routes.table"))?,

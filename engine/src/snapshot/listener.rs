@@ -23,7 +23,9 @@ pub struct Listener {
     pub use_original_destination: bool,
     pub transparent: bool,
     pub direction: TrafficDirection,
+    /// Without the protocols that they look for.
     pub filters: Box<[ListenerFilter]>,
+    pub sought: Sought,
     /// Milliseconds; `None` = wait for ever.
     pub detection_timeout: Option<u64>,
     pub continue_on_detection_timeout: bool,
@@ -39,6 +41,9 @@ pub struct Listener {
     pub access_logs: Box<[AccessLogger]>,
     pub(super) table: ChainTable,
 }
+
+/// Framed protocols that a listener tells by first bytes.
+pub type Sought = Arc<[Arc<rpc::Description>]>;
 
 impl Listener {
     /// The chain of a connection; `None`: nobody takes it.
@@ -106,6 +111,8 @@ impl HttpManager {
 pub enum Routes {
     /// In the snapshot, by name.
     Named(Arc<str>),
+    /// In the snapshot, among those of framed protocols.
+    Generic(Arc<str>),
     Inline(Arc<Table>),
 }
 

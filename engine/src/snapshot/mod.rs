@@ -18,7 +18,7 @@ mod warm;
 
 pub use builder::Builder;
 pub use facts::{Due, Lookup, Outcome};
-pub use listener::{Chain, HttpManager, Listener, Routes, TcpProxy, Terminal};
+pub use listener::{Chain, HttpManager, Listener, Routes, Sought, TcpProxy, Terminal};
 pub use monitor::Probe;
 pub use secrets::{KeyRing, SecretStore};
 pub use shards::Shards;

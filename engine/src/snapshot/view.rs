@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub listeners: BTreeMap<Arc<str>, Arc<Listener>>,
     pub clusters: Shards<Cluster>,
     pub tables: Shards<Table>,
+    /// Of framed protocols.
+    pub generic_tables: Shards<Table>,
 }
 
 impl Snapshot {
@@ -28,6 +30,7 @@ impl Snapshot {
     pub fn routes<'s>(&'s self, routes: &'s Routes) -> Option<&'s Arc<Table>> {
         match routes {
             Routes::Named(name) => self.tables.get(name),
+            Routes::Generic(name) => self.generic_tables.get(name),
             Routes::Inline(table) => Some(table),
         }
     }

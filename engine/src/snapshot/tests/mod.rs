@@ -98,6 +98,7 @@ fn route_table(name: &str) -> plan::RouteTable {
         virtual_hosts: vec![],
         headers: plan::RouteHeaders::default(),
         ignore_port: false,
+        case_sensitive: false,
         most_specific_headers_win: false,
         internal_only_headers: vec![],
     }

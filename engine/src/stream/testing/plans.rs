@@ -80,6 +80,7 @@ pub fn table(routes: Vec<plan::Route>) -> plan::RouteTable {
         }],
         headers: plan::RouteHeaders::default(),
         ignore_port: false,
+        case_sensitive: false,
         most_specific_headers_win: false,
         internal_only_headers: Vec::new(),
     }

@@ -91,6 +91,7 @@ from mainstay.sidecar.plan.headers import (
 )
 from mainstay.sidecar.plan.http import (
     ClientCertificate,
+    GenericRoutes,
     Http1Options,
     Http2Options,
     HttpConnectionManager,
@@ -105,6 +106,7 @@ from mainstay.sidecar.plan.listener import (
     Listener,
     ListenerFilter,
     OriginalDestinationFilter,
+    ProtocolInspector,
     TcpProxy,
     TcpTarget,
     TcpTerminal,
@@ -298,6 +300,7 @@ __all__ = [
     "FromHeader",
     "FromItem",
     "FromText",
+    "GenericRoutes",
     "GrpcHealthCheck",
     "GrpcStatusFilter",
     "HeaderChange",
@@ -363,6 +366,7 @@ __all__ = [
     "PrefixRewrite",
     "PrefixText",
     "PresentTest",
+    "ProtocolInspector",
     "QueryMatch",
     "RandomChoice",
     "RangeTest",

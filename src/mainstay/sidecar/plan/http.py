@@ -32,6 +32,10 @@ class NamedRoutes(msgspec.Struct, frozen=True, tag_field="kind", tag="named"):
     name: str
 
 
+class GenericRoutes(msgspec.Struct, frozen=True, tag_field="kind", tag="generic"):
+    name: str
+
+
 class InlineRoutes(msgspec.Struct, frozen=True, tag_field="kind", tag="inline"):
     table: RouteTable
 
@@ -46,7 +50,7 @@ class ClientCertificate(msgspec.Struct, frozen=True):
 
 class HttpConnectionManager(msgspec.Struct, frozen=True):
     stat_prefix: str
-    routes: NamedRoutes | InlineRoutes
+    routes: NamedRoutes | GenericRoutes | InlineRoutes
     protocol: Literal["auto", "http1", "http2", "rpc"] = "auto"
     filters: tuple[HttpFilter, ...] = ()
     access_logs: tuple[AccessLog, ...] = ()

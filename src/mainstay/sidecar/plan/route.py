@@ -198,3 +198,4 @@ class RouteTable(msgspec.Struct, frozen=True):
     ignore_port: bool = False
     most_specific_headers_win: bool = False
     internal_only_headers: tuple[str, ...] = ()
+    case_sensitive: bool = False
