@@ -123,6 +123,19 @@ impl<D: Driver> Board<D> {
         }
     }
 
+    /// Connections that were left unread for want of memory take their turn again.
+    #[cold]
+    pub(super) fn read_again(&mut self) {
+        for key in self.connections.keys() {
+            let waits = self.connections.get(key).is_some_and(|connection| {
+                connection.wants_input() && (connection.unoffered || connection.readable)
+            });
+            if waits {
+                self.mark_ready(key);
+            }
+        }
+    }
+
     /// The connection's timer follows its nearest deadline.
     pub(super) fn arm_connection(&mut self, key: Key) {
         if let Some(connection) = self.connections.get_mut(key) {

@@ -6,6 +6,7 @@ use super::driver::Driver;
 use super::worker::{FLUSH_PASSES, HOUSEKEEPING, LINGER, SERIES_ROUNDS, STALL, Worker};
 use crate::bytes::Out;
 use crate::codec::contract::{Codec, Ending};
+use crate::codec::rpc;
 use crate::message::{Key, ResetReason};
 use crate::stream::{DialError, DialErrorKind};
 
@@ -192,6 +193,9 @@ impl<D: Driver> Worker<D> {
             self.board.recorder.sweep(self.board.now);
         }
         self.streams.sweep(&mut self.board);
+        if rpc::is_fed_again() {
+            self.board.read_again();
+        }
         let next = self.board.now + HOUSEKEEPING;
         self.housekeeping = None;
         self.board.wheel.arm(&mut self.housekeeping, Alarm::Housekeeping, Some(next));

@@ -158,6 +158,10 @@ impl Exchange {
             return;
         }
         self.origin_gone = true;
+        if self.request.one_way && self.up.is_complete() {
+            // It has said all, and expected nothing: it may leave before its call does.
+            return;
+        }
         let (flag, details) = match reason {
             ResetReason::ConnectionClosed => (Flags::DOWNSTREAM_TERMINATION, "downstream_remote_disconnect"),
             ResetReason::ProtocolError => (Flags::DOWNSTREAM_PROTOCOL_ERROR, "downstream_protocol_error"),

@@ -50,8 +50,9 @@ fn end<P: Port>(exchange: &mut Exchange, port: &mut P, shared: &mut Shared) {
     exchange.deadlines.disarm(port, owner);
     exchange.notes.moments.ended = port.clock();
     if let Origin::Client { connection, stream } = exchange.origin {
-        if !exchange.up.is_complete() && !exchange.origin_gone {
-            // The response is whole, the rest of the request is not wanted (HTTP/1 lingers by itself).
+        if (!exchange.up.is_complete() || exchange.request.one_way) && !exchange.origin_gone {
+            // The response is whole, the rest of the request is not wanted (HTTP/1 lingers by itself). Or there is no response,
+            // and the codec cannot see that the call is over.
             exchange.origin.reset(port, ResetReason::NoError);
         }
         let now = port.now();

@@ -13,7 +13,7 @@ use super::site::HttpSite;
 use crate::bytes::decimal;
 use crate::codec::contract::Command;
 use crate::filter::{LocalReply, Run};
-use crate::message::{HeaderBlock, MILLISECOND, Name, NameId, NameSet, Protocol, ResponseFlags};
+use crate::message::{HeaderBlock, MILLISECOND, Name, NameId, NameSet, Protocol, ResetReason, ResponseFlags};
 use crate::route::{Decision, Forward, IdleTimeout, RouteInput};
 use crate::telemetry::HttpCounter;
 use crate::upstream::Priority;
@@ -368,9 +368,9 @@ impl Exchange {
         };
         let end = self.up.is_complete() && self.up.trailers().is_none();
         let Ok(accepted) = turn.port.perform(connection, Command::SendData { stream, bytes, end }) else {
-            // The stream's reset is under way; a retry may want the bytes.
+            // A retry may want the bytes.
             self.up.hold(bytes);
-            return;
+            return self.refused_up(turn);
         };
         let credit = self.up.pass(bytes, accepted.bytes);
         self.note_sent_up(turn, end && accepted.bytes == bytes.len());
@@ -395,7 +395,7 @@ impl Exchange {
         if !waiting.is_empty() || (ends && !self.up.end_sent) {
             let size = waiting.len();
             let command = Command::SendData { stream, bytes: waiting, end: ends };
-            let Ok(accepted) = turn.port.perform(connection, command) else { return };
+            let Ok(accepted) = turn.port.perform(connection, command) else { return self.refused_up(turn) };
             let credit = self.up.advance(accepted.bytes);
             self.origin.grant(turn.port, credit);
             self.note_sent_up(turn, ends && accepted.bytes == size);
@@ -409,6 +409,14 @@ impl Exchange {
             self.note_sent_up(turn, true);
         }
         self.after_sending_up(turn);
+    }
+
+    /// The attempt's stream takes nothing more. HTTP's reset is under way; a frame that cannot be made has none.
+    #[cold]
+    fn refused_up<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
+        if self.request.protocol == Protocol::Rpc {
+            self.upstream_reset(turn, ResetReason::ProtocolError, false);
+        }
     }
 
     fn note_sent_up<P: Port>(&mut self, turn: &mut Turn<'_, P>, end: bool) {

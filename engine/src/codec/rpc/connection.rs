@@ -4,19 +4,21 @@
 //! there is never a part of another; a call is in `calls` from its request until its response has been written (server role) or read
 //! (client role). `receive`, `send` and `heartbeat` are its directions and its pulse.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::calls::{Asked, Call, Calls, Kept};
 use super::description::Description;
+use super::gather::Gather;
 use super::heartbeat::Heart;
-use super::shape::{Layout, Summing};
+use super::shape::Summing;
 use super::write::{self, Telling};
-use super::{Broken, WHOLE};
+use super::{Broken, WHOLE, late};
 use crate::bytes::Out;
 use crate::codec::contract::{
     Accepted, Codec, Command, ConnectionFault, Ending, Event, Input, Refused, StreamId,
 };
-use crate::message::{BodyLength, QuickHash, ResetReason, Tick};
+use crate::message::{ResetReason, Tick};
 
 /// A frame handled whole must arrive within, milliseconds.
 pub(super) const FRAME_TIMEOUT: u64 = 30_000;
@@ -44,72 +46,6 @@ pub(super) enum Incoming {
     Skip(usize),
 }
 
-/// What is kept of a request, to answer it from here: its numbers, mostly a few dozen bytes.
-#[derive(Debug, Clone)]
-pub(super) enum Kept {
-    Inline(u8, [u8; 30]),
-    Boxed(Box<[u8]>),
-}
-
-impl Kept {
-    pub fn new(bytes: &[u8]) -> Self {
-        let mut inline = [0; 30];
-        match inline.get_mut(..bytes.len()) {
-            Some(target) => {
-                target.copy_from_slice(bytes);
-                Self::Inline(bytes.len() as u8, inline)
-            }
-            None => Self::Boxed(bytes.into()),
-        }
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Inline(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or(&[]),
-            Self::Boxed(bytes) => bytes,
-        }
-    }
-}
-
-/// What an answer from here must know of the request.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<'a> {
-    pub shape: u16,
-    pub front: &'a [u8],
-    pub id: u64,
-}
-
-#[derive(Debug)]
-pub(super) struct Call {
-    /// The peer's id (server role).
-    pub id: u64,
-    /// Shape of the request.
-    pub shape: u16,
-    pub one_way: bool,
-    pub kept: Kept,
-    pub draft: Option<Draft>,
-}
-
-impl Call {
-    pub fn asked(&self) -> Asked<'_> {
-        Asked { shape: self.shape, front: self.kept.bytes(), id: self.id }
-    }
-}
-
-/// A message that is going out, until it is whole.
-#[derive(Debug)]
-pub(super) enum Draft {
-    Frame {
-        shape: u16,
-        layout: Layout,
-        /// All in front of the body, then what there is of it.
-        bytes: Vec<u8>,
-        body: BodyLength,
-    },
-    /// A reply of ours: HTTP status and text.
-    Reply { status: u16, message: Vec<u8> },
-}
-
 /// The large frame that is being written.
 #[derive(Debug)]
 pub(super) struct Writing {
@@ -131,21 +67,23 @@ pub(super) struct First {
 #[derive(Debug)]
 pub(super) struct State {
     pub is_client: bool,
-    /// Bytes of the ids that we give.
-    id_width: u8,
-    pub calls: HashMap<u32, Call, QuickHash>,
-    /// The last number given to a call, or to a heartbeat.
-    pub number: u32,
+    pub calls: Calls,
     pub incoming: Incoming,
+    /// When the rest of a frame, or the next piece of a large one, must have come.
     pub frame_due: Option<Tick>,
-    uncredited: usize,
+    /// Memory for a frame that is not whole.
+    pub gather: Gather,
+    /// Nothing is read until the outbox has room.
     pub parked: bool,
     pub writing: Option<Writing>,
     /// Whole frames that wait for the large one to end.
     pub behind: VecDeque<Vec<u8>>,
     pub behind_bytes: usize,
     pub spare: Vec<Vec<u8>>,
-    pub writable: Option<u32>,
+    /// Streams that were refused for want of room, in the order of their asking.
+    pub waiting: VecDeque<u32>,
+    /// They may try again.
+    pub writable: bool,
     pub first: Option<First>,
     pub heart: Heart,
     pub told_to_go: bool,
@@ -177,6 +115,12 @@ impl Connection {
         &self.description
     }
 
+    /// The next call's number will be one behind this.
+    #[cfg(test)]
+    pub fn count_from(&mut self, number: u32) {
+        self.state.calls.count_from(number);
+    }
+
     /// Which requests may share this connection to a server: those whose frame has this `pin`; `None`: any, as none came yet.
     pub fn pin(&self) -> Option<u64> {
         self.state.first.as_ref().map(|first| first.pin)
@@ -188,36 +132,23 @@ impl State {
         Self {
             is_client,
             heart: Heart::new(description, is_client),
-            id_width: description.shapes.first().map_or(4, |shape| shape.id.width.clamp(1, 4)),
-            calls: HashMap::default(),
-            number: 0,
+            calls: Calls::new(description.id_width()),
             incoming: Incoming::Frame,
             frame_due: None,
-            uncredited: 0,
+            gather: Gather::default(),
             parked: false,
             writing: None,
             behind: VecDeque::new(),
             behind_bytes: 0,
             spare: Vec::new(),
-            writable: None,
+            waiting: VecDeque::new(),
+            writable: false,
             first: None,
             told_to_go: false,
             draining: false,
             over: None,
             end_reported: false,
             doomed: None,
-        }
-    }
-
-    /// A number that no call has.
-    pub fn next_number(&mut self) -> u32 {
-        let mask = u32::MAX >> (32 - 8 * u32::from(self.id_width));
-        loop {
-            self.number = self.number.wrapping_add(1) & mask;
-            // 0 means "no id" to some peers.
-            if self.number != 0 && !self.calls.contains_key(&self.number) {
-                return self.number;
-            }
         }
     }
 
@@ -230,11 +161,6 @@ impl State {
             buffer.clear();
             self.spare.push(buffer);
         }
-    }
-
-    /// Bytes were handed over.
-    pub fn hand_over(&mut self, bytes: usize) {
-        self.uncredited += bytes;
     }
 
     /// Sends a frame that is whole, now or behind the large one. More than a peer may have queued ends the connection.
@@ -250,7 +176,7 @@ impl State {
     }
 
     pub fn cut_if_stuck(&mut self, out: &Out<'_>) {
-        if out.outbox.len() + self.behind_bytes > MAX_QUEUED {
+        if out.outbox.len() + self.behind_bytes + self.calls.gathered() > MAX_QUEUED {
             self.over = Some(Ending::Aborted);
         }
     }
@@ -281,9 +207,27 @@ impl State {
         }
     }
 
+    /// Whether what was handed over leaves room for more.
+    fn has_credit(&self) -> bool {
+        self.calls.held() < if self.is_client { UPSTREAM_WINDOW } else { CALLER_WINDOW }
+    }
+
+    fn wants_input(&self) -> bool {
+        self.over.is_none() && !self.parked && self.has_credit() && (self.is_client || self.gather.may_read())
+    }
+
+    fn grant(&mut self, stream: u32, bytes: usize, now: Tick) {
+        let was_waiting = !self.has_credit();
+        self.calls.grant(stream, bytes);
+        if was_waiting && self.has_credit() && self.frame_due.is_some() {
+            self.frame_due = Some(now.after_milliseconds(FRAME_TIMEOUT));
+        }
+    }
+
     /// The connection cannot go on.
     pub fn fault(&mut self, broken: Broken) -> ConnectionFault {
-        self.over = Some(Ending::Closed);
+        // A caller may still be sending: what it is told must not be overtaken by a RST.
+        self.over = Some(if self.is_client { Ending::Closed } else { Ending::Lingering });
         ConnectionFault { reason: broken.reason, answered: None, what: broken.what }
     }
 
@@ -295,10 +239,27 @@ impl State {
         if let Some(First { shape, kept, .. }) = &self.first {
             let (shape, kept) = (*shape, kept.clone());
             let mut frame = self.buffer();
-            let telling = Telling { id: Some(u64::from(self.next_number())), ..Telling::default() };
+            let telling = Telling { id: Some(u64::from(self.calls.next_number())), ..Telling::default() };
             if write::make(description, &description.go_away, shape, kept.bytes(), telling, &mut frame) {
                 self.put_whole(frame, out);
             }
+        }
+    }
+
+    /// This stream's large frame is being written.
+    pub fn is_writing(&self, stream: u32) -> bool {
+        self.writing.as_ref().is_some_and(|writing| writing.stream == stream)
+    }
+
+    /// What was to be sent on this stream cannot be: it is over, and a caller that waits learns it.
+    #[cold]
+    fn give_up(&mut self, description: &Description, stream: u32, out: &mut Out<'_>) {
+        let Some(call) = self.calls.remove(stream) else { return };
+        if self.is_writing(stream) {
+            self.over = Some(Ending::Aborted);
+        } else if !self.is_client && !call.one_way {
+            let message = b"the answer cannot be written in this protocol";
+            self.put_error(description, call.asked(), 500, message, out);
         }
     }
 
@@ -309,8 +270,11 @@ impl State {
         reason: ResetReason,
         out: &mut Out<'_>,
     ) -> Result<(), Refused> {
-        let call = self.calls.remove(&stream).ok_or(Refused)?;
-        if self.writing.as_ref().is_some_and(|writing| writing.stream == stream) {
+        let call = self.calls.remove(stream).ok_or(Refused)?;
+        if call.waits {
+            self.waiting.retain(|waiting| *waiting != stream);
+        }
+        if self.is_writing(stream) {
             // Half a frame cannot be taken back.
             self.over = Some(Ending::Aborted);
         } else if !self.is_client && !call.one_way {
@@ -337,53 +301,56 @@ impl Codec for Connection {
 
     fn perform(&mut self, command: Command<'_>, out: &mut Out<'_>, now: Tick) -> Result<Accepted, Refused> {
         let (state, description) = (&mut *self.state, &*self.description);
-        if let Command::GrantCredit { bytes, .. } = command {
-            state.uncredited = state.uncredited.saturating_sub(bytes);
+        if let Command::GrantCredit { stream, bytes } = command {
+            state.grant(stream.0, bytes, now);
             return Ok(Accepted::default());
         }
         if state.over.is_some() {
             return Err(Refused);
         }
-        match command {
+        let (stream, taken) = match command {
             Command::SendRequest { stream, head, end } => {
-                state.send_request(description, stream.0, head, end, out, now)?
+                (stream, state.send_request(description, stream.0, head, end, out, now).map(|()| 0))
             }
             Command::SendResponse { stream, head, end } => {
-                state.send_response(description, stream.0, head, end, out)?
+                (stream, state.send_response(description, stream.0, head, end, out).map(|()| 0))
             }
             Command::SendData { stream, bytes, end } => {
-                return state
-                    .send_data(description, stream.0, bytes, end, out)
-                    .map(|bytes| Accepted { bytes });
+                (stream, state.send_data(description, stream.0, bytes, end, out))
             }
             Command::SendTrailers { stream, .. } => {
-                state.send_data(description, stream.0, &[], true, out)?;
+                (stream, state.send_data(description, stream.0, &[], true, out))
             }
-            Command::ResetStream { stream, reason } => state.reset(description, stream.0, reason, out)?,
-            Command::GoAway { gentle } => state.go_away(description, gentle, out),
-            Command::SendInterim { .. } | Command::GrantCredit { .. } => {}
+            Command::ResetStream { stream, reason } => {
+                state.reset(description, stream.0, reason, out)?;
+                return Ok(Accepted::default());
+            }
+            Command::GoAway { gentle } => {
+                state.go_away(description, gentle, out);
+                return Ok(Accepted::default());
+            }
+            Command::SendInterim { .. } | Command::GrantCredit { .. } => return Ok(Accepted::default()),
             Command::BecomeTunnel { .. } | Command::DeclineStream { .. } => return Err(Refused),
+        };
+        if taken.is_err() {
+            state.give_up(description, stream.0, out);
         }
-        Ok(Accepted::default())
+        taken.map(|bytes| Accepted { bytes })
     }
 
     fn open_stream(&mut self) -> Option<StreamId> {
         let state = &mut *self.state;
-        let ids = (1 << (8 * u64::from(state.id_width))) - 2;
-        let full = state.calls.len() as u64 >= ids.min(u64::from(self.description.limits.calls));
         if !state.is_client
             || state.over.is_some()
             || state.told_to_go
             || state.draining
             || state.writing.is_some()
-            || full
+            || state.calls.are_full(self.description.limits.calls)
         {
             return None;
         }
-        let stream = state.next_number();
-        let call =
-            Call { id: u64::from(stream), shape: 0, one_way: false, kept: Kept::new(&[]), draft: None };
-        state.calls.insert(stream, call);
+        let stream = state.calls.next_number();
+        state.calls.insert(stream, Call::new(u64::from(stream), 0, false, Kept::new(&[])));
         Some(StreamId(stream))
     }
 
@@ -404,19 +371,13 @@ impl Codec for Connection {
     }
 
     fn wants_input(&self) -> bool {
-        let window = if self.state.is_client { UPSTREAM_WINDOW } else { CALLER_WINDOW };
-        self.state.over.is_none() && !self.state.parked && self.state.uncredited < window
+        self.state.wants_input()
     }
 
     fn next_reset(&mut self) -> Option<StreamId> {
         let state = &mut *self.state;
         state.over.get_or_insert(Ending::Closed);
-        let doomed = state.doomed.get_or_insert_with(|| {
-            let mut streams: Vec<_> = state.calls.drain().map(|(stream, _)| stream).collect();
-            streams.sort_unstable_by(|one, other| other.cmp(one));
-            streams
-        });
-        doomed.pop().map(StreamId)
+        state.doomed.get_or_insert_with(|| state.calls.drain()).pop().map(StreamId)
     }
 
     fn deadline(&self) -> Option<Tick> {
@@ -431,7 +392,11 @@ impl Codec for Connection {
     fn on_deadline(&mut self, now: Tick, out: &mut Out<'_>) -> Result<(), ConnectionFault> {
         let state = &mut *self.state;
         if state.frame_due.is_some_and(|due| due <= now) {
-            return Err(state.fault(Broken { what: "a frame takes too long", reason: ResetReason::Timeout }));
+            if state.wants_input() {
+                return Err(state.fault(late("a frame takes too long")));
+            }
+            // We do not read: its sender is not to blame.
+            state.frame_due = Some(now.after_milliseconds(FRAME_TIMEOUT));
         }
         state.beat(&self.description, now, out)
     }
@@ -441,7 +406,8 @@ impl Codec for Connection {
         state.parked = false;
         if let Some(writing) = state.writing.as_mut().filter(|writing| writing.blocked) {
             writing.blocked = false;
-            state.writable = Some(writing.stream);
+            state.waiting.push_front(writing.stream);
         }
+        state.writable = !state.waiting.is_empty();
     }
 }

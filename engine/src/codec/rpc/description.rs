@@ -148,6 +148,17 @@ impl Description {
         self.shapes.get(usize::from(index))
     }
 
+    /// Bytes of the ids that we give.
+    pub(super) fn id_width(&self) -> u8 {
+        self.shapes.first().map_or(4, |shape| shape.id.width.clamp(1, 4))
+    }
+
+    /// Calls that a connection carries at once.
+    pub fn calls(&self) -> u32 {
+        let ids = u32::MAX >> (32 - 8 * u32::from(self.id_width()));
+        self.limits.calls.min(ids - 1)
+    }
+
     /// Equal for equal protocols.
     pub fn digest(&self) -> u64 {
         self.digest

@@ -11,7 +11,7 @@ use super::hessian::{self, Found};
 use super::map::{self, Pairs};
 use super::shape::{Layout, Number, Shape, Slot};
 use super::window::Opened;
-use super::{Broken, broken};
+use super::{Broken, spoilt};
 use crate::bytes::decimal;
 use crate::message::{
     BodyLength, Frame, HeaderBlock, NameId, Protocol, QuickHash, RequestHead, ResponseHead, Span,
@@ -97,7 +97,7 @@ impl<'a> Reading<'a> {
 
     pub fn response(&self) -> Result<Box<ResponseHead>, Broken> {
         let status = self.shape.status.and_then(|number| number.read(self.frame, self.layout));
-        let number = status.ok_or(broken("a response has no status"))?;
+        let number = status.ok_or(spoilt("a response has no status"))?;
         let status = self.description.status_of(number);
         let mut head = Box::new(ResponseHead { status, ..ResponseHead::default() });
         (head.protocol, head.body) = (Protocol::Rpc, self.body_length());
@@ -166,7 +166,7 @@ impl<'a> Reading<'a> {
         while let Some(pair) = pairs.next()? {
             count += 1;
             if count > self.description.limits.headers || pair.name.len() > usize::from(u16::MAX) {
-                return Err(broken("too many headers, or too long a name"));
+                return Err(spoilt("too many headers, or too long a name"));
             }
             let is_wanted = |name: &[u8]| self.description.wanted.iter().position(|wanted| **wanted == *name);
             if let Some(slot) = is_wanted(pair.name).and_then(|index| gathered.headers.get_mut(index))
@@ -275,7 +275,7 @@ impl<'a> Reading<'a> {
         if method.contains(&b'/')
             || service.iter().chain(method.iter()).any(|byte| byte.is_ascii_control() || *byte == b' ')
         {
-            return Err(broken("a service or method has a character that none has"));
+            return Err(spoilt("a service or method has a character that none has"));
         }
         // Into the arena at once, without a piece of memory of its own.
         let path = head.headers.stash_with(|arena| -> Result<(), Broken> {

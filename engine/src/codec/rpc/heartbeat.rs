@@ -1,12 +1,12 @@
 //! Proofs of life towards a server: after silence, ever rarer on an idle connection, none under traffic.
 
-use super::Broken;
-use super::connection::{First, State};
+use super::connection::{First, Incoming, State};
 use super::description::Description;
+use super::late;
 use super::write::{self, Telling};
 use crate::bytes::Out;
 use crate::codec::contract::ConnectionFault;
-use crate::message::{MILLISECOND, ResetReason, Tick};
+use crate::message::{MILLISECOND, Tick};
 
 /// When the next heartbeat is due.
 #[derive(Debug)]
@@ -68,19 +68,25 @@ impl State {
         if self.heart.due(&self.first).is_none_or(|due| due > now) {
             return Ok(());
         }
+        let is_within = !matches!(self.incoming, Incoming::Frame) || self.frame_due.is_some();
+        if is_within || self.writing.is_some() {
+            // A frame is on its way, and nothing can overtake it; how long that takes has limits of its own.
+            self.heart.note_life(now);
+            self.heart.note_traffic(description, now);
+            return Ok(());
+        }
         let (Some(heartbeat), Some(first)) = (&description.heartbeat, &self.first) else { return Ok(()) };
         let (shape, kept) = (first.shape, first.kept.clone());
         if self.heart.answer_due.is_some() {
             self.heart.misses += 1;
             if self.heart.misses >= heartbeat.misses {
-                let what = "heartbeats are not answered";
-                return Err(self.fault(Broken { what, reason: ResetReason::Timeout }));
+                return Err(self.fault(late("heartbeats are not answered")));
             }
         } else {
             self.heart.interval = self.heart.interval.saturating_mul(2).min(heartbeat.longest_interval);
         }
         let mut frame = self.buffer();
-        let telling = Telling { id: Some(u64::from(self.next_number())), ..Telling::default() };
+        let telling = Telling { id: Some(u64::from(self.calls.next_number())), ..Telling::default() };
         if write::make(description, &heartbeat.templates, shape, kept.bytes(), telling, &mut frame) {
             self.put_whole(frame, out);
             self.heart.answer_due = Some(now.after_milliseconds(heartbeat.timeout));

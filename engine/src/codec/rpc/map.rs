@@ -1,7 +1,7 @@
 //! Header maps: pairs behind their lengths, or lines of text.
 
 use super::shape::read_number;
-use super::{Broken, broken};
+use super::{Broken, spoilt};
 use crate::plan::RpcHeaders;
 
 /// A pair as it lies in the map.
@@ -36,8 +36,8 @@ impl<'a> Pairs<'a> {
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], Broken> {
-        let end = self.at.checked_add(length).ok_or(broken("a header map is cut"))?;
-        let bytes = self.map.get(self.at..end).ok_or(broken("a header map is cut"))?;
+        let end = self.at.checked_add(length).ok_or(spoilt("a header map is cut"))?;
+        let bytes = self.map.get(self.at..end).ok_or(spoilt("a header map is cut"))?;
         self.at = end;
         Ok(bytes)
     }
@@ -45,22 +45,22 @@ impl<'a> Pairs<'a> {
     /// Text behind its length; `None` for a null.
     fn counted(&mut self, bytes: u8, little: bool, nulls: bool) -> Result<Option<&'a [u8]>, Broken> {
         let length =
-            read_number(self.take(usize::from(bytes))?, little).ok_or(broken("a header map is cut"))?;
+            read_number(self.take(usize::from(bytes))?, little).ok_or(spoilt("a header map is cut"))?;
         if nulls && length >> (8 * u32::from(bytes) - 1) & 1 == 1 {
             return Ok(None);
         }
         usize::try_from(length)
-            .map_err(|_| broken("a header map is cut"))
+            .map_err(|_| spoilt("a header map is cut"))
             .and_then(|length| self.take(length))
             .map(Some)
     }
 
     fn line(&mut self, between: &str, behind: &str) -> Result<Pair<'a>, Broken> {
         let rest = self.map.get(self.at..).unwrap_or(&[]);
-        let end = memchr::memmem::find(rest, behind.as_bytes()).ok_or(broken("a header line has no end"))?;
+        let end = memchr::memmem::find(rest, behind.as_bytes()).ok_or(spoilt("a header line has no end"))?;
         let line = rest.get(..end).unwrap_or(&[]);
         let middle =
-            memchr::memmem::find(line, between.as_bytes()).ok_or(broken("a header line has no value"))?;
+            memchr::memmem::find(line, between.as_bytes()).ok_or(spoilt("a header line has no value"))?;
         let name = line.get(..middle).unwrap_or(&[]);
         let value = line.get(middle + between.len()..).unwrap_or(&[]);
         let (name_at, value_at) = (self.at, self.at + middle + between.len());
@@ -73,11 +73,11 @@ impl<'a> Pairs<'a> {
             if self.at >= self.map.len() {
                 return match self.left {
                     None | Some(0) => Ok(None),
-                    Some(_) => Err(broken("a header map is cut")),
+                    Some(_) => Err(spoilt("a header map is cut")),
                 };
             }
             match (&mut self.left, self.form) {
-                (Some(0), _) => return Err(broken("a header map is longer than its pairs")),
+                (Some(0), _) => return Err(spoilt("a header map is longer than its pairs")),
                 (Some(left), _) => *left -= 1,
                 (None, _) => {}
             }

@@ -7,11 +7,13 @@
 //! Invariant: frames up to `WHOLE` bytes are taken and given whole, so no half frame enters a connection that others share; larger ones
 //! pass in pieces, one at a time on a connection. Nothing is read beyond the input, and every length is checked before it is used.
 
+mod calls;
 mod checksum;
 mod compile;
 mod connection;
 mod description;
 mod explain;
+mod gather;
 mod head;
 mod heartbeat;
 mod hessian;
@@ -28,6 +30,7 @@ pub use compile::compile;
 pub use connection::Connection;
 pub use description::Description;
 pub use explain::explain;
+pub use gather::is_fed_again;
 pub use window::Match;
 
 use crate::message::ResetReason;
@@ -40,8 +43,20 @@ pub const WHOLE: usize = 64 * 1024;
 struct Broken {
     what: &'static str,
     reason: ResetReason,
+    /// Where it ends can be believed: what comes behind it can be read.
+    has_end: bool,
 }
 
 const fn broken(what: &'static str) -> Broken {
-    Broken { what, reason: ResetReason::ProtocolError }
+    Broken { what, reason: ResetReason::ProtocolError, has_end: false }
+}
+
+/// Of a frame whose lengths add up.
+const fn spoilt(what: &'static str) -> Broken {
+    Broken { what, reason: ResetReason::ProtocolError, has_end: true }
+}
+
+/// A peer is too slow.
+const fn late(what: &'static str) -> Broken {
+    Broken { what, reason: ResetReason::Timeout, has_end: false }
 }

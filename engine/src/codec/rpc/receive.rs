@@ -4,16 +4,21 @@
 //! it any more. Of a larger one the first `WHOLE` bytes are waited for, which hold its head; the rest passes as it comes, with a
 //! running checksum whose verdict is in before the last piece is handed over.
 
-use super::connection::{Asked, Call, FRAME_TIMEOUT, First, Incoming, Kept, State};
+use super::calls::{Asked, Call, Kept};
+use super::connection::{FRAME_TIMEOUT, First, Incoming, State};
 use super::description::{Description, Located};
 use super::head::Reading;
 use super::shape::{Layout, Shape, Summing};
+use super::window::WINDOW;
 use super::write::{self, Telling};
-use super::{Broken, WHOLE, broken};
+use super::{Broken, WHOLE, broken, spoilt};
 use crate::bytes::Out;
 use crate::codec::contract::{ConnectionFault, Ending, Event, Input, StreamId};
 use crate::message::{ResetReason, Tick};
 use crate::plan::RpcKind;
+
+/// A larger frame than so many times the limit is none: its length cannot be believed.
+const BELIEVED: u64 = 16;
 
 /// What came of a look at the next frame.
 enum Step<'b> {
@@ -29,6 +34,13 @@ struct Seen<'a> {
     layout: Layout,
 }
 
+/// What the next bytes are.
+enum Look<'a> {
+    Seen(Seen<'a>),
+    /// So many bytes, to be handled or to know more.
+    Needs(usize),
+}
+
 impl State {
     pub fn next_event<'b>(
         &mut self,
@@ -37,8 +49,14 @@ impl State {
         out: &mut Out<'_>,
         now: Tick,
     ) -> Result<Option<Event<'b>>, ConnectionFault> {
-        if let Some(stream) = self.writable.take() {
-            return Ok(Some(Event::StreamWritable { stream: StreamId(stream) }));
+        if self.writable && out.room() > 0 {
+            if let Some(stream) = self.waiting.pop_front() {
+                if let Some(call) = self.calls.get_mut(stream) {
+                    call.waits = false;
+                }
+                return Ok(Some(Event::StreamWritable { stream: StreamId(stream) }));
+            }
+            self.writable = false;
         }
         loop {
             if self.over.is_some() {
@@ -55,17 +73,25 @@ impl State {
                 },
                 Incoming::Skip(left) => {
                     *left -= input.take(*left).len();
-                    if *left == 0 {
+                    let is_over = *left == 0;
+                    if is_over {
                         self.incoming = Incoming::Frame;
                     }
+                    self.expect_more(!is_over, now);
                 }
-                Incoming::Body { .. } => match self.next_piece(input)? {
+                Incoming::Body { .. } => match self.next_piece(input, now)? {
                     Step::Event(event) => return Ok(Some(event)),
                     Step::Again => {}
                     Step::Wait => return self.at_end(input),
                 },
             }
         }
+    }
+
+    /// The rest of the frame must go on coming, if there is a rest.
+    #[inline]
+    fn expect_more(&mut self, is_left: bool, now: Tick) {
+        self.frame_due = is_left.then(|| now.after_milliseconds(FRAME_TIMEOUT));
     }
 
     /// More bytes are needed; perhaps none will come.
@@ -76,7 +102,7 @@ impl State {
         self.end_reported = true;
         if !input.rest().is_empty() || !matches!(self.incoming, Incoming::Frame) {
             let what = "the connection ended within a frame";
-            return Err(self.fault(Broken { what, reason: ResetReason::ConnectionClosed }));
+            return Err(self.fault(Broken { reason: ResetReason::ConnectionClosed, ..broken(what) }));
         }
         self.over = Some(Ending::Closed);
         Ok(Some(Event::InputEnded))
@@ -95,16 +121,20 @@ impl State {
             return Ok(Step::Wait);
         }
         let seen = match look(description, input.rest()) {
-            Ok(Some(seen)) => seen,
-            Ok(None) => {
+            Ok(Look::Seen(seen)) => seen,
+            Ok(Look::Needs(bytes)) => {
                 if self.frame_due.is_none() {
                     self.frame_due = Some(now.after_milliseconds(FRAME_TIMEOUT));
                 }
+                if !self.is_client {
+                    self.gather.reserve(bytes);
+                }
                 return Ok(Step::Wait);
             }
-            Err(broken) => return Err(self.refuse(description, input.rest(), broken, out)),
+            Err(broken) => return self.spoilt(description, input, broken, out),
         };
         self.frame_due = None;
+        self.gather.release();
         self.heart.note_life(now);
         let taken = match seen.located.kind {
             RpcKind::Request | RpcKind::OneWay if !self.is_client => {
@@ -164,11 +194,9 @@ impl State {
             let pin = head.frame.map_or(0, |frame| frame.pin);
             self.first = Some(First { shape: seen.located.shape, pin, kept: kept.clone() });
         }
-        let stream = self.next_number();
+        let stream = self.calls.next_number();
         let end = self.take_front(seen, stream, input);
-        if !(one_way && end) {
-            self.calls.insert(stream, Call { id, shape: seen.located.shape, one_way, kept, draft: None });
-        }
+        self.calls.insert(stream, Call::new(id, seen.located.shape, one_way, kept));
         Ok(Step::Event(Event::RequestReceived { stream: StreamId(stream), head, end }))
     }
 
@@ -181,8 +209,9 @@ impl State {
     ) -> Result<Step<'b>, ConnectionFault> {
         let frame = input.rest();
         let id = seen.shape.id.read(frame, &seen.layout);
-        let stream =
-            id.and_then(|id| u32::try_from(id).ok()).filter(|stream| self.calls.contains_key(stream));
+        let stream = id
+            .and_then(|id| u32::try_from(id).ok())
+            .filter(|stream| self.calls.get(*stream).is_some_and(|call| !call.answered));
         let Some(stream) = stream else {
             // Too late: its call is over.
             self.skip(seen, input);
@@ -190,13 +219,24 @@ impl State {
         };
         let head = match reading(description, seen, frame).response() {
             Ok(head) => head,
-            Err(broken) => return Err(self.refuse(description, frame, broken, out)),
+            Err(broken) => return self.spoilt(description, input, broken, out),
         };
         let end = self.take_front(seen, stream, input);
         if end {
-            self.calls.remove(&stream);
+            self.answered(stream);
         }
         Ok(Step::Event(Event::ResponseReceived { stream: StreamId(stream), head, end }))
+    }
+
+    /// A response is whole: its call is over, unless its request is still being written.
+    fn answered(&mut self, stream: u32) {
+        if self.is_writing(stream)
+            && let Some(call) = self.calls.get_mut(stream)
+        {
+            call.answered = true;
+        } else {
+            self.calls.remove(stream);
+        }
     }
 
     /// Consumes all in front of the body, or the whole frame if there is no body. Says whether it was all.
@@ -217,12 +257,12 @@ impl State {
         false
     }
 
-    fn next_piece<'b>(&mut self, input: &mut Input<'b>) -> Result<Step<'b>, ConnectionFault> {
+    fn next_piece<'b>(&mut self, input: &mut Input<'b>, now: Tick) -> Result<Step<'b>, ConnectionFault> {
         let Incoming::Body { stream, left, tail, summing } = &mut self.incoming else {
             return Ok(Step::Again);
         };
         let (stream, available) = (*stream, input.rest().len());
-        if !self.calls.contains_key(&stream) {
+        if self.calls.get(stream).is_none() {
             // Answered already, or given up.
             self.incoming = Incoming::Skip(*left + *tail);
             return Ok(Step::Again);
@@ -244,12 +284,13 @@ impl State {
                 return Err(self.fault(broken("a checksum is wrong")));
             }
             self.incoming = Incoming::Frame;
-            let is_over = self.is_client || self.calls.get(&stream).is_some_and(|call| call.one_way);
-            if is_over {
-                self.calls.remove(&stream);
-            }
         }
-        self.hand_over(bytes.len());
+        self.expect_more(!end, now);
+        if end && self.is_client {
+            self.answered(stream);
+        } else {
+            self.calls.hand_over(stream, bytes.len());
+        }
         Ok(Step::Event(Event::DataReceived { stream: StreamId(stream), bytes, end }))
     }
 
@@ -291,6 +332,35 @@ impl State {
         }
     }
 
+    /// A frame is broken. A server's answer whose end is known costs only its own call: the others that wait on the connection are
+    /// other people's. Anything else ends the connection.
+    #[cold]
+    fn spoilt<'b>(
+        &mut self,
+        description: &Description,
+        input: &mut Input<'b>,
+        broken: Broken,
+        out: &mut Out<'_>,
+    ) -> Result<Step<'b>, ConnectionFault> {
+        let answer = self.is_client && broken.has_end;
+        let Some((id, size)) = answer.then(|| id_and_size(description, input.rest())).flatten() else {
+            return Err(self.refuse(description, input.rest(), broken, out));
+        };
+        let stream = u32::try_from(id).ok().filter(|stream| self.calls.get(*stream).is_some());
+        if stream.is_some_and(|stream| self.is_writing(stream)) {
+            return Err(self.refuse(description, input.rest(), broken, out));
+        }
+        self.frame_due = None;
+        self.incoming = Incoming::Skip(size);
+        let Some(stream) = stream else { return Ok(Step::Again) };
+        self.calls.remove(stream);
+        Ok(Step::Event(Event::StreamReset {
+            stream: StreamId(stream),
+            reason: broken.reason,
+            unprocessed: false,
+        }))
+    }
+
     /// A broken frame ends the connection; if it was a request, its sender learns why.
     fn refuse(
         &mut self,
@@ -315,24 +385,35 @@ impl State {
     }
 }
 
+/// Of a response, as far as they can be believed.
+fn id_and_size(description: &Description, frame: &[u8]) -> Option<(u64, usize)> {
+    let located = description.locate(frame).ok()??;
+    let shape = description.shape(located.shape)?;
+    let size = shape.measure(frame).ok()??;
+    let is_fit = located.kind == RpcKind::Response
+        && shape.id.behind == 0
+        && size as u64 <= description.limits.frame.saturating_mul(BELIEVED);
+    Some((shape.id.read(frame, &Layout::default()).filter(|_| is_fit)?, size))
+}
+
 fn reading<'a>(description: &'a Description, seen: &'a Seen<'_>, frame: &'a [u8]) -> Reading<'a> {
     let frame = frame.get(..seen.layout.size).unwrap_or(frame);
     Reading { description, index: seen.located.shape, shape: seen.shape, frame, layout: &seen.layout }
 }
 
 /// The next frame, if enough of it is there to be handled.
-fn look<'a>(description: &'a Description, bytes: &[u8]) -> Result<Option<Seen<'a>>, Broken> {
-    let Some(located) = description.locate(bytes)? else { return Ok(None) };
+fn look<'a>(description: &'a Description, bytes: &[u8]) -> Result<Look<'a>, Broken> {
+    let Some(located) = description.locate(bytes)? else { return Ok(Look::Needs(WINDOW)) };
     let shape = description.shape(located.shape).ok_or(broken("no such frame"))?;
-    let Some(size) = shape.measure(bytes)? else { return Ok(None) };
+    let Some(size) = shape.measure(bytes)? else { return Ok(Look::Needs(shape.fixed)) };
     if size as u64 > description.limits.frame {
-        return Err(broken("a frame is larger than the protocol allows"));
+        return Err(spoilt("a frame is larger than the protocol allows"));
     }
     let needed = size.min(WHOLE);
-    let Some(frame) = bytes.get(..needed) else { return Ok(None) };
+    let Some(frame) = bytes.get(..needed) else { return Ok(Look::Needs(needed)) };
     let layout = shape.lay(frame, size)?;
     if layout.body_start() as u64 > description.limits.head {
-        return Err(broken("a frame has too much in front of its body"));
+        return Err(spoilt("a frame has too much in front of its body"));
     }
     let is_small = matches!(located.kind, RpcKind::Heartbeat | RpcKind::HeartbeatAnswer | RpcKind::GoAway);
     if needed < size && is_small {
@@ -346,5 +427,5 @@ fn look<'a>(description: &'a Description, bytes: &[u8]) -> Result<Option<Seen<'a
             return Err(broken("a checksum is wrong"));
         }
     }
-    Ok(Some(Seen { located, shape, layout }))
+    Ok(Look::Seen(Seen { located, shape, layout }))
 }

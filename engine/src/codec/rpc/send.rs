@@ -1,7 +1,8 @@
 //! From commands to frames. A frame goes out when it is whole, however its parts come; only large ones go out in pieces.
 
 use super::WHOLE;
-use super::connection::{Draft, First, Kept, MAX_QUEUED, State, Writing};
+use super::calls::{Draft, Kept};
+use super::connection::{First, MAX_QUEUED, State, Writing};
 use super::description::Description;
 use super::shape::{Shape, Summing};
 use super::write;
@@ -28,7 +29,7 @@ impl State {
         if !self.is_client || self.first.as_ref().is_some_and(|first| first.pin != frame.pin) {
             return Err(Refused);
         }
-        self.calls.get_mut(&stream).ok_or(Refused)?.one_way = head.one_way;
+        self.calls.get_mut(stream).ok_or(Refused)?.one_way = head.one_way;
         self.begin(description, stream, &frame, &head.headers, head.body)?;
         if self.first.is_none() {
             let fixed = description.shape(frame.shape).map_or(0, |shape| shape.fixed);
@@ -48,13 +49,13 @@ impl State {
         end: bool,
         out: &mut Out<'_>,
     ) -> Result<(), Refused> {
-        if self.is_client {
+        if self.is_client || self.calls.get(stream).is_none_or(|call| call.one_way) {
             return Err(Refused);
         }
         match head.frame {
             Some(frame) => self.begin(description, stream, &frame, &head.headers, head.body)?,
             None => {
-                let call = self.calls.get_mut(&stream).ok_or(Refused)?;
+                let call = self.calls.get_mut(stream).ok_or(Refused)?;
                 call.draft = Some(Draft::Reply { status: status_of(head), message: Vec::new() });
             }
         }
@@ -73,7 +74,7 @@ impl State {
         let shape =
             description.shape(frame.shape).filter(|_| frame.protocol == description.digest).ok_or(Refused)?;
         let mut bytes = self.buffer();
-        let call = self.calls.get_mut(&stream).ok_or(Refused)?;
+        let call = self.calls.get_mut(stream).ok_or(Refused)?;
         let layout =
             write::put_front(description, shape, frame, headers, call.id, &mut bytes).map_err(|_| Refused)?;
         call.draft = Some(Draft::Frame { shape: frame.shape, layout, bytes, body });
@@ -89,11 +90,11 @@ impl State {
         end: bool,
         out: &mut Out<'_>,
     ) -> Result<usize, Refused> {
-        if self.writing.as_ref().is_some_and(|writing| writing.stream == stream) {
+        if self.is_writing(stream) {
             return self.write_on(stream, bytes, end, out);
         }
         let is_idle = self.writing.is_none();
-        let call = self.calls.get_mut(&stream).ok_or(Refused)?;
+        let call = self.calls.get_mut(stream).ok_or(Refused)?;
         match call.draft.as_mut().ok_or(Refused)? {
             Draft::Reply { message, .. } => {
                 let room = MAX_MESSAGE.saturating_sub(message.len()).min(bytes.len());
@@ -111,12 +112,21 @@ impl State {
                 self.begin_writing(description, stream, length, out)?;
                 return self.write_on(stream, bytes, end, out);
             }
+            // A server that reads more slowly than callers send makes them wait.
+            _ if end && self.is_client && out.room() == 0 && !bytes.is_empty() => {
+                if !std::mem::replace(&mut call.waits, true) {
+                    self.waiting.push_back(stream);
+                }
+                return Ok(0);
+            }
             _ if end => self.finish(description, stream, bytes, out)?,
             Draft::Frame { bytes: gathered, .. } => {
                 if (gathered.len() + bytes.len()) as u64 > description.limits.frame {
                     return Err(Refused);
                 }
                 gathered.extend_from_slice(bytes);
+                self.calls.gather(stream, bytes.len());
+                self.cut_if_stuck(out);
             }
         }
         Ok(bytes.len())
@@ -130,10 +140,9 @@ impl State {
         last: &[u8],
         out: &mut Out<'_>,
     ) -> Result<(), Refused> {
-        let call = self.calls.get_mut(&stream).ok_or(Refused)?;
-        match call.draft.take().ok_or(Refused)? {
+        match self.calls.take_draft(stream).ok_or(Refused)? {
             Draft::Reply { status, message } => {
-                if let Some(call) = self.calls.remove(&stream) {
+                if let Some(call) = self.calls.remove(stream) {
                     let message = if message.is_empty() { words_of(status) } else { &message };
                     self.put_error(description, call.asked(), status, message, out);
                 }
@@ -163,9 +172,10 @@ impl State {
 
     /// A message has gone out: in the server role the call is over, in the client role a one-way call.
     fn written(&mut self, stream: u32) {
-        let is_over = !self.is_client || self.calls.get(&stream).is_some_and(|call| call.one_way);
+        let is_over =
+            !self.is_client || self.calls.get(stream).is_some_and(|call| call.one_way || call.answered);
         if is_over {
-            self.calls.remove(&stream);
+            self.calls.remove(stream);
         }
     }
 
@@ -177,8 +187,7 @@ impl State {
         length: usize,
         out: &mut Out<'_>,
     ) -> Result<(), Refused> {
-        let call = self.calls.get_mut(&stream).ok_or(Refused)?;
-        let Draft::Frame { shape, layout, mut bytes, .. } = call.draft.take().ok_or(Refused)? else {
+        let Some(Draft::Frame { shape, layout, mut bytes, .. }) = self.calls.take_draft(stream) else {
             return Err(Refused);
         };
         let shape = description.shape(shape).ok_or(Refused)?;

@@ -3,6 +3,7 @@
 mod bolt;
 mod life;
 mod others;
+mod road;
 mod splits;
 
 use std::collections::HashMap;

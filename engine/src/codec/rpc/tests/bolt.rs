@@ -123,7 +123,7 @@ fn checksums_are_verified_and_made_anew_where_the_frame_has_one() {
     let mut reply = bytes("02 02 00 0002 01 00000009 0b 01 0009 0000 0000 00000000");
     reply.extend(crc(&reply));
     assert_eq!(bench.sent(), reply);
-    assert_eq!(bench.codec.ending(), Ending::Closed);
+    assert_eq!(bench.codec.ending(), Ending::Lingering);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::bytes::Out;
 use crate::codec::contract::{Codec, Command, Ending, Event, Input, StreamId};
 use crate::codec::rpc::Connection;
 use crate::codec::testing::{Bench, Seen};
-use crate::message::{MILLISECOND, RequestHead, ResetReason, SECOND, Tick};
+use crate::message::{MILLISECOND, RequestHead, ResetReason, ResponseHead, SECOND, Tick};
 
 /// The head of a request, as the codec gives it; the body is left.
 pub fn head_of(bench: &mut Bench<Connection>, frame: &[u8]) -> Box<RequestHead> {
@@ -21,6 +21,17 @@ pub fn head_of(bench: &mut Bench<Connection>, frame: &[u8]) -> Box<RequestHead> 
             Ok(None) => return head.expect("a request"),
             Err(fault) => panic!("{fault:?}"),
         }
+    }
+}
+
+/// The same of a response.
+pub fn response_head(bench: &mut Bench<Connection>, frame: &[u8]) -> Box<ResponseHead> {
+    let mut copy = frame.to_vec();
+    let mut input = Input::new(&mut copy, false);
+    let mut out = Out::new(&mut bench.outbox, &mut bench.pool);
+    match bench.codec.next_event(&mut input, &mut out, bench.now) {
+        Ok(Some(Event::ResponseReceived { head, .. })) => head,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -40,6 +51,13 @@ fn heartbeat(id: u32) -> Vec<u8> {
 
 fn answer(id: u32) -> Vec<u8> {
     bytes(&format!("02 02 00 0000 01 {id:08x} 01 00 0000 0000 0000 00000000"))
+}
+
+/// A response of version 1 with so many bytes in it.
+pub fn large_answer(id: u32, length: u32) -> Vec<u8> {
+    let mut frame = bytes(&format!("01 00 0002 01 {id:08x} 0b 0000 0000 0000 {length:08x}"));
+    frame.resize(20 + length as usize, b'a');
+    frame
 }
 
 #[test]
@@ -160,6 +178,31 @@ fn bodies_for_which_no_credit_comes_back_stop_reading() {
         bench.receive(&v2(id, 1, 0, &[], &[0; 30_000]));
     }
     assert!(!bench.codec.wants_input());
+    // A call cannot give back more than it holds.
     bench.send(Command::GrantCredit { stream: StreamId(1), bytes: 300_000 }).unwrap();
+    assert!(!bench.codec.wants_input());
+    for call in 2..10 {
+        bench.send(Command::GrantCredit { stream: StreamId(call), bytes: 30_000 }).unwrap();
+    }
+    assert!(bench.codec.wants_input());
+}
+
+#[test]
+fn a_call_that_ends_gives_back_what_it_held() {
+    let mut bench = server("bolt");
+    for id in 0..40 {
+        bench.receive(&v2(id, 1, 0, &[], &[0; 30_000]));
+    }
+    for call in 1..10 {
+        let reset = Command::ResetStream { stream: StreamId(call), reason: ResetReason::Failed };
+        bench.send(reset).unwrap();
+    }
+    assert!(bench.codec.wants_input());
+    // Answers are whole when they are handed over: a server may answer for ever.
+    let mut bench = client("bolt");
+    for _ in 0..1_200 {
+        let stream = bench.codec.open_stream().unwrap();
+        bench.receive(&large_answer(stream.0, 30_000));
+    }
     assert!(bench.codec.wants_input());
 }
