@@ -15,7 +15,8 @@ NEEDS: dict[Kind, tuple[Kind, ...]] = {
     "endpoints": (),
     "cluster": ("secret", "endpoints"),
     "route": ("cluster",),
-    "listener": ("secret", "cluster", "route"),
+    "generic_route": ("cluster",),
+    "listener": ("secret", "cluster", "route", "generic_route"),
 }
 
 
@@ -233,6 +234,21 @@ def test_a_listener_waits_for_routes_that_are_about_to_go_on() -> None:
     warming.offer(Offer((ROUTE,)), 9_000)
     assert run(warming, PATIENCE_MS) == []
     assert [names(change) for change in run(warming, 9_000 + PATIENCE_MS)] == [["r"], ["l"]]
+
+
+def test_routes_of_rpc_are_waited_for_and_wait_as_those_of_http_do() -> None:
+    warming = Warming()
+    table = resource("generic_route", "r", ("cluster", "c"))
+    listener = resource("listener", "l", ("generic_route", "r"))
+    warming.offer(Offer((listener,)), 0)
+    assert warming.needed("generic_route") == ("r",)
+    assert warming.needed("route") == ()
+    # One of HTTP that has the same name is another.
+    warming.offer(Offer((resource("route", "r"),), local=True), 0)
+    warming.offer(Offer((table,)), 9_000)
+    assert [names(change) for change in run(warming, PATIENCE_MS)] == [["r"]]
+    assert [names(change) for change in run(warming, 9_000 + PATIENCE_MS)] == [["r"], ["l"]]
+    assert warming.holds(("generic_route", "r"))
 
 
 def test_a_listener_goes_on_without_routes_that_never_come() -> None:

@@ -53,7 +53,7 @@ from mainstay.sidecar.intake import XDS_KINDS, Intake
 from mainstay.sidecar.last_good import LastGood, Record
 from mainstay.sidecar.restore import Restore
 from mainstay.sidecar.status import Status
-from mainstay.sidecar.warming import Change, Offer, Warming
+from mainstay.sidecar.warming import ROUTES, Change, Offer, Warming
 from mainstay.telemetry.log import get_log
 from mainstay.xds.client import types as xds
 from mainstay.xds.types import TYPES
@@ -448,7 +448,7 @@ class Brain:
         upserts = tuple(
             Upsert(each.kind, each.name, each.digest, each.body)
             for each in coming
-            if each is not None and each.kind == "route" and waiting[each.kind, each.name] == each.digest
+            if each is not None and each.kind in ROUTES and waiting[each.kind, each.name] == each.digest
         )
         if not upserts:
             return {}

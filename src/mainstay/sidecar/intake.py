@@ -36,6 +36,7 @@ KINDS: dict[XdsKind, Kind] = {
     "endpoint": "endpoints",
     "listener": "listener",
     "route": "route",
+    "generic_route": "generic_route",
     "secret": "secret",
 }
 XDS_KINDS: dict[Kind, XdsKind] = {engine: xds for xds, engine in KINDS.items()}

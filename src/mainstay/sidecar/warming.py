@@ -23,14 +23,18 @@ from mainstay.sidecar.convert.references import Kind, Reference
 from mainstay.sidecar.convert.source import PATIENCE_MS
 from mainstay.sidecar.convert.table import Encoded
 
-ORDER: tuple[Kind, ...] = ("secret", "endpoints", "cluster", "route", "listener")
+ORDER: tuple[Kind, ...] = ("secret", "endpoints", "cluster", "route", "generic_route", "listener")
 """A delta is applied in this order, removals in reverse."""
 
 LINGER_MS = 5_000
 """How long a cluster that was removed serves routes and listeners that still name it."""
 
-BY_REFERENCE: frozenset[Kind] = frozenset({"secret", "endpoints", "route"})
+BY_REFERENCE: frozenset[Kind] = frozenset({"secret", "endpoints", "route", "generic_route"})
 """Kinds that live only as long as something refers to them; clusters and listeners live until removed."""
+
+
+ROUTES: frozenset[Kind] = frozenset({"route", "generic_route"})
+"""Kinds of route tables."""
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -265,7 +269,7 @@ class Warming:
                 return math.inf
             unheard = need[0] == "cluster" and itself is None
             longest = waiting.since + (self._cluster_patience if unheard else waiting.patience(need))
-            if itself is not None and need[0] == "route":
+            if itself is not None and need[0] in ROUTES:
                 longest = max(longest, self._waits_until(itself))
             until = max(until, longest)
         return until

@@ -171,7 +171,7 @@ def http_manager(message: Any, gathered: Gathered) -> plan.HttpConnectionManager
         always_set_request_id_in_response=message.always_set_request_id_in_response,
         add_user_agent=values.wrapped(message, "add_user_agent", False),
         proxy_100_continue=message.proxy_100_continue,
-        tracing=_tracing(message),
+        tracing=tracing(message),
         stream_error_on_invalid_http=values.wrapped(message, "stream_error_on_invalid_http_message", False),
     )
 
@@ -268,7 +268,7 @@ def _upgrades(messages: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _tracing(message: Any) -> float | None:
+def tracing(message: Any) -> float | None:
     """The share (0 to 1) of traces that begin here and are sampled."""
     if not message.HasField("tracing"):
         return None

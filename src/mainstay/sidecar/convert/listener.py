@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from mainstay.sidecar import plan
-from mainstay.sidecar.convert import http_manager, tcp_proxy, tls, values
+from mainstay.sidecar.convert import generic_proxy, http_manager, tcp_proxy, tls, values
 from mainstay.sidecar.convert.access_log import access_logs
 from mainstay.sidecar.convert.endpoints import MAINSTAY
 from mainstay.sidecar.convert.filters.table import NETWORK, open_config
@@ -170,6 +170,8 @@ def _filters(
             with at("typed_config"):
                 if kind == http_manager.TYPE:
                     terminal = plan.HttpTerminal(http_manager.http_manager(config, gathered))
+                elif kind == generic_proxy.TYPE:
+                    terminal = plan.HttpTerminal(generic_proxy.generic_proxy(config, gathered))
                 elif kind == tcp_proxy.TYPE:
                     terminal = plan.TcpTerminal(tcp_proxy.tcp_proxy(config))
                 elif kind in NETWORK:
@@ -177,7 +179,9 @@ def _filters(
                 else:
                     unsupported("", f"{kind} is not supported")
     if terminal is None:
-        raise Refused("filters", "the last one must be an HTTP connection manager or a TCP proxy")
+        raise Refused(
+            "filters", "the last one must be an HTTP connection manager, a generic proxy or a TCP proxy"
+        )
     return tuple(network), terminal
 
 

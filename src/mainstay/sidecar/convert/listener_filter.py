@@ -1,4 +1,4 @@
-"""Listener filters: original destination, TLS inspector, HTTP inspector."""
+"""Listener filters: original destination, TLS inspector, HTTP inspector, inspector of described protocols."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mainstay.sidecar import plan
-from mainstay.sidecar.convert.filters.table import open_config
+from mainstay.sidecar.convert.described import INSPECTOR, inspected, struct_of
+from mainstay.sidecar.convert.filters.table import open_config, type_of
 from mainstay.sidecar.convert.refuse import Refused, at, check, known
 
 _LISTENER = "envoy.extensions.filters.listener"
@@ -50,7 +51,7 @@ FILTERS: Mapping[str, Callable[[Any, Ports], plan.ListenerFilter]] = {
 
 
 def listener_filters(messages: Any) -> tuple[plan.ListenerFilter, ...]:
-    found = []
+    found: list[plan.ListenerFilter] = []
     for index, message in enumerate(messages):
         with at(f"listener_filters[{index}]"):
             check(message, _LISTENER_FILTER_FIELDS)
@@ -58,6 +59,11 @@ def listener_filters(messages: Any) -> tuple[plan.ListenerFilter, ...]:
             if message.HasField("filter_disabled"):
                 with at("filter_disabled"):
                     disabled = _port_ranges(message.filter_disabled)
+            if type_of(message.typed_config) == INSPECTOR:
+                with at("typed_config"):
+                    protocols = inspected(struct_of(message.typed_config))
+                    found.append(plan.ProtocolInspector(disabled, protocols))
+                continue
             kind, config = open_config(message.typed_config)
             with at("typed_config"):
                 if kind not in FILTERS:

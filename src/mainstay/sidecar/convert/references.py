@@ -11,7 +11,7 @@ from typing import Literal
 
 from mainstay.sidecar import plan
 
-Kind = Literal["secret", "endpoints", "cluster", "route", "listener"]
+Kind = Literal["secret", "endpoints", "cluster", "route", "generic_route", "listener"]
 Reference = tuple[Kind, str]
 NOTHING: frozenset[Reference] = frozenset()
 """One for all: each would take 200 bytes."""
@@ -31,7 +31,7 @@ def needs_of(resource: plan.Resource) -> frozenset[Reference]:
 
 
 def kind_of(resource: plan.Resource) -> Kind:
-    """The engine's word for the kind."""
+    """The engine's word for the kind; of a route table, that of HTTP's."""
     match resource:
         case plan.Secret():
             return "secret"
@@ -90,5 +90,7 @@ def _of_listener(listener: plan.Listener) -> Iterator[Reference]:
                 match manager.routes:
                     case plan.NamedRoutes(name):
                         yield "route", name
+                    case plan.GenericRoutes(name):
+                        yield "generic_route", name
                     case plan.InlineRoutes(table):
                         yield from _of_routes(table)

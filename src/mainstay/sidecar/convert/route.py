@@ -434,19 +434,30 @@ def mirrors(messages: Any) -> tuple[plan.Mirror, ...]:
     return tuple(found)
 
 
-def retry_policy(message: Any) -> plan.RetryPolicy:
-    check(message, _RETRY_POLICY_FIELDS)
-    classes = tuple(name.strip() for name in message.retry_on.split(",") if name.strip())
+def retry_classes(text: str) -> tuple[str, ...]:
+    """`retry_on`."""
+    classes = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in classes:
         if name not in RETRY_CLASSES:
             # Numbers and unknown words: Envoy passes unknown ones over, we do not guess.
             raise Refused("retry_on", f"{name!r} is not a class of retries that Mainstay knows")
+    return classes
+
+
+def back_off(message: Any) -> plan.BackOff:
+    """`retry_back_off` of a retry policy."""
     base, most = 25, 250
     if message.HasField("retry_back_off"):
         base = max(values.milliseconds(message.retry_back_off, "base_interval", base) or base, 1)
         most = values.milliseconds(message.retry_back_off, "max_interval", base * 10) or base * 10
         if most < base:
             raise Refused("retry_back_off.max_interval", "is below base_interval")
+    return plan.BackOff(base, most)
+
+
+def retry_policy(message: Any) -> plan.RetryPolicy:
+    check(message, _RETRY_POLICY_FIELDS)
+    classes = retry_classes(message.retry_on)
     avoid = False
     for index, predicate in enumerate(message.retry_host_predicate):
         if predicate.name != _PREVIOUS_HOSTS:
@@ -457,7 +468,7 @@ def retry_policy(message: Any) -> plan.RetryPolicy:
         values.wrapped(message, "num_retries", 1),
         values.limit(message, "per_try_timeout", None),
         values.limit(message, "per_try_idle_timeout", None),
-        plan.BackOff(base, most),
+        back_off(message),
         tuple(message.retriable_status_codes),
         tuple(values.header_match(each) for each in message.retriable_headers),
         tuple(values.header_match(each) for each in message.retriable_request_headers),

@@ -14,7 +14,7 @@ import msgspec
 from mainstay._proto import pool
 from mainstay.model.digest import digest_of_bytes
 from mainstay.sidecar import plan
-from mainstay.sidecar.convert import cluster, endpoints, listener, route, tls
+from mainstay.sidecar.convert import cluster, endpoints, generic_route, listener, route, tls
 from mainstay.sidecar.convert.exec_check import ExecCheck
 from mainstay.sidecar.convert.gathered import Gathered, ReadFile, no_files
 from mainstay.sidecar.convert.references import Kind, Reference, kind_of, name_of, needs_of
@@ -54,6 +54,12 @@ KINDS: Mapping[str, Row] = {
             "envoy.config.route.v3.RouteConfiguration",
             "name",
             lambda message, _: route.route_table(message),
+        ),
+        Row(
+            "generic_route",
+            generic_route.CONFIGURATION,
+            "name",
+            lambda message, _: generic_route.generic_route_table(message),
         ),
         Row("listener", "envoy.config.listener.v3.Listener", "name", listener.listener),
     )
@@ -105,10 +111,16 @@ class Converted(msgspec.Struct, frozen=True):
         return (*self.inline, self.resource)
 
 
-def encode(resource: plan.Resource, gathered: Gathered | None = None, again: Again | None = None) -> Encoded:
+def encode(
+    resource: plan.Resource,
+    gathered: Gathered | None = None,
+    again: Again | None = None,
+    kind: Kind | None = None,
+) -> Encoded:
+    """`kind`: where the struct alone does not tell."""
     body = plan.encode(resource)
     return Encoded(
-        kind_of(resource),
+        kind if kind is not None else kind_of(resource),
         name_of(resource),
         digest_of_bytes(body).hex(),
         body,
@@ -130,7 +142,7 @@ def convert_message(row: Row, message: Any, read_file: ReadFile = no_files) -> C
         body = bytes(message.SerializeToString(deterministic=True))
         again = Again(row.message, body, tuple(gathered.files))
     inline: list[plan.Resource] = [*gathered.secrets, *gathered.endpoints]
-    return Converted(encode(resource, gathered, again), tuple(encode(each) for each in inline))
+    return Converted(encode(resource, gathered, again, row.kind), tuple(encode(each) for each in inline))
 
 
 def convert(message_name: str, body: bytes, read_file: ReadFile = no_files) -> Converted:

@@ -11,11 +11,11 @@ from mainstay.sidecar.convert.refuse import at, unsupported
 _FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
 
 
-def overrides(configs: Any) -> plan.FilterOverrides:
-    """By the filter's name, in the order of names."""
+def overrides(configs: Any, field: str = "typed_per_filter_config") -> plan.FilterOverrides:
+    """By the filter's name, in the order of names. `field`: where they stand."""
     found: list[tuple[str, plan.HttpFilterConfig]] = []
     for name in sorted(configs):
-        with at(f"typed_per_filter_config[{name!r}]"):
+        with at(f"{field}[{name!r}]"):
             config = configs[name]
             optional = False
             if type_of(config) == _FILTER_CONFIG:
