@@ -61,4 +61,5 @@ def test_what_a_golden_case_refers_to_is_there(case: str) -> None:
 
 
 def test_the_table_has_a_row_per_kind() -> None:
-    assert [row.kind for row in KINDS.values()] == ["secret", "endpoints", "cluster", "route", "listener"]
+    kinds = ["secret", "endpoints", "cluster", "route", "generic_route", "listener"]
+    assert [row.kind for row in KINDS.values()] == kinds
