@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence, Set
 
 from mainstay.api.decode import decode
 from mainstay.api.document import read
@@ -11,6 +11,7 @@ from mainstay.api.kinds import KINDS, kind_of
 from mainstay.api.object import Object
 from mainstay.model.problem import Problem
 from mainstay.model.service import Service
+from mainstay.protocols.kind import shipped_protocols
 
 DEFAULTS = Defaults()
 
@@ -82,6 +83,10 @@ class World:
 
     def all_services(self) -> Iterable[Service]:
         return self._services
+
+    def protocols(self) -> Set[str]:
+        written = {thing.name for thing in self.objects("Protocol")}
+        return written | {protocol.name for protocol in shipped_protocols()}
 
 
 def check(text: str) -> list[Problem]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from api_reading import check
 from test_translate import an
 
+VOLT = Path(__file__).resolve().parents[1] / "protocols" / "volt.yaml"
 REVIEWS = an("Service", "{ports: [{name: http, number: 80}], selector: {app: reviews}}", "reviews")
 RULE = an("DestinationRule", "{host: reviews, subsets: [{name: v1}, {name: v2}]}", "reviews")
 GATE = an(
@@ -160,6 +163,33 @@ CASES = [
             ("IST0177", "spec.ports[0]", "Agree on one protocol"),
             ("MS2004", "spec.hosts[0]", "Join the two"),
             ("IST0177", "spec.ports[0]", "Agree on one protocol"),
+        ],
+    ),
+    (
+        an("Service", "{ports: [{name: a, number: 1, appProtocol: smoke}], selector: {a: b}}"),
+        [
+            (
+                "MS1012",
+                "spec.ports[0].appProtocol",
+                "Use http, http2, grpc, https, tls, tcp, mongo, mysql or redis, one that is described (bolt, dubbo, thrift),"
+                " or apply a Protocol of that name",
+            )
+        ],
+    ),
+    (
+        several(
+            an(
+                "Service", "{ports: [{name: a, number: 1, appProtocol: mainstay.dev/volt}], selector: {a: b}}"
+            ),
+            VOLT.read_text(),
+        ),
+        [],
+    ),
+    (
+        several(VOLT.read_text(), VOLT.read_text().replace("name: volt", "name: ampere")),
+        [
+            ("MS1113", "spec.detection", "Say declared-only in one of them, or add fixed bytes"),
+            ("MS1113", "spec.detection", "Say declared-only in one of them, or add fixed bytes"),
         ],
     ),
 ]

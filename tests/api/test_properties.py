@@ -61,7 +61,10 @@ def value_of(type_: Type, depth: int) -> st.SearchStrategy[Any]:
         return st.sampled_from(["a", "web", "aGVsbG8="]).filter(
             lambda text: re.fullmatch(type_.pattern.expression, text) is not None  # type: ignore[union-attr]
         )
-    return WORDS.filter(lambda text: len(text) >= type_.length.minimum)
+    longest = type_.length.maximum
+    return WORDS.filter(
+        lambda text: type_.length.minimum <= len(text) and (longest is None or len(text) <= longest)
+    )
 
 
 def part_of(part: type[Part], depth: int = 4) -> st.SearchStrategy[dict[str, Any]]:

@@ -507,11 +507,6 @@ REFUSED = [
         "MS1107",
         "spec.ports[1].name",
     ),
-    (
-        an("Service", "{ports: [{name: a, number: 1, appProtocol: smoke}], selector: {a: b}}"),
-        "MS1012",
-        "spec.ports[0].appProtocol",
-    ),
     (an("Service", "{ports: [{name: a, number: 1}], selector: {a: b}}", "a.b"), "MS1101", "metadata.name"),
     (an("LocalRateLimit", "{tokens: 1, interval: 1ms}"), "MS1012", "spec.interval"),
     (an("LocalRateLimit", "{tokens: 3, burst: 2}"), "MS1106", "spec.burst"),

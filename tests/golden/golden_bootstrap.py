@@ -4,6 +4,7 @@ In: a ``View``. Out: bootstrap as plain JSON. What the proxy would fetch is put 
 into their connection managers, endpoints into their clusters; only secrets stay names.
 """
 
+import copy
 from typing import Any
 
 from mainstay._proto import pool
@@ -26,6 +27,7 @@ def bootstrap_of(view: View) -> Json:
     """Return a bootstrap with everything of the view in it."""
     resources = view_json(view)
     routes = {route["name"]: route for route in resources["route"]}
+    calls = {route["name"]: route for route in resources["generic_route"]}
     endpoints = {entry["cluster_name"]: entry for entry in resources["endpoint"]}
     for listener in resources["listener"]:
         chains = [*listener.get("filter_chains", ()), listener.get("default_filter_chain", {})]
@@ -33,6 +35,11 @@ def bootstrap_of(view: View) -> Json:
             config = entry["typed_config"]
             if "rds" in config:
                 config["route_config"] = routes[config.pop("rds")["route_config_name"]]
+            if "codec_config" in config:
+                if "generic_rds" in config:
+                    name = config.pop("generic_rds")["route_config_name"]
+                    config["route_config"] = copy.deepcopy(calls[name])
+                _judge_as_dubbo(config)
     for cluster in resources["cluster"]:
         if cluster.get("type") == "EDS":
             cluster["type"] = "STATIC"
@@ -52,6 +59,30 @@ def bootstrap_of(view: View) -> Json:
         },
         "dynamic_resources": {"ads_config": ads},
     }
+
+
+def _judge_as_dubbo(proxy: Json) -> None:
+    """What only Mainstay's proxy has in a generic proxy is left out, so that Envoy judges the rest: its codec stands for the
+    described one, and neither HTTP's filters nor routes beside an action are there."""
+    if proxy["codec_config"]["name"] != "mainstay.codecs.described":
+        return
+    codec = "envoy.extensions.filters.network.generic_proxy.codecs.dubbo.v3.DubboCodecConfig"
+    proxy["codec_config"] = {
+        "name": "envoy.generic_proxy.codecs.dubbo",
+        "typed_config": {"@type": f"type.googleapis.com/{codec}"},
+    }
+    proxy["filters"] = proxy["filters"][-1:]
+    _without(proxy["route_config"], "per_filter_config")
+
+
+def _without(value: object, key: str) -> None:
+    if isinstance(value, dict):
+        value.pop(key, None)
+        for each in value.values():
+            _without(each, key)
+    elif isinstance(value, list):
+        for each in value:
+            _without(each, key)
 
 
 def _agent(name: str) -> Json:

@@ -20,6 +20,7 @@ from mainstay.compile.node import proxy_of_node
 from mainstay.compile.view import View, compile_view
 from mainstay.model.problem import Problem
 from mainstay.model.secret import SecretRef
+from mainstay.protocols.kind import shipped_protocols
 
 ROOT = Path(__file__).parent
 CASES = sorted(path.parent.name for path in ROOT.glob("*/objects.yaml"))
@@ -29,7 +30,7 @@ def compile_case(name: str) -> View:
     """Return the view of a case."""
     node = yaml.safe_load((ROOT / name / "node.yaml").read_text())
     proxy = proxy_of_node(node["id"], node["metadata"], node["user_agent_name"])
-    return compile_view(StaticFacts(facts_of(ROOT / name / "objects.yaml")), proxy)
+    return compile_view(StaticFacts([*shipped_protocols(), *facts_of(ROOT / name / "objects.yaml")]), proxy)
 
 
 def facts_of(file: Path) -> list[Fact]:

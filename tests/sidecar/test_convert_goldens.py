@@ -12,10 +12,12 @@ from mainstay._proto import pool
 from mainstay.sidecar.convert.table import KINDS, Converted, convert
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+GENERIC_ROUTE = "envoy.extensions.filters.network.generic_proxy.v3.RouteConfiguration"
 CASES = sorted(path.parent.name for path in GOLDEN.glob("*/objects.yaml"))
 MESSAGES = {
     "listeners.json": "envoy.config.listener.v3.Listener",
     "routes.json": "envoy.config.route.v3.RouteConfiguration",
+    "generic_routes.json": GENERIC_ROUTE,
     "clusters.json": "envoy.config.cluster.v3.Cluster",
     "endpoints.json": "envoy.config.endpoint.v3.ClusterLoadAssignment",
     "secrets.json": "envoy.extensions.transport_sockets.tls.v3.Secret",

@@ -292,6 +292,13 @@ _TABLE = (
         " says what each can do.",
     ),
     Code(
+        "MS4204",
+        "warning",
+        "No meaning for RPC",
+        "A rule of a VirtualService applies to a port that speaks RPC, and asks for what only HTTP has: that match or change is"
+        " left out there. `docs/rpc-routes.md` says which words mean what.",
+    ),
+    Code(
         "IST0101",
         "error",
         "Referenced object not found",

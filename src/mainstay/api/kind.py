@@ -5,7 +5,7 @@ In: defined by the dialects. Out: used by the decoder, ``load``, the REST API an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence, Set
 from typing import Protocol
 
 import msgspec
@@ -18,6 +18,7 @@ from mainstay.model.mesh import DEFAULT_MESH, Mesh
 from mainstay.model.policy import Policy
 from mainstay.model.problem import Problem
 from mainstay.model.route import RouteTable
+from mainstay.model.rpc import RpcProtocol
 from mainstay.model.scope import Scope
 from mainstay.model.secret import SecretRef
 from mainstay.model.service import Service
@@ -37,6 +38,7 @@ Fact = (
     | Gateway
     | SecretRef
     | Mesh
+    | RpcProtocol
 )
 """What an object is translated into."""
 
@@ -77,6 +79,9 @@ class Lookup(Protocol):
 
     def all_services(self) -> Iterable[Service]:
         """Every known service."""
+
+    def protocols(self) -> Set[str]:
+        """Names of all described protocols, of objects and of those that come with Mainstay."""
 
 
 Translate = Callable[[Object, Defaults], "list[Fact] | list[Problem]"]

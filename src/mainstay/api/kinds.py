@@ -44,6 +44,7 @@ from mainstay.api.mainstay.translate.mesh_settings import translate_mesh_setting
 from mainstay.api.mainstay.translate.service import translate_service
 from mainstay.api.object import Object
 from mainstay.model.problem import Problem
+from mainstay.protocols.kind import KIND as PROTOCOL
 
 _NETWORKING: Final = ("networking.istio.io", ("v1", "v1beta1", "v1alpha3"))
 _SECURITY: Final = ("security.istio.io", ("v1", "v1beta1"))
@@ -119,6 +120,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         inline=True,
     ),
     Kind(*_OWN, "LocalRateLimit", "localratelimits", LocalRateLimit, translate_local_rate_limit, _nothing),
+    PROTOCOL,
     Kind(*_OWN, "MeshSettings", "meshsettings", MeshSettings, translate_mesh_settings, _nothing),
     Kind(*_OWN, "Mesh", "meshes", Mesh, _no_facts, _nothing, namespaced=False, stored=False),
 )

@@ -15,6 +15,15 @@ OwnSecrets = Literal["agent", "files"]
 Mainstay's sidecars are that to themselves), or files that ``mainstay sidecar --proxy envoy`` keeps beside it."""
 
 
+ENVOY_CODECS = {
+    "dubbo": (
+        "envoy.generic_proxy.codecs.dubbo",
+        "envoy.extensions.filters.network.generic_proxy.codecs.dubbo.v3.DubboCodecConfig",
+    )
+}
+"""Protocols for which Envoy's generic proxy has a codec of its own: extension and message."""
+
+
 class Capability(msgspec.Struct, frozen=True, gc=False):
     """A proxy's software. Mainstay's takes HTTP/1 inside HTTP/2 to able endpoints; Envoy gets no mark of it; gRPC's library
     has no listener for others' protocols. ``has_agent``: a program of ours beside it registers the workload, runs its probe
@@ -27,6 +36,15 @@ class Capability(msgspec.Struct, frozen=True, gc=False):
     def h2_tunnel(self) -> bool:
         """Tell whether the proxy understands endpoint metadata ``mainstay.dev: {h2_tunnel: true}``."""
         return self.software == "mainstay"
+
+    @property
+    def described_protocols(self) -> bool:
+        """Tell whether the proxy takes descriptions of RPC protocols, and with them policies and routes of any depth."""
+        return self.software == "mainstay"
+
+    def speaks(self, protocol: str) -> bool:
+        """Tell whether the proxy has a codec for a described protocol."""
+        return self.described_protocols or (self.software == "envoy" and protocol in ENVOY_CODECS)
 
     @property
     def lists_mesh_alpns(self) -> bool:

@@ -17,6 +17,7 @@ from mainstay.model.membership import members_of
 from mainstay.model.mesh import DEFAULT_MESH, Mesh
 from mainstay.model.policy import Policy
 from mainstay.model.route import HttpRule, RouteTable, TcpRule
+from mainstay.model.rpc import RpcProtocol, settle_ports
 from mainstay.model.scope import Scope
 from mainstay.model.service import Service
 from mainstay.model.traffic import TrafficRule
@@ -88,6 +89,12 @@ class Facts(Protocol):
     def workload_group(self, key: ObjectKey) -> WorkloadGroup | None:
         """Return a group into which workloads register."""
 
+    def protocol(self, name: str) -> RpcProtocol | None:
+        """Return a described protocol. Ports of services have their claims settled by these."""
+
+    def protocols(self) -> tuple[RpcProtocol, ...]:
+        """Return all described protocols (one bucket; only what detects them reads it)."""
+
 
 Fact = (
     Mesh
@@ -101,6 +108,7 @@ Fact = (
     | Policy
     | Scope
     | Gateway
+    | RpcProtocol
 )
 
 
@@ -119,8 +127,13 @@ class StaticFacts:
         self._policies: list[Policy] = []
         self._scopes: list[Scope] = []
         self._gateways: dict[ObjectKey, Gateway] = {}
+        self._protocols: dict[str, RpcProtocol] = {}
         for fact in facts:
             self._add(fact)
+        self._services = {
+            key: settle_ports(service, self._protocols.__contains__)
+            for key, service in self._services.items()
+        }
         for service in self._services.values():
             sets, named = members_of(service, self._workloads, self._mesh.trust_domain)
             self._sets += sets
@@ -156,6 +169,8 @@ class StaticFacts:
                 self._scopes.append(fact)
             case Gateway():
                 self._gateways[fact.key] = fact
+            case RpcProtocol():
+                self._protocols[fact.name] = fact
 
     def mesh(self) -> Mesh:
         return self._mesh
@@ -233,6 +248,12 @@ class StaticFacts:
 
     def workload_group(self, key: ObjectKey) -> WorkloadGroup | None:
         return next((group for group in self._groups if group.key == key), None)
+
+    def protocol(self, name: str) -> RpcProtocol | None:
+        return self._protocols.get(name)
+
+    def protocols(self) -> tuple[RpcProtocol, ...]:
+        return tuple(protocol for _, protocol in sorted(self._protocols.items()))
 
 
 def label_names(http: tuple[HttpRule, ...], tcp: tuple[TcpRule, ...]) -> set[str]:

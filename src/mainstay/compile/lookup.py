@@ -70,7 +70,11 @@ def find_subset(
 def find_route_table(facts: Facts, host: str, namespace: str) -> RouteTable | None:
     """Return the route table sidecars of ``namespace`` apply to a host: the most specific host, then the oldest."""
     for candidate in hosts_from_specific(host):
-        tables = [t for t in facts.route_tables(candidate, MESH) if is_visible(t.visible_to, namespace)]
+        tables = [
+            table
+            for table in facts.route_tables(candidate, MESH)
+            if is_visible(table.visible_to, namespace) and not table.rpc
+        ]
         if tables:
             return min(tables, key=lambda table: (table.created, table.key))
     return None

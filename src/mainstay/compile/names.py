@@ -69,6 +69,11 @@ def explicit_route(host: str, port: int) -> str:
     return f"explicit|{port}||{host}"
 
 
+def rpc_route(host: str, port: int) -> str:
+    """Return the name of the RPC routes of one service port."""
+    return f"rpc|{port}||{host}"
+
+
 def host_route(host: str, port: int) -> str:
     """Return the name of the routes of a detected port with an address of its own (``host:port``)."""
     return f"{host}:{port}"

@@ -1,7 +1,8 @@
 """Which listeners and routes a proxy has.
 
 In: ``Facts`` and a ``Proxy``. Out: ``Plan``: the steps of listeners, of the routes they name and of inbound clusters. Reads
-scopes, service keys and gateways; the steps do the rest. Order of steps is canonical.
+scopes, service keys and gateways; the steps do the rest. Order of steps is canonical. What the proxy cannot do is decided
+here: a port whose RPC protocol it has no codec for is carried as bytes, and its author is told.
 """
 
 from collections.abc import Iterable
@@ -25,12 +26,15 @@ from mainstay.compile.traits import (
     OutboundTraits,
     Proxy,
     RouteTraits,
+    RpcRouteTraits,
+    RpcUse,
     Step,
     VirtualOutboundTraits,
 )
 from mainstay.model.key import MESH, Labels, ServiceKey, is_visible, selects
 from mainstay.model.problem import Problem
 from mainstay.model.protocol import PortProtocol
+from mainstay.model.rpc import settle_name
 from mainstay.model.scope import EgressListener, HostPattern, IngressListener, Scope
 from mainstay.model.service import Service, ServicePort
 
@@ -56,32 +60,59 @@ def plan(facts: Facts, proxy: Proxy) -> Plan:
     problems: list[Problem] = []
     steps: list[Step] = []
     if proxy.interception == "NONE":
-        steps += _bound_inbound(proxy, scope)
+        steps += _bound_inbound(facts, proxy, scope, problems)
         steps += _bound_outbound(facts, proxy, scope, problems)
     else:
-        steps += _inbound(facts, proxy, scope)
-        steps += _outbound(facts, proxy, scope)
+        steps += _inbound(facts, proxy, scope, problems)
+        steps += _outbound(facts, proxy, scope, problems)
     return Plan(tuple(dict.fromkeys(steps)), tuple(problems))
 
 
-def _bound_inbound(proxy: Proxy, scope: Scope | None) -> Iterable[Step]:
+def _bound_inbound(
+    facts: Facts, proxy: Proxy, scope: Scope | None, problems: list[Problem]
+) -> Iterable[Step]:
     for entry in scope.ingress if scope else ():
         address = entry.bind or (proxy.addresses[0] if proxy.addresses else "127.0.0.1")
-        port = InboundPort(entry.port, entry.protocol)
+        port = _ingress_port(facts, proxy, scope, entry, problems)
         yield InboundTraits(proxy.namespace, proxy.labels, (port,), address, *_marks(proxy))
-        yield _application(entry, scope)
+        yield _application(port, entry, scope)
 
 
-def _marks(proxy: Proxy) -> tuple[bool, bool, OwnSecrets]:
-    """What inbound listeners owe to the proxy's software: ``mesh_alpns``, ``h2_tunnel`` and ``secrets``."""
+def _marks(proxy: Proxy) -> tuple[bool, bool, OwnSecrets, bool]:
+    """What inbound listeners owe to the proxy's software: ``mesh_alpns``, ``h2_tunnel``, ``secrets`` and ``described``."""
     capability = proxy.capability
-    return capability.lists_mesh_alpns, capability.h2_tunnel, capability.own_secrets
+    return (
+        capability.lists_mesh_alpns,
+        capability.h2_tunnel,
+        capability.own_secrets,
+        capability.described_protocols,
+    )
 
 
-def _application(entry: IngressListener, scope: Scope | None) -> InboundClusterTraits:
+def _ingress_port(
+    facts: Facts, proxy: Proxy, scope: Scope | None, entry: IngressListener, problems: list[Problem]
+) -> InboundPort:
+    rpc = settle_name(entry.claims, lambda name: facts.protocol(name) is not None)
+    if not rpc:
+        return InboundPort(entry.port, entry.protocol)
+    if proxy.capability.speaks(rpc):
+        return InboundPort(entry.port, PortProtocol.RPC, rpc)
+    problems.append(no_codec(proxy, f"Sidecar/{scope.key}" if scope else "", entry.port, rpc))
+    return InboundPort(entry.port, PortProtocol.TCP)
+
+
+def _application(port: InboundPort, entry: IngressListener, scope: Scope | None) -> InboundClusterTraits:
     endpoint = entry.endpoint or f"127.0.0.1:{entry.port}"
     pool = entry.pool or (scope.inbound_pool if scope else None)
-    return InboundClusterTraits(entry.port, entry.protocol, endpoint, pool)
+    return InboundClusterTraits(entry.port, port.protocol, endpoint, pool)
+
+
+def spoken(proxy: Proxy, service: Service, port: ServicePort, problems: list[Problem]) -> ServicePort:
+    """Return the port as the proxy can carry it: RPC as bytes where it has no codec for that."""
+    if not port.rpc or proxy.capability.speaks(port.rpc):
+        return port
+    problems.append(no_codec(proxy, service.origin or f"Service/{service.key}", port.number, port.rpc))
+    return msgspec.structs.replace(port, protocol=PortProtocol.TCP, rpc="")
 
 
 def _bound_outbound(
@@ -92,14 +123,17 @@ def _bound_outbound(
         if not entry.port:
             continue
         keys = services_matching(facts, entry.hosts, proxy.namespace)
-        chosen = _served(facts, keys, entry)
+        chosen = [
+            (service, spoken(proxy, service, port, problems)) for service, port in _served(facts, keys, entry)
+        ]
         if not chosen:
             if scope is not None:
                 problems.append(_serves_nothing(scope, index, entry))
             continue
         number = min(port.number for _, port in chosen)
         services = tuple(service.key for service, port in chosen if port.number == number)
-        protocol = next(port.protocol for _, port in chosen if port.number == number)
+        port = next(port for _, port in chosen if port.number == number)
+        protocol = port.protocol
         address = entry.bind or "127.0.0.1"
         alone = len(services) == 1
         route = ""
@@ -107,9 +141,32 @@ def _bound_outbound(
             listener = names.listener_at(address, entry.port)
             route = names.explicit_route(services[0].host, number) if alone else listener
             yield RouteTraits(route, proxy.namespace, number, services, explicit=alone, labels=labels)
+        rpc: RpcUse | None = None
+        if port.rpc:
+            listener = names.rpc_route(names.listener_at(address, entry.port), number)
+            routes = _rpc_routes(proxy, labels, number, services, listener)
+            rpc = RpcUse(port.rpc, routes.name, routes.described)
+            yield routes
         yield BoundOutboundTraits(
-            address, entry.port, number, protocol, proxy.namespace, services, route, labels
+            address, entry.port, number, protocol, proxy.namespace, services, route, labels, rpc
         )
+
+
+def _rpc_routes(
+    proxy: Proxy, labels: Labels, number: int, services: tuple[ServiceKey, ...], shared: str
+) -> RpcRouteTraits:
+    """Routes of the RPC services of one listener; ``shared`` names them where there are several."""
+    alone = len(services) == 1
+    return RpcRouteTraits(
+        names.rpc_route(services[0].host, number) if alone else shared,
+        proxy.namespace,
+        number,
+        services,
+        alone,
+        services[0],
+        proxy.capability.described_protocols,
+        labels,
+    )
 
 
 def _served(
@@ -127,19 +184,21 @@ def _served(
     return by_number or by_name or only
 
 
-def _inbound(facts: Facts, proxy: Proxy, scope: Scope | None) -> Iterable[Step]:
+def _inbound(facts: Facts, proxy: Proxy, scope: Scope | None, problems: list[Problem]) -> Iterable[Step]:
     ports: dict[int, InboundPort] = {}
     if scope is not None and scope.ingress:
         for entry in scope.ingress:
-            ports.setdefault(entry.port, InboundPort(entry.port, entry.protocol))
-            yield _application(entry, scope)
+            served = _ingress_port(facts, proxy, scope, entry, problems)
+            ports.setdefault(entry.port, served)
+            yield _application(served, entry, scope)
     else:
         for address in proxy.addresses:
             for instance in facts.instances(address):
                 service = facts.service(instance.service)
                 port = service.port(instance.port) if service else None
-                if port is not None:
-                    ports.setdefault(instance.target, InboundPort(instance.target, port.protocol))
+                if service is not None and port is not None:
+                    port = spoken(proxy, service, port, problems)
+                    ports.setdefault(instance.target, InboundPort(instance.target, port.protocol, port.rpc))
         for inbound in sorted(ports.values()):
             pool = scope.inbound_pool if scope else None
             yield InboundClusterTraits(inbound.number, inbound.protocol, "", pool)
@@ -152,16 +211,17 @@ def _inbound(facts: Facts, proxy: Proxy, scope: Scope | None) -> Iterable[Step]:
     )
 
 
-def _outbound(facts: Facts, proxy: Proxy, scope: Scope | None) -> Iterable[Step]:
+def _outbound(facts: Facts, proxy: Proxy, scope: Scope | None, problems: list[Problem]) -> Iterable[Step]:
     mode = (scope.outbound if scope else None) or facts.mesh().outbound
     passthrough = mode == "ALLOW_ANY"
     labels = restrict(proxy.labels, facts.client_label_names())
     yield VirtualOutboundTraits(passthrough)
     shared: dict[int, list[tuple[Service, ServicePort]]] = {}
-    for service, port in ports_in_scope(facts, proxy.namespace, scope):
+    for service, written in ports_in_scope(facts, proxy.namespace, scope):
+        port = spoken(proxy, service, written, problems)
         addresses = [] if port.protocol.is_http else [a for a in service.addresses if "/" not in a]
         for address in addresses:
-            yield from _own_listener(proxy.namespace, labels, service, port, address, passthrough)
+            yield from _own_listener(proxy, labels, service, port, address, passthrough)
         if not addresses:
             shared.setdefault(port.number, []).append((service, port))
     hosts = _hosts_without_service(facts, proxy.namespace)
@@ -179,18 +239,32 @@ def _outbound(facts: Facts, proxy: Proxy, scope: Scope | None) -> Iterable[Step]
                 route, proxy.namespace, number, http, catch_all=catch_all, hosts=invented, labels=labels
             )
         services = tuple(sorted(service.key for service, _ in entries))
-        yield OutboundTraits("0.0.0.0", number, proxy.namespace, services, route, passthrough, labels)
+        rpc: RpcUse | None = None
+        speakers = sorted((service.key, port.rpc) for service, port in entries if port.rpc)
+        if speakers:
+            # One connection speaks one protocol: the first service's, as its bytes would go to the first service.
+            protocol = speakers[0][1]
+            served = tuple(key for key, spoken_ in speakers if spoken_ == protocol)
+            routes = _rpc_routes(proxy, labels, number, served, names.rpc_route("", number))
+            rpc = RpcUse(protocol, routes.name, routes.described)
+            yield routes
+        yield OutboundTraits("0.0.0.0", number, proxy.namespace, services, route, passthrough, labels, rpc)
 
 
 def _own_listener(
-    namespace: str, labels: Labels, service: Service, port: ServicePort, address: str, passthrough: bool
+    proxy: Proxy, labels: Labels, service: Service, port: ServicePort, address: str, passthrough: bool
 ) -> Iterable[Step]:
-    route = ""
+    namespace, route = proxy.namespace, ""
+    rpc: RpcUse | None = None
+    if port.rpc:
+        routes = _rpc_routes(proxy, labels, port.number, (service.key,), "")
+        rpc = RpcUse(port.rpc, routes.name, routes.described)
+        yield routes
     if port.protocol is PortProtocol.AUTO:
         route = names.host_route(service.key.host, port.number)
         catch_all: CatchAll = "passthrough" if passthrough else "refuse"
         yield RouteTraits(route, namespace, port.number, (service.key,), catch_all=catch_all, labels=labels)
-    yield OutboundTraits(address, port.number, namespace, (service.key,), route, passthrough, labels)
+    yield OutboundTraits(address, port.number, namespace, (service.key,), route, passthrough, labels, rpc)
 
 
 def ports_in_scope(
@@ -231,13 +305,31 @@ def _gateway(facts: Facts, proxy: Proxy) -> Iterable[Step]:
             listeners.setdefault((server.bind or "0.0.0.0", server.port), []).append(entry)
             if route := server_route(entry, server):
                 routes.setdefault(route, (server.port, []))[1].append(entry)
-    alpns, _, secrets = _marks(proxy)
+    alpns, _, secrets, _ = _marks(proxy)
     for (address, port), servers in sorted(listeners.items()):
         yield GatewayListenerTraits(
             address, port, proxy.namespace, proxy.labels, tuple(servers), alpns, secrets
         )
     for name, (port, servers) in sorted(routes.items()):
         yield GatewayRouteTraits(name, port, proxy.namespace, tuple(servers))
+
+
+def no_codec(proxy: Proxy, thing: str, port: int, protocol: str) -> Problem:
+    """Return the problem of an RPC port whose protocol the proxy's software does not speak."""
+    able = (
+        "Envoy itself speaks dubbo alone"
+        if proxy.capability.software == "envoy"
+        else "gRPC's library speaks none"
+    )
+    return Problem(
+        code="MS4203",
+        severity="warning",
+        object=thing,
+        path="spec",
+        reason=f"port {port} speaks {protocol}, and {able} of the described protocols; workloads on it carry bytes there,"
+        " without routes, policies and metrics of calls",
+        remedy="Run workloads that call or serve it with Mainstay's own data plane.",
+    )
 
 
 def _serves_nothing(scope: Scope, index: int, entry: EgressListener) -> Problem:

@@ -92,6 +92,29 @@ class RouteTraits(msgspec.Struct, frozen=True, gc=False):
     labels: Labels = ()
 
 
+class RpcRouteTraits(msgspec.Struct, frozen=True, gc=False):
+    """RPC routes of one port. ``alone``: of one service, for calls to any RPC service; else its services are told by name,
+    and ``rest`` takes the other calls. ``described``: ``Capability.described_protocols``."""
+
+    name: str
+    namespace: str
+    port: int
+    services: tuple[ServiceKey, ...]
+    alone: bool = False
+    rest: ServiceKey | None = None
+    described: bool = True
+    labels: Labels = ()
+
+
+class RpcUse(msgspec.Struct, frozen=True, gc=False):
+    """How a listener carries RPC: which described protocol, by which routes, and whether by its description or by a codec
+    that the proxy has."""
+
+    protocol: str
+    route: str
+    described: bool = True
+
+
 class OutboundTraits(msgspec.Struct, frozen=True, gc=False):
     """An outbound listener found by original destination: ``address`` ``0.0.0.0`` or a service's own."""
 
@@ -102,6 +125,7 @@ class OutboundTraits(msgspec.Struct, frozen=True, gc=False):
     http_route: str = ""
     passthrough: bool = True
     labels: Labels = ()
+    rpc: RpcUse | None = None
 
 
 class VirtualOutboundTraits(msgspec.Struct, frozen=True, gc=False):
@@ -121,20 +145,22 @@ class BoundOutboundTraits(msgspec.Struct, frozen=True, gc=False):
     services: tuple[ServiceKey, ...]
     http_route: str = ""
     labels: Labels = ()
+    rpc: RpcUse | None = None
 
 
 class InboundPort(msgspec.Struct, frozen=True, gc=False, order=True):
-    """A port the workload serves, as its listener sees it."""
+    """A port the workload serves, as its listener sees it; ``rpc`` names the described protocol it speaks."""
 
     number: int
     protocol: PortProtocol
+    rpc: str = ""
 
 
 class InboundTraits(msgspec.Struct, frozen=True, gc=False):
     """Inbound listener: bound to ``address:port`` (explicit), or virtualInbound with all ``ports`` (``address`` empty).
 
     ``labels`` and ``namespace`` are the workload's: policies select by them. ``mesh_alpns``,
-    ``h2_tunnel`` and ``secrets`` are its Capability's.
+    ``h2_tunnel``, ``secrets`` and ``described`` are its Capability's.
     """
 
     namespace: str
@@ -144,6 +170,7 @@ class InboundTraits(msgspec.Struct, frozen=True, gc=False):
     mesh_alpns: bool = False
     h2_tunnel: bool = False
     secrets: OwnSecrets = "agent"
+    described: bool = True
 
 
 class GatewayServer(msgspec.Struct, frozen=True, gc=False, order=True):
@@ -216,6 +243,7 @@ Step = (
     | InboundClusterTraits
     | EndpointsTraits
     | RouteTraits
+    | RpcRouteTraits
     | OutboundTraits
     | VirtualOutboundTraits
     | BoundOutboundTraits

@@ -27,6 +27,7 @@ from mainstay.compile.proxyless.plan import plan_proxyless
 from mainstay.compile.proxyless.route import compile_grpc_route
 from mainstay.compile.resource import Kind, Ref, Resource
 from mainstay.compile.route.table import compile_gateway_route, compile_route
+from mainstay.compile.rpc.table import compile_rpc_route
 from mainstay.compile.traits import (
     ApiListenerTraits,
     BoundOutboundTraits,
@@ -44,6 +45,7 @@ from mainstay.compile.traits import (
     ProbeTraits,
     Proxy,
     RouteTraits,
+    RpcRouteTraits,
     Step,
     VirtualOutboundTraits,
 )
@@ -149,6 +151,8 @@ def run_step(facts: Facts, step: Step) -> Resource:
             return compile_endpoints(facts, step)
         case RouteTraits():
             return compile_route(facts, step)
+        case RpcRouteTraits():
+            return compile_rpc_route(facts, step)
         case OutboundTraits():
             return compile_outbound(facts, step)
         case VirtualOutboundTraits():

@@ -1,6 +1,7 @@
 """The collections of the mesh: from what sources brought to what compile steps read.
 
-In: per source a collection of objects' facts (origin → tuple of facts), and the mesh-wide settings. Out: one
+In: per source a collection of objects' facts (origin → tuple of facts), the mesh-wide settings, protocols that come with
+Mainstay. Out: one
 collection per kind of fact, with the indexes by which facts are found, and what is joined from them (members,
 identities, instances). Invariants: of two claims to one key that of the source named first counts, within a
 source the older, then the smaller origin: never who came first; endpoints of one key are united. Built once
@@ -15,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from mainstay.compile.facts import ANY_NAMESPACE, Instance, label_names
-from mainstay.graph import Collection, Derived, Graph, Index, Reader
+from mainstay.graph import Collection, Derived, Graph, Index, Input, Reader
 from mainstay.model.endpoints import EndpointSet, Health, NamedTarget, pack_endpoints
 from mainstay.model.gateway import Gateway
 from mainstay.model.identity import Identity
@@ -24,6 +25,7 @@ from mainstay.model.membership import members_of
 from mainstay.model.mesh import DEFAULT_MESH, Mesh
 from mainstay.model.policy import Policy
 from mainstay.model.route import RouteTable
+from mainstay.model.rpc import RpcProtocol, settle_ports
 from mainstay.model.scope import Scope
 from mainstay.model.service import Service
 from mainstay.model.traffic import TrafficRule
@@ -63,14 +65,21 @@ class Collections:
         brought: Sequence[Brought],
         mesh: Collection[str, Mesh],
         registrations: Collection[WorkloadKey, Registration] | None = None,
+        shipped: Iterable[RpcProtocol] = (),
     ) -> None:
         self._graph = graph
         self._brought = tuple(brought)
+        self._shipped: Input[str, tuple[Any, ...]] = graph.input("shipped protocols")
+        for protocol in shipped:
+            self._shipped.set(protocol.name, (protocol,))
         self.mesh = mesh
         self.registrations: Collection[WorkloadKey, Registration] = (
             registrations if registrations is not None else graph.input("registrations")
         )
-        self.services: Derived[ServiceKey, Service] = self._gather("services", Service)
+        self.protocols: Derived[str, RpcProtocol] = self._gather(
+            "protocols", RpcProtocol, brought=(*self._brought, self._shipped)
+        )
+        self.services: Derived[ServiceKey, Service] = self._settle_services()
         self.sets: Derived[Any, EndpointSet] = self._gather("endpoint sets", EndpointSet, _unite)
         self.targets: Derived[Any, NamedTarget] = self._gather("named targets", NamedTarget)
         self.groups: Derived[ObjectKey, WorkloadGroup] = self._gather("workload groups", WorkloadGroup)
@@ -116,6 +125,7 @@ class Collections:
             "scopes by namespace", self.scopes, lambda key, _: [key.namespace]
         )
         self.all_gateways = graph.index("all gateways", self.gateways, lambda _key, _value: [ALL])
+        self.all_protocols = graph.index("all protocols", self.protocols, lambda _key, _value: [ALL])
 
         self.members = self._join_members()
         self.identities = self._join_identities()
@@ -135,12 +145,13 @@ class Collections:
         name: str,
         kind: type[F],
         combine: Callable[[Any, Sequence[F]], F] = lambda _key, claims: claims[0],
+        brought: Sequence[Brought] | None = None,
     ) -> Derived[Any, F]:
         """All facts of a kind, by their own keys. `combine` gets the claims to a key, the one that counts
         first."""
         indexes: list[tuple[Brought, Index[Any, Any]]] = [
             (each, self._graph.index(f"{name} of {each.name}", each, lambda _, facts: _keys_of(facts, kind)))
-            for each in self._brought
+            for each in (self._brought if brought is None else brought)
         ]
 
         def compute(key: Any, read: Reader) -> F | None:
@@ -158,6 +169,18 @@ class Collections:
 
         reads = [readable for pair in indexes for readable in pair]
         return self._graph.derived(name, compute, reads=reads, each=[index for _, index in indexes])
+
+    def _settle_services(self) -> Derived[ServiceKey, Service]:
+        """Services whose ports say which protocol they speak, by the protocols there are."""
+        claimed: Derived[ServiceKey, Service] = self._gather("claimed services", Service)
+
+        def compute(key: ServiceKey, read: Reader) -> Service | None:
+            service = read.get(claimed, key)
+            if service is None:
+                return None
+            return settle_ports(service, lambda name: read.get(self.protocols, name) is not None)
+
+        return self._graph.derived("services", compute, reads=[claimed, self.protocols], each=[claimed])
 
     def _join_workloads(self) -> Derived[WorkloadKey, Workload]:
         """Workloads somebody wrote, with the health that their own sidecars report, and those that registered."""

@@ -8,7 +8,7 @@ sources' parsers, REST and the graph.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -23,6 +23,8 @@ from mainstay.control.objects import ObjectId, Record
 from mainstay.graph import Refused
 from mainstay.model.problem import Problem
 from mainstay.model.service import Service
+from mainstay.protocols.kind import KIND as PROTOCOL
+from mainstay.protocols.kind import shipped_protocols
 
 SERVER_FIELDS = (
     "uid",
@@ -156,6 +158,10 @@ class References:
 
     def all_services(self) -> Iterable[Service]:
         return [service for services in self._all().values() for service in services]
+
+    def protocols(self) -> Set[str]:
+        names = {protocol.name for protocol in shipped_protocols()}
+        return names | {thing.name for thing in self.objects(PROTOCOL.name)}
 
     def _all(self) -> dict[str, list[Service]]:
         if self._services is None:

@@ -15,6 +15,7 @@ from mainstay.model.key import ObjectKey, ServiceKey
 from mainstay.model.mesh import Mesh
 from mainstay.model.policy import Policy
 from mainstay.model.route import RouteTable
+from mainstay.model.rpc import RpcProtocol
 from mainstay.model.scope import Scope
 from mainstay.model.service import Service
 from mainstay.model.traffic import TrafficRule
@@ -86,3 +87,9 @@ class GraphFacts:
 
     def workload_group(self, key: ObjectKey) -> WorkloadGroup | None:
         return self._read.get(self._all.groups, key)
+
+    def protocol(self, name: str) -> RpcProtocol | None:
+        return self._read.get(self._all.protocols, name)
+
+    def protocols(self) -> tuple[RpcProtocol, ...]:
+        return tuple(self._read.by(self._all.all_protocols, ALL))

@@ -33,6 +33,7 @@ from mainstay.model.key import ObjectKey, WorkloadKey
 from mainstay.model.mesh import Mesh
 from mainstay.model.problem import Problem
 from mainstay.model.workload import Registration, Workload, WorkloadGroup
+from mainstay.protocols.kind import shipped_protocols
 from mainstay.settings.serve import ServeSettings
 from mainstay.sources import Intake, Remove, Source, Taken, Upsert, keep_source
 from mainstay.sources.files import FilesMachine, FilesSource
@@ -69,7 +70,11 @@ class Plane:
         self.authored = Authored(self.graph, names, mesh)
         self._registrations = self.graph.input("registrations")
         self.collections = Collections(
-            self.graph, [self.authored.facts], self.authored.mesh, self._registrations
+            self.graph,
+            [self.authored.facts],
+            self.authored.mesh,
+            self._registrations,
+            shipped_protocols(),
         )
         self.views = Views(self.graph, self.collections)
         self.certificates = GatewayCertificates(

@@ -3,6 +3,8 @@
 In: appProtocol, port name, port number. Out: ``PortProtocol``. Called by dialects and sources when they make services.
 The rules are Istio's: appProtocol first, else the part of the name before ``-``, else detection; the well-known
 server-first ports are never detected, since a client that waits for the server's greeting would wait for ever.
+Names that are no protocol of this table may be those of a ``Protocol`` object: they stay as ``claims`` until it is known
+which there are (``model.rpc``).
 """
 
 from enum import StrEnum
@@ -23,6 +25,8 @@ class PortProtocol(StrEnum):
     MONGO = "mongo"
     MYSQL = "mysql"
     REDIS = "redis"
+    RPC = "rpc"
+    """A framed protocol that a ``Protocol`` object describes; the port says which. Nobody writes this word."""
 
     @property
     def is_http(self) -> bool:
@@ -62,9 +66,29 @@ def declared_protocol(text: str) -> PortProtocol | None:
     if lowered in _APP_PROTOCOLS:
         return _APP_PROTOCOLS[lowered]
     try:
-        return PortProtocol(lowered)
+        found = PortProtocol(lowered)
     except ValueError:
         return None
+    return None if found is PortProtocol.RPC else found
+
+
+OWN_PREFIX = "mainstay.dev/"
+"""May stand before the name of a ``Protocol`` in appProtocol, as Kubernetes wants it of names that are not IANA's."""
+
+
+def claims_of_port(name: str = "", app_protocol: str = "") -> tuple[str, ...]:
+    """Return the names of ``Protocol`` objects that would take the port, in order: what appProtocol says, then the name,
+    whole and up to each ``-``. Protocols of this table go first, so a port called ``http-bolt`` claims nothing."""
+    found: list[str] = []
+    if app_protocol:
+        if declared_protocol(app_protocol):
+            return ()
+        found.append(app_protocol.lower().removeprefix(OWN_PREFIX))
+    lowered = name.lower()
+    if lowered and not lowered.startswith("grpc-web") and not declared_protocol(lowered.partition("-")[0]):
+        parts = lowered.split("-")
+        found += ["-".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    return tuple(dict.fromkeys(found))
 
 
 def protocol_of_port(number: int, name: str = "", app_protocol: str = "") -> PortProtocol:

@@ -34,7 +34,8 @@ class NamedMatch(msgspec.Struct, frozen=True, gc=False):
 class HttpMatch(msgspec.Struct, frozen=True, gc=False):
     """Conditions on one request, all of which must hold (HTTPMatchRequest).
 
-    ``port`` is the service port the client uses, 0 any. ``headers`` and ``query`` are sorted by name.
+    ``port`` is the service port the client uses, 0 any. ``headers`` and ``query`` are sorted by name. Of RPC ``uri`` is
+    ``/service/method``, ``authority`` the service's name, ``rpc_method`` the method's (of RPC alone).
     """
 
     uri: StringMatch | None = None
@@ -47,6 +48,7 @@ class HttpMatch(msgspec.Struct, frozen=True, gc=False):
     source_labels: Labels = ()
     source_namespace: str = ""
     name: str = ""
+    rpc_method: StringMatch | None = None
 
 
 class Destination(msgspec.Struct, frozen=True, gc=False, order=True):
@@ -188,10 +190,12 @@ class TcpRule(msgspec.Struct, frozen=True, gc=False):
 
 
 class RouteTable(msgspec.Struct, frozen=True, gc=False):
-    """The rules of one owner for one host and audience; ``created`` (Unix ms) settles who is older."""
+    """The rules of one owner for one host and audience; ``created`` (Unix ms) settles who is older. ``rpc`` are those of
+    an RPCRoute: several owners' are joined by precedence (``compile.rpc.table``), and they go before ``http``."""
 
     key: RouteTableKey
     http: tuple[HttpRule, ...] = ()
     tcp: tuple[TcpRule, ...] = ()
     visible_to: Visibility = EVERYWHERE
     created: int = 0
+    rpc: tuple[HttpRule, ...] = ()

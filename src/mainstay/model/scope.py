@@ -38,7 +38,7 @@ class EgressListener(msgspec.Struct, frozen=True, gc=False):
 
 class IngressListener(msgspec.Struct, frozen=True, gc=False):
     """An inbound listener on ``bind:port`` (``bind`` empty: the workload's address) that forwards to ``endpoint``:
-    ``address:port`` or ``unix:///path``; empty: ``127.0.0.1`` and the same port."""
+    ``address:port`` or ``unix:///path``; empty: ``127.0.0.1`` and the same port. ``claims`` as of a ServicePort."""
 
     port: int
     protocol: PortProtocol = PortProtocol.AUTO
@@ -47,6 +47,7 @@ class IngressListener(msgspec.Struct, frozen=True, gc=False):
     capture: Capture = "DEFAULT"
     endpoint: str = ""
     pool: ConnectionPool | None = None
+    claims: tuple[str, ...] = ()
 
 
 class Scope(msgspec.Struct, frozen=True, gc=False):

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from mainstay.model.key import EVERYWHERE, Labels, ServiceKey, Visibility
-from mainstay.model.protocol import PortProtocol
+from mainstay.model.protocol import PortProtocol, claims_of_port, protocol_of_port
 
 Resolution = Literal["endpoints", "dns", "dns_round_robin", "none"]
 """How addresses are found: from endpoint sets (ServiceEntry STATIC) · by the proxy's DNS (DNS: all answers are hosts;
@@ -19,12 +19,26 @@ Location = Literal["internal", "external"]
 
 
 class ServicePort(msgspec.Struct, frozen=True, gc=False, order=True):
-    """A port: ``number`` is what clients use, ``target`` where endpoints listen unless they say otherwise."""
+    """A port: ``number`` is what clients use, ``target`` where endpoints listen unless they say otherwise. ``claims`` are
+    names of ``Protocol`` objects that its author may have meant, ``rpc`` the one it is (``model.rpc.settle_ports``)."""
 
     number: int
     name: str
     protocol: PortProtocol
     target: int
+    rpc: str = ""
+    claims: tuple[str, ...] = ()
+
+
+def written_port(number: int, name: str, app_protocol: str, target: int) -> ServicePort:
+    """Return a port as an author wrote it: its protocol by the table of names, and what else the names may mean."""
+    return ServicePort(
+        number,
+        name,
+        protocol_of_port(number, name, app_protocol),
+        target,
+        claims=claims_of_port(name, app_protocol),
+    )
 
 
 class Service(msgspec.Struct, frozen=True, gc=False):

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from mainstay.api.publish import reference_page
 from mainstay.protocols.description import Field, Protocol, Source
-from mainstay.protocols.read import KIND, Described, shipped
+from mainstay.protocols.kind import KIND
+from mainstay.protocols.read import Described, shipped
 
 
 def protocols_page() -> str:

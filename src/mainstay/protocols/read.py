@@ -15,29 +15,12 @@ import msgspec
 
 from mainstay.api.decode import decode
 from mainstay.api.document import Document, read
-from mainstay.api.kind import Kind
 from mainstay.api.problems import make_problem
 from mainstay.api.publish import schema_document
 from mainstay.model.problem import Problem
 from mainstay.protocols.check import Finding, check, check_together
 from mainstay.protocols.description import Protocol
-
-GROUP, VERSIONS = "mainstay.dev", ("v1alpha1",)
-
-KIND = Kind(
-    GROUP,
-    VERSIONS,
-    "Protocol",
-    "protocols",
-    Protocol,
-    lambda _thing, _defaults: [],
-    lambda _thing, _lookup: [],
-    namespaced=False,
-    stored=False,
-)
-"""How the decoder and the reference page know a description. It is no object of the control plane."""
-
-CONTRADICTS, ALIKE = "MS1112", "MS1113"
+from mainstay.protocols.kind import ALIKE, CONTRADICTS, KIND
 
 
 class Described(msgspec.Struct, frozen=True):

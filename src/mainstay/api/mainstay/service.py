@@ -25,7 +25,8 @@ class ServicePort(Part, frozen=True):
     ] = None
     app_protocol: Annotated[
         str | None,
-        "What is spoken, e.g. `http`, `http2`, `grpc`, `tcp`, `kubernetes.io/h2c`; wins over the name.",
+        "What is spoken, e.g. `http`, `http2`, `grpc`, `tcp`, `kubernetes.io/h2c`, or the name of a Protocol such as"
+        " `bolt`; wins over the name.",
     ] = None
     protocol: Annotated[Transport, "Transport.", NotYetValue(("UDP",), "UDP")] = "TCP"
 

@@ -17,6 +17,9 @@ Build = Callable[[Facts, FilterContext, list[Problem]], list[Fields]]
 HTTP_FILTERS: tuple[Build, ...] = (rbac.http_filters, local_ratelimit.http_filters, router.http_filters)
 """Who may call is settled before how often; the router ends the chain."""
 
+RPC_FILTERS: tuple[Build, ...] = (rbac.http_filters, local_ratelimit.http_filters, router.rpc_filters)
+"""The same for calls of described protocols."""
+
 NETWORK_FILTERS: tuple[Build, ...] = (rbac.network_filters,)
 """Filters before tcp_proxy."""
 
@@ -24,6 +27,24 @@ NETWORK_FILTERS: tuple[Build, ...] = (rbac.network_filters,)
 def http_chain(facts: Facts, context: FilterContext, problems: list[Problem]) -> list[Fields]:
     """Return the HTTP filters of a chain."""
     return [entry for build in HTTP_FILTERS for entry in build(facts, context, problems)]
+
+
+def rpc_chain(facts: Facts, context: FilterContext, problems: list[Problem], described: bool) -> list[Fields]:
+    """Return the filters of a generic proxy. Envoy's takes none of HTTP's: there connections are judged instead, by
+    ``network_chain``, and limits cannot be kept."""
+    if described:
+        return [entry for build in RPC_FILTERS for entry in build(facts, context, problems)]
+    if local_ratelimit.http_filters(facts, context, problems):
+        problems.append(
+            Problem(
+                code="MS4203",
+                severity="warning",
+                object=f"LocalRateLimit/{context.namespace}",
+                reason=f"Envoy's generic proxy has no rate limit; port {context.port} goes without it",
+                remedy="Run the workload with Mainstay's own data plane.",
+            )
+        )
+    return router.rpc_filters(facts, context, problems)
 
 
 def network_chain(facts: Facts, context: FilterContext, problems: list[Problem]) -> list[Fields]:

@@ -13,6 +13,7 @@ from mainstay.compile.listener.connection_manager import by_name, connection_man
 from mainstay.compile.resource import Fields, Ref, Resource
 from mainstay.compile.route.action import Client
 from mainstay.compile.route.connection import service_proxy, tcp_proxy
+from mainstay.compile.rpc.outbound import outbound_rpc
 from mainstay.compile.traits import BoundOutboundTraits
 from mainstay.model.problem import Problem
 from mainstay.model.protocol import PortProtocol
@@ -35,7 +36,10 @@ def compile_bound_outbound(facts: Facts, traits: BoundOutboundTraits) -> Resourc
             match = {"transport_protocol": "raw_buffer", "application_protocols": list(PLAIN_HTTP_ALPNS)}
             inspectors.append(http_inspector())
         chains.append(chain("http", [manager], match))
-    if not traits.protocol.is_http:
+    if traits.rpc is not None:
+        label = f"outbound_{traits.address}_{traits.port}"
+        chains.append(chain("rpc", [outbound_rpc(facts, traits.rpc, label, refs, problems)]))
+    elif not traits.protocol.is_http:
         chains.append(chain("tcp", [_stream(facts, traits, refs)]))
     return listener(
         names.listener_at(traits.address, traits.port),

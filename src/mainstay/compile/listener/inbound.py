@@ -11,7 +11,7 @@ import msgspec
 
 from mainstay.compile import names
 from mainstay.compile.facts import Facts
-from mainstay.compile.filters import http_chain, network_chain
+from mainstay.compile.filters import http_chain, network_chain, rpc_chain
 from mainstay.compile.filters.context import FilterContext
 from mainstay.compile.listener.chain import (
     PLAIN_HTTP_ALPNS,
@@ -26,21 +26,18 @@ from mainstay.compile.listener.chain import (
 from mainstay.compile.listener.connection_manager import connection_manager
 from mainstay.compile.lookup import mtls_mode
 from mainstay.compile.resource import Fields, Ref, Resource
-from mainstay.compile.route.action import retry_policy
+from mainstay.compile.route.action import INBOUND_RETRY, retry_policy
 from mainstay.compile.route.connection import tcp_proxy
+from mainstay.compile.rpc.codec import rpc_manager
+from mainstay.compile.rpc.table import inbound_routes
 from mainstay.compile.tls import MESH_ALPNS, MESH_HTTP_ALPNS, MESH_SECRETS, mesh_downstream
 from mainstay.compile.traits import InboundPort, InboundTraits
 from mainstay.model.policy import MtlsMode
 from mainstay.model.problem import Problem
 from mainstay.model.protocol import PortProtocol
-from mainstay.model.route import Retry
 
-PortKind = Literal["auto", "http", "tcp"]
-
-INBOUND_RETRY = Retry(
-    attempts=2, retry_on=("reset-before-request",), statuses=(), ignore_previous_hosts=False
-)
-"""The application may close an idle connection just as a request is sent; nothing of it was read then (Istio's)."""
+PortKind = Literal["auto", "http", "rpc", "tcp"]
+Speech = Literal["http", "rpc", "bytes"]
 
 
 GRPC_ALPN = "h2"
@@ -49,34 +46,44 @@ be the mesh's."""
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """One chain: what it matches, whether it speaks HTTP, whether it ends mesh mTLS."""
+    """One chain: what it matches, what it speaks, whether it ends mesh mTLS."""
 
     transport: Literal["tls", "raw_buffer", ""]
     alpns: tuple[str, ...]
-    http: bool
+    speaks: Speech
     ends_tls: bool
 
 
-_PEER_HTTP = Shape("tls", MESH_HTTP_ALPNS, http=True, ends_tls=True)
-_PLAIN_HTTP = Shape("raw_buffer", PLAIN_HTTP_ALPNS, http=True, ends_tls=False)
-_PEER_STREAM = Shape("tls", ("istio-peer-exchange", "istio"), http=False, ends_tls=True)
-_PLAIN_STREAM = Shape("raw_buffer", (), http=False, ends_tls=False)
-_FOREIGN_TLS = Shape("tls", (), http=False, ends_tls=False)
-_ANY_PLAIN_HTTP = Shape("raw_buffer", (), http=True, ends_tls=False)
+_PEER_HTTP = Shape("tls", MESH_HTTP_ALPNS, speaks="http", ends_tls=True)
+_PLAIN_HTTP = Shape("raw_buffer", PLAIN_HTTP_ALPNS, speaks="http", ends_tls=False)
+_PEER_STREAM = Shape("tls", ("istio-peer-exchange", "istio"), speaks="bytes", ends_tls=True)
+_PLAIN_STREAM = Shape("raw_buffer", (), speaks="bytes", ends_tls=False)
+_FOREIGN_TLS = Shape("tls", (), speaks="bytes", ends_tls=False)
+_ANY_PLAIN_HTTP = Shape("raw_buffer", (), speaks="http", ends_tls=False)
 
 SHAPES: dict[tuple[MtlsMode, PortKind], tuple[Shape, ...]] = {
     ("PERMISSIVE", "auto"): (_PEER_HTTP, _PLAIN_HTTP, _PEER_STREAM, _PLAIN_STREAM, _FOREIGN_TLS),
     ("PERMISSIVE", "http"): (
-        Shape("tls", (*MESH_ALPNS, GRPC_ALPN), http=True, ends_tls=True),
+        Shape("tls", (*MESH_ALPNS, GRPC_ALPN), speaks="http", ends_tls=True),
         _ANY_PLAIN_HTTP,
     ),
-    ("PERMISSIVE", "tcp"): (Shape("tls", MESH_ALPNS, http=False, ends_tls=True), _FOREIGN_TLS, _PLAIN_STREAM),
-    ("STRICT", "auto"): (_PEER_HTTP, Shape("tls", (), http=False, ends_tls=True)),
-    ("STRICT", "http"): (Shape("tls", (), http=True, ends_tls=True),),
-    ("STRICT", "tcp"): (Shape("tls", (), http=False, ends_tls=True),),
+    ("PERMISSIVE", "tcp"): (
+        Shape("tls", MESH_ALPNS, speaks="bytes", ends_tls=True),
+        _FOREIGN_TLS,
+        _PLAIN_STREAM,
+    ),
+    ("PERMISSIVE", "rpc"): (
+        Shape("tls", MESH_ALPNS, speaks="rpc", ends_tls=True),
+        Shape("raw_buffer", (), speaks="rpc", ends_tls=False),
+    ),
+    ("STRICT", "auto"): (_PEER_HTTP, Shape("tls", (), speaks="bytes", ends_tls=True)),
+    ("STRICT", "http"): (Shape("tls", (), speaks="http", ends_tls=True),),
+    ("STRICT", "tcp"): (Shape("tls", (), speaks="bytes", ends_tls=True),),
+    ("STRICT", "rpc"): (Shape("tls", (), speaks="rpc", ends_tls=True),),
     ("DISABLE", "auto"): (_PLAIN_HTTP, _PLAIN_STREAM),
     ("DISABLE", "http"): (_ANY_PLAIN_HTTP,),
-    ("DISABLE", "tcp"): (Shape("", (), http=False, ends_tls=False),),
+    ("DISABLE", "tcp"): (Shape("", (), speaks="bytes", ends_tls=False),),
+    ("DISABLE", "rpc"): (Shape("", (), speaks="rpc", ends_tls=False),),
 }
 """(mode, kind of port) → chains. DISABLE takes foreign TLS on TCP ports as bytes."""
 
@@ -85,6 +92,8 @@ def kind_of(protocol: PortProtocol) -> PortKind:
     """Return which row of the table a port's protocol takes."""
     if protocol is PortProtocol.AUTO:
         return "auto"
+    if protocol is PortProtocol.RPC:
+        return "rpc"
     return "http" if protocol.is_http else "tcp"
 
 
@@ -166,7 +175,7 @@ def _chains(
     port: InboundPort,
     mode: MtlsMode,
     cluster: str,
-    match: Fields,
+    where: Fields,
     refs: list[Ref],
     problems: list[Problem],
 ) -> list[Fields]:
@@ -175,22 +184,25 @@ def _chains(
     refs.append(Ref("cluster", cluster))
     label = f"{port.number}" if port.number else names.VIRTUAL_INBOUND
     found: list[Fields] = []
-    bare = mode == "DISABLE" and kind_of(port.protocol) == "http" and not match
+    bare = mode == "DISABLE" and kind_of(port.protocol) == "http" and not where
     for index, shape in enumerate(SHAPES[mode, kind_of(port.protocol)]):
-        fields = dict(match)
+        fields = dict(where)
         if shape.transport and not bare:
             fields["transport_protocol"] = shape.transport
         if shape.alpns:
             fields["application_protocols"] = list(shape.alpns)
-        if shape.http:
-            routes = {"route_config": _routes(cluster, port.number)}
-            filters = [
-                connection_manager(mesh, "inbound", cluster, routes, http_chain(facts, context, problems))
-            ]
-        else:
-            filters = [*network_chain(facts, context, problems), tcp_proxy(mesh, [(cluster, 1)], refs)]
+        match shape.speaks:
+            case "http":
+                routes = {"route_config": _routes(cluster, port.number)}
+                filters = [
+                    connection_manager(mesh, "inbound", cluster, routes, http_chain(facts, context, problems))
+                ]
+            case "rpc":
+                filters = _rpc(facts, traits, port, cluster, context, problems)
+            case "bytes":
+                filters = [*network_chain(facts, context, problems), tcp_proxy(mesh, [(cluster, 1)], refs)]
         transport = (
-            mesh_downstream(mesh.trust_domain, shape.http, traits.mesh_alpns, traits.secrets)
+            mesh_downstream(mesh.trust_domain, shape.speaks == "http", traits.mesh_alpns, traits.secrets)
             if shape.ends_tls
             else None
         )
@@ -198,6 +210,21 @@ def _chains(
             refs += MESH_SECRETS
         found.append(chain(f"{label}-{index}", filters, fields, transport))
     return found
+
+
+def _rpc(
+    facts: Facts,
+    traits: InboundTraits,
+    port: InboundPort,
+    cluster: str,
+    context: FilterContext,
+    problems: list[Problem],
+) -> list[Fields]:
+    """The generic proxy towards the application. Where it takes no filters of HTTP's, policies judge the connection."""
+    judges = [] if traits.described else network_chain(facts, context, problems)
+    filters = rpc_chain(facts, context, problems, traits.described)
+    routes = {"route_config": inbound_routes(cluster, traits.described)}
+    return [*judges, rpc_manager(facts, port.rpc, traits.described, cluster, routes, filters)]
 
 
 def _routes(cluster: str, port: int) -> Fields:

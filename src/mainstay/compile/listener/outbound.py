@@ -22,6 +22,7 @@ from mainstay.compile.listener.connection_manager import by_name, connection_man
 from mainstay.compile.resource import Fields, Ref, Resource
 from mainstay.compile.route.action import Client
 from mainstay.compile.route.connection import rule_proxy, service_proxy, service_rules, tcp_proxy
+from mainstay.compile.rpc.outbound import outbound_rpc
 from mainstay.compile.traits import OutboundTraits, VirtualOutboundTraits
 from mainstay.model.problem import Problem
 from mainstay.model.service import Service
@@ -71,12 +72,14 @@ def compile_outbound(facts: Facts, traits: OutboundTraits) -> Resource:
         match: Fields = {"transport_protocol": "raw_buffer", "application_protocols": list(PLAIN_HTTP_ALPNS)}
         chains.append(chain("http", [manager], match))
         inspectors.append(http_inspector())
-    default: Service | None = None
+    default = _first_speaker(facts, traits)
     for key in traits.services:
         service = facts.service(key)
         port = service.port(traits.port) if service else None
         if service is None or port is None or port.protocol.is_http:
             continue
+        if traits.rpc is not None and port.rpc == traits.rpc.protocol:
+            continue  # told from others by the RPC service that is called
         chains += _rule_chains(facts, service, client, refs)
         if port.protocol.is_tls and traits.address == "0.0.0.0":
             names_match = {"server_names": [key.host]}
@@ -87,11 +90,13 @@ def compile_outbound(facts: Facts, traits: OutboundTraits) -> Resource:
             problems.append(_ambiguous(service, default, traits.port))
     if any(entry.get("filter_chain_match", {}).get("server_names") for entry in chains):
         inspectors.insert(0, tls_inspector())
-    last = (
-        service_proxy(facts, default, client, refs)
-        if default is not None
-        else tcp_proxy(mesh, [(_unknown(traits.passthrough), 1)], refs)
-    )
+    if traits.rpc is not None:
+        label = f"outbound_{traits.address}_{traits.port}"
+        last = outbound_rpc(facts, traits.rpc, label, refs, problems)
+    elif default is not None:
+        last = service_proxy(facts, default, client, refs)
+    else:
+        last = tcp_proxy(mesh, [(_unknown(traits.passthrough), 1)], refs)
     return listener(
         names.listener_at(traits.address, traits.port),
         traits.address,
@@ -104,6 +109,15 @@ def compile_outbound(facts: Facts, traits: OutboundTraits) -> Resource:
         bind_to_port={"value": False},
         **inspection(mesh, inspectors),
     )
+
+
+def _first_speaker(facts: Facts, traits: OutboundTraits) -> Service | None:
+    """The service that takes what nothing else takes, where the listener carries RPC."""
+    if traits.rpc is None:
+        return None
+    services = (facts.service(key) for key in traits.services)
+    speaks = ((each, each.port(traits.port)) for each in services if each is not None)
+    return next((each for each, port in speaks if port and port.rpc == traits.rpc.protocol), None)
 
 
 def _rule_chains(facts: Facts, service: Service, client: Client, refs: list[Ref]) -> list[Fields]:

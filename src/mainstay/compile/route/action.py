@@ -40,6 +40,12 @@ _REDIRECT_CODES = {
 }
 
 
+INBOUND_RETRY = Retry(
+    attempts=2, retry_on=("reset-before-request",), statuses=(), ignore_previous_hosts=False
+)
+"""The application may close an idle connection just as a request is sent; nothing of it was read then (Istio's)."""
+
+
 class Client(msgspec.Struct, frozen=True, gc=False):
     """For whom routes are made: namespace, the labels matches speak of, the port it uses, and the authority every
     request is given unless a rule says another (``""``: kept)."""

@@ -21,8 +21,7 @@ from mainstay.model.endpoints import Endpoint, EndpointAttributes, NamedTarget, 
 from mainstay.model.key import EndpointSetKey, NamedTargetKey, ServiceKey, WorkloadKey, labels_of
 from mainstay.model.membership import attributes_of
 from mainstay.model.problem import Problem
-from mainstay.model.protocol import protocol_of_port
-from mainstay.model.service import Resolution, Service, ServicePort
+from mainstay.model.service import Resolution, Service, ServicePort, written_port
 
 _RESOLUTIONS: Final[dict[str, Resolution]] = {"STATIC": "endpoints", "DNS": "dns", "NONE": "none"}
 
@@ -89,12 +88,7 @@ def _ports(written: tuple[WrittenPort, ...], found: Findings) -> tuple[ServicePo
                 found.add("MS1107", path, reason, f"Give each port its own {field}")
             seen.add((field, value))
     ports = (
-        ServicePort(
-            port.number,
-            port.name,
-            protocol_of_port(port.number, port.name, port.protocol or ""),
-            port.target_port or port.number,
-        )
+        written_port(port.number, port.name, port.protocol or "", port.target_port or port.number)
         for port in written
     )
     return tuple(sorted(ports))

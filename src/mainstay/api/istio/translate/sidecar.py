@@ -17,7 +17,7 @@ from mainstay.api.object import Object
 from mainstay.api.problems import shorten
 from mainstay.model.key import labels_of
 from mainstay.model.problem import Problem
-from mainstay.model.protocol import PortProtocol, protocol_of_port
+from mainstay.model.protocol import PortProtocol, claims_of_port, protocol_of_port
 from mainstay.model.scope import EgressListener, IngressListener, Scope
 
 
@@ -90,6 +90,7 @@ def _ingress(listener: IstioIngressListener, found: Findings, path: Path) -> Ing
         listener.capture_mode,
         endpoint,
         connection_pool(pool, found, (*path, "connectionPool")) if pool else None,
+        claims_of_port(listener.port.name or "", listener.port.protocol or ""),
     )
 
 

@@ -10,11 +10,9 @@ from mainstay.api.hosts import complete_host, read_blocks, read_visibility
 from mainstay.api.kind import Defaults, Fact
 from mainstay.api.mainstay.service import Service as Written
 from mainstay.api.object import Object
-from mainstay.api.problems import shorten
 from mainstay.model.key import ServiceKey, labels_of
 from mainstay.model.problem import Problem
-from mainstay.model.protocol import declared_protocol, protocol_of_port
-from mainstay.model.service import Service, ServicePort
+from mainstay.model.service import Service, ServicePort, written_port
 
 
 def translate_service(thing: Object, defaults: Defaults) -> list[Fact] | list[Problem]:
@@ -50,14 +48,6 @@ def _ports(written: Written, found: Findings) -> tuple[ServicePort, ...]:
             )
         numbers.add(port.number)
         names.add(port.name)
-        if port.app_protocol and declared_protocol(port.app_protocol) is None:
-            reason = f"{shorten(port.app_protocol)} is no protocol"
-            found.add(
-                "MS1012",
-                (*path, "appProtocol"),
-                reason,
-                "Use http, http2, grpc, https, tls, tcp, mongo, mysql or redis",
-            )
-        protocol = protocol_of_port(port.number, port.name, port.app_protocol or "")
-        ports.append(ServicePort(port.number, port.name, protocol, port.target_port or port.number))
+        target = port.target_port or port.number
+        ports.append(written_port(port.number, port.name, port.app_protocol or "", target))
     return tuple(sorted(ports))

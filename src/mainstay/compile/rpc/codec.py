@@ -1,0 +1,63 @@
+"""The generic proxy as listeners use it: which protocol, which routes, which filters.
+
+In: a protocol's name, whether the proxy takes descriptions. Out: the network filter, and the listener filter that detects
+protocols. A protocol that comes with Mainstay is sent by name, any other as the whole document with its digest, so that a
+changed one is a new version of the listener.
+"""
+
+from collections.abc import Iterable
+
+from mainstay.compile.access_log import access_log
+from mainstay.compile.capability import ENVOY_CODECS
+from mainstay.compile.facts import Facts
+from mainstay.compile.resource import Fields, extension, struct
+from mainstay.model.rpc import RpcProtocol
+
+_PROXY = "envoy.extensions.filters.network.generic_proxy.v3.GenericProxy"
+_TYPED_STRUCT = "xds.type.v3.TypedStruct"
+_OWN = "type.googleapis.com/mainstay.dev.v1alpha1."
+
+
+def rpc_manager(
+    facts: Facts, protocol: str, described: bool, label: str, routes: Fields, filters: list[Fields]
+) -> Fields:
+    """Return the network filter. ``routes`` is ``{"generic_rds": …}`` or ``{"route_config": …}``; ``label`` its
+    statistics prefix. A protocol that is gone is sent by name: the proxy keeps what it knew of it."""
+    fields: Fields = {
+        "stat_prefix": label,
+        "codec_config": _codec(facts.protocol(protocol) or RpcProtocol(protocol), described),
+        **routes,
+        "filters": filters,
+        "access_log": access_log(facts.mesh()),
+    }
+    return extension("envoy.filters.network.generic_proxy", _PROXY, fields)
+
+
+def by_name(route: str) -> Fields:
+    """Return routes fetched over the aggregated stream."""
+    source = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": {}}
+    return {"generic_rds": {"route_config_name": route, "config_source": source}}
+
+
+def protocol_inspector(protocols: Iterable[RpcProtocol]) -> Fields:
+    """Return the listener filter that tells protocols by a connection's first bytes."""
+    values = {"protocols": [_description(protocol) for protocol in protocols]}
+    return _own_extension("mainstay.listener.protocol_inspector", "ProtocolInspector", values)
+
+
+def _codec(protocol: RpcProtocol, described: bool) -> Fields:
+    if not described:
+        return extension(*ENVOY_CODECS[protocol.name])
+    return _own_extension("mainstay.codecs.described", "DescribedCodec", _description(protocol))
+
+
+def _description(protocol: RpcProtocol) -> dict[str, str]:
+    values = {"protocol": protocol.name}
+    if protocol.description:
+        values |= {"description": protocol.description, "sha256": protocol.sha256}
+    return values
+
+
+def _own_extension(name: str, message: str, values: Fields) -> Fields:
+    """An extension of ours: its configuration is JSON, so that no server and no proxy needs a descriptor for it."""
+    return extension(name, _TYPED_STRUCT, {"type_url": f"{_OWN}{message}", "value": struct(values)})

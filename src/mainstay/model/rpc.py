@@ -1,0 +1,80 @@
+"""Described RPC protocols as facts, and which ports speak them.
+
+In: ``Protocol`` objects, those that come with Mainstay and those somebody applied. Out: ``RpcProtocol``, one per name; ports
+whose claims are settled. Invariant: of two protocols that the same first bytes fit, at most one is ever detected.
+"""
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from mainstay.model.protocol import PortProtocol
+from mainstay.model.service import Service, ServicePort
+
+
+class Opening(msgspec.Struct, frozen=True, gc=False, order=True):
+    """First bytes under a mask, of the same length."""
+
+    mask: bytes
+    value: bytes
+
+    def meets(self, other: "Opening") -> bool:
+        """Tell whether some bytes fit both."""
+        return all(
+            (a & b) & (x ^ y) == 0
+            for a, b, x, y in zip(self.mask, other.mask, self.value, other.value, strict=False)
+        )
+
+
+class RpcProtocol(msgspec.Struct, frozen=True, gc=False):
+    """A described protocol. ``description`` is the whole document, empty for one that comes with Mainstay, which every
+    proxy of ours has too; ``sha256`` is that of the description's bytes, in hexadecimal. ``openings`` are the first bytes
+    by which it is detected, empty where a port has to declare it."""
+
+    name: str
+    description: str = ""
+    sha256: str = ""
+    openings: tuple[Opening, ...] = ()
+    created: int = 0
+
+    @property
+    def key(self) -> str:
+        """A protocol is found by its name."""
+        return self.name
+
+
+Known = Callable[[str], bool]
+"""Whether there is a protocol of this name."""
+
+
+def settle_name(claims: Iterable[str], known: Known) -> str:
+    """Return the first protocol there is among those a port claims, or nothing."""
+    return next((name for name in claims if known(name)), "")
+
+
+def settle_port(port: ServicePort, known: Known) -> ServicePort:
+    """Return the port with its claims decided: it speaks a protocol there is, or what it spoke without."""
+    if not port.claims:
+        return port
+    name = settle_name(port.claims, known)
+    protocol = PortProtocol.RPC if name else port.protocol
+    return msgspec.structs.replace(port, protocol=protocol, rpc=name, claims=())
+
+
+def settle_ports(service: Service, known: Known) -> Service:
+    """Return the service with the claims of its ports decided."""
+    if not any(port.claims for port in service.ports):
+        return service
+    return msgspec.structs.replace(service, ports=tuple(settle_port(port, known) for port in service.ports))
+
+
+def detectable(protocols: Iterable[RpcProtocol]) -> tuple[RpcProtocol, ...]:
+    """Return the protocols that first bytes tell, by name. Where two begin alike (admission refuses the second), the
+    older one is detected and the other has to be declared."""
+    found: list[RpcProtocol] = []
+    for each in sorted(protocols, key=lambda protocol: (protocol.created, protocol.name)):
+        if each.openings and not any(
+            mine.meets(theirs) for other in found for mine in each.openings for theirs in other.openings
+        ):
+            found.append(each)
+    return tuple(sorted(found, key=lambda protocol: protocol.name))

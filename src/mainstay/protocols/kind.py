@@ -1,0 +1,108 @@
+"""The kind `Protocol`: a description as an object of the mesh, or as a file that only a program reads.
+
+In: decoded descriptions. Out: `RpcProtocol` facts, or every fault by path: the same ones that `mainstay protocol
+validate` prints. Invariant: what becomes a fact compiles, and every proxy of ours takes it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+
+from mainstay.api.encode import encode_part
+from mainstay.api.findings import Findings
+from mainstay.api.kind import Defaults, Fact, Kind, Lookup
+from mainstay.api.mainstay.group import GROUP, VERSIONS
+from mainstay.api.object import Object
+from mainstay.model.problem import Problem
+from mainstay.model.protocol import declared_protocol
+from mainstay.model.rpc import Opening, RpcProtocol
+from mainstay.protocols.check import check
+from mainstay.protocols.description import Protocol, resolve
+from mainstay.protocols.shapes import detection_of, openings_of, shapes_of
+
+CONTRADICTS, ALIKE = "MS1112", "MS1113"
+
+MAX_DESCRIPTION = 64 << 10
+"""Bytes of a description on its way to a proxy; what describes a protocol has a twentieth of it."""
+
+
+def translate_protocol(thing: Object, _defaults: Defaults) -> list[Fact] | list[Problem]:
+    """Return the protocol."""
+    found = Findings(thing)
+    for finding in check(thing.spec):
+        found.add(CONTRADICTS, ("spec", *finding.path), finding.reason, finding.remedy)
+    if declared_protocol(thing.name.partition("-")[0]):
+        reason = f"a port whose name begins with {thing.name.partition('-')[0]} speaks that"
+        found.add("MS1012", ("metadata", "name"), reason, "Give the protocol another name")
+    if found.problems:
+        return found.problems
+    text = _document(thing.name, thing.spec)
+    if len(text.encode()) > MAX_DESCRIPTION:
+        reason = f"the description has {len(text.encode()):,} bytes"
+        found.add("MS1005", ("spec",), reason, f"Keep it below {MAX_DESCRIPTION:,}: shorten names")
+    return found.or_facts([_fact(thing.name, thing.spec, text, thing.created)])
+
+
+def check_protocol(thing: Object, lookup: Lookup) -> list[Problem]:
+    """Return the protocols whose first bytes could be taken for this one's."""
+    found = Findings(thing)
+    mine = _openings(thing.spec) if not check(thing.spec) else ()
+    if not mine:
+        return []
+    others = {fact.name: fact.openings for fact in shipped_protocols()}
+    for other in lookup.objects(KIND.name):
+        others[other.name] = _openings(other.spec) if not check(other.spec) else ()
+    others.pop(thing.name, None)
+    for name, theirs in sorted(others.items()):
+        if any(one.meets(two) for one in mine for two in theirs):
+            reason = f"a connection may begin with bytes that fit both {thing.name} and {name}"
+            remedy = "Say declared-only in one of them, or add fixed bytes"
+            found.add(ALIKE, ("spec", "detection"), reason, remedy)
+    return found.problems
+
+
+KIND = Kind(
+    GROUP,
+    VERSIONS,
+    "Protocol",
+    "protocols",
+    Protocol,
+    translate_protocol,
+    check_protocol,
+    namespaced=False,
+)
+
+
+@functools.cache
+def shipped_protocols() -> tuple[RpcProtocol, ...]:
+    """Return the protocols that come with Mainstay, without their descriptions: every proxy of ours has them."""
+    from mainstay.protocols.read import shipped  # `read` decodes with the kind above
+
+    return tuple(RpcProtocol(each.name, openings=_openings(each.description)) for each in shipped())
+
+
+def _fact(name: str, description: Protocol, text: str, created: int) -> RpcProtocol:
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return RpcProtocol(name, text, digest, _openings(description), created)
+
+
+def _document(name: str, description: Protocol) -> str:
+    """The document a proxy gets: no labels, no comments, so that only what it means gives a new version."""
+    written = {
+        "apiVersion": KIND.api_version,
+        "kind": KIND.name,
+        "metadata": {"name": name},
+        "spec": encode_part(description),
+    }
+    return json.dumps(written, separators=(",", ":"), ensure_ascii=False)
+
+
+def _openings(description: Protocol) -> tuple[Opening, ...]:
+    if description.detection != "certain":
+        return ()
+    resolved = resolve(description)
+    shapes = shapes_of(resolved)
+    patterns = detection_of(resolved, shapes, openings_of(resolved, shapes))
+    return tuple(sorted(Opening(each.mask, each.value) for each in patterns))
