@@ -230,6 +230,13 @@ _TABLE = (
         "A Mesh document names a service, gateway or path that does not exist in it or beside it.",
     ),
     Code(
+        "MS2007",
+        "error",
+        "Does not fit what the port speaks",
+        "An RPCRoute is for a service none of whose ports speaks a described protocol; or a VirtualService asks for what only"
+        " HTTP has, for calls of a service all of whose ports speak such protocols. `docs/rpc-routes.md` says which words mean what.",
+    ),
+    Code(
         "MS3001",
         "error",
         "File cannot be read",

@@ -32,15 +32,18 @@ from mainstay.api.istio.virtual_service import VirtualService
 from mainstay.api.istio.workload_group import WorkloadGroup
 from mainstay.api.kind import Check, Defaults, Fact, Kind, Lookup
 from mainstay.api.mainstay.check import check_service
+from mainstay.api.mainstay.check_rpc_route import check_rpc_route
 from mainstay.api.mainstay.gateway_secret import GatewaySecret
 from mainstay.api.mainstay.group import GROUP, VERSIONS
 from mainstay.api.mainstay.local_rate_limit import LocalRateLimit
 from mainstay.api.mainstay.mesh import Mesh
 from mainstay.api.mainstay.mesh_settings import MeshSettings
+from mainstay.api.mainstay.rpc_route import RPCRoute
 from mainstay.api.mainstay.service import Service
 from mainstay.api.mainstay.translate.gateway_secret import translate_gateway_secret
 from mainstay.api.mainstay.translate.local_rate_limit import translate_local_rate_limit
 from mainstay.api.mainstay.translate.mesh_settings import translate_mesh_settings
+from mainstay.api.mainstay.translate.rpc_route import translate_rpc_route
 from mainstay.api.mainstay.translate.service import translate_service
 from mainstay.api.object import Object
 from mainstay.model.problem import Problem
@@ -119,6 +122,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         _nothing,
         inline=True,
     ),
+    Kind(*_OWN, "RPCRoute", "rpcroutes", RPCRoute, translate_rpc_route, check_rpc_route),
     Kind(*_OWN, "LocalRateLimit", "localratelimits", LocalRateLimit, translate_local_rate_limit, _nothing),
     PROTOCOL,
     Kind(*_OWN, "MeshSettings", "meshsettings", MeshSettings, translate_mesh_settings, _nothing),

@@ -5,11 +5,36 @@ whose claims are settled. Invariant: of two protocols that the same first bytes 
 """
 
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import msgspec
 
 from mainstay.model.protocol import PortProtocol
 from mainstay.model.service import Service, ServicePort
+
+OutcomeName = Literal[
+    "success",
+    "callerError",
+    "denied",
+    "notFound",
+    "serverError",
+    "unavailable",
+    "overloaded",
+    "timeout",
+]
+"""How a call ended, in words that every protocol's own status is mapped to."""
+
+HTTP_STATUS: dict[OutcomeName, int] = {
+    "success": 200,
+    "callerError": 400,
+    "denied": 403,
+    "notFound": 404,
+    "serverError": 500,
+    "unavailable": 502,
+    "overloaded": 503,
+    "timeout": 504,
+}
+"""The HTTP status that stands for an outcome wherever policies, metrics and logs are shared with HTTP."""
 
 
 class Opening(msgspec.Struct, frozen=True, gc=False, order=True):

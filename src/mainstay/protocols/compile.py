@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mainstay.model.rpc import HTTP_STATUS
 from mainstay.protocols.description import (
-    HTTP_STATUS,
     Field,
     KindName,
     Made,

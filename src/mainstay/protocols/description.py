@@ -39,6 +39,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from mainstay.api.define import Count, Duration, Length, OneOf, Part, Pattern, Range, Unit
+from mainstay.model.rpc import OutcomeName
 
 NAME = Pattern(r"[a-zA-Z][a-zA-Z0-9]{0,39}", "a letter, then letters and digits, at most 40")
 HEX = Pattern(r"([0-9a-fA-F]{2}){1,64}", "hexadecimal digits, two a byte, at most 64 bytes")
@@ -52,16 +53,6 @@ Condition = Annotated[
     Length(0, 8),
 ]
 KindName = Literal["request", "oneWay", "response", "heartbeat", "heartbeatAnswer", "goAway"]
-OutcomeName = Literal[
-    "success",
-    "callerError",
-    "denied",
-    "notFound",
-    "serverError",
-    "unavailable",
-    "overloaded",
-    "timeout",
-]
 Algorithm = Literal["crc32", "crc32c", "adler32", "sum", "xor"]
 Certainty = Literal["certain", "declared-only"]
 LengthBytes = Annotated[int, Range(0, 4)]
@@ -331,19 +322,6 @@ class Protocol(Part, frozen=True, kw_only=True):
         Length(0, 4),
     ] = ()
     limits: Annotated[Limits, "Limits."] = Limits()
-
-
-HTTP_STATUS: dict[OutcomeName, int] = {
-    "success": 200,
-    "callerError": 400,
-    "denied": 403,
-    "notFound": 404,
-    "serverError": 500,
-    "unavailable": 502,
-    "overloaded": 503,
-    "timeout": 504,
-}
-"""The HTTP status that stands for an outcome wherever policies, metrics and logs are shared with HTTP."""
 
 
 def resolve(description: Protocol) -> Protocol:

@@ -43,25 +43,41 @@ def check_destination(
 ) -> None:
     """Report what of a destination is missing; ``connections``: a rule of bytes, which cannot guess a port."""
     host = full_host(to.host, found.namespace, lookup)
-    services = visible_services(host, found.namespace, lookup)
-    if not services:
-        reason, remedy = _missing(host, found.namespace, lookup)
-        found.add("IST0101", (*path, "host"), reason, remedy)
+    if not check_host(host, found, (*path, "host"), lookup):
         return
+    services = visible_services(host, found.namespace, lookup)
     ports = {port.number for service in services for port in service.ports}
-    if to.port is not None and to.port.number not in ports:
-        known = ", ".join(str(number) for number in sorted(ports))
-        reason = f"{host} has no port {to.port.number}"
-        remedy = f"Use one of {known}" if known else f"Add the port to {services[0].origin}"
-        found.add("MS2003", (*path, "port", "number"), reason, remedy)
-    elif to.port is None and connections and len(ports) > 1:
+    if to.port is not None:
+        check_port(host, to.port.number, services, found, (*path, "port", "number"))
+    elif connections and len(ports) > 1:
         reason = f"{host} has several ports: {', '.join(str(number) for number in sorted(ports))}"
         found.add("IST0112", path, reason, "Add port.number")
     if to.subset:
-        _check_subset(to.subset, host, found, (*path, "subset"), lookup)
+        check_subset(to.subset, host, found, (*path, "subset"), lookup)
 
 
-def _check_subset(subset: str, host: str, found: Findings, path: Path, lookup: Lookup) -> None:
+def check_host(host: str, found: Findings, path: Path, lookup: Lookup) -> bool:
+    """Report a host without a service that the object's namespace may use; tell whether there is one."""
+    if visible_services(host, found.namespace, lookup):
+        return True
+    reason, remedy = _missing(host, found.namespace, lookup)
+    found.add("IST0101", path, reason, remedy)
+    return False
+
+
+def check_port(host: str, number: int, services: list[Service], found: Findings, path: Path) -> bool:
+    """Report a port that none of a host's services has; tell whether one has it."""
+    ports = {port.number for service in services for port in service.ports}
+    if number in ports:
+        return True
+    known = ", ".join(str(each) for each in sorted(ports))
+    remedy = f"Use one of {known}" if known else f"Add the port to {services[0].origin}"
+    found.add("MS2003", path, f"{host} has no port {number}", remedy)
+    return False
+
+
+def check_subset(subset: str, host: str, found: Findings, path: Path, lookup: Lookup) -> None:
+    """Report a subset that no DestinationRule gives the host."""
     names = list(subsets_of(host, found.namespace, lookup))
     if subset in names:
         return

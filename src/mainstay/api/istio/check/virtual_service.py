@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from mainstay.api.findings import Findings
 from mainstay.api.hosts import complete_host, find_audience
 from mainstay.api.istio.check.destinations import check_destination, full_host, host_covers
+from mainstay.api.istio.check.rpc_rules import check_rules_for_rpc
 from mainstay.api.istio.gateway import Gateway
 from mainstay.api.istio.translate.virtual_service import audiences_of
 from mainstay.api.istio.virtual_service import HTTPMatchRequest, HTTPRoute, VirtualService
@@ -30,6 +31,7 @@ def check_virtual_service(thing: Object, lookup: Lookup) -> list[Problem]:
         for index, entry in enumerate(rule.route):
             path = ("spec", "tcp", at, "route", index, "destination")
             check_destination(entry.destination, found, path, lookup, connections=True)
+    check_rules_for_rpc(virtual, found, lookup)
     _check_gateways(virtual, found, lookup)
     _check_order(virtual.http, found)
     _check_rivals(thing, virtual, found, lookup)
