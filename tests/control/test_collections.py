@@ -8,7 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mainstay.compile.capability import Capability
 from mainstay.compile.facts import Facts, StaticFacts
+from mainstay.compile.traits import Proxy
+from mainstay.compile.view import compile_view
 from mainstay.control.collections import Collections
 from mainstay.control.graph_facts import GraphFacts
 from mainstay.graph import Derived, Graph, Input, More
@@ -27,9 +30,19 @@ from mainstay.model.key import (
 from mainstay.model.mesh import DEFAULT_MESH, Mesh
 from mainstay.model.policy import PeerAuthentication, Policy
 from mainstay.model.protocol import PortProtocol
-from mainstay.model.route import DirectResponse, HttpMatch, HttpRule, RouteTable
+from mainstay.model.route import (
+    Destination,
+    DirectResponse,
+    Forward,
+    HttpMatch,
+    HttpRule,
+    RouteTable,
+    StringMatch,
+    WeightedDestination,
+)
+from mainstay.model.rpc import Opening, RpcProtocol
 from mainstay.model.scope import Scope
-from mainstay.model.service import Service, ServicePort
+from mainstay.model.service import Service, ServicePort, written_port
 from mainstay.model.traffic import TrafficRule
 from mainstay.model.workload import Workload, WorkloadGroup
 
@@ -44,8 +57,19 @@ addresses = st.sampled_from(ADDRESSES)
 labels = st.sampled_from([(), (("app", "a"),), (("app", "b"),), (("app", "a"), ("version", "1"))])
 service_keys = st.builds(ServiceKey, namespaces, hosts)
 ports = st.just(
-    (ServicePort(80, "http", PortProtocol.HTTP, 8080), ServicePort(90, "tcp", PortProtocol.TCP, 9090))
+    (
+        ServicePort(80, "http", PortProtocol.HTTP, 8080),
+        ServicePort(90, "tcp", PortProtocol.TCP, 9090),
+        written_port(7000, "volt-x", "", 7000),
+        written_port(7100, "rpc", "bolt", 7100),
+    )
 )
+OPENINGS = (Opening(b"\xff\xff", b"\xb0\xa7"),)
+SHIPPED = (RpcProtocol("bolt", openings=OPENINGS), RpcProtocol("dubbo"))
+PROXIES = [
+    Proxy("sidecar~10.0.0.1~a.shop~x", "shop", addresses=("10.0.0.1",), capability=Capability(software))
+    for software in ("mainstay", "envoy")
+]
 
 
 def make_set(key: ServiceKey, port: int, source: str, found: list[str], identity: str) -> Any:
@@ -61,7 +85,22 @@ def make_table(host: str, audience: str, namespace: str, client: Any) -> RouteTa
     return RouteTable(RouteTableKey(host, audience, ObjectKey(namespace, host)), http=(rule,))
 
 
+def make_rpc_table(host: str, namespace: str, method: str) -> RouteTable:
+    match = HttpMatch(rpc_method=StringMatch("exact", method))
+    rule = HttpRule(Forward((WeightedDestination(Destination(host)),)), (match,))
+    return RouteTable(RouteTableKey(host, MESH, ObjectKey(namespace, "rpc")), rpc=(rule,))
+
+
 facts = st.one_of(
+    st.builds(make_rpc_table, hosts, namespaces, st.sampled_from(["get", "put"])),
+    st.builds(
+        RpcProtocol,
+        st.sampled_from(["volt", "bolt"]),
+        st.sampled_from(["one", "two"]),
+        st.just("00"),
+        st.sampled_from([(), OPENINGS]),
+        st.integers(0, 2),
+    ),
     st.builds(Service, service_keys, ports, selector=labels, created=st.integers(0, 2)),
     st.builds(
         make_set,
@@ -133,6 +172,12 @@ def ask_everything(source: Facts) -> dict[str, Any]:
     for address in ADDRESSES:
         answers[f"instances {address}"] = source.instances(address)
     answers["gateways"] = source.gateways()
+    answers["protocols"] = source.protocols()
+    for name in ("bolt", "dubbo", "volt"):
+        answers[f"protocol {name}"] = source.protocol(name)
+    for proxy in PROXIES:
+        view = compile_view(source, proxy)
+        answers[f"view of {proxy.capability.software}"] = (view.versions(), view.problems)
     return answers
 
 
@@ -142,7 +187,7 @@ class Built:
         self.first: Input[int, tuple[Any, ...]] = self.graph.input("first")
         self.second: Input[int, tuple[Any, ...]] = self.graph.input("second")
         self.mesh: Input[str, Mesh] = self.graph.input("mesh")
-        self.collections = Collections(self.graph, [self.first, self.second], self.mesh)
+        self.collections = Collections(self.graph, [self.first, self.second], self.mesh, shipped=SHIPPED)
         self.asked: Derived[str, Any] = self.graph.derived(
             "asked",
             lambda _key, read: ask_everything(GraphFacts(self.collections, read)),
@@ -187,7 +232,7 @@ def test_graph_and_scan_agree(edits: list[tuple[int, list[Any] | None, bool]]) -
         for _, fact in sorted(claims, key=lambda claim: claim[0]):
             winners.setdefault((type(fact), fact.key), fact)
             united.setdefault((type(fact), fact.key), []).append(fact)
-    scanned = []
+    scanned: list[Any] = [each for each in SHIPPED if (RpcProtocol, each.name) not in winners]
     for (kind, key), fact in winners.items():
         if kind.__name__ == "EndpointSet":
             fact = pack_endpoints(key, (row for each in united[(kind, key)] for row in each))
