@@ -30,6 +30,8 @@ def bootstrap_of(view: View) -> Json:
     calls = {route["name"]: route for route in resources["generic_route"]}
     endpoints = {entry["cluster_name"]: entry for entry in resources["endpoint"]}
     for listener in resources["listener"]:
+        filters = listener.get("listener_filters", [])
+        filters[:] = [each for each in filters if not each["name"].startswith("mainstay.")]
         chains = [*listener.get("filter_chains", ()), listener.get("default_filter_chain", {})]
         for entry in (entry for chain in chains for entry in chain.get("filters", ())):
             config = entry["typed_config"]

@@ -23,7 +23,7 @@ from mainstay.engine import Delta, Engine, Removal, Upsert  # noqa: E402
 from mainstay.sidecar import plan  # noqa: E402
 from mainstay.sidecar.convert.table import Encoded, convert, encode  # noqa: E402
 
-ORDER = ("secret", "endpoints", "cluster", "route", "listener")
+ORDER = ("secret", "endpoints", "cluster", "route", "generic_route", "listener")
 _listener = msgspec.msgpack.Decoder(plan.Listener)
 
 

@@ -234,7 +234,8 @@ _TABLE = (
         "error",
         "Does not fit what the port speaks",
         "An RPCRoute is for a service none of whose ports speaks a described protocol; or a VirtualService asks for what only"
-        " HTTP has, for calls of a service all of whose ports speak such protocols. `docs/rpc-routes.md` says which words mean what.",
+        " HTTP has, for calls of a service all of whose ports speak such protocols. `docs/rpc-routes.md` says which words mean"
+        " what.",
     ),
     Code(
         "MS3001",

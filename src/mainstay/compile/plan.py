@@ -34,7 +34,7 @@ from mainstay.compile.traits import (
 from mainstay.model.key import MESH, Labels, ServiceKey, is_visible, selects
 from mainstay.model.problem import Problem
 from mainstay.model.protocol import PortProtocol
-from mainstay.model.rpc import settle_name
+from mainstay.model.rpc import detectable, settle_name
 from mainstay.model.scope import EgressListener, HostPattern, IngressListener, Scope
 from mainstay.model.service import Service, ServicePort
 
@@ -142,7 +142,7 @@ def _bound_outbound(
             route = names.explicit_route(services[0].host, number) if alone else listener
             yield RouteTraits(route, proxy.namespace, number, services, explicit=alone, labels=labels)
         rpc: RpcUse | None = None
-        if port.rpc:
+        if port.rpc or (protocol is PortProtocol.AUTO and detected_protocols(facts, proxy)):
             listener = names.rpc_route(names.listener_at(address, entry.port), number)
             routes = _rpc_routes(proxy, labels, number, services, listener)
             rpc = RpcUse(port.rpc, routes.name, routes.described)
@@ -221,7 +221,7 @@ def _outbound(facts: Facts, proxy: Proxy, scope: Scope | None, problems: list[Pr
         port = spoken(proxy, service, written, problems)
         addresses = [] if port.protocol.is_http else [a for a in service.addresses if "/" not in a]
         for address in addresses:
-            yield from _own_listener(proxy, labels, service, port, address, passthrough)
+            yield from _own_listener(facts, proxy, labels, service, port, address, passthrough)
         if not addresses:
             shared.setdefault(port.number, []).append((service, port))
     hosts = _hosts_without_service(facts, proxy.namespace)
@@ -240,23 +240,53 @@ def _outbound(facts: Facts, proxy: Proxy, scope: Scope | None, problems: list[Pr
             )
         services = tuple(sorted(service.key for service, _ in entries))
         rpc: RpcUse | None = None
-        speakers = sorted((service.key, port.rpc) for service, port in entries if port.rpc)
-        if speakers:
-            # One connection speaks one protocol: the first service's, as its bytes would go to the first service.
-            protocol = speakers[0][1]
-            served = tuple(key for key, spoken_ in speakers if spoken_ == protocol)
+        protocol_, served = _speakers(facts, proxy, entries)
+        if served:
             routes = _rpc_routes(proxy, labels, number, served, names.rpc_route("", number))
-            rpc = RpcUse(protocol, routes.name, routes.described)
+            rpc = RpcUse(protocol_, routes.name, routes.described)
             yield routes
         yield OutboundTraits("0.0.0.0", number, proxy.namespace, services, route, passthrough, labels, rpc)
 
 
+def _speakers(
+    facts: Facts, proxy: Proxy, entries: list[tuple[Service, ServicePort]]
+) -> tuple[str, tuple[ServiceKey, ...]]:
+    """Return which protocol the services of one port speak (empty: first bytes tell) and which of them may.
+
+    Where several are declared and one of them cannot be told by first bytes, the first service's is taken, as its bytes
+    would go to the first service."""
+    declared = sorted((service.key, port.rpc) for service, port in entries if port.rpc)
+    undeclared = [service.key for service, port in entries if port.protocol is PortProtocol.AUTO]
+    protocols = {protocol for _, protocol in declared}
+    if len(protocols) != 1 or undeclared:
+        told = detected_protocols(facts, proxy)
+        if told and protocols <= set(told):
+            return "", tuple(sorted({*(key for key, _ in declared), *undeclared}))
+    if not declared:
+        return "", ()
+    first = declared[0][1]
+    return first, tuple(key for key, protocol in declared if protocol == first)
+
+
+def detected_protocols(facts: Facts, proxy: Proxy) -> tuple[str, ...]:
+    """Return the protocols that the proxy tells by a connection's first bytes."""
+    if not proxy.capability.described_protocols:
+        return ()
+    return tuple(protocol.name for protocol in detectable(facts.protocols()))
+
+
 def _own_listener(
-    proxy: Proxy, labels: Labels, service: Service, port: ServicePort, address: str, passthrough: bool
+    facts: Facts,
+    proxy: Proxy,
+    labels: Labels,
+    service: Service,
+    port: ServicePort,
+    address: str,
+    passthrough: bool,
 ) -> Iterable[Step]:
     namespace, route = proxy.namespace, ""
     rpc: RpcUse | None = None
-    if port.rpc:
+    if port.rpc or (port.protocol is PortProtocol.AUTO and detected_protocols(facts, proxy)):
         routes = _rpc_routes(proxy, labels, port.number, (service.key,), "")
         rpc = RpcUse(port.rpc, routes.name, routes.described)
         yield routes

@@ -107,8 +107,8 @@ class RpcRouteTraits(msgspec.Struct, frozen=True, gc=False):
 
 
 class RpcUse(msgspec.Struct, frozen=True, gc=False):
-    """How a listener carries RPC: which described protocol, by which routes, and whether by its description or by a codec
-    that the proxy has."""
+    """How a listener carries RPC: which described protocol (empty: those that first bytes tell), by which routes, and
+    whether by its description or by a codec that the proxy has."""
 
     protocol: str
     route: str

@@ -19,7 +19,7 @@ from mainstay.compile.listener.inbound import compile_inbound
 from mainstay.compile.listener.outbound import compile_outbound, compile_virtual_outbound
 from mainstay.compile.lookup import find_service, find_traffic_rule
 from mainstay.compile.names import ClusterName
-from mainstay.compile.plan import Plan, plan
+from mainstay.compile.plan import plan
 from mainstay.compile.probe import compile_probe, plan_probe
 from mainstay.compile.proxyless.cluster import compile_grpc_cluster
 from mainstay.compile.proxyless.listener import compile_api_listener, compile_grpc_server
@@ -118,7 +118,7 @@ def compile_view(facts: Facts, proxy: Proxy, run: Run | None = None) -> View:
     compute = run or run_step
     found: dict[Kind, dict[str, Resource]] = {kind: {} for kind in ORDER}
     planned = (
-        Plan(tuple(plan_proxyless(facts, proxy)))
+        plan_proxyless(facts, proxy)
         if proxy.capability.software == "grpc" and proxy.kind == "sidecar"
         else plan(facts, proxy)
     )

@@ -13,7 +13,7 @@ from mainstay.compile.listener.connection_manager import by_name, connection_man
 from mainstay.compile.resource import Fields, Ref, Resource
 from mainstay.compile.route.action import Client
 from mainstay.compile.route.connection import service_proxy, tcp_proxy
-from mainstay.compile.rpc.outbound import outbound_rpc
+from mainstay.compile.rpc.outbound import detected_rpc, outbound_rpc
 from mainstay.compile.traits import BoundOutboundTraits
 from mainstay.model.problem import Problem
 from mainstay.model.protocol import PortProtocol
@@ -26,18 +26,21 @@ def compile_bound_outbound(facts: Facts, traits: BoundOutboundTraits) -> Resourc
     mesh = facts.mesh()
     chains: list[Fields] = []
     inspectors: list[Fields] = []
+    label = f"outbound_{traits.address}_{traits.port}"
     if traits.http_route:
         refs.append(Ref("route", traits.http_route))
         filters = http_chain(facts, FilterContext("outbound"), problems)
-        label = f"outbound_{traits.address}_{traits.port}"
         manager = connection_manager(mesh, "outbound", label, by_name(traits.http_route), filters)
         match: Fields = {}
         if traits.protocol is PortProtocol.AUTO:
             match = {"transport_protocol": "raw_buffer", "application_protocols": list(PLAIN_HTTP_ALPNS)}
             inspectors.append(http_inspector())
         chains.append(chain("http", [manager], match))
-    if traits.rpc is not None:
-        label = f"outbound_{traits.address}_{traits.port}"
+    if traits.rpc is not None and not traits.rpc.protocol:
+        told, telling = detected_rpc(facts, traits.rpc, label, refs, problems)
+        chains += told
+        inspectors += telling
+    if traits.rpc is not None and traits.rpc.protocol:
         chains.append(chain("rpc", [outbound_rpc(facts, traits.rpc, label, refs, problems)]))
     elif not traits.protocol.is_http:
         chains.append(chain("tcp", [_stream(facts, traits, refs)]))

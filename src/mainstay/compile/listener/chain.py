@@ -92,12 +92,15 @@ def _inspector(name: str, message: str, except_ports: Iterable[int]) -> Fields:
     fields = extension(
         f"envoy.filters.listener.{name}", f"envoy.extensions.filters.listener.{name}.v3.{message}"
     )
+    return {**fields, **switched_off(except_ports)}
+
+
+def switched_off(except_ports: Iterable[int]) -> Fields:
+    """Return the field of a listener filter that says for which destination ports it does nothing."""
     ranges = [{"destination_port_range": {"start": port, "end": port + 1}} for port in sorted(except_ports)]
-    if len(ranges) == 1:
-        fields["filter_disabled"] = ranges[0]
-    elif ranges:
-        fields["filter_disabled"] = {"or_match": {"rules": ranges}}
-    return fields
+    if not ranges:
+        return {}
+    return {"filter_disabled": ranges[0] if len(ranges) == 1 else {"or_match": {"rules": ranges}}}
 
 
 def prefix_range(cidr: str) -> Fields:

@@ -28,13 +28,14 @@ from mainstay.compile.lookup import mtls_mode
 from mainstay.compile.resource import Fields, Ref, Resource
 from mainstay.compile.route.action import INBOUND_RETRY, retry_policy
 from mainstay.compile.route.connection import tcp_proxy
-from mainstay.compile.rpc.codec import rpc_manager
+from mainstay.compile.rpc.codec import protocol_inspector, rpc_manager
 from mainstay.compile.rpc.table import inbound_routes
 from mainstay.compile.tls import MESH_ALPNS, MESH_HTTP_ALPNS, MESH_SECRETS, mesh_downstream
 from mainstay.compile.traits import InboundPort, InboundTraits
 from mainstay.model.policy import MtlsMode
 from mainstay.model.problem import Problem
 from mainstay.model.protocol import PortProtocol
+from mainstay.model.rpc import detectable
 
 PortKind = Literal["auto", "http", "rpc", "tcp"]
 Speech = Literal["http", "rpc", "bytes"]
@@ -52,6 +53,8 @@ class Shape(msgspec.Struct, frozen=True):
     alpns: tuple[str, ...]
     speaks: Speech
     ends_tls: bool
+    detected: str = ""
+    """The described protocol that first bytes told."""
 
 
 _PEER_HTTP = Shape("tls", MESH_HTTP_ALPNS, speaks="http", ends_tls=True)
@@ -118,7 +121,7 @@ def compile_inbound(facts: Facts, traits: InboundTraits) -> Resource:
             chains,
             refs,
             problems,
-            **inspection(facts.mesh(), _inspectors(modes)),
+            **inspection(facts.mesh(), _inspectors(facts, traits, modes)),
             **(tunnel_mark() if traits.h2_tunnel else {}),
         )
     return _virtual(facts, traits, chains, modes, refs, problems)
@@ -146,6 +149,8 @@ def _virtual(
     ]
     declared = [port.number for port in traits.ports if kind_of(port.protocol) != "auto"]
     inspectors = [original_destination(), tls_inspector(plain), http_inspector(declared)]
+    if any(_detected(facts, traits, port, mode) for port, mode in ((elsewhere, mode), *modes.items())):
+        inspectors += _telling(facts, traits, declared)
     return listener(
         names.VIRTUAL_INBOUND,
         "0.0.0.0",
@@ -159,13 +164,21 @@ def _virtual(
     )
 
 
-def _inspectors(modes: dict[InboundPort, MtlsMode]) -> list[Fields]:
+def _telling(facts: Facts, traits: InboundTraits, except_ports: list[int]) -> list[Fields]:
+    """The look at first bytes that tells described protocols, where the proxy has it."""
+    protocols = detectable(facts.protocols()) if traits.described else ()
+    return [protocol_inspector(protocols, except_ports)] if protocols else []
+
+
+def _inspectors(facts: Facts, traits: InboundTraits, modes: dict[InboundPort, MtlsMode]) -> list[Fields]:
     """A declared port without mTLS needs no look at the first bytes."""
     found: list[Fields] = []
     if any(mode != "DISABLE" or kind_of(port.protocol) == "auto" for port, mode in modes.items()):
         found.append(tls_inspector())
     if any(kind_of(port.protocol) == "auto" for port in modes):
         found.append(http_inspector())
+        if any(_detected(facts, traits, port, mode) for port, mode in modes.items()):
+            found += _telling(facts, traits, [])
     return found
 
 
@@ -185,7 +198,8 @@ def _chains(
     label = f"{port.number}" if port.number else names.VIRTUAL_INBOUND
     found: list[Fields] = []
     bare = mode == "DISABLE" and kind_of(port.protocol) == "http" and not where
-    for index, shape in enumerate(SHAPES[mode, kind_of(port.protocol)]):
+    shapes = (*SHAPES[mode, kind_of(port.protocol)], *_detected(facts, traits, port, mode))
+    for index, shape in enumerate(shapes):
         fields = dict(where)
         if shape.transport and not bare:
             fields["transport_protocol"] = shape.transport
@@ -198,7 +212,8 @@ def _chains(
                     connection_manager(mesh, "inbound", cluster, routes, http_chain(facts, context, problems))
                 ]
             case "rpc":
-                filters = _rpc(facts, traits, port, cluster, context, problems)
+                protocol = shape.detected or port.rpc
+                filters = _rpc(facts, traits, protocol, cluster, context, problems)
             case "bytes":
                 filters = [*network_chain(facts, context, problems), tcp_proxy(mesh, [(cluster, 1)], refs)]
         transport = (
@@ -212,10 +227,21 @@ def _chains(
     return found
 
 
+def _detected(facts: Facts, traits: InboundTraits, port: InboundPort, mode: MtlsMode) -> tuple[Shape, ...]:
+    """Chains for described protocols on a port that declares nothing: in clear text, where first bytes tell. Inside mesh
+    mTLS the name that the peer offers has to, and calls of undeclared ports come as bytes there."""
+    if kind_of(port.protocol) != "auto" or mode == "STRICT" or not traits.described:
+        return ()
+    return tuple(
+        Shape("raw_buffer", (protocol.name,), speaks="rpc", ends_tls=False, detected=protocol.name)
+        for protocol in detectable(facts.protocols())
+    )
+
+
 def _rpc(
     facts: Facts,
     traits: InboundTraits,
-    port: InboundPort,
+    protocol: str,
     cluster: str,
     context: FilterContext,
     problems: list[Problem],
@@ -224,7 +250,7 @@ def _rpc(
     judges = [] if traits.described else network_chain(facts, context, problems)
     filters = rpc_chain(facts, context, problems, traits.described)
     routes = {"route_config": inbound_routes(cluster, traits.described)}
-    return [*judges, rpc_manager(facts, port.rpc, traits.described, cluster, routes, filters)]
+    return [*judges, rpc_manager(facts, protocol, traits.described, cluster, routes, filters)]
 
 
 def _routes(cluster: str, port: int) -> Fields:

@@ -22,7 +22,7 @@ from mainstay.compile.listener.connection_manager import by_name, connection_man
 from mainstay.compile.resource import Fields, Ref, Resource
 from mainstay.compile.route.action import Client
 from mainstay.compile.route.connection import rule_proxy, service_proxy, service_rules, tcp_proxy
-from mainstay.compile.rpc.outbound import outbound_rpc
+from mainstay.compile.rpc.outbound import detected_rpc, outbound_rpc
 from mainstay.compile.traits import OutboundTraits, VirtualOutboundTraits
 from mainstay.model.problem import Problem
 from mainstay.model.service import Service
@@ -64,10 +64,10 @@ def compile_outbound(facts: Facts, traits: OutboundTraits) -> Resource:
     client = Client(traits.namespace, traits.labels, traits.port)
     chains: list[Fields] = []
     inspectors: list[Fields] = []
+    label = f"outbound_{traits.address}_{traits.port}"
     if traits.http_route:
         refs.append(Ref("route", traits.http_route))
         filters = http_chain(facts, FilterContext("outbound"), problems)
-        label = f"outbound_{traits.address}_{traits.port}"
         manager = connection_manager(mesh, "outbound", label, by_name(traits.http_route), filters)
         match: Fields = {"transport_protocol": "raw_buffer", "application_protocols": list(PLAIN_HTTP_ALPNS)}
         chains.append(chain("http", [manager], match))
@@ -78,8 +78,9 @@ def compile_outbound(facts: Facts, traits: OutboundTraits) -> Resource:
         port = service.port(traits.port) if service else None
         if service is None or port is None or port.protocol.is_http:
             continue
-        if traits.rpc is not None and port.rpc == traits.rpc.protocol:
-            continue  # told from others by the RPC service that is called
+        if traits.rpc is not None and port.rpc and traits.rpc.protocol in ("", port.rpc):
+            default = default or service
+            continue  # told from others by first bytes, or by the RPC service that is called
         chains += _rule_chains(facts, service, client, refs)
         if port.protocol.is_tls and traits.address == "0.0.0.0":
             names_match = {"server_names": [key.host]}
@@ -90,8 +91,11 @@ def compile_outbound(facts: Facts, traits: OutboundTraits) -> Resource:
             problems.append(_ambiguous(service, default, traits.port))
     if any(entry.get("filter_chain_match", {}).get("server_names") for entry in chains):
         inspectors.insert(0, tls_inspector())
-    if traits.rpc is not None:
-        label = f"outbound_{traits.address}_{traits.port}"
+    if traits.rpc is not None and not traits.rpc.protocol:
+        told, telling = detected_rpc(facts, traits.rpc, label, refs, problems)
+        chains += told
+        inspectors += telling
+    if traits.rpc is not None and traits.rpc.protocol:
         last = outbound_rpc(facts, traits.rpc, label, refs, problems)
     elif default is not None:
         last = service_proxy(facts, default, client, refs)
@@ -113,7 +117,7 @@ def compile_outbound(facts: Facts, traits: OutboundTraits) -> Resource:
 
 def _first_speaker(facts: Facts, traits: OutboundTraits) -> Service | None:
     """The service that takes what nothing else takes, where the listener carries RPC."""
-    if traits.rpc is None:
+    if traits.rpc is None or not traits.rpc.protocol:
         return None
     services = (facts.service(key) for key in traits.services)
     speaks = ((each, each.port(traits.port)) for each in services if each is not None)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from mainstay.compile.facts import Facts, restrict
 from mainstay.compile.lookup import find_scope
-from mainstay.compile.plan import ports_in_scope
+from mainstay.compile.plan import Plan, ports_in_scope, spoken
 from mainstay.compile.route.table import short_names
 from mainstay.compile.traits import (
     ApiListenerTraits,
@@ -20,6 +20,7 @@ from mainstay.compile.traits import (
     Step,
 )
 from mainstay.model.agent import INBOUND_LISTENER
+from mainstay.model.problem import Problem
 from mainstay.model.protocol import PortProtocol
 from mainstay.model.scope import Scope
 
@@ -27,14 +28,15 @@ ANY_ADDRESSES = ("0.0.0.0", "[::]")
 """A server may listen on every address it has."""
 
 
-def plan_proxyless(facts: Facts, proxy: Proxy) -> Iterable[Step]:
-    """Yield the steps of a gRPC library."""
+def plan_proxyless(facts: Facts, proxy: Proxy) -> Plan:
+    """Return the plan of a gRPC library."""
     scope = find_scope(facts, proxy.namespace, proxy.labels)
-    yield from _servers(facts, proxy, scope)
-    yield from _clients(facts, proxy, scope)
+    problems: list[Problem] = []
+    steps = [*_servers(facts, proxy, scope, problems), *_clients(facts, proxy, scope)]
+    return Plan(tuple(steps), tuple(problems))
 
 
-def _servers(facts: Facts, proxy: Proxy, scope: Scope | None) -> Iterable[Step]:
+def _servers(facts: Facts, proxy: Proxy, scope: Scope | None, problems: list[Problem]) -> Iterable[Step]:
     ports: set[InboundPort] = set()
     for entry in scope.ingress if scope else ():
         ports.add(InboundPort(entry.port, entry.protocol))
@@ -42,7 +44,8 @@ def _servers(facts: Facts, proxy: Proxy, scope: Scope | None) -> Iterable[Step]:
         for instance in facts.instances(address):
             service = facts.service(instance.service)
             port = service.port(instance.port) if service else None
-            if port is not None:
+            if service is not None and port is not None:
+                port = spoken(proxy, service, port, problems)
                 ports.add(InboundPort(instance.target, port.protocol))
     for number in sorted({port.number for port in ports}):
         for address in (*(_bracketed(each) for each in proxy.addresses), *ANY_ADDRESSES):

@@ -9,9 +9,11 @@ import msgspec
 
 from mainstay.compile import names
 from mainstay.compile.facts import Facts
-from mainstay.compile.lookup import find_cluster
+from mainstay.compile.lookup import find_cluster, find_service
+from mainstay.compile.names import ClusterName
 from mainstay.compile.resource import Fields, Ref, duration
 from mainstay.model.key import Labels
+from mainstay.model.protocol import PortProtocol
 from mainstay.model.route import (
     DEFAULT_RETRY,
     Destination,
@@ -25,6 +27,7 @@ from mainstay.model.route import (
     Retry,
     StringMatch,
 )
+from mainstay.model.service import Service
 
 HOST_ATTEMPTS = 5
 """How often a retry looks for a host it has not tried (Istio's)."""
@@ -39,7 +42,6 @@ _REDIRECT_CODES = {
     308: "PERMANENT_REDIRECT",
 }
 
-
 INBOUND_RETRY = Retry(
     attempts=2, retry_on=("reset-before-request",), statuses=(), ignore_previous_hosts=False
 )
@@ -48,12 +50,14 @@ INBOUND_RETRY = Retry(
 
 class Client(msgspec.Struct, frozen=True, gc=False):
     """For whom routes are made: namespace, the labels matches speak of, the port it uses, and the authority every
-    request is given unless a rule says another (``""``: kept)."""
+    request is given unless a rule says another (``""``: kept). ``calls``: RPC, which enters ports of detected protocol as
+    byte streams do (``ClusterName.stream``)."""
 
     namespace: str
     labels: Labels
     port: int
     authority: str = ""
+    calls: bool = False
 
 
 def route_action(
@@ -212,7 +216,17 @@ def _direct(action: DirectResponse) -> Fields:
 
 def _cluster(facts: Facts, destination: Destination, client: Client) -> str | None:
     name = find_cluster(facts, destination, client.namespace, client.labels, client.port)
-    return str(name) if name else None
+    if name is None:
+        return None
+    service = find_service(facts, name.host, client.namespace) if client.calls else None
+    return str(name if service is None else stream_cluster(service, name.port, name.subset))
+
+
+def stream_cluster(service: Service, port: int, subset: str = "") -> ClusterName:
+    """Return the cluster for byte streams to a service port: ports of detected protocol have one of their own."""
+    found = service.port(port)
+    detected = found is not None and found.protocol is PortProtocol.AUTO
+    return ClusterName(service.key.host, port, subset, detected)
 
 
 def _text(destination: Destination) -> str:

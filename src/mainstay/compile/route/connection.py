@@ -9,22 +9,13 @@ from mainstay.compile import names
 from mainstay.compile.access_log import access_log
 from mainstay.compile.facts import Facts
 from mainstay.compile.lookup import find_cluster, find_route_table, find_service, find_traffic_rule
-from mainstay.compile.names import ClusterName
 from mainstay.compile.resource import Fields, Ref, duration, extension
-from mainstay.compile.route.action import Client
+from mainstay.compile.route.action import Client, stream_cluster
 from mainstay.compile.route.match import applies
 from mainstay.model.mesh import Mesh
-from mainstay.model.protocol import PortProtocol
 from mainstay.model.route import TcpRule, WeightedDestination
 from mainstay.model.service import Service
 from mainstay.model.traffic import ConnectionPool, resolve
-
-
-def stream_cluster(service: Service, port: int, subset: str = "") -> ClusterName:
-    """Return the cluster for byte streams to a service port: ports of detected protocol have one of their own."""
-    found = service.port(port)
-    detected = found is not None and found.protocol is PortProtocol.AUTO
-    return ClusterName(service.key.host, port, subset, detected)
 
 
 def service_rules(facts: Facts, service: Service, client: Client) -> tuple[TcpRule, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from mainstay.compile.access_log import access_log
 from mainstay.compile.capability import ENVOY_CODECS
 from mainstay.compile.facts import Facts
+from mainstay.compile.listener.chain import switched_off
 from mainstay.compile.resource import Fields, extension, struct
 from mainstay.model.rpc import RpcProtocol
 
@@ -39,10 +40,11 @@ def by_name(route: str) -> Fields:
     return {"generic_rds": {"route_config_name": route, "config_source": source}}
 
 
-def protocol_inspector(protocols: Iterable[RpcProtocol]) -> Fields:
-    """Return the listener filter that tells protocols by a connection's first bytes."""
+def protocol_inspector(protocols: Iterable[RpcProtocol], except_ports: Iterable[int] = ()) -> Fields:
+    """Return the listener filter that tells protocols by a connection's first bytes, switched off for some ports."""
     values = {"protocols": [_description(protocol) for protocol in protocols]}
-    return _own_extension("mainstay.listener.protocol_inspector", "ProtocolInspector", values)
+    fields = _own_extension("mainstay.listener.protocol_inspector", "ProtocolInspector", values)
+    return {**fields, **switched_off(except_ports)}
 
 
 def _codec(protocol: RpcProtocol, described: bool) -> Fields:

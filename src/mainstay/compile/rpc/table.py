@@ -10,9 +10,15 @@ from collections.abc import Iterable, Iterator
 
 from mainstay.compile.facts import Facts
 from mainstay.compile.lookup import find_route_table
-from mainstay.compile.names import ClusterName
 from mainstay.compile.resource import Fields, Ref, Resource, make_resource
-from mainstay.compile.route.action import INBOUND_RETRY, Client, default_action, retry_policy, route_action
+from mainstay.compile.route.action import (
+    INBOUND_RETRY,
+    Client,
+    default_action,
+    retry_policy,
+    route_action,
+    stream_cluster,
+)
 from mainstay.compile.route.match import applies
 from mainstay.compile.rpc.action import rpc_action
 from mainstay.compile.rpc.match import Inexpressible, rpc_predicate
@@ -77,7 +83,7 @@ class _Making:
 
     def __init__(self, facts: Facts, traits: RpcRouteTraits) -> None:
         self._facts = facts
-        self._client = Client(traits.namespace, traits.labels, traits.port)
+        self._client = Client(traits.namespace, traits.labels, traits.port, calls=True)
         self._described = traits.described
         self.refs: list[Ref] = []
         self.problems: list[Problem] = []
@@ -127,7 +133,7 @@ class _Making:
 
     def _action(self, service: Service, entry: _Rule) -> Fields:
         if not entry.kind:
-            cluster = str(ClusterName(service.key.host, self._client.port))
+            cluster = str(stream_cluster(service, self._client.port))
             made = rpc_action(
                 "default", default_action(cluster, self._client, self.refs), self._described, self.refs
             )
