@@ -50,7 +50,8 @@ from mainstay.model.route import (
 from mainstay.model.rpc import HTTP_STATUS
 
 _MILLION = 10_000  # parts per million of one percent
-_UNBEGUN = ("connect-failure", "refused-stream", "retriable-status-codes")
+_UNBEGUN = ("connect-failure", "reset-before-request")
+_BUSY = ("refused-stream", "unavailable")
 _BROKEN_OFF = ("reset",)
 
 
@@ -229,12 +230,12 @@ def _retry(retry: RPCRetry, found: Findings, path: Path) -> Retry:
             found.add("MS1109", (*path, "outcomes", at), reason, "Say idempotent: true, or remove it")
     if retry.backoff == 0:
         found.add("MS1105", (*path, "backoff"), "0s is no time limit", "Give at least 1ms, or leave it out")
-    return Retry(
-        retry.attempts,
-        tuple(sorted((*_UNBEGUN, *(_BROKEN_OFF if retry.idempotent else ())))),
-        tuple(sorted({HTTP_STATUS[outcome] for outcome in retry.outcomes})),
-        backoff=retry.backoff or None,
-    )
+    classes = [*_UNBEGUN]
+    classes += _BUSY if "overloaded" in retry.outcomes else ()
+    classes += _BROKEN_OFF if retry.idempotent else ()
+    statuses = tuple(sorted({HTTP_STATUS[each] for each in retry.outcomes if each != "overloaded"}))
+    classes += ["retriable-status-codes"] if statuses else []
+    return Retry(retry.attempts, tuple(sorted(classes)), statuses, backoff=retry.backoff or None)
 
 
 def _headers(filters: Iterable[RPCRouteFilter], found: Findings, path: Path) -> Headers:
