@@ -80,3 +80,9 @@ class Server:
 
     def close(self) -> None:
         self.listener.close()
+
+
+def stat(live: Live, name: str) -> int:
+    """The sum of all counters whose names end so."""
+    lines = live.engine.render("/stats").decode().splitlines()
+    return sum(int(line.rpartition(": ")[2]) for line in lines if line.partition(": ")[0].endswith(name))

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from engine_live import stat
 from engine_plans import LOOPBACK, cluster, forward, http_chain, listener, routes, tcp_chain
 from engine_wire import Reader, echo, request, response
 
@@ -49,11 +50,6 @@ def ask(live: Live, path: str = "/", *fields: str, method: str = "GET") -> tuple
 
 def retry(*on: str, attempts: int = 2) -> plan.RetryPolicy:
     return plan.RetryPolicy(on, attempts, None, None, plan.BackOff(1, 10), (), (), (), True, 5)
-
-
-def stat(live: Live, name: str) -> int:
-    lines = live.engine.render("/stats").decode().splitlines()
-    return sum(int(line.rpartition(": ")[2]) for line in lines if line.partition(": ")[0].endswith(name))
 
 
 def test_a_mirror_gets_the_request_and_nobody_its_answer(live: Live, serve: Serve) -> None:

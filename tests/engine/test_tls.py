@@ -8,6 +8,7 @@ import struct
 from typing import TYPE_CHECKING
 
 import pytest
+from engine_live import stat
 from engine_plans import cluster, forward, http_chain, listener, routes, tcp_chain
 from engine_tls import Authority, downstream, upstream
 from engine_wire import Reader, echo, request
@@ -181,6 +182,31 @@ def test_server_names_choose_among_chains(live: Live, authority: Authority) -> N
             assert Reader(client).message().body == name.encode()
     with pytest.raises((ssl.SSLError, ConnectionResetError)):
         authority.client().wrap_socket(live.dial("web"), server_hostname="c.test")
+
+
+def test_a_chain_whose_secret_has_not_come_turns_its_clients_away_and_the_others_serve(
+    live: Live, authority: Authority
+) -> None:
+    def chain(name: str) -> plan.FilterChain:
+        inner = http_chain(routes(("/", respond(name.encode()))))
+        matches = plan.ChainMatch(server_names=(name,))
+        return plan.FilterChain(name, inner.terminal, matches, downstream(certificate=name))
+
+    def ask(name: str) -> bytes:
+        with authority.client().wrap_socket(live.dial("web"), server_hostname=name) as client:
+            client.sendall(request("GET", "/"))
+            return Reader(client).message().body
+
+    live.apply(
+        authority.issue("here.test").secret("here.test"),
+        listener("web", chain("here.test"), chain("late.test"), listener_filters=(plan.TlsInspector(),)),
+    )
+    assert ask("here.test") == b"here.test"
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        ask("late.test")
+    assert stat(live, "downstream_context_secrets_not_ready") == 1
+    live.apply(authority.issue("late.test").secret("late.test"))
+    assert ask("late.test") == b"late.test"
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:

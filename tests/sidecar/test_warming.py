@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -186,7 +187,7 @@ def test_local_names_are_not_asked_for_and_stay() -> None:
 SECRET: Reference = ("secret", "s")
 
 
-def test_long_waits_are_told_once_and_secrets_are_never_done_without() -> None:
+def test_long_waits_are_told_once_and_clusters_never_go_without_their_secrets() -> None:
     warming = Warming()
     warming.offer(Offer((resource("cluster", "c", SECRET),)), 5)
     assert warming.next_deadline() == 5 + PATIENCE_MS
@@ -196,6 +197,19 @@ def test_long_waits_are_told_once_and_secrets_are_never_done_without() -> None:
     assert warming.stuck(10 * PATIENCE_MS) == ()
     assert warming.next_deadline() is None
     assert run(warming, 10 * PATIENCE_MS) == []
+
+
+def test_a_listener_goes_on_without_a_secret_that_never_comes() -> None:
+    warming = Warming()
+    patient = msgspec.structs.replace(resource("listener", "patient", SECRET), patience=((SECRET, None),))
+    warming.offer(Offer((resource("listener", "l", SECRET), patient)), 5)
+    assert run(warming, 4 + PATIENCE_MS) == []
+    assert [names(change) for change in run(warming, 5 + PATIENCE_MS)] == [["l"]]
+    told = {each.reference[1]: each.goes_on for each in warming.stuck(5 + PATIENCE_MS)}
+    assert told == {"l": True, "patient": False}
+    assert warming.needed("secret") == ("s",), "it is asked for as before"
+    load(warming, resource("secret", "s"))
+    assert warming.holds(("listener", "patient"))
 
 
 def test_a_route_goes_on_without_a_cluster_that_never_comes() -> None:

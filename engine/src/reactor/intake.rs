@@ -209,7 +209,10 @@ impl<D: Driver> Worker<D> {
         };
         let session = match tls::Transport::server(&cell.load()) {
             Ok(session) => session,
-            Err(fault) => return self.lose(key, &fault.what),
+            Err(fault) => {
+                self.count_tls_fault(key, &fault);
+                return self.lose(key, &fault.what);
+            }
         };
         let limit = chain.handshake_timeout;
         connection.deadline = Some(self.board.now.after_milliseconds(limit));
@@ -334,7 +337,9 @@ impl<D: Driver> Worker<D> {
         let shared = Arc::clone(&self.board.shared);
         let Some(origin) = self.origin_of(key) else { return };
         origin.failure = Failure::Handshake(fault.what.clone());
-        origin.counters.increment(ListenerCounter::SslError);
+        if fault.kind != FaultKind::NotReady {
+            origin.counters.increment(ListenerCounter::SslError);
+        }
         shared.log.say(Room::Tls, Level::Debug, || {
             let peer = peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string());
             let (listener, why) = (Value(&origin.listener.name), Value(&fault.what));
@@ -344,6 +349,7 @@ impl<D: Driver> Worker<D> {
             FaultKind::NoCertificate => origin.counters.increment(ListenerCounter::SslNoCertificate),
             FaultKind::UntrustedCertificate => origin.counters.increment(ListenerCounter::SslFailVerifyCa),
             FaultKind::WrongName => origin.counters.increment(ListenerCounter::SslFailVerifySan),
+            FaultKind::NotReady => origin.counters.increment(ListenerCounter::SecretsNotReady),
             FaultKind::Malformed | FaultKind::Other => {}
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A context is a cell that filter chains and clusters share by the text of its plan. When a secret changes, the cells
 //! that name it are filled anew: new handshakes use the new context, connections and listeners stay as they are. A cell
-//! that cannot be filled keeps its last good context, and the secret is refused.
+//! that cannot be filled keeps its last good context, and the secret is refused. A server's cell whose secrets have not all
+//! come yet turns clients away until they have, so that the other chains of its listener serve.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -184,7 +184,7 @@ impl Streams {
                     self.count_of(port, connection, ClusterCounter::SslFailVerifyCa);
                 }
                 FaultKind::WrongName => self.count_of(port, connection, ClusterCounter::SslFailVerifySan),
-                FaultKind::NoCertificate | FaultKind::Malformed | FaultKind::Other => {}
+                FaultKind::NoCertificate | FaultKind::Malformed | FaultKind::NotReady | FaultKind::Other => {}
             }
             self.count_of(port, connection, ClusterCounter::SslError);
         }

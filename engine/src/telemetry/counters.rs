@@ -157,6 +157,7 @@ counters! {
     AcceptPaused = "mainstay_accept_paused",
     DetectedTcpByTimeout = "mainstay_detected_tcp_by_timeout",
     SslHandshake = "ssl.handshake",
+    SecretsNotReady = "server_ssl_socket_factory.downstream_context_secrets_not_ready",
     SslError = "ssl.connection_error",
     SslResumed = "ssl.session_reused",
     SslNoCertificate = "ssl.no_certificate",

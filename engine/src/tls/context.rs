@@ -72,10 +72,12 @@ fn covers(known: &str, host: &str) -> bool {
     }
 }
 
-/// Server side of a filter chain.
+/// Server side of a filter chain. Without one of its secrets it serves nobody, neither without a certificate nor without
+/// looking at the client's.
 #[derive(Clone)]
 pub struct ServerContext {
-    pub(super) config: Arc<ServerConfig>,
+    /// Or the secret that has not come yet.
+    pub(super) config: Result<Arc<ServerConfig>, Arc<str>>,
     certificates: Arc<ByServerName>,
 }
 
@@ -87,7 +89,24 @@ impl fmt::Debug for ServerContext {
 
 impl ServerContext {
     pub fn compile(plan: &DownstreamTls, secrets: &dyn Secrets) -> Result<Self, PlanError> {
-        let provider = provider();
+        if plan.certificates.is_empty() {
+            return Err(PlanError::new("certificates", "a TLS server needs at least one certificate"));
+        }
+        if plan.require_client_certificate && plan.validation.is_none() {
+            return Err(PlanError::new(
+                "validation",
+                "client certificates are required, but there are no trust roots",
+            ));
+        }
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&versions(plan.min_version, plan.max_version)?)
+            .map_err(|error| PlanError::new("min_version", error.to_string()))?;
+        let names = NameRules::compile(&plan.alternative_names)?;
+        let mut named = plan.certificates.iter().chain(&plan.validation);
+        if let Some(missing) = named.find(|name| secrets.material(name).is_none()) {
+            let certificates = Arc::new(ByServerName(vec![]));
+            return Ok(Self { config: Err(missing.as_str().into()), certificates });
+        }
         let mut keys = Vec::new();
         for (index, name) in plan.certificates.iter().enumerate() {
             let key = find_certificate(name, &format!("certificates[{index}]"), secrets)?;
@@ -95,24 +114,12 @@ impl ServerContext {
             let uri = names.uris.first().map(|uri| uri.as_str().into());
             keys.push(Shown { key, dns_names: names.dns_names, uri });
         }
-        if keys.is_empty() {
-            return Err(PlanError::new("certificates", "a TLS server needs at least one certificate"));
-        }
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&versions(plan.min_version, plan.max_version)?)
-            .map_err(|error| PlanError::new("min_version", error.to_string()))?;
         let builder = match &plan.validation {
             Some(name) => builder.with_client_cert_verifier(Arc::new(Clients {
                 trust: find_trust(name, secrets)?,
-                names: NameRules::compile(&plan.alternative_names)?,
+                names,
                 mandatory: plan.require_client_certificate,
             })),
-            None if plan.require_client_certificate => {
-                return Err(PlanError::new(
-                    "validation",
-                    "client certificates are required, but there are no trust roots",
-                ));
-            }
             None => builder.with_client_cert_verifier(Arc::new(NoClientAuth)),
         };
         let certificates = Arc::new(ByServerName(keys));
@@ -120,7 +127,7 @@ impl ServerContext {
         config.alpn_protocols = protocols(&plan.application_protocols);
         config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS);
         config.enable_secret_extraction = true;
-        Ok(Self { config: Arc::new(config), certificates })
+        Ok(Self { config: Ok(Arc::new(config)), certificates })
     }
 
     /// URI of the certificate that is shown to who asks for this name.

@@ -6,16 +6,21 @@
 mod cell;
 mod certificate;
 mod context;
+mod fault;
 mod inspect;
 mod keys;
 mod material;
+mod step;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod verify;
 
 pub use cell::{ClientCell, ServerCell};
 pub use certificate::{describe, validity};
 pub use context::{ClientContext, ClientParts, ServerContext};
+pub use fault::{FaultKind, TlsFault};
 pub use inspect::{ClientHello, Inspected, inspect};
 pub use keys::{Key, KeyError};
 pub use material::{Material, Secrets};
-pub use transport::{FaultKind, Opened, TlsFault, Transport};
+pub use transport::{Opened, Transport};

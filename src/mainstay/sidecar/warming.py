@@ -9,7 +9,8 @@ secrets until nothing refers to them. A server that knows no order (make before 
 
 What does not come is waited for as long as its source says, `PATIENCE_MS` by default; then what needs it goes on without, and
 only what it is missing fails: a route to no cluster answers 503 (NC), a cluster without endpoints 503 (UH), a listener without
-routes 404 (NR). Secrets are never done without. What waits so long is told once. No I/O, no clock.
+routes 404 (NR), and of a listener only the chains whose secrets are missing turn clients away. A cluster is never sent without
+its secrets: the one before serves. What waits so long is told once. No I/O, no clock.
 """
 
 from __future__ import annotations
@@ -262,7 +263,7 @@ class Warming:
         """When it goes on without what is missing; a listener not before a route table that has come and waits itself."""
         until = 0.0
         for need in waiting.missing:
-            if need[0] == "secret":
+            if need[0] == "secret" and waiting.offered.kind == "cluster":
                 return math.inf
             itself = self._waiting.get(need)
             if itself is None and (need in self._ready or need in self._applying):

@@ -128,3 +128,24 @@ fn socket_labels_choose_the_context_of_each_endpoint() {
     assert_eq!(names(&builder), ["clear", "clear", "other"]);
     assert_eq!(builder.snapshot().cluster("a").unwrap().endpoints().endpoints[0].id(), id);
 }
+
+#[test]
+fn a_listener_serves_without_the_chain_whose_secret_has_not_come() {
+    let mut builder = builder();
+    let mut listener = tls_listener("l");
+    listener.chains.push(plan::FilterChain { name: "clear".into(), tls: None, ..listener.chains[0].clone() });
+    listener.chains[0].matches.server_names = vec!["a.example".into()];
+    let report = apply(
+        &mut builder,
+        vec![upsert(Kind::Listener, "l", &listener), cluster_upsert(&cluster_plan("a"))],
+        vec![],
+    );
+    assert_eq!(report.refused, []);
+    let chains = &builder.snapshot().listeners["l"].chains;
+    let waiting = chains.iter().find_map(|chain| chain.tls.clone()).unwrap();
+    assert_eq!(chains.len(), 2);
+    assert!(crate::tls::Transport::server(&waiting.load()).is_err());
+    let report = apply(&mut builder, vec![secret_upsert(&certificate_secret("own"))], vec![]);
+    assert_eq!(report.refused, []);
+    assert!(crate::tls::Transport::server(&waiting.load()).is_ok(), "the chain itself, not a new one");
+}
