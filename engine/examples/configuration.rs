@@ -177,6 +177,7 @@ fn cluster(number: u32) -> Upsert {
             ("namespace".into(), format!("namespace-{}", number % 50)),
         ],
         close_on_health_failure: false,
+        buffer_limit: None,
         name,
     };
     upsert(Kind::Cluster, plan.name.clone(), &plan, 0)

@@ -179,7 +179,9 @@ TLS_INSPECTOR: Fields = {
 
 def write(path: Path, listeners: Sequence[Fields], clusters: Sequence[Fields]) -> Path:
     resources = {"listeners": list(listeners), "clusters": list(clusters)}
-    path.write_text(yaml.safe_dump({"node": {"id": path.stem, "cluster": "rpc"}, "static_resources": resources}))
+    path.write_text(
+        yaml.safe_dump({"node": {"id": path.stem, "cluster": "rpc"}, "static_resources": resources})
+    )
     return path
 
 

@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
 
 import build_proto
 
@@ -37,16 +38,6 @@ MESSAGES = tuple(page.messages())
 FIELDS = [(name, field.name) for name in MESSAGES for field in pool.message_class(name).DESCRIPTOR.fields]
 CONTEXTS = 12
 """So many places of a message are tried; the same message may mean different things in each."""
-
-ELSEWHERE = {
-    "envoy.config.core.v3.HealthCheck": {"custom_health_check": "tests/sidecar/test_exec_probe.py"},
-    "envoy.config.core.v3.HealthCheck.CustomHealthCheck": {
-        "name": "tests/sidecar/test_exec_probe.py",
-        "typed_config": "tests/sidecar/test_exec_probe.py",
-    },
-    "envoy.config.core.v3.SelfConfigSource": {"transport_api_version": "tests/sidecar/test_sources.py"},
-}
-"""What Envoy would not start with, or a bootstrap cannot hold."""
 
 
 class Found(NamedTuple):
@@ -90,7 +81,7 @@ def outcomes(
         yield root.outcome(specimen.changed(root.message, way, change))
 
 
-def test_the_walk_reaches_what_the_issue_names() -> None:
+def test_the_walk_reaches_the_great_messages() -> None:
     for name in (
         "envoy.config.listener.v3.Listener",
         page.http_manager.TYPE,
@@ -137,7 +128,7 @@ def test_no_reason_is_for_a_message_that_is_not_there() -> None:
     ("name", "field"), FIELDS, ids=[f"{page.short(name)}.{field}" for name, field in FIELDS]
 )
 def test_field(name: str, field: str, all_found: dict[tuple[str, str], Found]) -> None:
-    if field in ELSEWHERE.get(name, {}):
+    if f"{name}.{field}" in page.ELSEWHERE:
         return
     word, reason = page.support_of(name, field)
     found = all_found.get((name, field))
@@ -146,7 +137,7 @@ def test_field(name: str, field: str, all_found: dict[tuple[str, str], Found]) -
         case "works":
             assert found.different, "it is taken, and changes nothing: carry it out, refuse it, or say why"
         case "refused":
-            assert reason, "say in support/reasons.py why it is refused"
+            assert reason, "say in support/reasons why it is refused"
             assert found.refused
             assert not found.same, "it is ignored somewhere"
         case _:
@@ -224,3 +215,4 @@ def test_tests_that_show_a_field_at_work_are_there() -> None:
     held = shown.fields_of_cases()
     for field, case in named.items():
         assert field in held.get(case, set()), f"{case} does not show {field}: run tests/sidecar/shown.py"
+    assert all((ROOT / path).is_file() for path in page.ELSEWHERE.values())

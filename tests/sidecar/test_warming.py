@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from google.protobuf import json_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mainstay._proto import pool
 from mainstay.sidecar.convert.references import Kind, Reference
+from mainstay.sidecar.convert.source import patience
 from mainstay.sidecar.convert.table import Encoded
 from mainstay.sidecar.warming import LINGER_MS, ORDER, PATIENCE_MS, Change, Demand, Offer, Warming
 
@@ -291,6 +294,15 @@ def test_a_source_says_how_long_it_is_waited_for(waits: int | None) -> None:
     assert warming.next_deadline() == waits
     late = [] if waits is None else [["c"]]
     assert [names(change) for change in run(warming, 100 * PATIENCE_MS)] == late
+
+
+@pytest.mark.parametrize(
+    ("text", "waits"),
+    [({}, PATIENCE_MS), ({"initialFetchTimeout": "2s"}, 2_000), ({"initialFetchTimeout": "0s"}, None)],
+)
+def test_how_long_it_is_waited_for_stands_in_its_source(text: dict[str, str], waits: int | None) -> None:
+    source = pool.message_class("envoy.config.core.v3.ConfigSource")()
+    assert patience(json_format.ParseDict(text, source)) == waits
 
 
 REFERENCES = st.builds(lambda kind, name: (kind, name), st.sampled_from(ORDER), st.sampled_from("abc"))

@@ -35,6 +35,8 @@ pub struct Cluster {
     pub labels: Vec<(String, String)>,
     /// Connections are closed when the endpoint becomes unhealthy (`close_connections_on_host_health_failure`).
     pub close_on_health_failure: bool,
+    /// Bytes that may wait for an endpoint before their source is held back (`per_connection_buffer_limit_bytes`); `None` = 64 KiB.
+    pub buffer_limit: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

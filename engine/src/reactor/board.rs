@@ -295,7 +295,7 @@ impl<D: Driver> Port for Board<D> {
     fn dial(&mut self, dial: Dial) -> Key {
         let key = self.connections.next_key();
         let socket = self.begin_dial(&dial, key);
-        let Dial { address, tls, speak, deadline, binding, .. } = dial;
+        let Dial { address, tls, speak, deadline, buffer_limit, binding, .. } = dial;
         let dialing = Box::new(Dialing { tls, speak, binding });
         let remote = match address {
             plan::Address::Socket { ip, port } => Some((ip, port).into()),
@@ -308,6 +308,7 @@ impl<D: Driver> Port for Board<D> {
         };
         let mut connection = Connection::new(socket, Phase::Connecting(dialing), peer);
         connection.deadline = Some(deadline);
+        connection.outbox.limit(buffer_limit.unwrap_or(0));
         let inserted = self.insert(connection);
         debug_assert_eq!(inserted, key);
         match problem {

@@ -80,6 +80,11 @@ impl Bench {
 }
 
 fn snapshot(terminal: &serde_json::Value) -> Arc<Snapshot> {
+    snapshot_with(terminal, None)
+}
+
+/// `endpoint_limit`: bytes that may wait for an endpoint.
+fn snapshot_with(terminal: &serde_json::Value, endpoint_limit: Option<u32>) -> Arc<Snapshot> {
     let cluster = json!({
         "name": "app", "stat_name": "", "discovery": {"kind": "static", "localities": [{
             "locality": {"region": "", "zone": "", "sub_zone": ""}, "priority": 0, "weight": 1, "endpoints": [{
@@ -91,7 +96,7 @@ fn snapshot(terminal: &serde_json::Value) -> Arc<Snapshot> {
             "max_response_headers_bytes": 61440, "max_response_headers": 100},
         "breakers": {"default": unlimited(), "high": unlimited()}, "outlier": null, "tcp_keepalive": null,
         "source_address": null, "socket_matches": [], "tls": null, "health_checks": [], "labels": [],
-        "close_on_health_failure": false});
+        "close_on_health_failure": false, "buffer_limit": endpoint_limit});
     let listener = json!({
         "name": "front", "address": {"kind": "socket", "ip": "127.0.0.1", "port": 0}, "bind": true,
         "use_original_destination": false, "transparent": false, "direction": "unspecified",
@@ -312,6 +317,29 @@ proptest! {
         prop_assert_eq!(bench.worker.board.connections.len(), 0);
         prop_assert_eq!(bench.load.load(Ordering::Relaxed), 0);
     }
+}
+
+/// Most bytes that waited for an endpoint which reads nothing, whatever its client sends.
+fn most_that_waits(limit: Option<u32>) -> usize {
+    let mut bench = Bench::new(7, snapshot_with(&tcp(), limit));
+    let end = bench.connect("front");
+    let mut client = Party::new(end, body(400_000, 1), false);
+    let mut most = 0;
+    for _ in 0..2_000 {
+        bench.turn();
+        client.act(&bench.net, 100_000);
+        let endpoints = bench.worker.board.connections.iter().filter(|(_, one)| one.origin.is_none());
+        most = endpoints.map(|(_, one)| one.outbox.len()).fold(most, usize::max);
+    }
+    assert!(client.sent < client.unsent.len(), "the client is held back");
+    most
+}
+
+#[test]
+fn what_waits_for_an_endpoint_is_limited_by_its_cluster() {
+    let usual = most_that_waits(None);
+    assert!((Outbox::HIGH_MARK / 2..=Outbox::HIGH_MARK).contains(&usual), "{usual}");
+    assert_eq!(most_that_waits(Some(4_096)), 4_096);
 }
 
 #[test]

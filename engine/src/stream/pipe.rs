@@ -269,6 +269,7 @@ impl Pipe {
             speak: Speak::Tcp,
             deadline: now.after_milliseconds(policy.connect_timeout),
             keepalive: policy.tcp_keepalive,
+            buffer_limit: policy.buffer_limit,
             binding: Binding::Pipe { pipe: self.key, end: End::Endpoint },
         };
         self.held = Some((permit, in_flight));

@@ -117,6 +117,7 @@ fn dial_of<P: Port>(port: &P, order: &DialOrder, resends: bool) -> Dial {
         speak,
         deadline: port.now().after_milliseconds(policy.connect_timeout),
         keepalive: policy.tcp_keepalive,
+        buffer_limit: policy.buffer_limit,
         binding: Binding::Upstream(Box::new(Upstream {
             carries_http1: key.carries_http1,
             ..Upstream::default()

@@ -94,6 +94,8 @@ pub struct Dial {
     /// Connecting and handshaking together end here.
     pub deadline: Tick,
     pub keepalive: Option<plan::TcpKeepalive>,
+    /// Bytes that may wait to be sent before their source is held back; `None` = the usual.
+    pub buffer_limit: Option<u32>,
     pub binding: Binding,
 }
 

@@ -115,6 +115,7 @@ impl Streams {
             speak: Speak::Tcp,
             deadline: port.now().after_milliseconds(check.timeout),
             keepalive: None,
+            buffer_limit: None,
             binding: Binding::Probe,
         };
         let connection = port.dial(dial);

@@ -101,6 +101,8 @@ pub struct Policy {
     pub service_name: Arc<str>,
     pub service_namespace: Arc<str>,
     pub close_on_health_failure: bool,
+    /// Bytes that may wait on a connection before their source is held back; `None` = the usual.
+    pub buffer_limit: Option<u32>,
     /// For endpoints that no socket match takes; `None` = clear text.
     pub tls: Option<Arc<ClientCell>>,
     pub socket_matches: Box<[SocketMatch]>,
@@ -157,6 +159,7 @@ impl Policy {
             service_name,
             service_namespace,
             close_on_health_failure: plan.close_on_health_failure,
+            buffer_limit: plan.buffer_limit,
             tls: own,
             socket_matches: matches.into(),
             breakers: plan.breakers,

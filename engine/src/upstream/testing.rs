@@ -53,6 +53,7 @@ pub fn cluster_plan(name: &str) -> plan::Cluster {
         health_checks: vec![],
         labels: vec![],
         close_on_health_failure: false,
+        buffer_limit: None,
     }
 }
 

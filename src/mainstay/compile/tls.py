@@ -196,11 +196,9 @@ def _from_own_agent(name: str) -> Fields:
 
 
 def _from_control_plane(secret: SecretRef, refs: list[Ref]) -> Fields:
+    """It may be deleted while it is named: then the proxy goes on after a while, and only what it is missing fails."""
     refs.append(Ref("secret", secret.resource_name))
-    return {
-        "name": secret.resource_name,
-        "sds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": {}},
-    }
+    return {"name": secret.resource_name, "sds_config": {"ads": {}, "resource_api_version": "V3"}}
 
 
 def _files(certificate: str, key: str) -> Fields:

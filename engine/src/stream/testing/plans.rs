@@ -193,6 +193,7 @@ pub fn cluster(name: &str, endpoints: &[&str]) -> plan::Cluster {
         health_checks: Vec::new(),
         labels: Vec::new(),
         close_on_health_failure: false,
+        buffer_limit: None,
     }
 }
 

@@ -190,6 +190,7 @@ def cluster(message: Any, gathered: Gathered) -> plan.Cluster:
         health_checks=_health_checks(message, gathered),
         labels=_labels(message),
         close_on_health_failure=message.close_connections_on_host_health_failure,
+        buffer_limit=values.wrapped(message, "per_connection_buffer_limit_bytes"),
     )
 
 

@@ -147,3 +147,4 @@ class Cluster(msgspec.Struct, frozen=True):
     health_checks: tuple[HealthCheck, ...] = ()
     labels: Labels = ()
     close_on_health_failure: bool = False
+    buffer_limit: int | None = None

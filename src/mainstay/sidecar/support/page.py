@@ -31,6 +31,14 @@ ALSO = ("envoy.config.endpoint.v3.ClusterLoadAssignment", "envoy.config.route.v3
 """What comes over xDS besides."""
 
 GENERAL_TEST = "tests/sidecar/test_support.py"
+ELSEWHERE = {
+    "envoy.config.core.v3.HealthCheck.custom_health_check": "tests/sidecar/test_exec_probe.py",
+    "envoy.config.core.v3.HealthCheck.CustomHealthCheck.name": "tests/sidecar/test_exec_probe.py",
+    "envoy.config.core.v3.HealthCheck.CustomHealthCheck.typed_config": "tests/sidecar/test_exec_probe.py",
+    "envoy.config.core.v3.ConfigSource.initial_fetch_timeout": "tests/sidecar/test_warming.py",
+    "envoy.config.core.v3.SelfConfigSource.transport_api_version": "tests/sidecar/test_sources.py",
+}
+"""Tests of what Envoy would not start with, a bootstrap cannot hold, or the engine is not told."""
 _FOREIGN = ("google.", "xds.")
 
 _INTRODUCTION = f"""
@@ -73,7 +81,9 @@ def support_page(shown: Mapping[str, str]) -> str:
         for field in fields:
             word, words = support_of(name, field)
             if word == "works":
-                words = shown.get(f"{name}.{field}", f"`test_support.py[{short(name)}.{field}]`")
+                path = f"{name}.{field}"
+                general = ELSEWHERE.get(path, f"test_support.py[{short(name)}.{field}]")
+                words = shown.get(path, f"`{general}`")
             lines.append(f"| `{field}` | {word} | {words} |")
     return "\n".join(lines) + "\n"
 
