@@ -22,8 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
 import build_proto
 
@@ -34,6 +33,7 @@ from mainstay.sidecar.convert.refuse import known_fields
 from mainstay.sidecar.support import page
 from mainstay.sidecar.support.reasons import NO_EFFECT, REFUSED
 
+ROOT = Path(__file__).resolve().parents[2]
 MESSAGES = tuple(page.messages())
 FIELDS = [(name, field.name) for name in MESSAGES for field in pool.message_class(name).DESCRIPTOR.fields]
 CONTEXTS = 12
