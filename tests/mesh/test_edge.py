@@ -96,8 +96,8 @@ class Pair:
             serialization.NoEncryption(),
         ).decode()
 
-    def as_secret(self) -> str:
-        document = "apiVersion: mainstay.dev/v1alpha1\nkind: GatewaySecret\nmetadata: {name: shop-tls, namespace: shop}\n"
+    def as_secret(self, name: str = "shop-tls") -> str:
+        document = f"apiVersion: mainstay.dev/v1alpha1\nkind: GatewaySecret\nmetadata: {{name: {name}, namespace: shop}}\n"
         values = (("tls.crt", self.certificate), ("tls.key", self.key))
         told = "".join(f"  {name}: |\n{textwrap.indent(text, ' ' * 4)}" for name, text in values)
         return f"{document}stringData:\n{told}"
@@ -148,9 +148,9 @@ def read_page(address: str, path: str) -> str:
         return str(answer.read().decode())
 
 
-def is_served_with(port: int, pair: Pair) -> bool:
+def is_served_with(port: int, pair: Pair, name: str = "shop.example") -> bool:
     try:
-        return ask(port, "shop.example", pair)[0] == 200
+        return ask(port, name, pair)[0] == 200
     except (OSError, http.client.HTTPException):
         return False
 
@@ -200,6 +200,36 @@ def test_edge_serves_https_by_a_secret_that_nobody_is_shown(
         secret = pair.key.splitlines()[1]
         assert not [text for text in shown if secret in text]
 
+
+def test_a_server_whose_secret_is_gone_holds_up_no_other(operator: Any, tmp_path: Path) -> None:
+    """The secret is deleted by force: the gateway that starts then waits for it as long as Envoy does, 15 s."""
+    kept, gone = Pair("shop.example"), Pair("gone.example")
+    http_port, https_port = operator.free_port(), operator.free_port()
+    application = serve(None, tmp_path)
+    xds = operator.start_control_plane()
+    mesh = MESH.format(application=application.server_port, raw=9, http=http_port, https=https_port)
+    second = SECOND_SERVER.format(https=https_port)
+    operator.apply(
+        mesh.replace("    tls: {mode: SIMPLE, credentialName: shop-tls}\n", second).replace(
+            "  hosts: [shop.example]\n  gateways", "  hosts: ['*']\n  gateways"
+        )
+        + f"---\n{kept.as_secret()}---\n{gone.as_secret('gone-tls')}"
+    )
+    operator.run("delete", "gatewaysecret", "gone-tls", "-n", "shop", "--force")
+    operator.start_proxy("gateway", "edge", "edge", xds)
+    operator.wait(lambda: is_served_with(https_port, kept))
+    assert not is_served_with(https_port, gone, "gone.example")
+    operator.apply(gone.as_secret("gone-tls"))
+    operator.wait(lambda: is_served_with(https_port, gone, "gone.example"))
+
+
+SECOND_SERVER = """\
+    tls: {{mode: SIMPLE, credentialName: shop-tls}}
+  - port: {{number: {https}, protocol: HTTPS, name: https-gone}}
+    bind: 127.0.0.1
+    hosts: [gone.example]
+    tls: {{mode: SIMPLE, credentialName: gone-tls}}
+"""
 
 PASSTHROUGH = """
 apiVersion: networking.istio.io/v1
