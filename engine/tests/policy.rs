@@ -30,6 +30,7 @@ impl Running {
             admin: Some(any_port),
             metrics: None,
             health: None,
+            registry: None,
             admin_beyond_loopback: false,
             max_connections: None,
             resend_unprocessed: true,

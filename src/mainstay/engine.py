@@ -173,9 +173,11 @@ class EndpointHealth(_Event, frozen=True):
 
 
 class Asked(_Event, frozen=True):
-    """The admin listener was asked for a page that only Python knows; answer within a second."""
+    """Somebody waits for an answer: an operator on the admin listener for a page that only Python knows (answer within a
+    second), or the application on its own listener (within ten)."""
 
     token: int
+    asker: Literal["operator", "application"]
     method: str
     path: str
     body: bytes

@@ -77,10 +77,38 @@ def test_pages_of_the_application_are_asked_for(watched: Live) -> None:
     asking.start()
     asked = watched.event(Asked)
     assert isinstance(asked, Asked)
-    assert asked.path == "/mainstay/status"
+    assert (asked.asker, asked.path) == ("operator", "/mainstay/status")
     watched.engine.answer(asked.token, 200, "application/json", b"{}")
     asking.join()
     assert answers == [(200, "{}")]
+
+
+def test_requests_of_the_application_are_asked_with_their_bodies() -> None:
+    live = Live(registry=ANY)
+    bound = live.event(ListenerBound)
+    assert isinstance(bound, ListenerBound)
+    assert bound.name == "registry"
+    answers: list[bytes] = []
+
+    def publish() -> None:
+        request = urllib.request.Request(f"http://{bound.address}/services/publish", b'{"serviceName":"a"}')
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            answers.append(answer.read())
+
+    asking = threading.Thread(target=publish)
+    asking.start()
+    asked = live.event(Asked)
+    assert isinstance(asked, Asked)
+    assert (asked.asker, asked.method, asked.path, asked.body) == (
+        "application",
+        "POST",
+        "/services/publish",
+        b'{"serviceName":"a"}',
+    )
+    live.engine.answer(asked.token, 200, "application/json", b'{"success":true}')
+    asking.join()
+    assert answers == [b'{"success":true}']
+    live.engine.shutdown(1_000)
 
 
 def test_quitting_reaches_python_as_a_signal(watched: Live) -> None:

@@ -344,7 +344,7 @@ def test_a_stop_tells_the_control_plane_drains_and_ends(tmp_path: Path) -> None:
 
 def test_configuration_still_comes_in_while_it_drains(tmp_path: Path) -> None:
     sidecar = joined_sidecar(tmp_path)
-    sidecar.engine.happen(Asked(1, "POST", "/drain_listeners", b""))
+    sidecar.engine.happen(Asked(1, "operator", "POST", "/drain_listeners", b""))
     sidecar.run(for_ms=100)
     control_plane = sidecar.control_plane
     control_plane.show(control_plane.view.without(("listener", names_of(control_plane.view, "listener")[-1])))
@@ -390,10 +390,10 @@ def test_a_new_brain_takes_over_without_touching_what_is_equal(tmp_path: Path) -
 
 def test_pages_show_what_waits_and_what_was_refused(tmp_path: Path) -> None:
     sidecar = joined_sidecar(tmp_path)
-    sidecar.engine.happen(Asked(1, "GET", "/mainstay/status", b""))
-    sidecar.engine.happen(Asked(2, "GET", "/config_dump", b""))
-    sidecar.engine.happen(Asked(3, "GET", "/quitquitquit", b""))
-    sidecar.engine.happen(Asked(4, "GET", "/nothing", b""))
+    sidecar.engine.happen(Asked(1, "operator", "GET", "/mainstay/status", b""))
+    sidecar.engine.happen(Asked(2, "operator", "GET", "/config_dump", b""))
+    sidecar.engine.happen(Asked(3, "operator", "GET", "/quitquitquit", b""))
+    sidecar.engine.happen(Asked(4, "operator", "GET", "/nothing", b""))
     sidecar.run(for_ms=10)
     status = msgspec.json.decode(sidecar.engine.answers[1][1])
     assert status["state"] == "ready"

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
 import plan_twins
 
+from mainstay.engine import Asked
 from mainstay.sidecar import plan
 
 RUST = plan_twins.read_plan()
@@ -49,6 +50,7 @@ UNIONS: dict[str, Any] = {
     "Upstreams": plan.Upstreams,
 }
 VALUES: dict[str, tuple[type[msgspec.Struct], str]] = {
+    "Asker": (Asked, "asker"),
     "ForwardClientCertificate": (plan.HttpConnectionManager, "forward_client_certificate"),
     "HeaderChangeKind": (plan.HeaderChange, "action"),
     "Health": (plan.Endpoint, "health"),

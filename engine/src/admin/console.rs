@@ -100,6 +100,10 @@ impl Pages for Console {
         }
     }
 
+    fn lend(&self, request: &Request) -> Option<Answer> {
+        self.0.lend(request)
+    }
+
     fn state(&self) -> State {
         self.0.state()
     }

@@ -2,12 +2,13 @@
 //!
 //! In: HTTP/1.1 requests on loopback. Out: pages. Invariant: it answers while every worker is busy and while Python is
 //! stuck; what changes something is POST only; the Host header must name a loopback address (DNS rebinding); secrets are
-//! on no page. Nothing here knows a codec or a worker: `Pages` is all it asks.
+//! on no page. The application beside us has a listener of its own (`lent`). Nothing here knows a codec or a worker: `Pages` is all it asks.
 
 mod certs;
 mod clusters;
 mod config_dump;
 mod console;
+mod lent;
 mod listeners;
 mod questions;
 mod request;
@@ -18,7 +19,7 @@ mod tests;
 mod view;
 
 pub use console::Console;
-pub use questions::Questions;
+pub use questions::{APPLICATIONS_PATIENCE, OPERATORS_PATIENCE, Questions};
 pub use request::{Method, Request};
 pub use server::{Admin, Answer, Audience, Pages};
 pub use view::{State, View};

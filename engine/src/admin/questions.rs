@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use super::request::{Method, Request};
 use super::server::Answer;
-use crate::plan::Event;
+use crate::plan::{Asker, Event};
 
 /// An application that has not answered by then is stuck, as far as the operator is concerned.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub const OPERATORS_PATIENCE: Duration = Duration::from_secs(1);
+/// Those who register wait longer (SOFARPC: 15 s): long enough for a brain to start over.
+pub const APPLICATIONS_PATIENCE: Duration = Duration::from_secs(10);
 /// Questions that may be open; the admin listener serves no more connections at once anyway.
 const OPEN: usize = 64;
 
@@ -26,7 +28,13 @@ pub struct Questions(Mutex<Waiting>);
 
 impl Questions {
     /// Asks by an `Asked` event and waits for the answer; `None` when none came in time.
-    pub fn ask(&self, request: &Request, emit: impl FnOnce(Event)) -> Option<Answer> {
+    pub fn ask(
+        &self,
+        request: &Request,
+        asker: Asker,
+        patience: Duration,
+        emit: impl FnOnce(Event),
+    ) -> Option<Answer> {
         let (sender, answer) = sync_channel(1);
         let token = {
             let mut waiting = self.lock();
@@ -40,11 +48,12 @@ impl Questions {
         };
         emit(Event::Asked {
             token,
+            asker,
             method: if request.method == Method::Post { "POST" } else { "GET" }.to_owned(),
             path: request.target.clone(),
-            body: Vec::new(),
+            body: request.body.clone(),
         });
-        let answer = answer.recv_timeout(PATIENCE).ok();
+        let answer = answer.recv_timeout(patience).ok();
         self.lock().answers.remove(&token);
         answer
     }
@@ -78,7 +87,7 @@ mod tests {
     fn an_answer_finds_its_question() {
         let questions = Arc::new(Questions::default());
         let other = Arc::clone(&questions);
-        let answer = questions.ask(&request("/a?b=c"), move |event| {
+        let answer = questions.ask(&request("/a?b=c"), Asker::Operator, OPERATORS_PATIENCE, move |event| {
             let Event::Asked { token, method, path, .. } = event else { panic!("{event:?}") };
             assert_eq!((method.as_str(), path.as_str()), ("POST", "/a?b=c"));
             // From another thread, as Python would.
@@ -95,7 +104,7 @@ mod tests {
     #[test]
     fn silence_is_no_answer() {
         let questions = Questions::default();
-        assert_eq!(questions.ask(&request("/"), |_| ()), None);
+        assert_eq!(questions.ask(&request("/"), Asker::Application, Duration::from_millis(10), |_| ()), None);
         assert!(questions.lock().answers.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! One admin request, read strictly: these listeners serve operators and probes, never applications.
+//! One request of these listeners, read strictly: they serve operators, probes, and the application's own registration.
 
 use std::net::IpAddr;
 
@@ -14,6 +14,13 @@ pub enum Method {
     Post,
 }
 
+/// Where a body ends. `Unknown`: it is not told by one length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    Length(usize),
+    Unknown,
+}
+
 /// What was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -25,6 +32,15 @@ pub struct Request {
     /// Pairs in order, percent-decoded.
     pub query: Vec<(String, String)>,
     pub host: String,
+    /// It carries an Origin: a page in a browser sends it.
+    pub has_origin: bool,
+    /// The client waits to be told that it may send the body.
+    pub expects_continue: bool,
+    pub framing: Framing,
+    /// Bytes of the head, before the body.
+    pub head_size: usize,
+    /// Read only where bodies are served.
+    pub body: Vec<u8>,
 }
 
 /// What became of the bytes read so far.
@@ -38,14 +54,14 @@ pub enum Parsed {
 pub fn parse(bytes: &[u8]) -> Parsed {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut head = httparse::Request::new(&mut fields);
-    match head.parse(bytes) {
+    let head_size = match head.parse(bytes) {
         Ok(httparse::Status::Partial) if bytes.len() >= MAX_HEAD => {
             return Parsed::Bad(431, "the request head is longer than 8 KiB");
         }
         Ok(httparse::Status::Partial) => return Parsed::Wait,
-        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Complete(size)) => size,
         Err(_) => return Parsed::Bad(400, "not an HTTP/1.1 request"),
-    }
+    };
     let method = match head.method {
         Some("GET") => Method::Get,
         Some("HEAD") => Method::Head,
@@ -65,7 +81,33 @@ pub fn parse(bytes: &[u8]) -> Parsed {
         path: path.to_owned(),
         query: query.split('&').filter(|pair| !pair.is_empty()).map(pair).collect(),
         host: String::from_utf8_lossy(host.value).trim().to_ascii_lowercase(),
+        has_origin: values(head.headers, "origin").next().is_some(),
+        expects_continue: values(head.headers, "expect")
+            .any(|value| value.eq_ignore_ascii_case(b"100-continue")),
+        framing: framing(head.headers),
+        head_size,
+        body: Vec::new(),
     })
+}
+
+fn values<'a>(fields: &'a [httparse::Header<'a>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+}
+
+fn framing(fields: &[httparse::Header<'_>]) -> Framing {
+    let mut lengths = values(fields, "content-length");
+    if values(fields, "transfer-encoding").next().is_some() {
+        return Framing::Unknown;
+    }
+    match (lengths.next(), lengths.next()) {
+        (None, _) => Framing::Length(0),
+        (Some(value), None) if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
+            // What no number holds is too long by any limit.
+            let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+            Framing::Length(length.unwrap_or(usize::MAX))
+        }
+        _ => Framing::Unknown,
+    }
 }
 
 fn pair(text: &str) -> (String, String) {
@@ -113,11 +155,21 @@ impl Request {
 
     /// The Host header names this machine: `localhost` or a loopback address, with or without port.
     pub fn host_is_loopback(&self) -> bool {
-        let bare = match self.host.strip_prefix('[') {
+        let bare = self.bare_host();
+        bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    /// The Host header is one that no name server has a say in: `localhost` or any address.
+    pub fn host_is_literal(&self) -> bool {
+        let bare = self.bare_host();
+        bare == "localhost" || bare.parse::<IpAddr>().is_ok()
+    }
+
+    fn bare_host(&self) -> &str {
+        match self.host.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or(""),
             None => self.host.split(':').next().unwrap_or(""),
-        };
-        bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
     }
 }
 
@@ -150,6 +202,18 @@ mod tests {
                 loopback,
                 "{host}"
             );
+        }
+        for (fields, framing) in [
+            ("", Framing::Length(0)),
+            ("Content-Length: 12\r\n", Framing::Length(12)),
+            ("Content-Length: 99999999999999999999999\r\n", Framing::Length(usize::MAX)),
+            ("Content-Length: +1\r\n", Framing::Unknown),
+            ("Content-Length: 1\r\nContent-Length: 1\r\n", Framing::Unknown),
+            ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", Framing::Unknown),
+        ] {
+            let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+            let request = whole(&format!("{text}body"));
+            assert_eq!((request.framing, request.head_size), (framing, text.len()), "{fields}");
         }
         assert_eq!(parse(b"GET / HTTP/1.1\r\nHo"), Parsed::Wait);
         for (bad, status) in [

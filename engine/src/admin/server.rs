@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::lent;
 use super::request::{MAX_HEAD, Method, Parsed, Request, parse};
 use super::view::State;
 
@@ -15,6 +16,8 @@ use super::view::State;
 const CONCURRENT: usize = 16;
 /// A client that has not sent its request, or taken its answer, by then is cut.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes read at once.
+const READ: usize = 4_096;
 
 /// What a listener serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub enum Audience {
     Metrics,
     /// `/healthz/ready` (and `/ready`) only.
     Health,
+    /// Whole small requests of the application beside us, each handed to Python.
+    Lent,
 }
 
 /// A page, rendered.
@@ -55,11 +60,17 @@ impl Answer {
     pub fn json(body: impl Into<String>) -> Self {
         Self { status: 200, content_type: Cow::Borrowed("application/json"), body: body.into().into_bytes() }
     }
+
+    pub fn with_status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
 }
 
 /// Who knows the pages. Called on the listener's threads: it may take short locks, never wait for Python beyond its own deadline.
 pub trait Pages: Send + Sync + 'static {
     fn answer(&self, request: &Request) -> Answer;
+    /// What Python answers to the application; `None`: it did not, in the time it has.
+    fn lend(&self, request: &Request) -> Option<Answer>;
     fn state(&self) -> State;
     fn prometheus(&self) -> String;
 }
@@ -132,8 +143,17 @@ fn accept(listener: &TcpListener, audience: Audience, pages: &Arc<dyn Pages>, st
 
 /// One request, one answer, close: operators and scrapers do not need more.
 fn serve(mut stream: TcpStream, audience: Audience, pages: &dyn Pages) {
-    let (answer, head_only) = match read(&mut stream) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut bytes = Vec::new();
+    let (answer, head_only) = match read(&mut stream, &mut bytes, deadline) {
+        Some(Parsed::Whole(request)) if audience == Audience::Lent => {
+            let Some(answer) = lent::answer(&mut stream, request, &bytes, deadline, pages) else { return };
+            (answer, false)
+        }
         Some(Parsed::Whole(request)) => (judge(&request, audience, pages), request.method == Method::Head),
+        Some(Parsed::Bad(status, reason)) if audience == Audience::Lent => {
+            (lent::refusal(status, reason), false)
+        }
         Some(Parsed::Bad(status, reason)) => (Answer::text(status, format!("{reason}\n")), false),
         Some(Parsed::Wait) | None => return,
     };
@@ -148,22 +168,29 @@ fn serve(mut stream: TcpStream, audience: Audience, pages: &dyn Pages) {
     if stream.write_all(head.as_bytes()).is_ok() && !head_only {
         let _ = stream.write_all(&answer.body);
     }
+    if audience == Audience::Lent {
+        lent::linger(&mut stream);
+    }
 }
 
-fn read(stream: &mut TcpStream) -> Option<Parsed> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 2_048];
+fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>, deadline: Instant) -> Option<Parsed> {
     loop {
-        let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
-        stream.set_read_timeout(Some(left)).ok()?;
-        let count = stream.read(&mut buffer).ok().filter(|&count| count > 0)?;
-        bytes.extend_from_slice(buffer.get(..count)?);
-        match parse(&bytes) {
-            Parsed::Wait if bytes.len() < MAX_HEAD + buffer.len() => {}
+        read_some(stream, bytes, deadline)?;
+        match parse(bytes) {
+            Parsed::Wait if bytes.len() < MAX_HEAD + READ => {}
             parsed => return Some(parsed),
         }
     }
+}
+
+/// Adds what has come; `None`: the client is gone, or too slow.
+pub(super) fn read_some(stream: &mut TcpStream, bytes: &mut Vec<u8>, deadline: Instant) -> Option<()> {
+    let mut buffer = [0; READ];
+    let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+    stream.set_read_timeout(Some(left)).ok()?;
+    let count = stream.read(&mut buffer).ok().filter(|&count| count > 0)?;
+    bytes.extend_from_slice(buffer.get(..count)?);
+    Some(())
 }
 
 fn judge(request: &Request, audience: Audience, pages: &dyn Pages) -> Answer {
@@ -175,7 +202,7 @@ fn judge(request: &Request, audience: Audience, pages: &dyn Pages) -> Answer {
             Answer::text(status, format!("{}\n", state.text()))
         }
         (Audience::Metrics, "/stats/prometheus" | "/metrics") => Answer::prometheus(pages.prometheus()),
-        (Audience::Health | Audience::Metrics, _) => Answer::text(404, "no such page\n"),
+        (Audience::Health | Audience::Metrics | Audience::Lent, _) => Answer::text(404, "no such page\n"),
         (Audience::Admin, _) if !request.host_is_loopback() => {
             Answer::text(403, "the Host header must name a loopback address\n")
         }
@@ -191,6 +218,8 @@ fn reason(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        411 => "Length Required",
+        413 => "Content Too Large",
         431 => "Request Header Fields Too Large",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
@@ -205,6 +234,13 @@ mod tests {
     struct Fixed(bool);
 
     impl Pages for Fixed {
+        fn lend(&self, request: &Request) -> Option<Answer> {
+            (request.path != "/silence").then(|| Answer {
+                status: 200,
+                content_type: Cow::Borrowed("application/json"),
+                body: request.body.clone(),
+            })
+        }
         fn answer(&self, request: &Request) -> Answer {
             match (request.method, request.path.as_str()) {
                 (Method::Post, "/quitquitquit") => Answer::text(200, "OK\n"),
@@ -251,6 +287,50 @@ mod tests {
             assert_eq!(answer.split(' ').nth(1), Some(status), "{audience:?} {request}");
             admin.stop();
         }
+    }
+
+    #[test]
+    fn whole_requests_of_the_application_are_lent() {
+        let admin = start(Audience::Lent, true);
+        let post = |target: &str, fields: &str, body: &str| {
+            ask(&admin, &format!("POST {target} HTTP/1.1\r\nHost: 127.0.0.1:13330\r\n{fields}\r\n{body}"))
+        };
+        let answer =
+            post("/services/publish", "Content-Length: 7\r\nContent-Type: text/plain\r\n", "{\"a\":1}");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n{\"a\":1}"), "{answer}");
+        let large = "x".repeat(lent::MAX_BODY);
+        let answer = post("/", &format!("Content-Length: {}\r\n", large.len()), &large);
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(&large));
+        let cases = [
+            (post("/", &format!("Content-Length: {}\r\n", lent::MAX_BODY + 1), ""), "413"),
+            (post("/", "Transfer-Encoding: chunked\r\n", "0\r\n\r\n"), "411"),
+            (post("/silence", "", ""), "503"),
+            (post("/", "Origin: http://evil.example\r\n", ""), "403"),
+            (ask(&admin, "GET /services/publish HTTP/1.1\r\nHost: localhost\r\n\r\n"), "405"),
+            (ask(&admin, "POST /x HTTP/1.1\r\nHost: rebound.example\r\n\r\n"), "403"),
+            (ask(&admin, "garbage\r\n\r\n"), "400"),
+        ];
+        for (answer, status) in cases {
+            assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
+            assert!(answer.contains("{\"success\":false,\"errorMessage\":\""), "{answer}");
+        }
+        admin.stop();
+    }
+
+    #[test]
+    fn a_client_that_waits_to_be_told_may_send() {
+        let admin = start(Audience::Lent, true);
+        let mut stream = TcpStream::connect(admin.address()).unwrap();
+        let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut told = [0; 25];
+        stream.read_exact(&mut told).unwrap();
+        assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(b"{}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("{}"), "{answer}");
+        admin.stop();
     }
 
     #[test]

@@ -76,6 +76,9 @@ impl View for Fake {
         self.asked.lock().unwrap().push(request.target.clone());
         self.answers.clone()
     }
+    fn lend(&self, request: &Request) -> Option<Answer> {
+        self.ask(request)
+    }
     fn drain(&self, inbound_only: bool) {
         self.drained.lock().unwrap().push(inbound_only);
     }
@@ -172,6 +175,7 @@ fn engine(answers: Option<Answer>) -> (Arc<Fake>, String) {
         admin: None,
         metrics: None,
         health: None,
+        registry: None,
         admin_beyond_loopback: false,
         max_connections: None,
         resend_unprocessed: true,

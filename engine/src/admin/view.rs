@@ -62,6 +62,8 @@ pub trait View: Send + Sync + 'static {
     fn set_log_level(&self, room: &str, level: &str) -> Result<(), String>;
     /// Puts the request to the application around the engine (`Questions`); `None`: it did not answer in time.
     fn ask(&self, request: &Request) -> Option<Answer>;
+    /// The same for a request of the application beside us, which has more time.
+    fn lend(&self, request: &Request) -> Option<Answer>;
     /// Begins to drain, since nobody else does.
     fn drain(&self, inbound_only: bool);
     /// Ends the process, since nobody else does.

@@ -52,6 +52,7 @@ fn settings(workers: u32) -> EngineSettings {
         admin: None,
         metrics: None,
         health: None,
+        registry: None,
         admin_beyond_loopback: false,
         max_connections: None,
         resend_unprocessed: true,

@@ -124,6 +124,7 @@ fn start(terminal: plan::Terminal, endpoint: SocketAddr, default: Thresholds) ->
         admin: None,
         metrics: None,
         health: None,
+        registry: None,
         admin_beyond_loopback: false,
         resend_unprocessed: true,
         log_json: false,

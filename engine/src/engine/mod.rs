@@ -274,6 +274,7 @@ fn judge(
         ("admin", &settings.admin, Audience::Admin),
         ("metrics", &settings.metrics, Audience::Metrics),
         ("health", &settings.health, Audience::Health),
+        ("registry", &settings.registry, Audience::Lent),
     ];
     let mut judged = Vec::new();
     for (what, address, audience) in wanted {

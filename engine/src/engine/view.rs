@@ -6,14 +6,23 @@ use std::time::Duration;
 
 use super::configuration::{Configuration, lock};
 use super::{Body, DrainScope};
-use crate::admin::{Answer, Request, State, View};
-use crate::plan::{EngineSettings, Held};
+use crate::admin::{APPLICATIONS_PATIENCE, Answer, OPERATORS_PATIENCE, Request, State, View};
+use crate::plan::{Asker, EngineSettings, Held};
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::tls::Material;
 
 /// How long a drain that an operator asked for may take, seconds; Envoy's `--drain-time-s`.
 const DRAIN: Duration = Duration::from_secs(600);
+
+impl Body {
+    fn put(&self, request: &Request, asker: Asker, patience: Duration) -> Option<Answer> {
+        if !self.shared.events.has_room() {
+            return None;
+        }
+        self.questions.ask(request, asker, patience, |event| self.shared.emit(event))
+    }
+}
 
 impl View for Body {
     fn settings(&self) -> &EngineSettings {
@@ -71,10 +80,11 @@ impl View for Body {
     }
 
     fn ask(&self, request: &Request) -> Option<Answer> {
-        if !self.shared.events.has_room() {
-            return None;
-        }
-        self.questions.ask(request, |event| self.shared.emit(event))
+        self.put(request, Asker::Operator, OPERATORS_PATIENCE)
+    }
+
+    fn lend(&self, request: &Request) -> Option<Answer> {
+        self.put(request, Asker::Application, APPLICATIONS_PATIENCE)
     }
 
     fn drain(&self, inbound_only: bool) {

@@ -60,9 +60,10 @@ pub enum Event {
         address: String,
         healthy: bool,
     },
-    /// The application at a served path asks for an answer (admin pages that only Python knows).
+    /// Somebody waits for an answer of Python: an operator for a page that only it knows, or the application that registers.
     Asked {
         token: u64,
+        asker: Asker,
         method: String,
         path: String,
         #[serde(with = "serde_bytes_compat")]
@@ -74,6 +75,16 @@ pub enum Event {
     },
     /// The last event: every thread has ended.
     Stopped {},
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asker {
+    /// On the admin listener; the answer is due within a second.
+    Operator,
+    /// On the listener lent to the application beside us; the answer is due within ten.
+    Application,
 }
 
 /// What the engine holds of a resource: for a brain that starts over.

@@ -31,7 +31,7 @@ pub use cluster::{
 };
 pub use delta::{ApplyReport, Delta, Kind, RefusedResource, Removal, Upsert};
 pub use endpoints::{Endpoint, Endpoints, Health, Locality, LocalityEndpoints};
-pub use event::{Event, Held};
+pub use event::{Asker, Event, Held};
 pub use extension::{
     HttpFilter, HttpFilterConfig, NetworkFilter, NetworkFilterConfig, RbacPermission, RbacPolicy,
     RbacPrincipal, RbacRules, TokenBucket,

@@ -15,6 +15,8 @@ pub struct EngineSettings {
     pub metrics: Option<Address>,
     /// Readiness-only listener (`/healthz/ready`), as Istio's 15021; `None` = none.
     pub health: Option<Address>,
+    /// Listener for whole small requests of the application on this machine, each an `Asked` event; `None` = none.
+    pub registry: Option<Address>,
     /// Accept an admin on other than loopback.
     pub admin_beyond_loopback: bool,
     /// Live connections of the process; `None` = 80 % of the descriptor limit.

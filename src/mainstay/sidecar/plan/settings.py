@@ -24,6 +24,7 @@ class EngineSettings(msgspec.Struct, frozen=True):
     admin: Address | None = None
     metrics: Address | None = None
     health: Address | None = None
+    registry: Address | None = None
     admin_beyond_loopback: bool = False
     max_connections: int | None = None
     resend_unprocessed: bool = True
