@@ -18,6 +18,7 @@ from mainstay.model.identity import TrustBundle
 from mainstay.xds.server.stream import ServerStream
 from mainstay.xds.server.types import (
     Answered,
+    ApplicationReported,
     Close,
     Command,
     Event,
@@ -82,6 +83,7 @@ class ControlPlane:
         self.streams: list[XdsCall] = []
         self.answers: list[Answered] = []
         self.health: list[HealthReported] = []
+        self.applications: list[str] = []
         self.nodes: list[str] = []
         self.sent = 0
         self.identity_calls: list[str] = []
@@ -171,6 +173,8 @@ class XdsCall:
                 self._owner.answers.append(command)
             case HealthReported():
                 self._owner.health.append(command)
+            case ApplicationReported(text):
+                self._owner.applications.append(text)
             case SetTimer(at):
                 self._timer = at
             case Close(status, reason):

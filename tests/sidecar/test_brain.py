@@ -15,8 +15,9 @@ from mainstay._proto import pool
 from mainstay.compile.resource import MESSAGES, Kind, Resource, resource_of_bytes
 from mainstay.engine import Asked, EndpointHealth, Removal
 from mainstay.identity import join_wire
+from mainstay.model.application import decode_application
 from mainstay.settings.sidecar import ControlPlane as ControlPlaneSettings
-from mainstay.settings.sidecar import Probe, SidecarSettings
+from mainstay.settings.sidecar import Probe, Registry, SidecarSettings
 from mainstay.sidecar import restore
 from mainstay.sidecar.bootstrap import own
 from mainstay.sidecar.border import Lease
@@ -28,6 +29,9 @@ from mainstay.sidecar.identity import Identity
 from mainstay.sidecar.last_good import LastGood, NoLastGood
 from mainstay.sidecar.leaf_file import LeafFile
 from mainstay.sidecar.lifecycle import Lifecycle
+from mainstay.sidecar.registry_api.keep import Keep
+from mainstay.sidecar.registry_api.place import place_of
+from mainstay.sidecar.registry_api.serve import RegistryApi
 from mainstay.sidecar.status import Status
 
 CASE = "canary-weights"
@@ -45,6 +49,7 @@ class Sidecar:
         token: Path | None = None,
         variant: str = "delta",
         probe: Probe = Probe(),
+        registry: Registry = Registry(),
     ) -> None:
         self.engine = FakeEngine()
         self.control_plane = control_plane
@@ -58,6 +63,7 @@ class Sidecar:
             service_account="web",
             data=data,
             probe=probe,
+            registry=registry,
             control_plane=ControlPlaneSettings("127.0.0.1:15012", insecure, variant, token),  # type: ignore[arg-type]
         )
         self.boot = own.own_boot(self.settings, "sidecar", "0.1.0")
@@ -65,6 +71,7 @@ class Sidecar:
         self.life = Lifecycle(5_000, 45_000, needs_identity=not insecure)
         self.status = Status("0.1.0")
         self.lease = Lease(self.engine)
+        self.keep = Keep(data / "application" if data is not None else None)
         self.brain = self.new_brain()
 
     def new_brain(self) -> Brain:
@@ -86,6 +93,9 @@ class Sidecar:
             lambda: 0.5,
             lambda path: path.encode(),
             lambda _: None,
+            registry=RegistryApi(self.engine, place_of(self.settings), self.keep)
+            if self.settings.registry.enabled
+            else None,
         )
         brain.start()
         return brain
@@ -497,3 +507,75 @@ def test_a_bug_that_an_old_record_brings_to_light_does_not_keep_it_from_starting
     second = Sidecar(ControlPlane(first.control_plane.view), tmp_path / "data", tmp_path / "token")
     second.run()
     assert holds_view(second, second.control_plane.view), "it came anew"
+
+
+REGISTRY = Registry(enabled=True, inbound_port=12_201)
+HELLO = b'{"serviceName":"com.example.Hello:1.0"}'
+
+
+def with_registry(data: Path | None = None) -> Sidecar:
+    sidecar = Sidecar(ControlPlane(golden_view(CASE)), data, registry=REGISTRY)
+    sidecar.run()
+    return sidecar
+
+
+def ask(sidecar: Sidecar, token: int, path: str, body: bytes = HELLO) -> None:
+    sidecar.engine.happen(Asked(token, "application", "POST", path, body))
+
+
+def told(sidecar: Sidecar) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    found = [decode_application(text) for text in sidecar.control_plane.applications]
+    return [(each.published, each.subscribed) for each in found]
+
+
+def test_what_the_application_registers_is_told_and_told_again_to_a_new_stream(tmp_path: Path) -> None:
+    sidecar = with_registry(tmp_path)
+    assert told(sidecar) == [((), ())]
+    ask(sidecar, 1, "/services/publish")
+    sidecar.run(10)
+    assert sidecar.engine.answers[1] == (200, b'{"success":true}')
+    assert told(sidecar)[-1] == (("com.example.Hello:1.0",), ())
+    sidecar.engine.cut(own.XDS_CLUSTER)
+    sidecar.run(60_000, lambda: len(told(sidecar)) == 3)
+    assert told(sidecar)[-1] == (("com.example.Hello:1.0",), ())
+    # Nothing of it is the brain's alone.
+    sidecar.lease.end()
+    sidecar.brain = sidecar.new_brain()
+    sidecar.run(10)
+    again = Sidecar(ControlPlane(golden_view(CASE)), tmp_path, registry=REGISTRY)
+    again.run()
+    for each in (sidecar, again):
+        assert told(each)[-1] == (("com.example.Hello:1.0",), ())
+
+
+def test_the_port_of_an_application_that_publishes_is_probed() -> None:
+    probe = f"{own.PROBE_PREFIX}application"
+    sidecar = with_registry()
+    assert probe not in sidecar.engine.names("cluster")
+    ask(sidecar, 1, "/services/publish")
+    sidecar.run(100)
+    assert probe in sidecar.engine.names("cluster")
+    sidecar.engine.happen(EndpointHealth(probe, "127.0.0.1:12200", healthy=True))
+    sidecar.engine.happen(EndpointHealth(probe, "127.0.0.1:12200", healthy=False))
+    sidecar.run(100)
+    assert [each.healthy for each in sidecar.control_plane.health] == [True, False]
+    # A new process, which calls others only: what the dead one published is gone, and its port is no reason any more.
+    ask(sidecar, 2, "/configs/application", b'{"appName":"hello"}')
+    sidecar.run(100)
+    assert told(sidecar)[-1] == ((), ())
+    assert probe not in sidecar.engine.names("cluster")
+    assert sidecar.control_plane.health[-1].healthy
+
+
+def test_a_subscription_is_answered_without_a_provider_too() -> None:
+    sidecar = with_registry()
+    ask(sidecar, 1, "/services/subscribe")
+    sidecar.run(10)
+    assert 1 not in sidecar.engine.answers, "its calls cannot go out yet"
+    sidecar.run(2_000)
+    status, body = sidecar.engine.answers[1]
+    assert status == 200
+    assert b'"datas":["127.0.0.1:12220?p=1' in body
+    ask(sidecar, 2, "/services/subscribe")
+    sidecar.run(10)
+    assert 2 in sidecar.engine.answers, "who asks again need not wait"

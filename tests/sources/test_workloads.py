@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mainstay.model.application import Application
 from mainstay.model.endpoints import Health
 from mainstay.model.key import ObjectKey, WorkloadKey
 from mainstay.model.workload import Registration
@@ -47,6 +49,29 @@ def test_newest_stream_owns_and_the_end_of_an_older_one_changes_nothing() -> Non
     machine.pass_time(10 * GRACE)
     assert machine.take_changed() == {}
     assert machine.records()[KEY].registration.health is Health.HEALTHY
+
+
+def test_what_an_application_registered_outlives_its_stream_and_a_restart() -> None:
+    told = Application(published=("com.example.Hello:1.0",), port=12_200)
+    serving = msgspec.structs.replace(claim(), application=Application())
+    machine = Machine(GRACE)
+    machine.open_stream("a", serving, 0)
+    machine.tell("a", told, 1)
+    machine.close_stream("a", 2)
+    again = Machine(GRACE)
+    again.restore(list(machine.records().values()), 3)
+    again.open_stream("b", serving, 4)
+    assert again.records()[KEY].registration.application == told
+    again.tell("b", Application(), 5)
+    assert again.records()[KEY].registration.application == Application()
+    again.tell("a", told, 6)
+    assert again.records()[KEY].registration.application == Application(), (
+        "the stream is not its own any more"
+    )
+    # A sidecar that serves no registry API any more has nothing registered.
+    again.tell("b", told, 7)
+    again.open_stream("c", claim(), 8)
+    assert again.records()[KEY].registration.application is None
 
 
 def test_unhealthy_leaves_at_once_and_comes_back_with_its_report() -> None:

@@ -11,6 +11,7 @@ from mainstay.xds import messages
 from mainstay.xds.client.backoff import Backoff
 from mainstay.xds.client.stream import ClientStream
 from mainstay.xds.client.types import (
+    ApplicationChanged,
     Cancel,
     Closed,
     Command,
@@ -29,7 +30,7 @@ from mainstay.xds.client.types import (
     TimerFired,
     Wanted,
 )
-from mainstay.xds.types import HEALTH_URL, Kind, path
+from mainstay.xds.types import APPLICATION_URL, HEALTH_URL, Kind, path
 
 C = TypeVar("C")
 
@@ -396,6 +397,20 @@ def test_health_is_told_now_and_after_a_reconnect() -> None:
     assert [each.url for each in again] == [url("cluster"), HEALTH_URL]
     well = delta_requests(machine.handle(HealthChanged(True), 30_000))
     assert [each.error for each in well] == [None]
+
+
+def test_what_an_application_publishes_is_told_now_and_after_a_reconnect_before_the_health() -> None:
+    machine = client()
+    machine.handle(Wanted("cluster", wildcard=True), 0)
+    machine.handle(Started(), 0)
+    machine.handle(HealthChanged(True), 0)
+    now = delta_requests(machine.handle(ApplicationChanged("first"), 0))
+    assert [(each.url, each.subscribe, each.error) for each in now] == [(APPLICATION_URL, ("first",), None)]
+    machine.handle(Closed(14, ""), 0)
+    assert machine.handle(ApplicationChanged("second"), 0) == []
+    again = delta_requests(machine.handle(TimerFired(), 30_000))
+    assert [each.url for each in again] == [url("cluster"), APPLICATION_URL, HEALTH_URL]
+    assert again[1].subscribe == ("second",)
 
 
 def test_stopped_stays_stopped() -> None:

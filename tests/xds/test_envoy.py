@@ -17,7 +17,7 @@ from model_mesh import SmallView
 
 from mainstay.compile.resource import Fields, Kind, Ref, Resource, extension, make_resource
 from mainstay.xds.serve_grpcio import Stream, XdsServer
-from mainstay.xds.server.types import Answered, Demanded, HealthReported, Peer
+from mainstay.xds.server.types import Answered, ApplicationReported, Demanded, HealthReported, Peer
 from mainstay.xds.types import ORDER
 
 PATIENCE_S = 30.0
@@ -87,6 +87,9 @@ class Owner:
 
     def health_reported(self, stream: Stream, report: HealthReported) -> None:
         pass
+
+    def application_reported(self, stream: Stream, report: ApplicationReported) -> None:
+        """None reports."""
 
     def closed(self, stream: Stream) -> None:
         self.streams.remove(stream)

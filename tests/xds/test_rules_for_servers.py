@@ -17,7 +17,7 @@ from rules.steps import Rule, Streams, Variant
 
 from mainstay.model.digest import digest_of_bytes
 from mainstay.xds.serve_grpcio import Stream, XdsServer
-from mainstay.xds.server.types import Answered, Demanded, HealthReported, Peer
+from mainstay.xds.server.types import Answered, ApplicationReported, Demanded, HealthReported, Peer
 
 CASES = [
     pytest.param(rule, variant, streams, id=f"{rule.name} ({variant}, {streams})")
@@ -88,6 +88,9 @@ class Subject:
         """The rules look at what is sent."""
 
     def health_reported(self, stream: Stream, report: HealthReported) -> None:
+        """None reports."""
+
+    def application_reported(self, stream: Stream, report: ApplicationReported) -> None:
         """None reports."""
 
     def closed(self, stream: Stream) -> None:

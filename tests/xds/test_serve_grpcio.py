@@ -17,7 +17,7 @@ from transcripts import TRANSCRIPTS, Ends, Receives, Sends, SendsNothing, Shows,
 from mainstay.compile.resource import make_resource
 from mainstay.xds import messages
 from mainstay.xds.serve_grpcio import RefusedStream, Stream, XdsServer
-from mainstay.xds.server.types import Answered, Demanded, HealthReported, Peer
+from mainstay.xds.server.types import Answered, ApplicationReported, Demanded, HealthReported, Peer
 from mainstay.xds.types import Kind, Variant, path
 
 PATIENCE_S = 10.0
@@ -49,6 +49,9 @@ class OneView:
 
     def health_reported(self, stream: Stream, report: HealthReported) -> None:
         pass
+
+    def application_reported(self, stream: Stream, report: ApplicationReported) -> None:
+        """None reports."""
 
     def closed(self, stream: Stream) -> None:
         self.streams.remove(stream)

@@ -11,6 +11,7 @@ from mainstay.xds.server.planner import CUT_BYTES
 from mainstay.xds.server.stream import ServerStream
 from mainstay.xds.server.types import (
     Answered,
+    ApplicationReported,
     Close,
     Command,
     Demanded,
@@ -27,7 +28,7 @@ from mainstay.xds.server.types import (
     Work,
     WriteFinished,
 )
-from mainstay.xds.types import HEALTH_URL, ORDER, Kind, Variant
+from mainstay.xds.types import APPLICATION_URL, HEALTH_URL, ORDER, Kind, Variant
 
 
 class Driver:
@@ -208,6 +209,21 @@ def test_health_is_reported() -> None:
     driver.tell(RequestReceived(messages.encode_delta_request(HEALTH_URL, (), (), {}, "")))
     reports = [command for command in driver.commands if isinstance(command, HealthReported)]
     assert reports == [HealthReported(False, "draining"), HealthReported(True, "")]
+
+
+@pytest.mark.parametrize("variant", ["delta", "sotw"])
+def test_what_an_application_publishes_is_reported(variant: Variant) -> None:
+    driver = Driver(variant)
+    driver.tell(
+        RequestReceived(
+            messages.encode_delta_request(APPLICATION_URL, ("told",), (), {}, "", NODE)
+            if variant == "delta"
+            else messages.encode_sotw_request(APPLICATION_URL, "", ("told",), "", NODE)
+        )
+    )
+    assert [each for each in driver.commands if isinstance(each, ApplicationReported | UnknownType)] == [
+        ApplicationReported("told")
+    ]
 
 
 def test_unknown_type_is_told_once() -> None:

@@ -16,6 +16,7 @@ from mainstay.compile.traits import ClusterTraits, FixedClusterTraits, InboundCl
 from mainstay.model.endpoints import Endpoint, NamedTarget
 from mainstay.model.problem import Problem
 from mainstay.model.protocol import PortProtocol
+from mainstay.model.published import ORIGIN
 from mainstay.model.service import Service
 from mainstay.model.traffic import (
     ConnectionPool,
@@ -289,7 +290,9 @@ def _keep_alive(pool: ConnectionPool) -> Fields:
 
 def _metadata(service: Service, name: ClusterName) -> Fields:
     """What telemetry labels destinations by (Istio's ``istio`` cluster metadata)."""
-    short = service.key.host.split(".", 1)[0]
+    # The name of an RPC service is no host whose first label would say something.
+    is_published = service.origin.startswith(ORIGIN)
+    short = service.key.host if is_published else service.key.host.split(".", 1)[0]
     entry: dict[str, Any] = {"host": service.key.host, "name": short, "namespace": service.key.namespace}
     values: dict[str, Any] = {"services": [entry], "default_original_port": name.port}
     if name.subset:

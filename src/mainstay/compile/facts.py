@@ -9,19 +9,21 @@ from typing import Protocol
 
 import msgspec
 
+from mainstay.model.application import Application
 from mainstay.model.endpoints import EndpointSet, NamedTarget
 from mainstay.model.gateway import Gateway
 from mainstay.model.identity import Identity
-from mainstay.model.key import MESH, Labels, ObjectKey, ServiceKey, selects
+from mainstay.model.key import MESH, Labels, ObjectKey, ServiceKey, WorkloadKey, selects
 from mainstay.model.membership import members_of
 from mainstay.model.mesh import DEFAULT_MESH, Mesh
 from mainstay.model.policy import Policy
+from mainstay.model.published import published_by
 from mainstay.model.route import HttpRule, RouteTable, TcpRule
 from mainstay.model.rpc import RpcProtocol, settle_ports
 from mainstay.model.scope import Scope
 from mainstay.model.service import Service
 from mainstay.model.traffic import TrafficRule
-from mainstay.model.workload import Workload, WorkloadGroup
+from mainstay.model.workload import Registration, Workload, WorkloadGroup, workload_of_registration
 
 ANY_NAMESPACE = "*"
 
@@ -89,6 +91,9 @@ class Facts(Protocol):
     def workload_group(self, key: ObjectKey) -> WorkloadGroup | None:
         """Return a group into which workloads register."""
 
+    def application(self, workload: WorkloadKey) -> Application | None:
+        """Return what the application of a connected workload has registered."""
+
     def protocol(self, name: str) -> RpcProtocol | None:
         """Return a described protocol. Ports of services have their claims settled by these."""
 
@@ -109,6 +114,7 @@ Fact = (
     | Scope
     | Gateway
     | RpcProtocol
+    | Registration
 )
 
 
@@ -128,8 +134,10 @@ class StaticFacts:
         self._scopes: list[Scope] = []
         self._gateways: dict[ObjectKey, Gateway] = {}
         self._protocols: dict[str, RpcProtocol] = {}
+        self._registrations: dict[WorkloadKey, Registration] = {}
         for fact in facts:
             self._add(fact)
+        self._publish()
         self._services = {
             key: settle_ports(service, self._protocols.__contains__)
             for key, service in self._services.items()
@@ -171,6 +179,22 @@ class StaticFacts:
                 self._gateways[fact.key] = fact
             case RpcProtocol():
                 self._protocols[fact.name] = fact
+            case Registration():
+                self._registrations[fact.key] = fact
+
+    def _publish(self) -> None:
+        """What registered workloads publish: what was written of the same name counts instead."""
+        groups = {group.key: group for group in self._groups}
+        for registration in self._registrations.values():
+            if registration.application is None or registration.group not in groups:
+                continue
+            workload = workload_of_registration(registration, groups[registration.group])
+            self._workloads.append(workload)
+            for fact in published_by(registration.application, workload, self._mesh.trust_domain):
+                if isinstance(fact, Service):
+                    self._services.setdefault(fact.key, fact)
+                else:
+                    self._sets.append(fact)
 
     def mesh(self) -> Mesh:
         return self._mesh
@@ -248,6 +272,10 @@ class StaticFacts:
 
     def workload_group(self, key: ObjectKey) -> WorkloadGroup | None:
         return next((group for group in self._groups if group.key == key), None)
+
+    def application(self, workload: WorkloadKey) -> Application | None:
+        registration = self._registrations.get(workload)
+        return registration.application if registration is not None else None
 
     def protocol(self, name: str) -> RpcProtocol | None:
         return self._protocols.get(name)

@@ -5,6 +5,7 @@ In: direction, port, subset, host. Out: names, and back for outbound clusters.
 
 import msgspec
 
+from mainstay.model.application import server_name
 from mainstay.model.key import ObjectKey
 
 PASSTHROUGH = "PassthroughCluster"
@@ -38,7 +39,7 @@ class ClusterName(msgspec.Struct, frozen=True, gc=False):
     @property
     def sni(self) -> str:
         """Server name sent to mesh peers: ``outbound_.9080_.v1_.host``."""
-        return f"outbound_.{self.port}_.{self.subset}_.{self.host}"
+        return f"outbound_.{self.port}_.{self.subset}_.{server_name(self.host)}"
 
 
 def parse_cluster_name(text: str) -> ClusterName | None:

@@ -14,6 +14,7 @@ from mainstay.compile.capability import OwnSecrets
 from mainstay.compile.facts import Facts, restrict
 from mainstay.compile.listener.gateway import server_route
 from mainstay.compile.lookup import find_scope, services_matching
+from mainstay.compile.rpc.registered import plan_calls, plan_peers
 from mainstay.compile.traits import (
     BoundOutboundTraits,
     CatchAll,
@@ -31,6 +32,7 @@ from mainstay.compile.traits import (
     Step,
     VirtualOutboundTraits,
 )
+from mainstay.model.application import Application
 from mainstay.model.key import MESH, Labels, ServiceKey, is_visible, selects
 from mainstay.model.problem import Problem
 from mainstay.model.protocol import PortProtocol
@@ -59,13 +61,26 @@ def plan(facts: Facts, proxy: Proxy) -> Plan:
     scope = find_scope(facts, proxy.namespace, proxy.labels)
     problems: list[Problem] = []
     steps: list[Step] = []
+    application = _registered(facts, proxy)
+    if application is not None:
+        steps += plan_calls(facts, proxy, application, ports_in_scope(facts, proxy.namespace, scope))
     if proxy.interception == "NONE":
+        if application is not None:
+            steps += plan_peers(proxy, application, scope, _marks(proxy))
         steps += _bound_inbound(facts, proxy, scope, problems)
         steps += _bound_outbound(facts, proxy, scope, problems)
     else:
         steps += _inbound(facts, proxy, scope, problems)
         steps += _outbound(facts, proxy, scope, problems)
     return Plan(tuple(dict.fromkeys(steps)), tuple(problems))
+
+
+def _registered(facts: Facts, proxy: Proxy) -> Application | None:
+    """What the application beside the proxy has registered, if the mesh and the proxy know its protocol."""
+    application = facts.application(proxy.workload)
+    if application is None or not proxy.capability.speaks(application.protocol):
+        return None
+    return application if facts.protocol(application.protocol) is not None else None
 
 
 def _bound_inbound(

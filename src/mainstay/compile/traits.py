@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from mainstay.compile.capability import Capability, OwnSecrets
-from mainstay.model.key import Labels, ObjectKey, ServiceKey
+from mainstay.model.key import Labels, ObjectKey, ServiceKey, WorkloadKey
 from mainstay.model.protocol import PortProtocol
 from mainstay.model.traffic import ConnectionPool
 
@@ -36,6 +36,12 @@ class Proxy(msgspec.Struct, frozen=True, gc=False):
     capability: Capability = Capability()
     group: str = ""
     proven: bool = True
+
+    @property
+    def workload(self) -> WorkloadKey:
+        """The workload it belongs to: its node id says so, which was compared with its certificate."""
+        parts = self.node.split("~")
+        return WorkloadKey(self.namespace, parts[2].rpartition(".")[0] if len(parts) == 4 else "")
 
 
 class ClusterTraits(msgspec.Struct, frozen=True, gc=False):

@@ -17,6 +17,7 @@ import msgspec
 
 from mainstay.compile.facts import ANY_NAMESPACE, Instance, label_names
 from mainstay.graph import Collection, Derived, Graph, Index, Input, Reader
+from mainstay.model.application import Application
 from mainstay.model.endpoints import EndpointSet, Health, NamedTarget, pack_endpoints
 from mainstay.model.gateway import Gateway
 from mainstay.model.identity import Identity
@@ -24,6 +25,7 @@ from mainstay.model.key import MESH, Labels, ObjectKey, PolicyKey, ServiceKey, W
 from mainstay.model.membership import members_of
 from mainstay.model.mesh import DEFAULT_MESH, Mesh
 from mainstay.model.policy import Policy
+from mainstay.model.published import published_by
 from mainstay.model.route import RouteTable
 from mainstay.model.rpc import RpcProtocol, settle_ports
 from mainstay.model.scope import Scope
@@ -79,12 +81,17 @@ class Collections:
         self.protocols: Derived[str, RpcProtocol] = self._gather(
             "protocols", RpcProtocol, brought=(*self._brought, self._shipped)
         )
-        self.services: Derived[ServiceKey, Service] = self._settle_services()
-        self.sets: Derived[Any, EndpointSet] = self._gather("endpoint sets", EndpointSet, _unite)
-        self.targets: Derived[Any, NamedTarget] = self._gather("named targets", NamedTarget)
         self.groups: Derived[ObjectKey, WorkloadGroup] = self._gather("workload groups", WorkloadGroup)
         self.written: Derived[WorkloadKey, Workload] = self._gather("written workloads", Workload)
         self.workloads: Derived[WorkloadKey, Workload] = self._join_workloads()
+        self.applications: Derived[WorkloadKey, Application] = self._take_applications()
+        # Last: what somebody wrote counts before what a workload publishes.
+        serving = (*self._brought, self._join_published())
+        self.services: Derived[ServiceKey, Service] = self._settle_services(serving)
+        self.sets: Derived[Any, EndpointSet] = self._gather(
+            "endpoint sets", EndpointSet, _unite, brought=serving
+        )
+        self.targets: Derived[Any, NamedTarget] = self._gather("named targets", NamedTarget)
         self.tables: Derived[Any, RouteTable] = self._gather("route tables", RouteTable)
         self.rules: Derived[ObjectKey, TrafficRule] = self._gather("traffic rules", TrafficRule)
         self.policies: Derived[PolicyKey, Policy] = self._gather("policies", Policy)
@@ -170,9 +177,37 @@ class Collections:
         reads = [readable for pair in indexes for readable in pair]
         return self._graph.derived(name, compute, reads=reads, each=[index for _, index in indexes])
 
-    def _settle_services(self) -> Derived[ServiceKey, Service]:
+    def _take_applications(self) -> Derived[WorkloadKey, Application]:
+        """What applications have registered, apart from how their workloads are."""
+
+        def compute(key: WorkloadKey, read: Reader) -> Application | None:
+            registration = read.get(self.registrations, key)
+            return registration.application if registration is not None else None
+
+        return self._graph.derived(
+            "applications", compute, reads=[self.registrations], each=[self.registrations]
+        )
+
+    def _join_published(self) -> Derived[WorkloadKey, tuple[Any, ...]]:
+        """Workload → services that its application publishes, and itself as their endpoint."""
+
+        def compute(key: WorkloadKey, read: Reader) -> tuple[Any, ...] | None:
+            application = read.get(self.applications, key)
+            workload = read.get(self.workloads, key) if application is not None else None
+            if application is None or workload is None:
+                return None
+            return published_by(application, workload, self.mesh_of(read).trust_domain) or None
+
+        return self._graph.derived(
+            "published",
+            compute,
+            reads=[self.applications, self.workloads, self.mesh],
+            each=[self.applications],
+        )
+
+    def _settle_services(self, brought: Sequence[Brought]) -> Derived[ServiceKey, Service]:
         """Services whose ports say which protocol they speak, by the protocols there are."""
-        claimed: Derived[ServiceKey, Service] = self._gather("claimed services", Service)
+        claimed: Derived[ServiceKey, Service] = self._gather("claimed services", Service, brought=brought)
 
         def compute(key: ServiceKey, read: Reader) -> Service | None:
             service = read.get(claimed, key)

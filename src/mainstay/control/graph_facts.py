@@ -9,9 +9,10 @@ from __future__ import annotations
 from mainstay.compile.facts import Instance
 from mainstay.control.collections import ALL, Collections
 from mainstay.graph import Reader
+from mainstay.model.application import Application
 from mainstay.model.endpoints import EndpointSet, NamedTarget
 from mainstay.model.gateway import Gateway
-from mainstay.model.key import ObjectKey, ServiceKey
+from mainstay.model.key import ObjectKey, ServiceKey, WorkloadKey
 from mainstay.model.mesh import Mesh
 from mainstay.model.policy import Policy
 from mainstay.model.route import RouteTable
@@ -87,6 +88,9 @@ class GraphFacts:
 
     def workload_group(self, key: ObjectKey) -> WorkloadGroup | None:
         return self._read.get(self._all.groups, key)
+
+    def application(self, workload: WorkloadKey) -> Application | None:
+        return self._read.get(self._all.applications, workload)
 
     def protocol(self, name: str) -> RpcProtocol | None:
         return self._read.get(self._all.protocols, name)

@@ -18,6 +18,7 @@ from mainstay.compile.node import proxy_of_node
 from mainstay.compile.resource import Kind
 from mainstay.compile.traits import Proxy
 from mainstay.control.proxies import Names, Proxies, ProxyView
+from mainstay.model.application import MARK, Application, decode_application
 from mainstay.model.endpoints import Health
 from mainstay.model.key import Labels, ObjectKey, WorkloadKey
 from mainstay.model.workload import Registration, Workload, WorkloadGroup
@@ -25,7 +26,13 @@ from mainstay.sources.workloads import WorkloadsSource
 from mainstay.telemetry.log import get_log
 from mainstay.xds.messages import Node
 from mainstay.xds.serve_grpcio import RefusedStream, Stream
-from mainstay.xds.server.types import Answered, Demanded, HealthReported, KindStatus
+from mainstay.xds.server.types import (
+    Answered,
+    ApplicationReported,
+    Demanded,
+    HealthReported,
+    KindStatus,
+)
 from mainstay.xds.types import DRAINING
 
 log = get_log("xds")
@@ -129,6 +136,21 @@ class Streams:
         self._registrations.report(_name_of(stream), health)
         log.info("workload reported", node=stream.node.id, health=health.name.lower(), reason=report.reason)
 
+    def application_reported(self, stream: Stream, report: ApplicationReported) -> None:
+        """A sidecar tells what its application publishes and wants: in the namespace of its own identity, whatever it says."""
+        try:
+            application = decode_application(report.text)
+        except ValueError as error:
+            log.warning("cannot take what a workload publishes", node=stream.node.id, reason=str(error))
+            return
+        self._registrations.tell(_name_of(stream), application)
+        log.info(
+            "workload publishes",
+            node=stream.node.id,
+            published=len(application.published),
+            subscribed=len(application.subscribed),
+        )
+
     def closed(self, stream: Stream) -> None:
         """An opened stream has ended."""
         name = _name_of(stream)
@@ -150,6 +172,7 @@ class Streams:
             network=str(node.metadata.get("NETWORK") or ""),
             # An agent is ours, the proxy beside it is not.
             h2_tunnel=proxy.capability.h2_tunnel and proxy.kind == "sidecar",
+            application=Application() if node.metadata.get(MARK) else None,
         )
 
     def _check(self, stream: Stream, proxy: Proxy, claim: Registration | None) -> tuple[Proxy, str]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from mainstay.model.application import Application
 from mainstay.model.endpoints import Health
 from mainstay.model.key import Labels, ObjectKey, WorkloadKey
 from mainstay.model.locality import NOWHERE, Locality
@@ -104,7 +105,8 @@ class Registration(msgspec.Struct, frozen=True, gc=False):
     """A workload whose sidecar is or was connected, as it says of itself; whether it may was checked before.
 
     ``group``: the WorkloadGroup it registers into; None: somebody wrote it as a WorkloadEntry of the same key, and this
-    only tells its health. ``health`` UNKNOWN: nothing was reported yet.
+    only tells its health. ``health`` UNKNOWN: nothing was reported yet. ``application``: what it
+    publishes and wants, None if its sidecar serves no registry API.
     """
 
     key: WorkloadKey
@@ -115,6 +117,7 @@ class Registration(msgspec.Struct, frozen=True, gc=False):
     health: Health = Health.UNKNOWN
     h2_tunnel: bool = False
     owner: str = ""
+    application: Application | None = None
 
 
 def workload_of_registration(registration: Registration, group: WorkloadGroup) -> Workload:

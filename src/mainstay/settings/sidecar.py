@@ -61,6 +61,52 @@ class Metrics(msgspec.Struct, frozen=True):
     port: Annotated[int, _port("Port of the metrics, /stats/prometheus.")] = 15_090
 
 
+class Registry(msgspec.Struct, frozen=True):
+    """What the application beside it registers: the RPC services it publishes and those it calls, as SOFARPC's `mesh` registry
+    and its Python clients do it over HTTP."""
+
+    enabled: Annotated[bool, Setting("Serve the registry API.")] = False
+    bind: Annotated[
+        str,
+        _address(
+            "Address of the API and of the port for calls: loopback, or one of the workload's own addresses."
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, Setting("Port of the API. 0: it is not served.", minimum=0, maximum=65_535, metavar="PORT")
+    ] = 13_330
+    data_port: Annotated[
+        int,
+        Setting(
+            "Port to which the application sends its calls. 0: none.",
+            minimum=0,
+            maximum=65_535,
+            metavar="PORT",
+        ),
+    ] = 12_220
+    application_host: Annotated[str, _address("Address at which the application serves RPC.")] = "127.0.0.1"
+    application_port: Annotated[
+        int,
+        Setting(
+            "Port at which the application serves RPC, unless it tells one (Java does not). 0: it serves none.",
+            minimum=0,
+            maximum=65_535,
+            metavar="PORT",
+        ),
+    ] = 12_200
+    inbound_port: Annotated[
+        int,
+        Setting(
+            "Port of the workload's first address at which peers reach what it publishes: the sidecar's, unless connections are "
+            "intercepted.",
+            minimum=1,
+            maximum=65_535,
+            metavar="PORT",
+        ),
+    ] = 12_200
+    protocol: Annotated[str, Setting("Protocol of the calls.")] = "bolt"
+
+
 class Drain(msgspec.Struct, frozen=True):
     """How it stops."""
 
@@ -191,6 +237,7 @@ class SidecarSettings(msgspec.Struct, frozen=True):
     admin: Admin = Admin()
     health: Health = Health()
     metrics: Metrics = Metrics()
+    registry: Registry = Registry()
     drain: Drain = Drain()
     probe: Probe = Probe()
     log: Log = Log()

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 
+import msgspec
+
 from mainstay.engine import (
     Asked,
     Delta,
@@ -31,7 +33,8 @@ from mainstay.engine import (
     Upsert,
     Warmed,
 )
-from mainstay.sidecar import lifecycle, pages
+from mainstay.settings.sidecar import Probe
+from mainstay.sidecar import lifecycle, pages, plan
 from mainstay.sidecar.beside import Beside, ProxyDrained, ProxyGone, ProxyReady
 from mainstay.sidecar.bootstrap import own
 from mainstay.sidecar.bootstrap.boot import Boot
@@ -39,7 +42,7 @@ from mainstay.sidecar.border import Lease
 from mainstay.sidecar.convert.gathered import INLINE, ReadFile
 from mainstay.sidecar.convert.references import Reference
 from mainstay.sidecar.convert.source import Source
-from mainstay.sidecar.convert.table import KINDS
+from mainstay.sidecar.convert.table import KINDS, Encoded, encode
 from mainstay.sidecar.discovery import Discovery
 from mainstay.sidecar.doors import Doors
 from mainstay.sidecar.ending import STOP_SIGNALS
@@ -51,6 +54,7 @@ from mainstay.sidecar.identity import LEAF_REFERENCE, Identity
 from mainstay.sidecar.intake import KINDS as ENGINE_KINDS
 from mainstay.sidecar.intake import XDS_KINDS, Intake
 from mainstay.sidecar.last_good import LastGood, Record
+from mainstay.sidecar.registry_api.serve import RegistryApi
 from mainstay.sidecar.restore import Restore
 from mainstay.sidecar.status import Status
 from mainstay.sidecar.warming import ROUTES, Change, Offer, Warming
@@ -63,6 +67,7 @@ _log = get_log("sidecar.brain")
 MANY_RESOURCES = 500
 """After so many new resources, what converting them left free is given back to the system."""
 LONGEST_WAIT_MS = 30_000
+APPLICATION_PROBE = own.probe_name(own.APPLICATION)
 METRICS_MS = 1_000
 """Wall clocks jump: certificates are looked at this often at least."""
 MESSAGES = {row.kind: row.message for row in KINDS.values()}
@@ -71,7 +76,7 @@ MESSAGES = {row.kind: row.message for row in KINDS.values()}
 class Brain:
     """See the module. `clock`: monotonic ms. `identity` None: the workload has none of the mesh's. `stamp`: what changes when a
     file does. `beside`: another proxy, which carries the traffic instead of the engine. `start` runs commands of probes, if
-    they are allowed."""
+    they are allowed. `registry`: the API for the application beside it, if it is served."""
 
     def __init__(
         self,
@@ -87,6 +92,7 @@ class Brain:
         stamp: Callable[[str], Stamp | None],
         beside: Beside | None = None,
         start: Start | None = None,
+        registry: RegistryApi | None = None,
     ) -> None:
         self._engine = lease.engine
         self._boot = boot
@@ -101,6 +107,8 @@ class Brain:
         self._warming = Warming(clusters_come=comes)
         self._intake = Intake(clock, self._files.read, lenient=boot.lenient)
         self._exec_probes = ExecProbes(start)
+        self._registry = registry
+        self._application_probe: Probe | None = None
         self._discovery = Discovery(lease, boot, status, random, self._files, self._intake.submit)
         self._beside = beside
         self._process = beside if beside is not None and beside.runs else None
@@ -136,6 +144,7 @@ class Brain:
         self._offer(Offer(static, local=True), None, self._clock())
         if self._identity is not None:
             self._identity.start()
+        self._follow_application(self._clock())
         if self._boot.is_dynamic:
             self._restore = Restore(
                 self._last_good.load(), self._clock, self._files.read, lenient=self._boot.lenient
@@ -186,6 +195,7 @@ class Brain:
         deadlines = [
             self._discovery.next_deadline(),
             self._files.next_deadline(),
+            self._registry.next_deadline() if self._registry is not None else None,
             self._exec_probes.next_deadline(now),
             self._doors.next_deadline(),
             self._warming.next_deadline(),
@@ -218,7 +228,11 @@ class Brain:
             case Stopped():
                 self._live(lifecycle.EngineStopped(), now)
             case EndpointHealth():
+                if self._registry is not None and event.cluster == APPLICATION_PROBE and not event.healthy:
+                    self._registry.died()
                 self._report_health(self._health.take(event), now)
+            case Asked(asker="application"):
+                self._register(event, now)
             case Asked():
                 self._answer(event, now)
             case RefusedEvent():
@@ -238,6 +252,30 @@ class Brain:
             self._identity.take(event)
         self._discovery.take(event, now)
 
+    def _register(self, event: Asked, now: int) -> None:
+        """The application beside us has asked for something."""
+        if self._registry is not None:
+            self._registry.take(event, now)
+            self._follow_application(now)
+
+    def _follow_application(self, now: int) -> None:
+        """What the application has registered is told, and its port is probed, as long as it publishes."""
+        if self._registry is None:
+            return
+        change = self._registry.take_change()
+        if change is not None:
+            self._discovery.tell(change, now)
+        probe = self._registry.probe
+        if probe == self._application_probe:
+            return
+        self._application_probe = probe
+        if probe is None or probe.port is None:
+            self._offer(Offer(removals=(("cluster", APPLICATION_PROBE),), local=True), None, now)
+        else:
+            cluster = own.probe_cluster(probe, probe.port, own.APPLICATION)
+            self._offer(Offer((encode(cluster),), local=True), None, now)
+        self._busy = True
+
     def _answer(self, event: Asked, now: int) -> None:
         if self._beside is not None:
             self._status.proxy = self._beside.show()
@@ -250,6 +288,8 @@ class Brain:
 
     def _look_at_clocks(self, now: int) -> None:
         self._discovery.tick(now)
+        if self._registry is not None:
+            self._registry.tick(now)
         for key in self._files.due(now):
             self._read_again(key, now)
         for shut in self._doors.due(now):
@@ -392,18 +432,25 @@ class Brain:
                 self._refuse(refused[reference])
             else:
                 self._status.accept(reference)
+                self._take_routes(encoded)
         for reference in change.removals:
             self._status.gone(reference)
             self._filed.forget(reference)
             if reference[0] == "cluster":
                 self._exec_probes.forget(reference[1])
-                self._health.forget(reference[1])
+                self._report_health(self._health.forget(reference[1]), self._clock())
             elif reference[0] == "listener":
                 self._doors.gone(reference[1])
         if LEAF_REFERENCE in {(encoded.kind, encoded.name) for encoded in change.upserts} - refused.keys():
             if self._identity is not None:
                 self._status.certificate = self._identity.joined
             self._live(lifecycle.IdentityHeld(), self._clock())
+
+    def _take_routes(self, encoded: Encoded) -> None:
+        """Routes have come into force: whose answer waited for them has it now."""
+        if encoded.kind == "generic_route" and self._registry is not None and self._registry.waits:
+            table = msgspec.msgpack.decode(encoded.body, type=plan.RouteTable)
+            self._registry.routed(domain for host in table.virtual_hosts for domain in host.domains)
 
     def _refuse(self, fault: RefusedResource | RefusedEvent) -> None:
         reference = (fault.resource, fault.name)

@@ -85,6 +85,7 @@ class Discovery:
         """Who made an offer that is not judged yet."""
         self._tokens = 0
         self._health: xds.HealthChanged | None = None
+        self._application: xds.ApplicationChanged | None = None
         for kind, source in self._wildcards():
             self._wishes[source, kind] = xds.Wanted(kind, wildcard=True)
 
@@ -220,8 +221,9 @@ class Discovery:
         for (asked, of), wanted in self._wishes.items():
             if asked == source and kind in (None, of):
                 self._feed(streamed, wanted, now)
-        if self._health is not None and kind is None:
-            self._feed(streamed, self._health, now)
+        for told in (self._application, self._health):
+            if told is not None and kind is None:
+                self._feed(streamed, told, now)
         self._feed(streamed, xds.Started(), now)
 
     def move(self, cluster: str, now: int) -> None:
@@ -277,6 +279,12 @@ class Discovery:
         self._health = health
         if (AGGREGATED, None) in self._streams:
             self._feed(self._streams[AGGREGATED, None], health, now)
+
+    def tell(self, application: xds.ApplicationChanged, now: int) -> None:
+        """Tells what the application publishes and wants, now and after each reconnect."""
+        self._application = application
+        if (AGGREGATED, None) in self._streams:
+            self._feed(self._streams[AGGREGATED, None], application, now)
 
     def converted(self, token: int) -> None:
         """A response has been dealt with: another may come."""

@@ -62,10 +62,11 @@ class Health:
         failing = [self._probes[each] for each in sorted(self._probes) if self._probes[each]]
         return self._tell(HealthChanged(healthy=not failing, reason="; ".join(failing)))
 
-    def forget(self, cluster: str) -> None:
-        """A cluster is gone, and its probes with it."""
-        for key in [key for key in self._probes if key[0] == cluster]:
-            del self._probes[key]
+    def forget(self, cluster: str) -> HealthChanged | None:
+        """A cluster is gone, and its probes with it: what failed by them alone fails no more."""
+        gone = [key for key in self._probes if key[0] == cluster]
+        failed = any(self._probes.pop(key) for key in gone)
+        return self._judge() if failed else None
 
     def drain(self) -> HealthChanged | None:
         return self._tell(ENDING)

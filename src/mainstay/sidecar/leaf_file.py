@@ -6,12 +6,12 @@ that is joining: a token accepts only the key that used it first, so the key mus
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from mainstay.identity.join_wire import Joined
+from mainstay.sidecar.private_file import replace_file
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -49,11 +49,4 @@ class LeafFile:
         self._kept = stored
         if self._path is None:
             return
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside = self._path.with_suffix(".new")
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(_encode(stored))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self._path)
+        replace_file(self._path, _encode(stored))

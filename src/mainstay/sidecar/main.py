@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from mainstay.engine import (
+    Asked,
     Drained,
     EndpointHealth,
     Engine,
@@ -43,6 +44,9 @@ from mainstay.sidecar.files import Disk
 from mainstay.sidecar.identity import Identity
 from mainstay.sidecar.last_good import LastGood, NoLastGood
 from mainstay.sidecar.leaf_file import LeafFile
+from mainstay.sidecar.registry_api.keep import Keep
+from mainstay.sidecar.registry_api.place import place_of
+from mainstay.sidecar.registry_api.serve import RegistryApi
 from mainstay.sidecar.status import Status
 from mainstay.sidecar.version import VERSION
 from mainstay.telemetry import log
@@ -52,7 +56,8 @@ MANY_DEATHS, WINDOW_MS, LONG_PAUSE_MS = 5, 60_000, 30_000
 ENGINE_ROOMS = "engine."
 """Before the names of the engine's rooms, in `--log-levels`."""
 KEPT_EVENTS = (Signal, Stopped, Drained, EndpointHealth, ListenerBound)
-"""What a brain must hear of even if it came while there was none; the rest belongs to calls of the former one."""
+"""What a brain must hear of even if it came while there was none; the rest belongs to calls of the former one, save requests
+of the application, which waits for their answers."""
 
 _log = log.get_log("sidecar.main")
 
@@ -123,6 +128,7 @@ def _find_beside(settings: SidecarSettings, verb: str) -> Beside | None:
 def engine_settings(settings: SidecarSettings, boot: Boot) -> plan.EngineSettings:
     """What the engine needs from the start."""
     workload = own.local_workload(settings) if settings.bootstrap is None else plan.LocalWorkload()
+    registry = settings.registry
     return plan.EngineSettings(
         node_id=boot.node_id or "mainstay",
         workers=settings.concurrency,
@@ -132,6 +138,7 @@ def engine_settings(settings: SidecarSettings, boot: Boot) -> plan.EngineSetting
         if settings.proxy == "envoy"
         else plan.Socket(settings.metrics.bind, settings.metrics.port),
         health=plan.Socket(settings.health.bind, settings.health.port),
+        registry=plan.Socket(registry.bind, registry.port) if registry.enabled and registry.port else None,
         admin_beyond_loopback=settings.admin.beyond_loopback,
         max_connections=settings.max_connections,
         resend_unprocessed=settings.resend_unprocessed,
@@ -217,6 +224,8 @@ class Keeper:
         )
         self._disk = Disk(boot.directory)
         self._start = command_runner(settings)
+        self._place = place_of(settings) if settings.registry.enabled else None
+        self._keep = Keep(settings.data / "application" if settings.data and self._place else None)
         self._deaths: list[int] = []
 
     @property
@@ -236,7 +245,7 @@ class Keeper:
                 _log.exception("the brain died; the engine serves on", deaths=self._status.deaths + 1)
             self._status.deaths += 1
             lease.end()
-            missed = [event for event in brain.untaken if isinstance(event, KEPT_EVENTS)]
+            missed = [event for event in brain.untaken if _is_kept(event)]
             if self._life.is_ending or any(map(_is_urgent, missed)):
                 # The end must not wait for a brain that can bear it.
                 Ending(self._engine, self._life, self._status, monotonic_ms, self._beside).run(missed)
@@ -257,6 +266,7 @@ class Keeper:
             self._disk.stamp,
             self._beside,
             self._start,
+            RegistryApi(self._engine, self._place, self._keep) if self._place is not None else None,
         )
 
     def _identity(self, lease: Lease) -> Identity:
@@ -283,11 +293,15 @@ class Keeper:
         missed: list[Event] = []
         while (left := until - monotonic_ms()) > 0:
             for event in self._engine.wait(left):
-                if isinstance(event, KEPT_EVENTS):
+                if _is_kept(event):
                     missed.append(event)
             if any(map(_is_urgent, missed)):
                 break
         return missed
+
+
+def _is_kept(event: Event) -> bool:
+    return isinstance(event, KEPT_EVENTS) or (isinstance(event, Asked) and event.asker == "application")
 
 
 def _is_urgent(event: Event) -> bool:

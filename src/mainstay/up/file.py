@@ -12,6 +12,8 @@ import msgspec
 
 Runtime = Literal["python", "node", "java", "go"]
 WorkloadProxy = Literal["mainstay", "envoy", "grpc", "none"]
+RegistryPlace = Literal["", "own", "localhost"]
+"""Where the sidecar serves the registry API to the application: not at all, at the workload's address, at 127.0.0.1."""
 GatewayProxy = Literal["mainstay", "envoy"]
 
 
@@ -60,6 +62,7 @@ class Workload(msgspec.Struct, frozen=True):
     probe: Probe = Probe()
     instances: int = 1
     proxy: WorkloadProxy = "mainstay"
+    registry: RegistryPlace = ""
 
 
 class Gateway(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ from mainstay.up.planned import (
     Outbound,
     Plan,
     Ports,
+    Registry,
 )
 
 RUNTIMES = ("python", "node", "java", "go")
@@ -34,6 +35,8 @@ FIRST_OUTBOUND_PORT = 20_001
 """Outbound listeners of an instance count up from here, in the order of its services."""
 APPLICATION_PORT_OFFSET = 10_000
 """The application listens this much above the port that its sidecar serves, on the same address."""
+REGISTRY_PORT, REGISTRY_DATA_PORT, RPC_PORT = 13_330, 12_220, 12_200
+"""SOFARPC's: of the registry API, of calls that go out, of calls that come in."""
 FIRST_SHARED_PORT = 20_001
 """Where all share one address, listeners of all instances count up from here."""
 
@@ -126,17 +129,43 @@ def _instance(
         Outbound(service, port, places.port(FIRST_OUTBOUND_PORT + index))
         for index, (service, port) in enumerate(called)
     )
+    registry = _registry(workload, address, places)
     environment = {
         "HOST": address,
         "PORT": str(inbound[0].application) if inbound else "",
         "VERSION": workload.version,
         "INSTANCE": name,
         "PYTHON": machine.python,
+        **_registry_environment(registry),
         **workload.env,
         **dict(_addresses(mesh, workload, address, outbound, services)),
     }
     labels = {"app": workload.service or workload.name, "version": workload.version, INSTANCE_LABEL: name}
-    return Instance(name, workload, address, inbound, outbound, environment, labels, places.proxy())
+    ports_of_proxy = places.proxy()
+    return Instance(name, workload, address, inbound, outbound, environment, labels, ports_of_proxy, registry)
+
+
+def _registry(workload: Workload, address: str, places: Places) -> Registry | None:
+    if not workload.registry:
+        return None
+    own = workload.registry == "own"
+    return Registry(
+        address if own else "127.0.0.1",
+        places.port(REGISTRY_PORT) if own else REGISTRY_PORT,
+        places.port(REGISTRY_DATA_PORT) if own else REGISTRY_DATA_PORT,
+        places.port(RPC_PORT),
+        places.port(RPC_PORT + APPLICATION_PORT_OFFSET),
+    )
+
+
+def _registry_environment(registry: Registry | None) -> dict[str, str]:
+    if registry is None:
+        return {}
+    return {
+        "REGISTRY_ADDR": f"{registry.address}:{registry.port}",
+        "REGISTRY_DATA_ADDR": f"{registry.address}:{registry.data}",
+        "RPC_PORT": str(registry.application),
+    }
 
 
 def _inbound(port: Port, meshed: bool, places: Places) -> Inbound:

@@ -48,6 +48,17 @@ class Outbound(msgspec.Struct, frozen=True):
     listener: int
 
 
+class Registry(msgspec.Struct, frozen=True):
+    """Where the sidecar serves the registry API (`port`) and takes calls (`data`); `inbound` is its own port for what the
+    application publishes, which serves that at `application`."""
+
+    address: str
+    port: int
+    data: int
+    inbound: int
+    application: int
+
+
 class Instance(msgspec.Struct, frozen=True):
     """One process of an application with its sidecar."""
 
@@ -59,6 +70,7 @@ class Instance(msgspec.Struct, frozen=True):
     environment: dict[str, str]
     labels: dict[str, str]
     ports: Ports
+    registry: Registry | None = None
 
     @property
     def has_proxy(self) -> bool:

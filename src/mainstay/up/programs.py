@@ -126,6 +126,7 @@ class Programs:
             {
                 **identity,
                 **self._software(proxy),
+                **_registry(place),
                 "namespace": self._mesh.namespace,
                 "labels": ",".join(f"{key}={value}" for key, value in place.labels.items()),
                 "addresses": place.address,
@@ -153,7 +154,11 @@ class Programs:
         return {"proxy": proxy, **path}
 
     def _own(self, name: str, verb: str, flags: Mapping[str, object]) -> Program:
-        given = [part for flag, value in flags.items() for part in (f"--{flag}", str(value))]
+        given = [
+            part
+            for flag, value in flags.items()
+            for part in ((f"--{flag}",) if value is True else (f"--{flag}", str(value)))
+        ]
         return Program((*self._mainstay, verb, *given), self._environment, "", str(self._folder.log(name)))
 
     def application(self, instance: Instance) -> Program:
@@ -170,6 +175,22 @@ class Programs:
         """The load generator, outside of the mesh."""
         command = (sys.executable, "-m", "mainstay.up.load", url, str(load.rate), str(load.connections))
         return Program(command, self._environment, "", str(self._folder.log(load_name(number))))
+
+
+def _registry(place: Instance | GatewayInstance) -> dict[str, object]:
+    """Flags that serve the registry API."""
+    registry = place.registry if isinstance(place, Instance) else None
+    if registry is None:
+        return {}
+    return {
+        "registry-enabled": True,
+        "registry-bind": registry.address,
+        "registry-port": registry.port,
+        "registry-data-port": registry.data,
+        "registry-inbound-port": registry.inbound,
+        "registry-application-host": place.address,
+        "registry-application-port": registry.application,
+    }
 
 
 def proxy_name(name: str) -> str:

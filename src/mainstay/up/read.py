@@ -257,6 +257,13 @@ class _Reader:
                 self._known(workload.service, services, (*here, "service"), "service")
             for index, called in enumerate(workload.calls):
                 self._known(called, services, (*here, "calls", index), "service")
+            if workload.registry and workload.proxy != "mainstay":
+                self._report(
+                    "MS1120",
+                    (*here, "registry"),
+                    f"{workload.name} has proxy {workload.proxy}, and only Mainstay's sidecar serves the registry API",
+                    "Leave out registry, or proxy",
+                )
             if workload.proxy == "grpc":
                 self._speaks_grpc(spec, workload, here)
         for at, load in enumerate(spec.load):
@@ -309,6 +316,7 @@ def _workload(workload: written.MeshWorkload) -> Workload:
         Probe(probe.path or "", probe.period, probe.timeout, probe.failures),
         workload.instances,
         workload.proxy,
+        workload.registry or "",
     )
 
 

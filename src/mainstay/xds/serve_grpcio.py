@@ -24,6 +24,7 @@ from mainstay.xds.server.schedule import Ring
 from mainstay.xds.server.stream import ServerStream
 from mainstay.xds.server.types import (
     Answered,
+    ApplicationReported,
     Close,
     Command,
     Demanded,
@@ -105,6 +106,9 @@ class Owner(Protocol):
 
     def health_reported(self, stream: Stream, report: HealthReported) -> None:
         """The proxy reports on its workload."""
+
+    def application_reported(self, stream: Stream, report: ApplicationReported) -> None:
+        """The proxy tells what its application publishes and wants."""
 
     def closed(self, stream: Stream) -> None:
         """An opened stream has ended; nothing of it follows."""
@@ -310,6 +314,9 @@ class XdsServer:
                 case HealthReported():
                     if stream.opened:
                         self._owner.health_reported(stream, command)
+                case ApplicationReported():
+                    if stream.opened:
+                        self._owner.application_reported(stream, command)
                 case UnknownType():
                     log.info("type is not served", node=stream.node.id, type=command.url)
                 case SetTimer():

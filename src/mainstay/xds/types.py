@@ -26,6 +26,10 @@ HEALTH_URL = URL_PREFIX + "istio.v1.HealthInformation"
 """A proxy's report on its workload, sent as a request of this type: `error_detail` is set if it is unhealthy (Istio's way)."""
 
 
+APPLICATION_URL = URL_PREFIX + "mainstay.dev.v1alpha1.ApplicationServices"
+"""What a proxy's application publishes and wants, sent as a request of this type. Its one name (of those asked for, or subscribed
+to) is the text of `model.application`: a request has no other place for a body that says neither "refused" nor "held"."""
+
 DRAINING = "draining"
 """Words of a report of a workload that is about to stop: it needs no grace when its stream ends."""
 

@@ -85,6 +85,12 @@ class MeshWorkload(Part, frozen=True):
         "What stands beside the application: a sidecar of Mainstay's, or an Envoy; `grpc`: nothing, its own gRPC library takes"
         " part (it finds `GRPC_XDS_BOOTSTRAP`, and in `<SERVICE>_ADDR` an `xds:///` target); `none`: it is outside the mesh.",
     ] = "mainstay"
+    registry: Annotated[
+        Literal["own", "localhost"] | None,
+        "The sidecar serves the registry API of SOFARPC's clients, on port 13330, and takes their calls on 12220: `own`: at the"
+        " workload's own loopback address, handed over as `REGISTRY_ADDR`; `localhost`: at 127.0.0.1, for clients that know no"
+        " other address (one workload on the machine). The application serves RPC at `$HOST` and `$RPC_PORT`.",
+    ] = None
 
 
 class MeshGateway(Part, frozen=True):

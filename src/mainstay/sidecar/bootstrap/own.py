@@ -14,6 +14,7 @@ import msgspec
 
 from mainstay._proto import pool
 from mainstay.identity.join_wire import SERVER_NAME, Joined
+from mainstay.model.application import MARK
 from mainstay.settings.define import OperatorError
 from mainstay.settings.sidecar import Probe, SidecarSettings
 from mainstay.sidecar import plan
@@ -21,6 +22,7 @@ from mainstay.sidecar.bootstrap.boot import Boot, Dynamic
 from mainstay.sidecar.convert.cluster import PROBE_PREFIX
 from mainstay.sidecar.convert.source import Service
 from mainstay.sidecar.convert.table import Converted, encode
+from mainstay.sidecar.registry_api.place import check_registry
 from mainstay.xds.messages import Node, encode_node
 
 XDS_CLUSTER = "xds-grpc"
@@ -34,6 +36,8 @@ KEEPALIVE_INTERVAL_MS, KEEPALIVE_TIMEOUT_MS = 30_000, 10_000
 CONNECT_MS = 5_000
 USAGE = 2
 AGENT = "agent"
+SETTINGS, APPLICATION = "settings", "application"
+"""Where probes of the sidecar's own come from: its settings, or what the application has registered."""
 ACCOUNT_METADATA = "SERVICE_ACCOUNT"
 GROUP_METADATA = "AUTO_REGISTER_GROUP"
 """Node metadata in Istio's names."""
@@ -52,6 +56,8 @@ def own_boot(settings: SidecarSettings, kind: str, version: str) -> Boot:
         static.append(Converted(encode(cluster_of(XDS_CLUSTER, host, port, None))))
     if settings.probe.port is not None:
         static.append(Converted(encode(probe_cluster(settings.probe, settings.probe.port))))
+    if settings.registry.enabled:
+        check_registry(settings, kind)
     alone = settings.proxy == "mainstay"
     dynamic = Dynamic(Service(XDS_CLUSTER, settings.control_plane.variant))
     if not alone:
@@ -115,6 +121,8 @@ def node_of(settings: SidecarSettings, kind: str, version: str) -> Node:
         "INTERCEPTION_MODE": "REDIRECT" if settings.proxy == "grpc" else settings.interception,
         "CLUSTER_ID": settings.cluster,
     }
+    if settings.registry.enabled:
+        metadata[MARK] = True
     if settings.network:
         metadata["NETWORK"] = settings.network
     if settings.group:
@@ -194,15 +202,20 @@ def _tls(roots: str | None, server: str, *, leaf: bool) -> plan.UpstreamTls:
     )
 
 
-def probe_cluster(probe: Probe, port: int) -> plan.Cluster:
-    """The application, to be asked for its health."""
+def probe_name(origin: str) -> str:
+    """Name of the cluster of a probe of the sidecar's own."""
+    return f"{PROBE_PREFIX}{origin}"
+
+
+def probe_cluster(probe: Probe, port: int, origin: str = SETTINGS) -> plan.Cluster:
+    """The application, to be asked for its health; `origin`: who wants to know."""
     check: plan.HealthCheckKind = (
         plan.HttpHealthCheck("", probe.path, (), ((200, 400),), http2=False)
         if probe.path
         else plan.TcpHealthCheck()
     )
     return plan.Cluster(
-        f"{PROBE_PREFIX}settings",
+        probe_name(origin),
         plan.StaticDiscovery(_one(plan.Socket(probe.host, port))),
         health_checks=(
             plan.HealthCheck(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from mainstay.model.application import Application
 from mainstay.model.endpoints import Health
 from mainstay.model.key import WorkloadKey
 from mainstay.model.workload import Registration
@@ -55,6 +56,11 @@ class WorkloadsSource:
     def report(self, stream: str, health: Health) -> None:
         """Its sidecar says how a workload is."""
         self._machine.report(stream, health, self._time_of_day())
+        self._woken.set()
+
+    def tell(self, stream: str, application: Application) -> None:
+        """Its sidecar says what its application publishes and wants."""
+        self._machine.tell(stream, application, self._time_of_day())
         self._woken.set()
 
     def close_stream(self, stream: str) -> None:

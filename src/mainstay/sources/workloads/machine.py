@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import msgspec
 
+from mainstay.model.application import Application
 from mainstay.model.endpoints import Health
 from mainstay.model.key import WorkloadKey
 from mainstay.model.workload import Registration
@@ -82,7 +83,11 @@ class Machine:
         if known is not None:
             self._workload_of.pop(known.stream, None)
         self._workload_of[stream] = claim.key
-        registration = msgspec.structs.replace(claim, health=health)
+        application = claim.application
+        if application is not None and known is not None and known.registration.application is not None:
+            # Until its own report comes: nobody may lose endpoints or routes because a stream starts over.
+            application = known.registration.application
+        registration = msgspec.structs.replace(claim, health=health, application=application)
         self._known[claim.key] = _Known(registration, stream, now, connected=True)
         self._changed[claim.key] = None
         return True
@@ -94,6 +99,16 @@ class Machine:
         if key is None or known is None or known.registration.health is health:
             return
         known.registration = msgspec.structs.replace(known.registration, health=health)
+        known.since = now
+        self._changed[key] = None
+
+    def tell(self, stream: str, application: Application, now: int) -> None:
+        """The sidecar of a stream says what its application publishes and wants."""
+        key = self._workload_of.get(stream)
+        known = self._known.get(key) if key is not None else None
+        if key is None or known is None or known.registration.application in (None, application):
+            return
+        known.registration = msgspec.structs.replace(known.registration, application=application)
         known.since = now
         self._changed[key] = None
 

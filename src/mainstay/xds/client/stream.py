@@ -17,6 +17,7 @@ from mainstay.model.digest import digest_of_bytes
 from mainstay.xds import messages
 from mainstay.xds.client.backoff import REFUSED_BASE_MS, REFUSED_CAP_MS, Backoff
 from mainstay.xds.client.types import (
+    ApplicationChanged,
     Cancel,
     Closed,
     Command,
@@ -39,7 +40,17 @@ from mainstay.xds.client.types import (
     Wanted,
 )
 from mainstay.xds.messages import Response
-from mainstay.xds.types import HEALTH_URL, KIND_OF_URL, ORDER, TYPES, WILDCARD, Kind, Variant, path
+from mainstay.xds.types import (
+    APPLICATION_URL,
+    HEALTH_URL,
+    KIND_OF_URL,
+    ORDER,
+    TYPES,
+    WILDCARD,
+    Kind,
+    Variant,
+    path,
+)
 
 REFUSALS = frozenset({3, 7, 12, 16})
 """gRPC statuses that no repetition changes: INVALID_ARGUMENT, PERMISSION_DENIED, UNIMPLEMENTED, UNAUTHENTICATED."""
@@ -158,6 +169,7 @@ class ClientStream:
         self._retry_at: int | None = None
         self._timer_at: int | None = None
         self._health: HealthChanged | None = None
+        self._application: ApplicationChanged | None = None
 
     @property
     def connected(self) -> bool:
@@ -191,6 +203,10 @@ class ClientStream:
                 self._health = event
                 if self._open:
                     self._report_health(out)
+            case ApplicationChanged():
+                self._application = event
+                if self._open:
+                    self._tell_application(out)
             case TimerFired():
                 self._timer_at = None
                 self._on_time(now, out)
@@ -215,6 +231,8 @@ class ClientStream:
         out.append(Open(self._path))
         for kind, channel in self._channels.items():
             self._ask(kind, channel, now, out)
+        # Before the health: what is withdrawn or unhealthy must not be an endpoint for a moment.
+        self._tell_application(out)
         self._report_health(out)
 
     def _lose(self, status: int, words: str, now: int, out: list[Command]) -> None:
@@ -322,6 +340,16 @@ class ClientStream:
             message = messages.encode_sotw_request(HEALTH_URL, "", (), "", node, error)
         else:
             message = messages.encode_delta_request(HEALTH_URL, (), (), {}, "", node, error)
+        out.append(Send(message))
+
+    def _tell_application(self, out: list[Command]) -> None:
+        if self._application is None:
+            return
+        node, told = self._take_node(), (self._application.text,)
+        if self._variant == "sotw":
+            message = messages.encode_sotw_request(APPLICATION_URL, "", told, "", node)
+        else:
+            message = messages.encode_delta_request(APPLICATION_URL, told, (), {}, "", node)
         out.append(Send(message))
 
     # --- answers --------------------------------------------------------------------------------------------------

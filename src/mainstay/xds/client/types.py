@@ -69,6 +69,12 @@ class HealthChanged(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class ApplicationChanged(msgspec.Struct, frozen=True):
+    """What the application publishes and wants, as text, to be told to the control plane now and after each reconnect."""
+
+    text: str
+
+
 class TimerFired(msgspec.Struct, frozen=True):
     """The time of the last `SetTimer` has come (being early is harmless)."""
 
@@ -77,7 +83,18 @@ class Stopped(msgspec.Struct, frozen=True):
     """End the stream and do not reconnect."""
 
 
-Event = Started | Wanted | Received | Judged | Closed | Moved | HealthChanged | TimerFired | Stopped
+Event = (
+    Started
+    | Wanted
+    | Received
+    | Judged
+    | Closed
+    | Moved
+    | HealthChanged
+    | ApplicationChanged
+    | TimerFired
+    | Stopped
+)
 
 # --- commands -----------------------------------------------------------------------------------------------------
 

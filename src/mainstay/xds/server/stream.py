@@ -21,6 +21,7 @@ from mainstay.xds.server.planner import Planner
 from mainstay.xds.server.subscriptions import Change
 from mainstay.xds.server.types import (
     Answered,
+    ApplicationReported,
     Close,
     Command,
     Demanded,
@@ -41,7 +42,7 @@ from mainstay.xds.server.types import (
     Work,
     WriteFinished,
 )
-from mainstay.xds.types import HEALTH_URL, KIND_OF_URL, TYPES, Kind, Variant
+from mainstay.xds.types import APPLICATION_URL, HEALTH_URL, KIND_OF_URL, TYPES, Kind, Variant
 
 WRITE_MS = 30_000
 """Longest time without progress of a write."""
@@ -132,6 +133,10 @@ class ServerStream:
             out.append(Opened(request.node))
         if request.url == HEALTH_URL:
             out.append(HealthReported(request.error is None, request.error or ""))
+            return
+        if request.url == APPLICATION_URL:
+            told = request.names if isinstance(request, SotwRequest) else request.subscribe
+            out.append(ApplicationReported(told[0] if told else ""))
             return
         channel = self._channel_of(request.url)
         if channel is None:

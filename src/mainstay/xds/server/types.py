@@ -145,6 +145,12 @@ class HealthReported(msgspec.Struct, frozen=True):
     reason: str
 
 
+class ApplicationReported(msgspec.Struct, frozen=True):
+    """The proxy tells what its application publishes and wants."""
+
+    text: str
+
+
 class UnknownType(msgspec.Struct, frozen=True):
     """A type was asked for that we do not serve; told once a stream and type."""
 
@@ -164,7 +170,18 @@ class Close(msgspec.Struct, frozen=True):
     reason: str
 
 
-Command = Opened | Work | Send | Demanded | Answered | HealthReported | UnknownType | SetTimer | Close
+Command = (
+    Opened
+    | Work
+    | Send
+    | Demanded
+    | Answered
+    | HealthReported
+    | ApplicationReported
+    | UnknownType
+    | SetTimer
+    | Close
+)
 
 
 class KindStatus(msgspec.Struct, frozen=True):

@@ -1,0 +1,153 @@
+"""A Bolt application that uses the registry API as SOFARPC does: publishes what it serves, or calls through its sidecar.
+
+`sofa.py publish SERVICE`: registers, then answers each call with its instance's name and what the call carried.
+`sofa.py subscribe SERVICE`: registers, then serves HTTP: a GET is one call, `?header=value` pairs go with it; 502 tells a
+bad status.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import socket
+import socketserver
+import struct
+import sys
+import threading
+import urllib.parse
+import urllib.request
+
+HEARTBEAT, REQUEST, RESPONSE = 0, 1, 2
+"""Codes of commands."""
+REQUEST_CLASS = b"com.alipay.sofa.rpc.core.request.SofaRequest"
+BODY = b"hi"
+
+
+def register(path: str, **fields: object) -> dict[str, object]:
+    """As the Java client does: compact JSON as text/plain, unset fields as null."""
+    body = json.dumps({**fields, "group": None}, separators=(",", ":")).encode()
+    asked = urllib.request.Request(
+        f"http://{os.environ['REGISTRY_ADDR']}{path}", body, {"Content-Type": "text/plain"}
+    )
+    with urllib.request.urlopen(asked, timeout=15) as answer:
+        told: dict[str, object] = json.load(answer)
+    assert told["success"] is True, told
+    return told
+
+
+def exactly(stream: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = stream.recv(size - len(data))
+        if not more:
+            raise EOFError
+        data += more
+    return data
+
+
+def header_map(headers: dict[str, str]) -> bytes:
+    texts = [text.encode() for pair in headers.items() for text in pair]
+    return b"".join(struct.pack(">i", len(text)) + text for text in texts)
+
+
+def read_map(block: bytes) -> dict[str, str]:
+    texts, at = [], 0
+    while at < len(block):
+        (size,) = struct.unpack_from(">i", block, at)
+        texts.append(block[at + 4 : at + 4 + size].decode())
+        at += 4 + size
+    return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def response(command: int, number: int, body: bytes = b"") -> bytes:
+    return struct.pack(">BBHBIBHHHI", 1, 0, command, 1, number, 11, 0, 0, 0, len(body)) + body
+
+
+class Connection(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        while True:
+            try:
+                head = exactly(self.request, 22)
+            except (EOFError, OSError):
+                return
+            kind, command = struct.unpack_from(">BH", head, 1)
+            (number,) = struct.unpack_from(">I", head, 5)
+            class_size, map_size, size = struct.unpack_from(">HHI", head, 14)
+            exactly(self.request, class_size)
+            headers, body = read_map(exactly(self.request, map_size)), exactly(self.request, size)
+            if command == HEARTBEAT:
+                self.request.sendall(response(HEARTBEAT, number))
+            elif kind == 1:  # who calls one way wants no answer
+                told = {"instance": os.environ["INSTANCE"], "headers": headers, "body": body.decode()}
+                self.request.sendall(response(RESPONSE, number, json.dumps(told).encode()))
+
+
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+def publish(service: str) -> None:
+    server = Server((os.environ["HOST"], int(os.environ["RPC_PORT"])), Connection)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    register("/configs/application", appName="provider")
+    meta = {
+        "protocol": "bolt",
+        "version": "4.0",
+        "serializeType": "hessian2",
+        "appName": "provider",
+        "properties": {},
+    }
+    register(
+        "/services/publish",
+        serviceName=service,
+        providerMetaInfo=meta,
+        onlyPublishInCloud=False,
+        protocolType="bolt",
+    )
+    print("published", flush=True)
+    threading.Event().wait()
+
+
+def call_once(service: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    host, _, port = os.environ["REGISTRY_DATA_ADDR"].rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as stream:
+        block = header_map({"service": service, "sofa_head_method_name": "hello", **headers})
+        sizes = (len(REQUEST_CLASS), len(block), len(BODY))
+        head = struct.pack(">BBHBIBiHHI", 1, 1, REQUEST, 1, 7, 11, 5_000, *sizes)
+        stream.sendall(head + REQUEST_CLASS + block + BODY)
+        head = exactly(stream, 20)
+        class_size, map_size, size = struct.unpack_from(">HHI", head, 12)
+        exactly(stream, class_size + map_size)
+        return struct.unpack_from(">H", head, 10)[0], exactly(stream, size)
+
+
+class Caller(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        headers = dict(urllib.parse.parse_qsl(query))
+        try:
+            status, body = call_once(path.strip("/") or sys.argv[2], headers)
+        except (OSError, EOFError) as error:
+            status, body = 255, repr(error).encode()
+        self.send_response(200 if status == 0 else 502)
+        self.end_headers()
+        self.wfile.write(body if status == 0 else f"status {status} {body!r}".encode())
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+def subscribe(service: str) -> None:
+    register("/configs/application", appName="caller")
+    told = register(
+        "/services/subscribe", serviceName=service, protocolType="bolt", vipOnly=False, properties={}
+    )
+    print("subscribed", told, flush=True)
+    server = http.server.ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Caller)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    {"publish": publish, "subscribe": subscribe}[sys.argv[1]](sys.argv[2])
