@@ -23,6 +23,15 @@ impl Word {
         zeros.wrapping_sub(ONES) & !zeros & TOPS
     }
 
+    /// Marks bytes from `first` to `last`, which are ASCII and above 0.
+    #[inline]
+    pub fn within(self, first: u8, last: u8) -> u64 {
+        let low = self.0 & !TOPS;
+        let reached = low + ONES * u64::from(128 - first);
+        let passed = low + ONES * u64::from(127 - last);
+        reached & !passed & !self.0 & TOPS
+    }
+
     /// Marks bytes that are no ASCII.
     #[inline]
     pub fn beyond_ascii(self) -> u64 {
@@ -67,6 +76,8 @@ mod tests {
             prop_assert_eq!(below, bytes.iter().position(|&each| each < bound));
             let equal = find(&bytes, |word| word.equal(byte), |each| each == byte);
             prop_assert_eq!(equal, bytes.iter().position(|&each| each == byte));
+            let capital = find(&bytes, |word| word.within(b'A', b'Z'), |each| each.is_ascii_uppercase());
+            prop_assert_eq!(capital, bytes.iter().position(u8::is_ascii_uppercase));
             let beyond = find(&bytes, Word::beyond_ascii, |each| !each.is_ascii());
             prop_assert_eq!(beyond, bytes.iter().position(|each| !each.is_ascii()));
         }

@@ -204,15 +204,22 @@ impl HeaderMatcher {
 
     /// One value that passes is enough; an inverted test wants that none does.
     fn accepts_any<'v>(&self, values: impl Iterator<Item = &'v [u8]>) -> bool {
-        let absent: &[u8] = b"";
-        let mut values = values.peekable();
-        let stand_in = (self.absent_as_empty && values.peek().is_none()).then_some(absent);
-        let mut values = values.chain(stand_in).peekable();
-        if let Test::Present(wanted) = self.test {
-            return (values.peek().is_some() == wanted) != self.invert;
+        let (mut is_there, mut passes) = (false, false);
+        for value in values {
+            is_there = true;
+            if self.passes(value) {
+                passes = true;
+                break;
+            }
         }
-        // Envoy: an absent header fails inverted tests too.
-        values.peek().is_some() && values.any(|value| self.passes(value)) != self.invert
+        if !is_there && self.absent_as_empty {
+            (is_there, passes) = (true, self.passes(b""));
+        }
+        match self.test {
+            Test::Present(wanted) => (is_there == wanted) != self.invert,
+            // Envoy: an absent header fails inverted tests too.
+            _ => is_there && passes != self.invert,
+        }
     }
 
     fn passes(&self, value: &[u8]) -> bool {

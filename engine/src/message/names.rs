@@ -137,8 +137,15 @@ const fn find_seed() -> u32 {
 impl NameId {
     /// The id of a lower-case name.
     pub fn of(name: &[u8]) -> Self {
-        let id = Self(IDS.get(place(name, SEED)).copied().unwrap_or(0));
-        if id.text().as_bytes() == name { id } else { Self::OTHER }
+        Self::hashed(name).0
+    }
+
+    /// As `of`, with a hash of the name, below 1,024.
+    #[inline]
+    pub fn hashed(name: &[u8]) -> (Self, usize) {
+        let place = place(name, SEED);
+        let id = Self(IDS.get(place).copied().unwrap_or(0));
+        (if id != Self::OTHER && id.text().as_bytes() == name { id } else { Self::OTHER }, place)
     }
 
     /// The text of a well-known name, empty for `OTHER`.

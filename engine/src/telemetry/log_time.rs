@@ -1,5 +1,6 @@
 //! `%START_TIME(format)%`: a moment in UTC, in the notation of strftime with Envoy's fractions of a second.
 
+use std::cell::Cell;
 use std::io::Write;
 
 use crate::bytes::push_padded;
@@ -81,7 +82,7 @@ impl Moment {
         out.truncate(start + digits as usize);
     }
 
-    /// RFC 3339 with milliseconds.
+    /// RFC 3339, as far as the seconds.
     fn standard(&self, out: &mut Vec<u8>) {
         push_padded::<4>(out, self.year);
         for (before, part) in [(b'-', self.month), (b'-', self.day), (b'T', self.hour)] {
@@ -92,9 +93,6 @@ impl Moment {
             out.push(b':');
             push_padded::<2>(out, part);
         }
-        out.push(b'.');
-        push_padded::<3>(out, self.nanoseconds / 1_000_000);
-        out.push(b'Z');
     }
 
     /// False if the letter means nothing.
@@ -140,12 +138,38 @@ impl Moment {
     }
 }
 
+/// Bytes of RFC 3339 as far as the seconds.
+const STANDARD: usize = 19;
+
+thread_local! {
+    /// The second that was written last, with its text: thousands of lines may tell of it.
+    static SECOND: Cell<(u64, [u8; STANDARD])> = const { Cell::new((u64::MAX, [0; STANDARD])) };
+}
+
+/// RFC 3339 with milliseconds.
+fn write_standard(wall: u64, out: &mut Vec<u8>) {
+    let (second, text) = SECOND.get();
+    if second == wall / 1_000_000_000 {
+        out.extend_from_slice(&text);
+    } else {
+        let start = out.len();
+        let moment = Moment::new(wall);
+        moment.standard(out);
+        if let Some(Ok(text)) = out.get(start..).map(<[u8; STANDARD]>::try_from) {
+            SECOND.set((moment.seconds, text));
+        }
+    }
+    out.push(b'.');
+    push_padded::<3>(out, wall / 1_000_000 % 1_000);
+    out.push(b'Z');
+}
+
 /// Appends the moment. `format` empty: RFC 3339 with milliseconds. What is no letter of strftime stays as it is.
 pub fn write_time(format: &str, wall: u64, out: &mut Vec<u8>) {
-    let moment = Moment::new(wall);
     if format.is_empty() {
-        return moment.standard(out);
+        return write_standard(wall, out);
     }
+    let moment = Moment::new(wall);
     let mut rest = format.chars();
     while let Some(character) = rest.next() {
         if character != '%' {

@@ -7,11 +7,12 @@ use std::hash::{BuildHasher, Hasher};
 
 use super::WHOLE;
 use super::description::{
-    Attribute, Body, Description, Given, Heartbeat, MAX_WANTED, Opening, Origin, Source, Template,
+    Attribute, Body, Description, Given, Heartbeat, MAX_WANTED, Opening, Origin, Preamble, Source, Template,
+    Wanted,
 };
 use super::shape::{Checksum, Edge, Item, Layout, Length, MAX_PARTS, Number, Part, Place, Shape, Slot};
 use super::window::Window;
-use crate::message::QuickHash;
+use crate::message::{NameId, QuickHash};
 use crate::plan::{self, PlanError, RpcAlgorithm, RpcKind, RpcOrigin, RpcSize};
 
 /// Openings, shapes, items: far more than any protocol has.
@@ -34,16 +35,23 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
     let shapes: Box<[Shape]> = shapes.collect::<Result<_, _>>()?;
     let openings = compile_openings(plan, &shapes)?;
     let mut wanted = Vec::new();
-    let mut sources = |path: &str, given: &[plan::RpcSource]| compile_sources(path, given, plan, &mut wanted);
+    let mut sources =
+        |path: &str, given: &[plan::RpcSource]| compile_sources(path, given, plan, &shapes, &mut wanted);
     let service = sources("service", &plan.service)?;
     let method = sources("method", &plan.method)?;
     let deadline = sources("deadline", &plan.deadline)?;
+    let mut preamble = Preamble::new(&plan.name);
     let attributes: Box<[_]> = plan
         .attributes
         .iter()
         .map(|each| {
-            let name = each.name.to_ascii_lowercase().into_bytes().into_boxed_slice();
-            Ok(Attribute { name, sources: sources("attributes", &each.sources)? })
+            let name = each.name.to_ascii_lowercase();
+            let span = preamble.add(name.as_bytes());
+            Ok(Attribute {
+                id: NameId::of(name.as_bytes()),
+                name: span,
+                sources: sources("attributes", &each.sources)?,
+            })
         })
         .collect::<Result<_, PlanError>>()?;
     let templates = |path: &str, given: &[plan::RpcTemplate]| compile_templates(path, given, &shapes);
@@ -73,7 +81,8 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
         openings,
         detection: windows("detection", &plan.detection)?,
         headers: plan.headers.clone(),
-        wanted: wanted.into(),
+        wanted: Wanted::new(wanted),
+        preamble,
         service,
         method,
         deadline,
@@ -170,11 +179,10 @@ struct Laying<'a> {
     parts: Vec<Part>,
     /// Bytes of numbers behind the last part.
     gap: usize,
-    numbers: usize,
 }
 
 fn compile_shape(plan: &plan::RpcShape, protocol: &plan::RpcProtocol) -> Result<Shape, PlanError> {
-    let mut laying = Laying { plan, items: Vec::new(), parts: Vec::new(), gap: 0, numbers: 0 };
+    let mut laying = Laying { plan, items: Vec::new(), parts: Vec::new(), gap: 0 };
     if plan.items.is_empty() || plan.items.len() > MAX_ITEMS {
         return Err(refuse("items", "there must be 1 to 64 items"));
     }
@@ -223,7 +231,6 @@ impl Laying<'_> {
                 });
                 let slot = Slot::Number(whole, bits.collect::<Result<_, PlanError>>()?);
                 self.gap += usize::from(*bytes);
-                self.numbers += usize::from(*bytes);
                 slot
             }
             RpcSize::Magic { value } => {
@@ -232,7 +239,6 @@ impl Laying<'_> {
                 }
                 let slot = Slot::Magic { place: place(0, self), value: value.as_slice().into() };
                 self.gap += value.len();
-                self.numbers += value.len();
                 slot
             }
             RpcSize::Told { by } => {
@@ -274,7 +280,7 @@ impl Laying<'_> {
             return Err(refuse(path, "times goes from 1 to 1,024, plus from -65,536 to 65,536"));
         }
         let number = self.number(&format!("{path}.item"), &length.item)?;
-        Ok(Length { number, times: u64::from(length.times), plus: length.plus })
+        Ok(Length::new(number, u64::from(length.times), length.plus))
     }
 
     fn part_index(&self, path: &str, name: &str) -> Result<usize, PlanError> {
@@ -321,7 +327,6 @@ impl Laying<'_> {
         Ok(Shape {
             name: self.plan.name.as_str().into(),
             fixed,
-            numbers: self.numbers - trailing,
             size,
             id,
             status,
@@ -418,6 +423,7 @@ fn compile_sources(
     path: &str,
     sources: &[plan::RpcSource],
     protocol: &plan::RpcProtocol,
+    shapes: &[Shape],
     wanted: &mut Vec<Box<[u8]>>,
 ) -> Result<Box<[Source]>, PlanError> {
     let compiled = sources.iter().map(|source| {
@@ -439,7 +445,7 @@ fn compile_sources(
                 if !found || protocol.shapes.iter().any(|shape| shape.body == field.item) {
                     return Err(refuse(path, format!("{} is no field to read", field.item)));
                 }
-                Origin::Item { name: field.item.as_str().into(), shift: field.at, count: field.count }
+                Origin::Item(shapes.iter().map(|shape| item_of(shape, field)).collect())
             }
             RpcOrigin::Body { number } => {
                 let values =
@@ -454,6 +460,21 @@ fn compile_sources(
         Ok(Source { origin, before: source.before.as_bytes().into(), after: source.after.as_bytes().into() })
     });
     compiled.collect()
+}
+
+/// The item as it lies in one shape; a number without bits of it that are not asked for.
+fn item_of(shape: &Shape, field: &plan::RpcField) -> Option<Slot> {
+    match shape.item(&field.item)? {
+        Slot::Number(whole, _) => {
+            let mask = match field.count {
+                0 => whole.mask,
+                count => whole.mask & (u64::MAX >> (64 - u32::from(count.min(64)))),
+            };
+            let signed = whole.signed && field.count == 0;
+            Some(Slot::Number(Number { shift: field.at, mask, signed, ..*whole }, Box::default()))
+        }
+        other => Some(other.clone()),
+    }
 }
 
 fn compile_body(body: &plan::RpcBody, wanted_by_attributes: bool) -> Result<Body, PlanError> {

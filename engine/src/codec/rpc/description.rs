@@ -1,9 +1,10 @@
 //! A protocol, ready for use: what `compile` made of a plan. Shared by all connections that speak it.
 
-use super::shape::Shape;
+use super::shape::{Shape, Slot};
 use super::window::{Match, Opened, Window, judge_all};
 use super::{Broken, broken};
 use crate::message::ResponseHead;
+use crate::message::{NameId, Span};
 use crate::plan::{RpcDialect, RpcHeaders, RpcKind, RpcLimits, RpcPiece};
 
 /// Headers and values of the body that sources look for, each.
@@ -19,8 +20,8 @@ pub struct Description {
     pub(super) shapes: Box<[Shape]>,
     pub(super) detection: Box<[Window]>,
     pub(super) headers: Option<RpcHeaders>,
-    /// Names of headers that sources look for, as written.
-    pub(super) wanted: Box<[Box<[u8]>]>,
+    pub(super) wanted: Wanted,
+    pub(super) preamble: Preamble,
     pub(super) service: Box<[Source]>,
     pub(super) method: Box<[Source]>,
     pub(super) deadline: Box<[Source]>,
@@ -53,6 +54,56 @@ pub(super) struct Located {
     pub kind: RpcKind,
 }
 
+/// Headers that sources look for, by their names as written.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    names: Box<[Box<[u8]>]>,
+    /// Their lengths as bits: most names that come have none of them.
+    lengths: u64,
+}
+
+impl Wanted {
+    pub fn new(names: Vec<Box<[u8]>>) -> Self {
+        let lengths = names.iter().fold(0, |lengths, name| lengths | 1 << (name.len() % 64));
+        Self { names: names.into(), lengths }
+    }
+
+    #[inline]
+    pub fn position(&self, name: &[u8]) -> Option<usize> {
+        if self.lengths >> (name.len() % 64) & 1 == 0 {
+            return None;
+        }
+        self.names.iter().position(|wanted| **wanted == *name)
+    }
+}
+
+/// Texts that every request's head needs in its arena, in one piece.
+#[derive(Debug)]
+pub(super) struct Preamble {
+    bytes: Vec<u8>,
+    pub scheme: Span,
+    pub method: Span,
+}
+
+impl Preamble {
+    pub fn new(scheme: &str) -> Self {
+        let mut preamble = Self { bytes: Vec::new(), scheme: Span::default(), method: Span::default() };
+        preamble.scheme = preamble.add(scheme.as_bytes());
+        preamble.method = preamble.add(b"POST");
+        preamble
+    }
+
+    pub fn add(&mut self, text: &[u8]) -> Span {
+        let span = Span { start: self.bytes.len() as u32, length: text.len() as u32 };
+        self.bytes.extend_from_slice(text);
+        span
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     pub origin: Origin,
@@ -64,19 +115,17 @@ pub(super) struct Source {
 pub(super) enum Origin {
     /// By its number in `wanted`.
     Header(u8),
-    /// Name of the item, bits: looked up in the shape.
-    Item {
-        name: Box<str>,
-        shift: u8,
-        count: u8,
-    },
+    /// What it is in each shape.
+    Item(Box<[Option<Slot>]>),
     Body(u8),
     Text(Box<[u8]>),
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Attribute {
-    pub name: Box<[u8]>,
+    pub id: NameId,
+    /// In the preamble.
+    pub name: Span,
     pub sources: Box<[Source]>,
 }
 

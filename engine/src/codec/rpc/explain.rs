@@ -6,7 +6,7 @@
 use super::compile;
 use super::description::Description;
 use super::head::Reading;
-use super::shape::Slot;
+use super::shape::{Layout, Slot};
 use super::{Broken, WHOLE, broken};
 use crate::message::HeaderBlock;
 use crate::plan::{PlanError, RpcExplained, RpcKind, RpcProtocol, RpcRow, RpcSeen};
@@ -46,12 +46,13 @@ pub fn explain(plan: &RpcProtocol, bytes: &[u8]) -> Result<RpcExplained, PlanErr
 fn explain_frame(description: &Description, bytes: &[u8]) -> Result<Option<RpcSeen>, Broken> {
     let Some(located) = description.locate(bytes)? else { return Ok(None) };
     let shape = description.shape(located.shape).ok_or(broken("no such frame"))?;
-    let Some(size) = shape.measure(bytes)? else { return Ok(None) };
+    let mut layout = Layout::default();
+    let Some(size) = shape.measure(bytes, &mut layout)? else { return Ok(None) };
     if size as u64 > description.limits.frame {
         return Err(broken("a frame is larger than the protocol allows"));
     }
     let Some(frame) = bytes.get(..size) else { return Ok(None) };
-    let layout = shape.lay(frame.get(..size.min(WHOLE)).unwrap_or(frame), size)?;
+    shape.lay(frame.get(..size.min(WHOLE)).unwrap_or(frame), size, &mut layout)?;
     let reading = Reading { description, index: located.shape, shape, frame, layout: &layout };
     let mut seen = RpcSeen {
         offset: 0,

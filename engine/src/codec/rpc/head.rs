@@ -6,16 +6,17 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use super::description::{Attribute, Description, MAX_WANTED, Origin, Source};
+use super::description::{Attribute, Description, MAX_WANTED, Origin, Preamble, Source};
 use super::hessian::{self, Found};
-use super::map::{self, Pairs};
+use super::map::{self, Even, NextPair, Pairs};
 use super::shape::{Layout, Number, Shape, Slot};
 use super::window::Opened;
 use super::{Broken, spoilt};
-use crate::bytes::decimal;
+use crate::bytes::{decimal, find};
 use crate::message::{
     BodyLength, Frame, HeaderBlock, NameId, Protocol, QuickHash, RequestHead, ResponseHead, Span,
 };
+use crate::plan::RpcHeaders;
 
 /// Longest service, method or attribute that is believed, bytes.
 const MAX_TEXT: usize = 1_024;
@@ -65,19 +66,20 @@ impl<'a> Reading<'a> {
             self.look_into_body(&mut gathered);
         }
         let bytes = self.stash(&mut head.headers);
-        for Attribute { name, sources } in &self.description.attributes {
-            self.put_attribute(name, sources, &gathered, &mut head.headers);
+        let preamble = head.headers.stash(self.description.preamble.bytes()).start;
+        for attribute in &self.description.attributes {
+            self.put_attribute(attribute, preamble, &gathered, &mut head.headers);
         }
         let attributes = head.headers.len();
         self.read_map(bytes.start as usize, &mut gathered, &mut head.headers)?;
         let pairs = head.headers.mark();
         self.put_attachments(&mut gathered, &mut head.headers);
-        let has_service = self.first_text(&self.description.service, &gathered).is_some();
-        let has_method = self.first_text(&self.description.method, &gathered).is_some();
-        if gathered.body.is_none() && !(has_service && has_method) {
+        let mut names = self.names(&gathered);
+        if gathered.body.is_none() && (names.0.is_none() || names.1.is_none()) {
             self.look_into_body(&mut gathered);
+            names = self.names(&gathered);
         }
-        let (service, method) = self.name(&gathered, &mut head)?;
+        let (service, method) = self.name(names, preamble, &mut head)?;
         head.deadline_milliseconds = self.deadline(&gathered);
         head.frame = Some(Frame {
             bytes,
@@ -159,29 +161,60 @@ impl<'a> Reading<'a> {
     ) -> Result<(), Broken> {
         let (Some(part), Some(form)) = (self.shape.headers, &self.description.headers) else { return Ok(()) };
         let (map, map_at) = (self.layout.part(self.frame, part), base + self.layout.span(part).0);
+        // Each form has a loop of its own.
+        match form {
+            RpcHeaders::Pairs {
+                count_bytes: 0,
+                name_bytes,
+                value_bytes,
+                little_endian: false,
+                nulls,
+                ..
+            } => match (name_bytes, value_bytes) {
+                (4, 4) => self.read_pairs(Even::<4>::new(map, *nulls), map_at, gathered, headers),
+                (2, 2) => self.read_pairs(Even::<2>::new(map, *nulls), map_at, gathered, headers),
+                _ => self.read_pairs(Pairs::new(form, map)?, map_at, gathered, headers),
+            },
+            _ => self.read_pairs(Pairs::new(form, map)?, map_at, gathered, headers),
+        }
+    }
+
+    /// `map_at`: where the map begins in the arena.
+    fn read_pairs(
+        &self,
+        mut pairs: impl NextPair<'a>,
+        map_at: usize,
+        gathered: &mut Gathered<'a>,
+        headers: &mut HeaderBlock,
+    ) -> Result<(), Broken> {
         let attributes = headers.mark().fields() as usize;
-        let (mut pairs, mut count) = (Pairs::new(form, map)?, 0);
-        let last_wins = map::last_wins(form);
-        let mut seen = Seen::default();
+        let last_wins = self.description.headers.as_ref().is_some_and(map::last_wins);
+        let (mut seen, mut count) = (Seen::default(), 0);
         while let Some(pair) = pairs.next()? {
             count += 1;
             if count > self.description.limits.headers || pair.name.len() > usize::from(u16::MAX) {
                 return Err(spoilt("too many headers, or too long a name"));
             }
-            let is_wanted = |name: &[u8]| self.description.wanted.iter().position(|wanted| **wanted == *name);
-            if let Some(slot) = is_wanted(pair.name).and_then(|index| gathered.headers.get_mut(index))
+            if let Some(index) = self.description.wanted.position(pair.name)
+                && let Some(slot) = gathered.headers.get_mut(index)
                 && (slot.is_none() || last_wins)
             {
                 *slot = Some(pair.value);
             }
             let value = Span { start: (map_at + pair.value_at) as u32, length: pair.value.len() as u32 };
             let mut name = Span { start: (map_at + pair.name_at) as u32, length: pair.name.len() as u32 };
-            if pair.name.iter().any(u8::is_ascii_uppercase) {
+            let is_capital = |byte: u8| byte.is_ascii_uppercase();
+            let (id, hash) = if find(pair.name, |word| word.within(b'A', b'Z'), is_capital).is_some() {
                 name = headers.stash(pair.name);
                 headers.slice_mut(name).make_ascii_lowercase();
-            }
-            let id = NameId::of(headers.slice(name));
-            let is_repeated = seen.is_repeated(headers, name);
+                NameId::hashed(headers.slice(name))
+            } else {
+                NameId::hashed(pair.name)
+            };
+            let is_repeated = seen.note(hash) && {
+                let text = headers.slice(name);
+                headers.iter().any(|(_, known, _)| known == text)
+            };
             if is_repeated && last_wins {
                 let text = headers.slice(name).to_vec();
                 headers.remove_behind(attributes, &text);
@@ -201,7 +234,7 @@ impl<'a> Reading<'a> {
             let (Some(name), Some(value)) = (body.get(name.clone()), body.get(value.clone())) else {
                 continue;
             };
-            if let Some(index) = self.description.wanted.iter().position(|wanted| **wanted == *name)
+            if let Some(index) = self.description.wanted.position(name)
                 && let Some(slot) = gathered.headers.get_mut(index)
             {
                 *slot = Some(value);
@@ -212,21 +245,22 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// `preamble`: where it begins in the arena.
     fn put_attribute(
         &self,
-        name: &[u8],
-        sources: &[Source],
+        attribute: &Attribute,
+        preamble: u32,
         gathered: &Gathered<'a>,
         headers: &mut HeaderBlock,
     ) {
-        match self.first_text(sources, gathered) {
-            Some(Text::Bytes(value)) => headers.push(name, value),
-            Some(Text::Number(_, Some(number))) if number < 0 => {
-                headers.push(name, number.to_string().as_bytes())
-            }
-            Some(Text::Number(number, _)) => headers.push(name, decimal(number).as_bytes()),
-            None => {}
-        }
+        let Some(text) = self.first_text(&attribute.sources, gathered) else { return };
+        let value = match text {
+            Text::Bytes(value) => headers.stash(value),
+            Text::Number(_, Some(number)) if number < 0 => headers.stash(number.to_string().as_bytes()),
+            Text::Number(number, _) => headers.stash(decimal(number).as_bytes()),
+        };
+        let Span { start, length } = attribute.name;
+        headers.push_known(attribute.id, Span { start: preamble + start, length }, value);
     }
 
     /// The first source that has something.
@@ -242,9 +276,9 @@ impl<'a> Reading<'a> {
                 self.body().get(range)?
             }
             Origin::Text(text) => text,
-            Origin::Item { name, shift, count } => match self.shape.item(name)? {
+            Origin::Item(slots) => match slots.get(usize::from(self.index))?.as_ref()? {
                 Slot::Part(index) => self.layout.part(self.frame, *index),
-                Slot::Number(whole, _) => return self.number(*whole, *shift, *count),
+                Slot::Number(number, _) => return self.number(number),
                 Slot::Magic { value, .. } => value,
             },
         };
@@ -252,29 +286,33 @@ impl<'a> Reading<'a> {
         (!cut.is_empty() && cut.len() <= MAX_TEXT).then_some(Text::Bytes(cut))
     }
 
-    fn number<'s>(&self, whole: Number, shift: u8, count: u8) -> Option<Text<'s>> {
-        let mask = match count {
-            0 => whole.mask,
-            count => whole.mask & (u64::MAX >> (64 - u32::from(count.min(64)))),
-        };
-        let number = Number { shift, mask, signed: whole.signed && count == 0, ..whole };
+    fn number<'s>(&self, number: &Number) -> Option<Text<'s>> {
         let value = number.read(self.frame, self.layout)?;
         let signed = if number.signed { number.read_signed(self.frame, self.layout) } else { None };
         Some(Text::Number(value, signed))
     }
 
+    /// Service and method.
+    fn names<'s>(&'s self, gathered: &Gathered<'s>) -> (Option<Text<'s>>, Option<Text<'s>>) {
+        let Description { service, method, .. } = self.description;
+        (self.first_text(service, gathered), self.first_text(method, gathered))
+    }
+
     /// Names the request; where service and method stand in the arena comes back.
-    fn name(&self, gathered: &Gathered<'a>, head: &mut RequestHead) -> Result<(Span, Span), Broken> {
-        let text = |sources| match self.first_text(sources, gathered) {
+    fn name(
+        &self,
+        (service, method): (Option<Text<'_>>, Option<Text<'_>>),
+        preamble: u32,
+        head: &mut RequestHead,
+    ) -> Result<(Span, Span), Broken> {
+        let bytes = |text| match text {
             Some(Text::Bytes(text)) => std::borrow::Cow::Borrowed(text),
             Some(Text::Number(number, _)) => std::borrow::Cow::Owned(number.to_string().into_bytes()),
             None => std::borrow::Cow::Borrowed(&b""[..]),
         };
-        let (service, method) = (text(&self.description.service), text(&self.description.method));
+        let (service, method) = (bytes(service), bytes(method));
         // Policies read the path `/service/method`: nobody may shift its slash.
-        if method.contains(&b'/')
-            || service.iter().chain(method.iter()).any(|byte| byte.is_ascii_control() || *byte == b' ')
-        {
+        if method.contains(&b'/') || is_unreadable(&service) || is_unreadable(&method) {
             return Err(spoilt("a service or method has a character that none has"));
         }
         // Into the arena at once, without a piece of memory of its own.
@@ -286,9 +324,9 @@ impl<'a> Reading<'a> {
         })?;
         let authority = Span { start: path.start + 1, length: service.len() as u32 };
         let called = Span { start: authority.start + authority.length + 1, length: method.len() as u32 };
-        let scheme = head.headers.stash(self.description.name.as_bytes());
-        let method = head.headers.stash(b"POST");
-        head.set_spans(method, scheme, authority, path);
+        let known = |span: Span| Span { start: preamble + span.start, ..span };
+        let Preamble { scheme, method, .. } = &self.description.preamble;
+        head.set_spans(known(*method), known(*scheme), authority, path);
         Ok((authority, called))
     }
 
@@ -302,6 +340,12 @@ impl<'a> Reading<'a> {
             });
         times.filter(|&time| time > 0).min()
     }
+}
+
+/// Blanks and control characters are in no name.
+fn is_unreadable(text: &[u8]) -> bool {
+    let is_hit = |byte: u8| byte.is_ascii_control() || byte == b' ';
+    find(text, |word| word.below(b' ' + 1) | word.equal(0x7f), is_hit).is_some()
 }
 
 /// What stands in front of, or behind, the first such text.
@@ -318,18 +362,16 @@ fn cut<'a>(whole: &'a [u8], before: &[u8], after: &[u8]) -> Option<&'a [u8]> {
     Some(text)
 }
 
-/// Names that came already, so that most new ones need no comparison.
+/// Hashes of names that came already, so that most new names need no comparison.
 #[derive(Default)]
-struct Seen(u64);
+struct Seen(u128);
 
 impl Seen {
-    fn is_repeated(&mut self, headers: &HeaderBlock, name: Span) -> bool {
-        let text = headers.slice(name);
-        let last = text.last().copied().unwrap_or(0);
-        let middle = text.get(text.len() / 2).copied().unwrap_or(0);
-        let bit = 1 << ((usize::from(last) ^ usize::from(middle) << 2 ^ text.len() << 1) & 63);
-        let maybe = self.0 & bit != 0;
-        self.0 |= bit;
-        maybe && headers.iter().any(|(_, known, _)| known == text)
+    /// Whether the name may have come before.
+    #[inline]
+    fn note(&mut self, hash: usize) -> bool {
+        let before = self.0;
+        self.0 |= 1 << (hash % 128);
+        self.0 == before
     }
 }

@@ -31,12 +31,12 @@ enum Step<'b> {
 struct Seen<'a> {
     located: Located,
     shape: &'a Shape,
-    layout: Layout,
+    layout: &'a Layout,
 }
 
 /// What the next bytes are.
 enum Look<'a> {
-    Seen(Seen<'a>),
+    Seen(Located, &'a Shape),
     /// So many bytes, to be handled or to know more.
     Needs(usize),
 }
@@ -120,8 +120,9 @@ impl State {
         if self.parked {
             return Ok(Step::Wait);
         }
-        let seen = match look(description, input.rest()) {
-            Ok(Look::Seen(seen)) => seen,
+        let mut layout = Layout::default();
+        let seen = match look(description, input.rest(), &mut layout) {
+            Ok(Look::Seen(located, shape)) => Seen { located, shape, layout: &layout },
             Ok(Look::Needs(bytes)) => {
                 if self.frame_due.is_none() {
                     self.frame_due = Some(now.after_milliseconds(FRAME_TIMEOUT));
@@ -174,7 +175,7 @@ impl State {
         input: &mut Input<'b>,
         out: &mut Out<'_>,
     ) -> Result<Step<'b>, ConnectionFault> {
-        let (frame, layout) = (input.rest(), &seen.layout);
+        let (frame, layout) = (input.rest(), seen.layout);
         let one_way = seen.located.kind == RpcKind::OneWay;
         if self.calls.len() >= description.limits.calls as usize {
             if !one_way {
@@ -208,7 +209,7 @@ impl State {
         out: &mut Out<'_>,
     ) -> Result<Step<'b>, ConnectionFault> {
         let frame = input.rest();
-        let id = seen.shape.id.read(frame, &seen.layout);
+        let id = seen.shape.id.read(frame, seen.layout);
         let stream = id
             .and_then(|id| u32::try_from(id).ok())
             .filter(|stream| self.calls.get(*stream).is_some_and(|call| !call.answered));
@@ -241,7 +242,7 @@ impl State {
 
     /// Consumes all in front of the body, or the whole frame if there is no body. Says whether it was all.
     fn take_front(&mut self, seen: &Seen<'_>, stream: u32, input: &mut Input<'_>) -> bool {
-        let layout = &seen.layout;
+        let layout = seen.layout;
         let verifies = layout.size > WHOLE && seen.shape.checksum.as_ref().is_some_and(|sum| sum.verify);
         let front = input.take(layout.body_start());
         if layout.body_length() == 0 {
@@ -305,7 +306,7 @@ impl State {
         out: &mut Out<'_>,
     ) {
         let front = frame.get(..seen.layout.body_start()).unwrap_or(&[]);
-        let id = seen.shape.id.read(frame, &seen.layout).unwrap_or(0);
+        let id = seen.shape.id.read(frame, seen.layout).unwrap_or(0);
         let asked = Asked { shape: seen.located.shape, front, id };
         self.put_error(description, asked, status, message.as_bytes(), out);
     }
@@ -319,7 +320,7 @@ impl State {
     ) {
         let front = frame.get(..seen.layout.body_start()).unwrap_or(&[]);
         let mut answer = self.buffer();
-        let telling = Telling { id: seen.shape.id.read(frame, &seen.layout), ..Telling::default() };
+        let telling = Telling { id: seen.shape.id.read(frame, seen.layout), ..Telling::default() };
         if write::make(
             description,
             &description.heartbeat_answers,
@@ -389,7 +390,7 @@ impl State {
 fn id_and_size(description: &Description, frame: &[u8]) -> Option<(u64, usize)> {
     let located = description.locate(frame).ok()??;
     let shape = description.shape(located.shape)?;
-    let size = shape.measure(frame).ok()??;
+    let size = shape.measure(frame, &mut Layout::default()).ok()??;
     let is_fit = located.kind == RpcKind::Response
         && shape.id.behind == 0
         && size as u64 <= description.limits.frame.saturating_mul(BELIEVED);
@@ -398,20 +399,22 @@ fn id_and_size(description: &Description, frame: &[u8]) -> Option<(u64, usize)> 
 
 fn reading<'a>(description: &'a Description, seen: &'a Seen<'_>, frame: &'a [u8]) -> Reading<'a> {
     let frame = frame.get(..seen.layout.size).unwrap_or(frame);
-    Reading { description, index: seen.located.shape, shape: seen.shape, frame, layout: &seen.layout }
+    Reading { description, index: seen.located.shape, shape: seen.shape, frame, layout: seen.layout }
 }
 
 /// The next frame, if enough of it is there to be handled.
-fn look<'a>(description: &'a Description, bytes: &[u8]) -> Result<Look<'a>, Broken> {
+fn look<'a>(description: &'a Description, bytes: &[u8], layout: &mut Layout) -> Result<Look<'a>, Broken> {
     let Some(located) = description.locate(bytes)? else { return Ok(Look::Needs(WINDOW)) };
     let shape = description.shape(located.shape).ok_or(broken("no such frame"))?;
-    let Some(size) = shape.measure(bytes)? else { return Ok(Look::Needs(shape.fixed)) };
+    let Some(size) = shape.measure(bytes, layout)? else { return Ok(Look::Needs(shape.fixed)) };
     if size as u64 > description.limits.frame {
         return Err(spoilt("a frame is larger than the protocol allows"));
     }
     let needed = size.min(WHOLE);
     let Some(frame) = bytes.get(..needed) else { return Ok(Look::Needs(needed)) };
-    let layout = shape.lay(frame, size)?;
+    if shape.size.is_some() {
+        shape.lay(frame, size, layout)?;
+    }
     if layout.body_start() as u64 > description.limits.head {
         return Err(spoilt("a frame has too much in front of its body"));
     }
@@ -423,9 +426,9 @@ fn look<'a>(description: &'a Description, bytes: &[u8]) -> Result<Look<'a>, Brok
         shape.checksum.as_ref().filter(|sum| layout.has_checksum && sum.verify && needed == size)
     {
         let body = frame.get(layout.body_start()..layout.body_start() + layout.body_length()).unwrap_or(&[]);
-        if checksum.place.read(frame, &layout) != Some(checksum.over(frame, &[body], &layout)) {
+        if checksum.place.read(frame, layout) != Some(checksum.over(frame, &[body], layout)) {
             return Err(broken("a checksum is wrong"));
         }
     }
-    Ok(Look::Seen(Seen { located, shape, layout }))
+    Ok(Look::Seen(located, shape))
 }

@@ -4,7 +4,7 @@ use super::WHOLE;
 use super::calls::{Draft, Kept};
 use super::connection::{First, MAX_QUEUED, State, Writing};
 use super::description::Description;
-use super::shape::{Shape, Summing};
+use super::shape::{Layout, Shape, Summing};
 use super::write;
 use crate::bytes::Out;
 use crate::codec::contract::{Ending, Refused};
@@ -12,6 +12,8 @@ use crate::message::{BodyLength, Frame, HeaderBlock, NameId, NameSet, RequestHea
 
 /// Longest text of a reply of ours, bytes.
 const MAX_MESSAGE: usize = 1_024;
+/// A body up to this size goes out in one piece with what is in front of it and behind it, bytes.
+const SMALL: usize = 4 * 1024;
 /// Longest checksum, bytes.
 const MAX_TAIL: usize = 8;
 
@@ -75,8 +77,9 @@ impl State {
             description.shape(frame.shape).filter(|_| frame.protocol == description.digest).ok_or(Refused)?;
         let mut bytes = self.buffer();
         let call = self.calls.get_mut(stream).ok_or(Refused)?;
-        let layout =
-            write::put_front(description, shape, frame, headers, call.id, &mut bytes).map_err(|_| Refused)?;
+        let mut layout = Layout::default();
+        write::put_front(description, shape, frame, headers, call.id, &mut bytes, &mut layout)
+            .map_err(|_| Refused)?;
         call.draft = Some(Draft::Frame { shape: frame.shape, layout, bytes, body });
         Ok(())
     }
@@ -154,9 +157,13 @@ impl State {
                 let sealed = write::seal(description, shape, &layout, length, front).map_err(|_| Refused)?;
                 let tail = write::put_checksum(shape, &sealed, front, &[body, last]);
                 if self.writing.is_none() {
-                    out.put(&bytes);
-                    out.put(last);
-                    out.put(tail.bytes());
+                    if last.len() <= SMALL {
+                        out.put_parts([&bytes, last, tail.bytes()]);
+                    } else {
+                        out.put(&bytes);
+                        out.put(last);
+                        out.put(tail.bytes());
+                    }
                     self.recycle(bytes);
                     self.cut_if_stuck(out);
                 } else {

@@ -29,14 +29,27 @@ impl Place {
 
     #[inline]
     pub fn read(&self, frame: &[u8], layout: &Layout) -> Option<u64> {
-        let at = self.at(layout);
-        read_number(frame.get(at..at + usize::from(self.width))?, self.little)
+        self.read_at(frame, self.at(layout))
+    }
+
+    #[inline]
+    fn read_at(&self, frame: &[u8], at: usize) -> Option<u64> {
+        let bytes = frame.get(at..)?;
+        let big = match self.width {
+            1 => u64::from(*bytes.first()?),
+            2 => u64::from(u16::from_be_bytes(*bytes.first_chunk()?)),
+            4 => u64::from(u32::from_be_bytes(*bytes.first_chunk()?)),
+            width => return read_number(bytes.get(..usize::from(width))?, self.little),
+        };
+        Some(if self.little { big.swap_bytes() >> (64 - 8 * self.width) } else { big })
     }
 
     /// Writes the low bytes of a value; nothing if the frame is too short.
     pub fn write(&self, frame: &mut [u8], layout: &Layout, value: u64) {
         let (at, width) = (self.at(layout), usize::from(self.width));
-        if let Some(target) = frame.get_mut(at..at + width) {
+        if let (4, false, Some(target)) = (width, self.little, frame.get_mut(at..at + 4)) {
+            target.copy_from_slice(&(value as u32).to_be_bytes());
+        } else if let Some(target) = frame.get_mut(at..at + width) {
             let big = value.to_be_bytes();
             target.copy_from_slice(big.get(8 - width.min(8)..).unwrap_or(&big));
             if self.little {
@@ -100,15 +113,43 @@ pub(super) struct Length {
     pub number: Number,
     pub times: u64,
     pub plus: i64,
+    /// The number is the length, as it stands.
+    plain: bool,
 }
 
+/// Beyond it nothing is a length; sums of eight stay far from overflow.
+const LONGEST: u64 = 0xff_ffff_ffff;
+
 impl Length {
+    pub fn new(number: Number, times: u64, plus: i64) -> Self {
+        let is_whole = number.place.width <= 4 && number.mask == u64::MAX >> (64 - 8 * number.place.width);
+        Self { number, times, plus, plain: is_whole && !number.signed && times == 1 && plus == 0 }
+    }
+
+    #[inline]
     fn read(&self, frame: &[u8], layout: &Layout) -> Result<usize, Broken> {
+        if self.plain {
+            let value = self.number.place.read(frame, layout);
+            return value.map(|value| value as usize).ok_or(broken("a length lies beyond its frame"));
+        }
+        self.reckon(frame, layout)
+    }
+
+    /// Of a number in front of all parts.
+    #[inline]
+    fn read_in_front(&self, frame: &[u8]) -> Result<usize, Broken> {
+        if self.plain {
+            let value = self.number.place.read_at(frame, self.number.place.offset as usize);
+            return value.map(|value| value as usize).ok_or(broken("a length lies beyond its frame"));
+        }
+        self.reckon(frame, &Layout::default())
+    }
+
+    fn reckon(&self, frame: &[u8], layout: &Layout) -> Result<usize, Broken> {
         let value = self.number.read_signed(frame, layout).ok_or(broken("a length lies beyond its frame"))?;
         let length = value.checked_mul(self.times as i64).and_then(|value| value.checked_add(self.plus));
-        // Beyond 2^40 nothing is a length; sums of eight stay far from overflow.
-        match length {
-            Some(length @ 0..=0xff_ffff_ffff) => {
+        match length.map(u64::try_from) {
+            Some(Ok(length @ 0..=LONGEST)) => {
                 usize::try_from(length).map_err(|_| broken("a length is too large"))
             }
             _ => Err(broken("a length is negative or too large")),
@@ -267,6 +308,7 @@ impl Layout {
         layout
     }
 
+    #[inline]
     fn end_of(&self, part: u8) -> usize {
         match part {
             0 => 0,
@@ -339,8 +381,6 @@ pub(super) struct Shape {
     pub items: Box<[Item]>,
     /// Bytes in front of the first part: they tell the frame's size.
     pub fixed: usize,
-    /// All numbers together, without the checksum behind the body.
-    pub numbers: usize,
     pub size: Option<Length>,
     /// The last one is the body.
     pub parts: Box<[Part]>,
@@ -354,30 +394,47 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// Size of the frame, once `fixed` bytes are there.
-    pub fn measure(&self, frame: &[u8]) -> Result<Option<usize>, Broken> {
+    /// Size of the frame, once `fixed` bytes are there, and where its parts lie, if these bytes can tell (`lay` tells otherwise).
+    #[inline]
+    pub fn measure(&self, frame: &[u8], layout: &mut Layout) -> Result<Option<usize>, Broken> {
         if frame.len() < self.fixed {
             return Ok(None);
         }
-        let nowhere = Layout::default();
-        if let Some(size) = &self.size {
-            let size = size.read(frame, &nowhere)?;
-            return if size < self.fixed {
-                Err(broken("a frame is shorter than its head"))
-            } else {
-                Ok(Some(size))
-            };
-        }
-        let mut size = self.numbers + self.tail(frame).0;
-        for part in &self.parts {
-            if let Some(length) = &part.length {
-                size += length.read(frame, &nowhere)?;
-            }
+        let Some(size) = &self.size else { return self.lay_in_front(frame, layout).map(Some) };
+        let size = size.read(frame, &Layout::default())?;
+        if size < self.fixed {
+            return Err(broken("a frame is shorter than its head"));
         }
         Ok(Some(size))
     }
 
+    /// Without a size of the frame, all lengths stand in front of the parts, and make the size.
+    #[inline]
+    fn lay_in_front(&self, frame: &[u8], layout: &mut Layout) -> Result<usize, Broken> {
+        (layout.tail, layout.has_checksum) = self.tail(frame);
+        layout.parts = self.parts.len() as u8;
+        let mut end = 0;
+        for (part, span) in self.parts.iter().zip(&mut layout.spans) {
+            let start = end + part.gap;
+            let length = match &part.length {
+                Some(length) => length.read_in_front(frame)?,
+                None => 0,
+            };
+            end = start + length;
+            *span = (start as u32, end as u32);
+        }
+        layout.size = end + layout.tail;
+        Ok(layout.size)
+    }
+
+    /// Where the parts of a frame lie of which all in front of the body is there.
+    pub fn lay_front(&self, front: &[u8], layout: &mut Layout) -> Result<(), Broken> {
+        let size = self.measure(front, layout)?.ok_or(broken("a frame lost its head"))?;
+        if self.size.is_some() { self.lay(front, size, layout) } else { Ok(()) }
+    }
+
     /// Bytes of the checksum behind the body, and whether there is a checksum at all.
+    #[inline]
     fn tail(&self, frame: &[u8]) -> (usize, bool) {
         match &self.checksum {
             Some(checksum) if checksum.is_present(Opened::new(frame)) => {
@@ -395,16 +452,15 @@ impl Shape {
     }
 
     /// Where the parts lie; `frame` holds at least all in front of the body, or as much as a head may have.
-    pub fn lay(&self, frame: &[u8], size: usize) -> Result<Layout, Broken> {
+    pub fn lay(&self, frame: &[u8], size: usize, layout: &mut Layout) -> Result<(), Broken> {
         let (tail, has_checksum) = self.tail(frame);
-        let mut layout =
-            Layout { parts: self.parts.len() as u8, size, tail, has_checksum, ..Layout::default() };
+        *layout = Layout { parts: self.parts.len() as u8, size, tail, has_checksum, ..Layout::default() };
         let room = size.checked_sub(tail).ok_or(broken("a frame is shorter than its checksum"))?;
         let mut end = 0;
         for (index, part) in self.parts.iter().enumerate() {
             let start = end + part.gap;
             let length = match &part.length {
-                Some(length) => length.read(frame, &layout)?,
+                Some(length) => length.read(frame, layout)?,
                 None => room.checked_sub(start).ok_or(broken("a frame is shorter than its fields"))?,
             };
             end = start.saturating_add(length);
@@ -418,7 +474,7 @@ impl Shape {
         if end != room {
             return Err(broken("lengths do not add up to the frame's"));
         }
-        Ok(layout)
+        Ok(())
     }
 
     pub fn item(&self, name: &str) -> Option<&Slot> {

@@ -5,7 +5,7 @@
 //! lengths that depend on it, and the checksum.
 
 use super::description::{Description, Given, Template};
-use super::map::{self, Pairs, put_number};
+use super::map::{self, NextPair, Pairs, put_number};
 use super::shape::{Layout, Number, Shape, Slot, Tail};
 use super::{Broken, broken};
 use crate::message::{Frame, HeaderBlock, NameId};
@@ -19,10 +19,10 @@ pub(super) fn put_front(
     headers: &HeaderBlock,
     id: u64,
     to: &mut Vec<u8>,
-) -> Result<Layout, Broken> {
+    layout: &mut Layout,
+) -> Result<(), Broken> {
     let front = headers.slice(frame.bytes);
-    let size = shape.measure(front)?.ok_or(broken("a frame lost its head"))?;
-    let mut layout = shape.lay(front, size)?;
+    shape.lay_front(front, layout)?;
     to.clear();
     match shape.headers {
         Some(part) if is_map_changed(frame, headers) => {
@@ -31,13 +31,13 @@ pub(super) fn put_front(
             put_map(description, layout.part(front, part), frame, headers, to)?;
             let length = to.len() - start;
             to.extend_from_slice(front.get(end..).unwrap_or(&[]));
-            layout = layout.with_part(part, length);
-            tell_length(shape, part, &layout, length, to)?;
+            *layout = layout.with_part(part, length);
+            tell_length(shape, part, layout, length, to)?;
         }
         _ => to.extend_from_slice(front),
     }
-    shape.id.write(to, &layout, id);
-    Ok(layout)
+    shape.id.write(to, layout, id);
+    Ok(())
 }
 
 fn tell_length(
@@ -124,7 +124,9 @@ pub(super) fn seal(
     if sealed.size as u64 > description.limits.frame {
         return Err(broken("a frame is larger than the protocol allows"));
     }
-    tell_length(shape, shape.parts.len().saturating_sub(1), &sealed, body_length, front)?;
+    if body_length != layout.body_length() {
+        tell_length(shape, shape.parts.len().saturating_sub(1), &sealed, body_length, front)?;
+    }
     match &shape.size {
         Some(size) if !size.write(front, &sealed, sealed.size) => {
             Err(broken("a frame is too large for its length"))
@@ -182,13 +184,10 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn make(&self, telling: Telling<'_>, to: &mut Vec<u8>) -> Result<(), Broken> {
-        let source = self
-            .source
-            .measure(self.front)
-            .ok()
-            .flatten()
-            .and_then(|size| self.source.lay(self.front, size).ok());
-        let source = source.unwrap_or_default();
+        let mut source = Layout::default();
+        if self.source.lay_front(self.front, &mut source).is_err() {
+            source = Layout::default();
+        }
         let checksum =
             self.shape.checksum.as_ref().filter(|checksum| checksum.trails).map(|checksum| checksum.place);
         let mut spans = Vec::with_capacity(self.shape.parts.len());
