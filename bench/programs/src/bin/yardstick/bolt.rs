@@ -113,7 +113,7 @@ fn read_map<'a>(
             headers.slice_mut(span).make_ascii_lowercase();
         }
         let id = NameId::of(headers.slice(span));
-        let bit = 1 << (name.len() ^ usize::from(name.last().copied().unwrap_or(0)) & 63) % 64;
+        let bit = 1 << ((name.len() ^ usize::from(name.last().copied().unwrap_or(0))) % 64);
         if seen & bit != 0 && headers.iter().any(|(_, known, _)| known == headers.slice(span)) {
             let text = headers.slice(span).to_vec();
             headers.remove_behind(attributes, &text);
