@@ -16,6 +16,7 @@ from mainstay.api.kind import Defaults
 from mainstay.api.node import Path
 from mainstay.api.object import NAMESPACE
 from mainstay.api.problems import shorten
+from mainstay.model.application import check_name
 from mainstay.model.key import EVERYWHERE, MESH, Visibility
 from mainstay.model.scope import HostPattern
 
@@ -51,10 +52,28 @@ def is_host(text: str, wildcard: bool = False) -> bool:
     return len(text) <= MAX_HOST and _HOST.fullmatch(bare) is not None
 
 
+def is_rpc_service(text: str) -> bool:
+    """Tell whether a text can only be the name of an RPC service, as applications publish them (``com.acme.Quotes:1.0``): it has
+    a colon, and is neither an address nor a host with its port. Capitals count in it."""
+    if ":" not in text or is_address(text) or text.rpartition(":")[2].isdecimal():
+        return False
+    try:
+        check_name(text)
+    except ValueError:
+        return False
+    return True
+
+
+def bare_host(text: str) -> str:
+    """Return a host in the one form it has in keys."""
+    return text if is_rpc_service(text) else text.lower().removesuffix(".")
+
+
 def read_host(text: str, found: Findings, path: Path, *, wildcard: bool = False) -> str:
-    """Return a host in lower case without trailing dot, or report it. IP addresses are taken as they are."""
-    host = text.lower().removesuffix(".")
-    if is_host(host, wildcard) or is_address(text):
+    """Return a host in lower case without trailing dot, or report it. IP addresses and names of RPC services are taken as
+    they are."""
+    host = bare_host(text)
+    if is_host(host, wildcard) or is_address(text) or is_rpc_service(text):
         return host
     allowed = "a DNS name, `*.suffix` or `*`" if wildcard else "a DNS name"
     found.add("MS1101", path, f"{shorten(text)} is not a host", f"Write {allowed}")
@@ -63,7 +82,7 @@ def read_host(text: str, found: Findings, path: Path, *, wildcard: bool = False)
 
 def complete_host(host: str, namespace: str, defaults: Defaults) -> str:
     """Return a host's full name: short ones belong to ``namespace``."""
-    if "." in host or host in ("*", "") or is_address(host):
+    if "." in host or host in ("*", "") or is_address(host) or is_rpc_service(host):
         return host
     return f"{host}.{namespace}.svc.{defaults.mesh.domain_suffix}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mainstay.api.findings import Findings
+from mainstay.api.hosts import is_rpc_service
 from mainstay.api.istio.check.destinations import RULES_BY_HOST, full_host, host_covers, visible_services
 from mainstay.api.istio.destination_rule import ClientTLSSettings, DestinationRule, TrafficPolicy
 from mainstay.api.kind import Lookup
@@ -36,7 +37,8 @@ def _check_host(host: str, found: Findings, lookup: Lookup) -> None:
         known = any(host_covers(host, service.key.host) for service in lookup.all_services())
     else:
         known = bool(visible_services(host, found.namespace, lookup) or list(lookup.services(host)))
-    if not known:
+    # Who publishes an RPC service comes and goes.
+    if not known and not is_rpc_service(host):
         found.add(
             "IST0174", ("spec", "host"), f"there is no service {host}", "Add the service, or correct the name"
         )

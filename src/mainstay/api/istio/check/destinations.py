@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterable
 
 from mainstay.api.findings import Findings
-from mainstay.api.hosts import complete_host
+from mainstay.api.hosts import bare_host, complete_host, is_rpc_service
 from mainstay.api.istio.destination_rule import DestinationRule
 from mainstay.api.istio.virtual_service import Destination
 from mainstay.api.kind import Defaults, Lookup, ObjectIndex
@@ -22,7 +22,7 @@ from mainstay.model.service import Service
 
 def full_host(text: str, namespace: str, lookup: Lookup) -> str:
     """Return the full name of a host that was checked when its object was translated."""
-    return complete_host(text.lower().removesuffix("."), namespace, lookup.defaults)
+    return complete_host(bare_host(text), namespace, lookup.defaults)
 
 
 def host_covers(pattern: str, host: str) -> bool:
@@ -43,9 +43,14 @@ def check_destination(
 ) -> None:
     """Report what of a destination is missing; ``connections``: a rule of bytes, which cannot guess a port."""
     host = full_host(to.host, found.namespace, lookup)
+    services = visible_services(host, found.namespace, lookup)
+    if not services and is_rpc_service(host):
+        # Whoever publishes it comes and goes.
+        if to.subset:
+            check_subset(to.subset, host, found, (*path, "subset"), lookup)
+        return
     if not check_host(host, found, (*path, "host"), lookup):
         return
-    services = visible_services(host, found.namespace, lookup)
     ports = {port.number for service in services for port in service.ports}
     if to.port is not None:
         check_port(host, to.port.number, services, found, (*path, "port", "number"))
@@ -94,7 +99,7 @@ def check_subset(subset: str, host: str, found: Findings, path: Path, lookup: Lo
 def rule_hosts(rule: Object, defaults: Defaults) -> Iterable[str]:
     """The full host of a DestinationRule."""
     spec: DestinationRule = rule.spec
-    yield complete_host(spec.host.lower().removesuffix("."), rule.namespace, defaults)
+    yield complete_host(bare_host(spec.host), rule.namespace, defaults)
 
 
 RULES_BY_HOST = ObjectIndex("DestinationRule", rule_hosts)

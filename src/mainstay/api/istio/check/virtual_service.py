@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mainstay.api.findings import Findings
-from mainstay.api.hosts import complete_host, find_audience
+from mainstay.api.hosts import bare_host, complete_host, find_audience
 from mainstay.api.istio.check.destinations import check_destination, full_host, host_covers
 from mainstay.api.istio.check.rpc_rules import check_rules_for_rpc
 from mainstay.api.istio.gateway import Gateway
@@ -144,7 +144,7 @@ def _mesh_hosts(thing: Object, defaults: Defaults) -> Iterable[str]:
     virtual: VirtualService = thing.spec
     if MESH in audiences_of(virtual, thing.namespace):
         for host in virtual.hosts:
-            yield complete_host(host.lower().removesuffix("."), thing.namespace, defaults)
+            yield complete_host(bare_host(host), thing.namespace, defaults)
 
 
 _BY_MESH_HOST = ObjectIndex("VirtualService", _mesh_hosts)
