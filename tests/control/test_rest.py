@@ -11,11 +11,13 @@ from typing import Any, cast
 
 import httpx
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from mainstay.compile.capability import Capability
 from mainstay.compile.traits import Proxy
 from mainstay.control.loop import Loop
 from mainstay.control.plane import Plane
@@ -360,3 +362,55 @@ class Quiet:
 
     def applied(self, _: str) -> dict[str, Any]:
         return {}
+
+
+def test_a_protocol_belongs_to_the_whole_mesh_and_a_changed_one_is_a_new_version_of_listeners() -> None:
+    volt = yaml.safe_load((Path(__file__).resolve().parents[1] / "protocols" / "volt.yaml").read_text())
+    port = {"ports": [{"name": "rpc", "number": 7100, "appProtocol": "volt"}], "selector": {"app": "cells"}}
+    cells = {**CART, "metadata": {"name": "cells", "namespace": "shop"}, "spec": port}
+    caller = Proxy("sidecar~10.0.0.1~a.shop~x", "shop", capability=Capability("mainstay"))
+    protocols = "/apis/mainstay.dev/v1alpha1/protocols"
+
+    async def scenario(client: httpx.AsyncClient, plane: Plane) -> None:
+        def codec() -> str:
+            shape = plane.views.shapes.get(caller)
+            step = next(step for kind, name, step in shape.steps if name == "0.0.0.0_7100") if shape else None
+            made = plane.views.steps.get(step) if step is not None else None
+            return made.body.decode("utf-8", "replace") if made is not None else ""
+
+        refused = await client.post(SERVICES, json=cells)
+        assert refused.status_code == 422, "nobody described volt yet"
+        assert refused.json()["problems"][0]["path"] == "spec.ports[0].appProtocol"
+        created = await client.post(protocols, json=volt)
+        assert created.status_code == 201, created.text
+        assert (await client.post(SERVICES, json=cells)).status_code == 201
+        plane.graph.want(plane.views.shapes, caller)
+        plane.graph.settle()
+        before = codec()
+        assert '"name":"volt"' in before
+
+        volt["spec"]["about"] = "Another version."
+        changed = await client.put(f"{protocols}/volt", json=volt)
+        assert changed.status_code == 200, changed.text
+        after = codec()
+        assert "Another version." in after
+        assert "Another version." not in before
+
+        listed = (await client.get(protocols)).json()["items"]
+        assert [(item["metadata"]["name"], "namespace" in item["metadata"]) for item in listed] == [
+            ("volt", False)
+        ]
+        misplaced = await client.get("/apis/mainstay.dev/v1alpha1/namespaces/shop/protocols/volt")
+        assert misplaced.status_code == 404
+        assert "use /apis/mainstay.dev/v1alpha1/protocols" in misplaced.text
+        wrong = {**volt, "spec": {**volt["spec"], "id": "nothing"}}
+        told = (await client.put(f"{protocols}/volt", json=wrong)).json()["problems"][0]
+        assert (told["code"], told["object"], told["path"]) == ("MS1112", "Protocol/volt", "spec.id")
+        body = {"objects": [{"kind": "Protocol", "group": "mainstay.dev", "name": "volt"}]}
+        used = await client.post("/v1/delete", json=body)
+        assert used.status_code == 422
+        assert "Service/shop/cells" in used.text
+        gone = await client.post("/v1/delete", json={**body, "force": True})
+        assert gone.json()["results"][0]["object"] == "Protocol/volt"
+
+    play(scenario)

@@ -74,6 +74,7 @@ def _judge_as_dubbo(proxy: Json) -> None:
         "typed_config": {"@type": f"type.googleapis.com/{codec}"},
     }
     proxy["filters"] = proxy["filters"][-1:]
+    proxy.pop("access_log", None)
     _without(proxy["route_config"], "per_filter_config")
 
 

@@ -38,14 +38,16 @@ def get(
         if output != "table":
             show_data({"apiVersion": "v1", "kind": "List", "items": items}, output)
             return 0
-    where = "in any namespace" if all_namespaces else f"in namespace {namespace}"
+    where = f" in namespace {namespace}"
+    if all_namespaces or not found.get("namespaced", True):
+        where = " in any namespace" if all_namespaces else ""
     now = datetime.now(UTC)
     rows = [
-        (meta["namespace"], meta["name"], _age(meta.get("creationTimestamp", ""), now), _state(item))
+        (meta.get("namespace", ""), meta["name"], _age(meta.get("creationTimestamp", ""), now), _state(item))
         for item in items
         for meta in [item["metadata"]]
     ]
-    show_table(("NAMESPACE", "NAME", "AGE", "STATE"), rows, f"no {found['plural']} {where}")
+    show_table(("NAMESPACE", "NAME", "AGE", "STATE"), rows, f"no {found['plural']}{where}")
     return 0
 
 
@@ -64,7 +66,7 @@ def find_kind(client: Client, name: str) -> dict[str, Any]:
 
 def object_path(kind: dict[str, Any], namespace: str | None, name: str = "") -> str:
     """The REST path of an object, or of a collection."""
-    inside = f"/namespaces/{namespace}" if namespace else ""
+    inside = f"/namespaces/{namespace}" if namespace and kind.get("namespaced", True) else ""
     return f"/apis/{kind['group']}/{kind['version']}{inside}/{kind['plural']}" + (f"/{name}" if name else "")
 
 

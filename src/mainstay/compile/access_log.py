@@ -28,13 +28,33 @@ _LOG_FIELDS = {
     "requested_server_name": "%REQUESTED_SERVER_NAME%",
     "route_name": "%ROUTE_NAME%",
 }
+_ONLY_HTTP = ("upstream_service_time", "user_agent", "request_id")
+_OF_CALLS = {"method": "%METHOD%", "path": "%PATH%", "authority": "%HOST%"}
+_OF_DESCRIBED_CALLS = {
+    **_OF_CALLS,
+    "rpc_status": "%RPC_STATUS%",
+    "rpc_one_way": "%RPC_ONE_WAY%",
+    "request_id": "%RPC_REQUEST_ID%",
+}
+"""What Envoy's generic proxy calls things, and what a proxy of ours knows besides (``docs/reference/access-log.md``)."""
+
+
+def rpc_access_log(mesh: Mesh, described: bool) -> list[Fields]:
+    """Return the access loggers of a generic proxy: the same fields, of a call."""
+    if mesh.access_log != "JSON":
+        return access_log(mesh)
+    fields = {name: text for name, text in _LOG_FIELDS.items() if name not in _ONLY_HTTP}
+    fields |= _OF_DESCRIBED_CALLS if described else _OF_CALLS
+    return [extension("envoy.access_loggers.file", _LOG, _json(fields))]
+
+
+def _json(fields: dict[str, str]) -> Fields:
+    return {"path": "/dev/stdout", "log_format": {"json_format": struct(fields)}}
 
 
 def access_log(mesh: Mesh) -> list[Fields]:
     """Return the access loggers of a chain: none, or standard output."""
     if mesh.access_log == "OFF":
         return []
-    fields: Fields = {"path": "/dev/stdout"}
-    if mesh.access_log == "JSON":
-        fields["log_format"] = {"json_format": struct(_LOG_FIELDS)}
+    fields = _json(_LOG_FIELDS) if mesh.access_log == "JSON" else {"path": "/dev/stdout"}
     return [extension("envoy.access_loggers.file", _LOG, fields)]

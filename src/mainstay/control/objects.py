@@ -18,7 +18,8 @@ PREFIX = "objects/"
 
 
 class ObjectId(msgspec.Struct, frozen=True, gc=False, order=True):
-    """One object among all. Its text is what its author calls it and what problems name."""
+    """One object among all; `namespace` is empty for kinds without. Its text is what its author calls it and what problems
+    name (`Object.label`)."""
 
     group: str
     kind: str
@@ -26,7 +27,7 @@ class ObjectId(msgspec.Struct, frozen=True, gc=False, order=True):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind}/{self.namespace}/{self.name}"
+        return "/".join(part for part in (self.kind, self.namespace, self.name) if part)
 
     @property
     def store_key(self) -> str:

@@ -7,7 +7,7 @@ changed one is a new version of the listener.
 
 from collections.abc import Iterable
 
-from mainstay.compile.access_log import access_log
+from mainstay.compile.access_log import rpc_access_log
 from mainstay.compile.capability import ENVOY_CODECS
 from mainstay.compile.facts import Facts
 from mainstay.compile.listener.chain import switched_off
@@ -29,7 +29,7 @@ def rpc_manager(
         "codec_config": _codec(facts.protocol(protocol) or RpcProtocol(protocol), described),
         **routes,
         "filters": filters,
-        "access_log": access_log(facts.mesh()),
+        "access_log": rpc_access_log(facts.mesh(), described),
     }
     return extension("envoy.filters.network.generic_proxy", _PROXY, fields)
 

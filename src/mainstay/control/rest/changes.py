@@ -116,8 +116,14 @@ def change_routes(admission: Admission) -> list[Route]:
     async def delete(request: Request) -> Response:
         body: DeleteBody = await decode_body(request, DeleteBody)
         ids = [written.id for written in read_all(body.files, body.namespace)]
+        whole_mesh = {(kind.group, kind.name) for kind in list_kinds() if not kind.namespaced}
         named = [
-            ObjectId(each.group, each.kind, each.namespace or body.namespace, each.name)
+            ObjectId(
+                each.group,
+                each.kind,
+                "" if (each.group, each.kind) in whole_mesh else each.namespace or body.namespace,
+                each.name,
+            )
             for each in body.objects
         ]
         wish = Wish(
@@ -136,6 +142,7 @@ def change_routes(admission: Admission) -> list[Route]:
                 "plural": kind.plural,
                 "group": kind.group,
                 "version": kind.versions[0],
+                "namespaced": kind.namespaced,
                 "shortNames": SHORT_NAMES.get(kind.name, ()),
             }
             for kind in list_kinds()

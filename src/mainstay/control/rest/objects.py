@@ -1,4 +1,5 @@
-"""`/apis/GROUP/VERSION/namespaces/NAMESPACE/PLURAL/NAME`: objects in Kubernetes' shapes, over the store.
+"""`/apis/GROUP/VERSION/namespaces/NAMESPACE/PLURAL/NAME`: objects in Kubernetes' shapes, over the store. Those of kinds without
+namespaces are at `/apis/GROUP/VERSION/PLURAL/NAME`.
 
 In: GET (also `watch`), POST, PUT, PATCH, DELETE. Out: objects, lists in pages, a stream of newline JSON.
 Invariants: a revision given in `If-Match` or `metadata.resourceVersion` must still hold; a watch misses
@@ -56,20 +57,23 @@ class ObjectRoutes:
     def routes(self) -> list[Route]:
         """The routes of this module."""
         base = "/apis/{group}/{version}"
-        return [
-            Route(f"{base}/{{plural}}", self.list, methods=["GET"]),
-            Route(f"{base}/namespaces/{{namespace}}/{{plural}}", self.list, methods=["GET"]),
-            Route(f"{base}/namespaces/{{namespace}}/{{plural}}", self.create, methods=["POST"]),
-            Route(f"{base}/namespaces/{{namespace}}/{{plural}}/{{name}}", self.read, methods=["GET"]),
-            Route(f"{base}/namespaces/{{namespace}}/{{plural}}/{{name}}", self.replace, methods=["PUT"]),
-            Route(f"{base}/namespaces/{{namespace}}/{{plural}}/{{name}}", self.patch, methods=["PATCH"]),
-            Route(f"{base}/namespaces/{{namespace}}/{{plural}}/{{name}}", self.delete, methods=["DELETE"]),
-        ]
+        found = []
+        for collection in (f"{base}/{{plural}}", f"{base}/namespaces/{{namespace}}/{{plural}}"):
+            found += [
+                Route(collection, self.list, methods=["GET"]),
+                Route(collection, self.create, methods=["POST"]),
+                Route(f"{collection}/{{name}}", self.read, methods=["GET"]),
+                Route(f"{collection}/{{name}}", self.replace, methods=["PUT"]),
+                Route(f"{collection}/{{name}}", self.patch, methods=["PATCH"]),
+                Route(f"{collection}/{{name}}", self.delete, methods=["DELETE"]),
+            ]
+        return found
 
     async def list(self, request: Request) -> Response:
         kind = _kind_of(request)
         prefix = f"{PREFIX}{kind.group}/{kind.name}/"
-        if namespace := request.path_params.get("namespace"):
+        if namespace := request.path_params.get("namespace", ""):
+            _namespace_of(request, kind)
             prefix += f"{namespace}/"
         if request.query_params.get("watch") in ("1", "true"):
             return await self._watch(request, prefix)
@@ -163,7 +167,8 @@ class ObjectRoutes:
         )
 
     async def _written(self, request: Request, body: bytes) -> Written:
-        kind, namespace = _kind_of(request), request.path_params["namespace"]
+        kind = _kind_of(request)
+        namespace = _namespace_of(request, kind)
         try:
             text = body.decode()
         except UnicodeDecodeError:
@@ -271,7 +276,17 @@ def _kind_of(request: Request) -> Kind:
 
 def _id_of(request: Request) -> ObjectId:
     kind = _kind_of(request)
-    return ObjectId(kind.group, kind.name, request.path_params["namespace"], request.path_params["name"])
+    return ObjectId(kind.group, kind.name, _namespace_of(request, kind), request.path_params["name"])
+
+
+def _namespace_of(request: Request, kind: Kind) -> str:
+    """The namespace of the path; raises `RestError` if it has one and the kind has none, or the other way round."""
+    namespace: str = request.path_params.get("namespace", "")
+    if bool(namespace) == kind.namespaced:
+        return namespace
+    where = f"namespaces/NAMESPACE/{kind.plural}" if kind.namespaced else kind.plural
+    says = "belongs to a namespace" if kind.namespaced else "belongs to no namespace"
+    raise RestError(404, f"a {kind.name} {says}: use /apis/{kind.group}/{kind.versions[0]}/{where}")
 
 
 def _expected(request: Request, each: ObjectId, seen: str | None) -> dict[ObjectId, int]:

@@ -20,10 +20,14 @@ def build_openapi(kinds: Iterable[Kind], version: str) -> dict[str, Any]:
     schemas: dict[str, Any] = {}
     for kind in kinds:
         schemas[kind.name] = schema_of(kind)
-        collection = f"/apis/{kind.group}/{kind.versions[0]}/namespaces/{{namespace}}/{kind.plural}"
+        base = f"/apis/{kind.group}/{kind.versions[0]}"
+        collection = (
+            f"{base}/namespaces/{{namespace}}/{kind.plural}" if kind.namespaced else f"{base}/{kind.plural}"
+        )
+        inside = [_path("namespace")] if kind.namespaced else []
         body = {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{kind.name}"}}}}
         one = {"description": kind.name, **body}
-        paths[f"/apis/{kind.group}/{kind.versions[0]}/{kind.plural}"] = {
+        paths[f"{base}/{kind.plural}"] = {
             "get": _operation(
                 f"List {kind.plural} of all namespaces, or watch them",
                 _LISTING,
@@ -31,7 +35,7 @@ def build_openapi(kinds: Iterable[Kind], version: str) -> dict[str, Any]:
             )
         }
         paths[collection] = {
-            "parameters": [_path("namespace")],
+            "parameters": inside,
             "get": _operation(
                 f"List {kind.plural}, or watch them", _LISTING, {"200": {"description": "List"}}
             ),
@@ -43,7 +47,7 @@ def build_openapi(kinds: Iterable[Kind], version: str) -> dict[str, Any]:
             ),
         }
         paths[f"{collection}/{{name}}"] = {
-            "parameters": [_path("namespace"), _path("name")],
+            "parameters": [*inside, _path("name")],
             "get": _operation(f"Read a {kind.name}", [], {"200": one}),
             "put": _operation(
                 f"Create or replace a {kind.name}",
