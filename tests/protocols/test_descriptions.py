@@ -87,6 +87,24 @@ def test_error_replies_know_the_shape_of_what_they_answer() -> None:
 
 
 CASES = {
+    "trace that nothing tells": (
+        DUBBO,
+        "    context: traceparent\n    begin: [{header: traceparent, value: context}]",
+        "    sampled: samp",
+        "trace: nothing tells a trace",
+    ),
+    "trace that is not found again": (
+        BOLT,
+        "{header: rpc_trace_context.sofaTraceId, value: traceId}",
+        "{header: rpc_trace_context.sofaTraceId, value: spanId}",
+        "trace.begin: a trace that is begun so is not found again by the next proxy",
+    ),
+    "trace without a place": (
+        THRIFT,
+        "  service:",
+        "  trace: {context: traceparent}\n  service:",
+        "trace: the frame has neither header map nor attachments",
+    ),
     "unknown field": (
         BOLT,
         "pinned: [proto, ver1]",

@@ -44,6 +44,7 @@ UNIONS: dict[str, Any] = {
     "RpcOrigin": plan.RpcOrigin,
     "RpcPiece": plan.RpcPiece,
     "RpcSize": plan.RpcSize,
+    "RpcTraceValue": plan.RpcTraceValue,
     "SecretMaterial": plan.CertificateMaterial | plan.ValidationMaterial,
     "StringTest": plan.StringTest,
     "Terminal": plan.HttpTerminal | plan.TcpTerminal,

@@ -47,7 +47,7 @@ pub use protocol::{
     RpcAlgorithm, RpcAttribute, RpcBits, RpcBody, RpcChecksum, RpcDialect, RpcExplained, RpcField,
     RpcHeaders, RpcHeartbeat, RpcItem, RpcKind, RpcLength, RpcLimits, RpcOpening, RpcOrigin, RpcPart,
     RpcPattern, RpcPiece, RpcProtocol, RpcRow, RpcSeen, RpcShape, RpcSize, RpcSource, RpcStatus, RpcTemplate,
-    RpcValue,
+    RpcTrace, RpcTraceHeader, RpcTraceValue, RpcValue,
 };
 pub use route::{
     BackOff, DirectResponse, Fraction, HeaderChange, HeaderChangeKind, HostRewrite, InternalRedirect, Mirror,

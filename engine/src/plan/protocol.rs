@@ -26,6 +26,7 @@ pub struct RpcProtocol {
     pub deadline: Vec<RpcSource>,
     /// What routes and logs see as headers besides the map.
     pub attributes: Vec<RpcAttribute>,
+    pub trace: Option<RpcTrace>,
     pub body: Option<RpcBody>,
     /// HTTP status by the protocol's, and for those not listed.
     pub statuses: Vec<RpcStatus>,
@@ -225,6 +226,43 @@ pub enum RpcOrigin {
 pub struct RpcAttribute {
     pub name: String,
     pub sources: Vec<RpcSource>,
+}
+
+/// Where a call's trace is told: names of headers as they are written on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RpcTrace {
+    /// Its text names the trace.
+    pub id: Option<String>,
+    /// It holds a W3C trace context.
+    pub context: Option<String>,
+    /// `true` or `1` if the trace is sampled; one that does not say is.
+    pub sampled: Option<String>,
+    /// What a call without a trace gets where tracing is on.
+    pub begin: Vec<RpcTraceHeader>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RpcTraceHeader {
+    pub name: String,
+    pub value: RpcTraceValue,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RpcTraceValue {
+    /// 32 hexadecimal digits.
+    TraceId {},
+    /// 16 hexadecimal digits.
+    SpanId {},
+    /// W3C's `traceparent`.
+    Context {},
+    /// `true` or `false`.
+    Sampled {},
+    Text {
+        text: String,
+    },
 }
 
 /// The body begins with hessian values, some of them texts that are wanted.

@@ -42,7 +42,9 @@ impl Exchange {
         if self.request.method() == b"CONNECT" {
             return self.reply(turn, LocalReply::new(403, "", "upgrade_failed"));
         }
+        let traced = http.manager.options.tracing.and_then(|_| http.manager.rpc_of(&self.request));
         let entrance = Entrance {
+            trace: traced.and_then(|protocol| protocol.trace.as_ref()),
             manager: &http.manager.options,
             peer: &site.peer,
             internal: &http.manager.internal_ranges,

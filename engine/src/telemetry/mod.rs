@@ -23,4 +23,4 @@ pub use facts::{Facts, Moments, PeerLabels, Reporter, RpcFacts};
 pub use log_buffer::{LogBuffers, LogWriter};
 pub use log_time::write_time;
 pub use record::{Recorder, Shard, Telemetry};
-pub use trace::{TraceContext, ensure_trace, request_id};
+pub use trace::{TraceContext, ensure_rpc_trace, ensure_trace, request_id};

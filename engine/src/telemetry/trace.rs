@@ -1,21 +1,41 @@
 //! W3C trace context (level 1) and request ids: kept as they came, or made.
 //!
-//! A valid `traceparent` passes unchanged: this proxy exports no spans, and a parent nobody exported would tear the trace.
+//! A valid `traceparent` passes unchanged: this proxy exports no spans, and a parent nobody exported would tear the trace. The
+//! same holds for the traces of framed protocols, which their descriptions say where to find: what logs tell is the id that the
+//! protocol's own tools log.
 
 use crate::bytes::hexadecimal_word;
-use crate::message::{NameId, RequestHead};
+use crate::codec::rpc;
+use crate::message::{Name, NameId, RequestHead};
+
+/// Longest id of a trace that is told, bytes: W3C's have 32, SOFATracer's up to 32, others less.
+const MAX_ID: usize = 48;
 
 /// What the log says of the trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
-    trace_id: [u8; 32],
+    trace_id: [u8; MAX_ID],
+    length: u8,
     pub sampled: bool,
 }
 
 impl TraceContext {
-    /// 32 hexadecimal digits.
+    /// 32 hexadecimal digits, unless a framed protocol has ids of its own.
     pub fn trace_id(&self) -> &str {
-        std::str::from_utf8(&self.trace_id).unwrap_or_default()
+        let id = self.trace_id.get(..usize::from(self.length)).unwrap_or(&[]);
+        std::str::from_utf8(id).unwrap_or_default()
+    }
+
+    /// `None` for an id that no log could hold.
+    fn of(id: &[u8], sampled: bool) -> Option<Self> {
+        let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+        let mut trace_id = [0; MAX_ID];
+        trace_id.get_mut(..id.len())?.copy_from_slice(id);
+        (!id.is_empty() && id.iter().all(is_plain)).then_some(Self {
+            trace_id,
+            length: id.len() as u8,
+            sampled,
+        })
     }
 
     /// `00-<32 hex>-<16 hex>-<2 hex>`; of later versions the part that is defined. Zero ids are invalid.
@@ -35,7 +55,7 @@ impl TraceContext {
         if version == "ff" || (version == "00" && parts.next().is_some()) {
             return None;
         }
-        Some(Self { trace_id: trace_id.as_bytes().try_into().ok()?, sampled: flags & 1 == 1 })
+        Self::of(trace_id.as_bytes(), flags & 1 == 1)
     }
 
     fn make(share: f64, mut random: impl FnMut() -> u64) -> (Self, Vec<u8>) {
@@ -43,16 +63,19 @@ impl TraceContext {
         let (high, low, parent) = (part(), part(), part());
         // 53 bits, as many as a share can tell apart.
         let sampled = ((part() >> 11) as f64) < share.clamp(0.0, 1.0) * (1_u64 << 53) as f64;
-        let mut trace_id = [0; 32];
+        let mut trace_id = [0; MAX_ID];
         let digits = [hexadecimal_word(high), hexadecimal_word(low)];
-        trace_id.copy_from_slice(digits.as_flattened());
+        let id = digits.as_flattened();
+        if let Some(place) = trace_id.get_mut(..id.len()) {
+            place.copy_from_slice(id);
+        }
         let mut header = Vec::with_capacity(55);
         header.extend_from_slice(b"00-");
-        header.extend_from_slice(&trace_id);
+        header.extend_from_slice(id);
         header.push(b'-');
         header.extend_from_slice(&hexadecimal_word(parent));
         header.extend_from_slice(if sampled { b"-01" } else { b"-00" });
-        (Self { trace_id, sampled }, header)
+        (Self { trace_id, length: id.len() as u8, sampled }, header)
     }
 }
 
@@ -66,6 +89,40 @@ pub fn ensure_trace(head: &mut RequestHead, share: f64, random: impl FnMut() -> 
     head.headers.remove_id(NameId::TRACESTATE);
     head.headers.set_id(NameId::TRACEPARENT, &header);
     made
+}
+
+/// Keeps the trace that a call of a framed protocol brings, or begins one of which `share` is sampled, if the description says how.
+pub fn ensure_rpc_trace(
+    head: &mut RequestHead,
+    trace: &rpc::Trace,
+    share: f64,
+    random: impl FnMut() -> u64,
+) -> Option<TraceContext> {
+    let headers = &head.headers;
+    let value = |name: &Option<Name>| name.as_ref().and_then(|name| headers.get(name));
+    if let Some(id) = value(&trace.id).filter(|id| !id.is_empty()) {
+        let sampled = value(&trace.sampled).is_none_or(|text| matches!(text, b"true" | b"1"));
+        return TraceContext::of(id, sampled);
+    }
+    if let Some(kept) = value(&trace.context).and_then(TraceContext::parse) {
+        return Some(kept);
+    }
+    if trace.begin.is_empty() {
+        return None;
+    }
+    let (made, context) = TraceContext::make(share, random);
+    for (name, value) in &trace.begin {
+        let value = match value {
+            rpc::TraceValue::TraceId => made.trace_id().as_bytes(),
+            rpc::TraceValue::SpanId => context.get(36..52).unwrap_or(&[]),
+            rpc::TraceValue::Context => &context,
+            rpc::TraceValue::Sampled if made.sampled => b"true",
+            rpc::TraceValue::Sampled => b"false",
+            rpc::TraceValue::Text(text) => text,
+        };
+        head.headers.set(name, value);
+    }
+    Some(made)
 }
 
 /// Several of them say nothing.

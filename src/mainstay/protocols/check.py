@@ -22,6 +22,7 @@ from mainstay.protocols.description import (
     Piece,
     Protocol,
     Source,
+    Trace,
     resolve,
 )
 from mainstay.protocols.shapes import (
@@ -215,6 +216,8 @@ def _check_references(description: Protocol) -> Iterator[Finding]:
     for name, sources in description.attributes.items():
         for index, source in enumerate(sources):
             _check_source(see, ("attributes", name, index), source)
+    if description.trace is not None:
+        _check_trace(see, description.trace)
     _check_status(see)
     for index, name in enumerate(description.pinned):
         if (number := see.number(("pinned", index), name)) and number.count:
@@ -290,6 +293,25 @@ def _check_source(see: _References, path: Path, source: Source) -> None:
     elif source.body is not None and source.body not in (names := _body_values(description)):
         remedy = f"Use one of {', '.join(names)}" if names else "Describe `body.hessian`"
         see.say((*path, "body"), f"no value of the body is called {source.body}", remedy)
+
+
+def _check_trace(see: _References, trace: Trace) -> None:
+    if trace.id is None and trace.context is None:
+        see.say(("trace",), "nothing tells a trace", "Give `id` or `context`")
+    hessian = see.description.body.hessian
+    if see.description.headers is None and (hessian is None or hessian.attachments_behind is None):
+        see.say(("trace",), "the frame has neither header map nor attachments", "Describe `headers`")
+    names = [header.header.lower() for header in trace.begin]
+    if len(set(names)) != len(names):
+        see.say(("trace", "begin"), "a header is given twice", "Keep one")
+    tells = {trace.id: "traceId", trace.context: "context"}
+    if trace.begin and not any(each.value and tells.get(each.header) == each.value for each in trace.begin):
+        reason = "a trace that is begun so is not found again by the next proxy"
+        see.say(
+            ("trace", "begin"),
+            reason,
+            "Give the header of `id` its traceId, or that of `context` its context",
+        )
 
 
 def _check_status(see: _References) -> None:

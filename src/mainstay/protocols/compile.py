@@ -17,6 +17,9 @@ from mainstay.protocols.description import (
     Piece,
     Protocol,
     Source,
+    Trace,
+    TraceHeader,
+    TraceValueName,
     resolve,
 )
 from mainstay.protocols.shapes import (
@@ -39,6 +42,12 @@ _KINDS: dict[KindName, plan.RpcKind] = {
     "heartbeat": "heartbeat",
     "heartbeatAnswer": "heartbeat_answer",
     "goAway": "go_away",
+}
+_TRACE_VALUES: dict[TraceValueName, plan.RpcTraceValue] = {
+    "traceId": plan.TraceIdValue(),
+    "spanId": plan.SpanIdValue(),
+    "context": plan.ContextValue(),
+    "sampled": plan.SampledValue(),
 }
 _DIALECTS: dict[str, plan.RpcDialect] = {
     "draft": "draft",
@@ -84,6 +93,7 @@ def compile_protocol(name: str, description: Protocol) -> plan.RpcProtocol:
             plan.RpcAttribute(key, _sources(description, sources))
             for key, sources in sorted(description.attributes.items())
         ),
+        trace=_trace(description.trace),
         body=_body(description),
         statuses=tuple(
             plan.RpcStatus(value % (1 << 64), HTTP_STATUS[known.outcome])
@@ -318,6 +328,23 @@ def _body(description: Protocol) -> plan.RpcBody | None:
         values=len(hessian.values or ()),
         attachments_behind=None if behind is None else _body_names(description).index(behind),
     )
+
+
+def _trace(trace: Trace | None) -> plan.RpcTrace | None:
+    if trace is None:
+        return None
+    return plan.RpcTrace(
+        id=trace.id,
+        context=trace.context,
+        sampled=trace.sampled,
+        begin=tuple(plan.RpcTraceHeader(each.header, _trace_value(each)) for each in trace.begin),
+    )
+
+
+def _trace_value(given: TraceHeader) -> plan.RpcTraceValue:
+    if given.value is None:
+        return plan.TextValue(given.text or "")
+    return _TRACE_VALUES[given.value]
 
 
 def _piece(description: Protocol, piece: Piece) -> plan.RpcPiece:

@@ -18,7 +18,7 @@ The `checksum` is verified and made anew.
 **Where things are**: `service`, `method`, `deadline` and `attributes` are lists of sources, the first that has text
 counts (of deadlines the shortest): a pair of the header map, a field, a value in the body, or fixed text, cut at
 `before` or `after` a separator. `body.hessian` names the first values of a hessian body, in either dialect; they are
-skipped to, never built.
+skipped to, never built. `trace` names the headers that tell a call's trace, and those that begin one.
 
 **What is made here**: a frame is copied from one that was received (`copy`) with some fields `set`; lengths, id, status
 and checksum are filled in. `errorReply` says how to tell callers what went wrong, `status` maps the protocol's numbers
@@ -54,6 +54,7 @@ Condition = Annotated[
 ]
 KindName = Literal["request", "oneWay", "response", "heartbeat", "heartbeatAnswer", "goAway"]
 Algorithm = Literal["crc32", "crc32c", "adler32", "sum", "xor"]
+TraceValueName = Literal["traceId", "spanId", "context", "sampled"]
 Certainty = Literal["certain", "declared-only"]
 LengthBytes = Annotated[int, Range(0, 4)]
 
@@ -158,6 +159,42 @@ class Source(Part, frozen=True):
 
 
 Sources = Annotated[tuple[Source, ...], Length(0, 4)]
+
+
+HeaderName = Annotated[str, Length(1, 200)]
+
+
+class TraceHeader(Part, frozen=True):
+    """A header of a call whose trace begins in the mesh."""
+
+    exclusive: ClassVar[tuple[OneOf, ...]] = (OneOf(("value", "text")),)
+
+    header: Annotated[HeaderName, "Name, as written on the wire."]
+    value: Annotated[
+        TraceValueName | None,
+        "`traceId`: 32 hexadecimal digits; `spanId`: 16; `context`: both, as W3C's `traceparent` has them; `sampled`: `true` or"
+        " `false`.",
+    ] = None
+    text: Annotated[str | None, "This text.", Length(0, 200)] = None
+
+
+class Trace(Part, frozen=True):
+    """Where a call's trace is told. Headers that a call brings are never changed: the mesh adds no span of its own."""
+
+    id: Annotated[
+        HeaderName | None, "Header whose text names the trace, as the protocol's own tools log it."
+    ] = None
+    context: Annotated[
+        HeaderName | None, "Header with a W3C trace context, looked at where `id` is missing."
+    ] = None
+    sampled: Annotated[
+        HeaderName | None, "Header that says `true` or `1` if the trace is sampled; one that does not say is."
+    ] = None
+    begin: Annotated[
+        tuple[TraceHeader, ...],
+        "What a call without a trace gets, where tracing is on. Without it none are begun.",
+        Length(0, 8),
+    ] = ()
 
 
 class Hessian(Part, frozen=True):
@@ -312,6 +349,7 @@ class Protocol(Part, frozen=True, kw_only=True):
         "What routes and logs may ask for besides headers, by the name under which it looks like one.",
         Length(0, 8),
     ] = {}
+    trace: Annotated[Trace | None, "Where a call's trace is told, if it is."] = None
     status: Annotated[Status, "What a response says."]
     error_reply: Annotated[ErrorReply, "How callers are told what went wrong here."]
     heartbeat: Annotated[Heartbeat | None, "Heartbeats, if there are any."] = None

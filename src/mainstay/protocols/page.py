@@ -40,6 +40,10 @@ def _section(described: Described) -> Iterator[str]:
     for name in ("service", "method", "deadline"):
         if sources := getattr(description, name):
             yield f"- {name.capitalize()}: {', else '.join(_source(source) for source in sources)}"
+    if (trace := description.trace) is not None:
+        told = [name for name in (trace.id, trace.context, trace.sampled) if name]
+        begun = f"; begun with {', '.join(f'`{each.header}`' for each in trace.begin)}" if trace.begin else ""
+        yield f"- Trace: {', '.join(f'`{name}`' for name in told)}{begun}"
     if description.attributes:
         yield f"- Attributes: {', '.join(f'`{name}`' for name in sorted(description.attributes))}"
     yield f"- Largest frame: {description.limits.frame:,} bytes"

@@ -11,6 +11,7 @@ use super::description::{
     Wanted,
 };
 use super::shape::{Checksum, Edge, Item, Layout, Length, MAX_PARTS, Number, Part, Place, Shape, Slot};
+use super::trace::Trace;
 use super::window::Window;
 use crate::message::{NameId, QuickHash};
 use crate::plan::{self, PlanError, RpcAlgorithm, RpcKind, RpcOrigin, RpcSize};
@@ -87,6 +88,7 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
         method,
         deadline,
         attributes,
+        trace: plan.trace.as_ref().map(Trace::compile).transpose().map_err(|error| error.within("trace"))?,
         body: plan.body.as_ref().map(|body| compile_body(body, attribute_needs_body)).transpose()?,
         statuses: plan.statuses.iter().map(|known| (known.status, known.http)).collect(),
         other_status: plan.other_status,

@@ -1,10 +1,10 @@
 //! A protocol, ready for use: what `compile` made of a plan. Shared by all connections that speak it.
 
 use super::shape::{Shape, Slot};
+use super::trace::Trace;
 use super::window::{Match, Opened, Window, judge_all};
 use super::{Broken, broken};
-use crate::message::ResponseHead;
-use crate::message::{NameId, Span};
+use crate::message::{NameId, ResponseHead, Span};
 use crate::plan::{RpcDialect, RpcHeaders, RpcKind, RpcLimits, RpcPiece};
 
 /// Headers and values of the body that sources look for, each.
@@ -26,6 +26,7 @@ pub struct Description {
     pub(super) method: Box<[Source]>,
     pub(super) deadline: Box<[Source]>,
     pub(super) attributes: Box<[Attribute]>,
+    pub trace: Option<Trace>,
     pub(super) body: Option<Body>,
     pub(super) statuses: Box<[(u64, u16)]>,
     pub(super) other_status: u16,
@@ -191,6 +192,17 @@ impl Description {
             Match::Wait => Ok(None),
             _ => Err(broken("no such frame")),
         }
+    }
+
+    /// Whether a field that was added belongs into a frame. What HTTP knows by name (a request's id, say) is the proxy's own
+    /// business, unless the protocol has a use for it.
+    pub(super) fn takes(&self, id: NameId) -> bool {
+        id == NameId::OTHER || self.trace.as_ref().is_some_and(|trace| trace.writes(id))
+    }
+
+    /// How to write a name that was lowered.
+    pub(super) fn spelling<'a>(&'a self, name: &'a [u8]) -> &'a [u8] {
+        self.trace.as_ref().and_then(|trace| trace.spelling(name)).unwrap_or(name)
     }
 
     pub(super) fn shape(&self, index: u16) -> Option<&Shape> {

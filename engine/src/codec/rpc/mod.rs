@@ -23,6 +23,7 @@ mod send;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod window;
 mod write;
 
@@ -31,6 +32,7 @@ pub use connection::Connection;
 pub use description::Description;
 pub use explain::explain;
 pub use gather::is_fed_again;
+pub use trace::{Trace, TraceValue};
 pub use window::Match;
 
 use crate::message::ResetReason;

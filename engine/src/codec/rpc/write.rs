@@ -25,7 +25,7 @@ pub(super) fn put_front(
     shape.lay_front(front, layout)?;
     to.clear();
     match shape.headers {
-        Some(part) if is_map_changed(frame, headers) => {
+        Some(part) if is_map_changed(description, frame, headers) => {
             let (start, end) = layout.span(part);
             to.extend_from_slice(front.get(..start).unwrap_or(&[]));
             put_map(description, layout.part(front, part), frame, headers, to)?;
@@ -53,20 +53,20 @@ fn tell_length(
     }
 }
 
-/// A pair was taken out, or a field added that belongs into the map. Fields that HTTP knows by name (a request's id, say) are the
-/// proxy's own business: peers of framed protocols have no use for them.
-fn is_map_changed(frame: &Frame, headers: &HeaderBlock) -> bool {
+/// A pair was taken out, or a field added that belongs into the map.
+fn is_map_changed(description: &Description, frame: &Frame, headers: &HeaderBlock) -> bool {
     if headers.mark() == frame.mark {
         return false;
     }
     let (attributes, pairs) = (usize::from(frame.attributes), usize::from(frame.pairs));
     let received = frame.mark.fields() as usize;
     let removed = headers.iter_with_removed().skip(attributes).take(pairs).filter(Option::is_none).count();
-    removed != usize::from(frame.repeated) || headers.iter_with_removed().skip(received).any(is_added)
+    removed != usize::from(frame.repeated)
+        || headers.iter_with_removed().skip(received).any(|field| is_added(description, field))
 }
 
-fn is_added(field: Option<(NameId, &[u8], &[u8])>) -> bool {
-    field.is_some_and(|(id, ..)| id == NameId::OTHER)
+fn is_added(description: &Description, field: Option<(NameId, &[u8], &[u8])>) -> bool {
+    field.is_some_and(|(id, ..)| description.takes(id))
 }
 
 /// The header map as it is now: pairs that are still there as they were written, then those that were added.
@@ -82,7 +82,7 @@ fn put_map(
     let received = frame.mark.fields() as usize;
     let is_pair = |index: usize| (attributes..attributes + pairs).contains(&index);
     let count = headers.iter_with_removed().enumerate().filter(|(index, field)| {
-        if is_pair(*index) { field.is_some() } else { *index >= received && is_added(*field) }
+        if is_pair(*index) { field.is_some() } else { *index >= received && is_added(description, *field) }
     });
     let mut fits = map::put_count(form, count.count(), to);
     let mut originals = Pairs::new(form, map)?;
@@ -92,10 +92,12 @@ fn put_map(
             if let (Some(_), Some(pair)) = (field, original) {
                 fits &= map::put_pair(form, pair.name, pair.value, to);
             }
-        } else if let Some((NameId::OTHER, name, value)) = field
+        } else if let Some((id, name, value)) = field
             && index >= received
+            && description.takes(id)
         {
-            fits &= map::put_pair(form, spelling(form, map, name).unwrap_or(name), value, to);
+            let name = spelling(form, map, name).unwrap_or_else(|| description.spelling(name));
+            fits &= map::put_pair(form, name, value, to);
         }
     }
     if fits { Ok(()) } else { Err(broken("a header cannot be written in this protocol")) }

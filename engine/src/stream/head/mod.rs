@@ -14,10 +14,11 @@ pub use client::{Client, append};
 pub use date::DateText;
 pub use path::{EscapedSlashes, PathOptions, PathOutcome, normalize};
 
+use crate::codec::rpc;
 use crate::matching::Range;
 use crate::message::{NameId, Peer, Protocol, RequestHead, ResponseHead};
 use crate::plan;
-use crate::telemetry::{TraceContext, ensure_trace, request_id};
+use crate::telemetry::{TraceContext, ensure_rpc_trace, ensure_trace, request_id};
 
 /// Where a request came in.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +29,8 @@ pub struct Entrance<'a> {
     pub internal: &'a [Range],
     /// The listener takes HTTP/1 inside HTTP/2 from mesh peers.
     pub takes_http1_in_http2: bool,
+    /// Where the request's protocol tells traces, if it is a framed one and tracing is on.
+    pub trace: Option<&'a rpc::Trace>,
     /// Our identity's URI, empty if we have none.
     pub own: &'a str,
 }
@@ -47,9 +50,11 @@ pub enum Received {
 pub fn receive(entrance: Entrance<'_>, head: &mut RequestHead, mut random: impl FnMut() -> u64) -> Received {
     let Entrance { manager, peer, own, .. } = entrance;
     if head.protocol == Protocol::Rpc {
-        // Nothing of HTTP is put into frames.
+        // Nothing of HTTP is put into frames, but a trace where their protocol has one.
         let client = Client { address: peer.remote, is_internal: false, is_edge: false };
-        return Received::GoOn { client, carried: None, trace: None };
+        let trace = manager.tracing.zip(entrance.trace);
+        let trace = trace.and_then(|(share, trace)| ensure_rpc_trace(head, trace, share, &mut random));
+        return Received::GoOn { client, carried: None, trace };
     }
     let is_connect = head.method() == b"CONNECT";
     if head.authority().is_empty() && head.protocol != Protocol::Http10 {

@@ -27,8 +27,14 @@ fn peer(address: &str) -> Peer {
 
 fn arrive(manager: &plan::HttpConnectionManager, peer: &Peer, head: &mut RequestHead) -> Received {
     let internal = Range::compile_all(&manager.internal_ranges, "").unwrap();
-    let entrance =
-        Entrance { manager, peer, internal: &internal, takes_http1_in_http2: true, own: "spiffe://own" };
+    let entrance = Entrance {
+        manager,
+        peer,
+        internal: &internal,
+        takes_http1_in_http2: true,
+        trace: None,
+        own: "spiffe://own",
+    };
     receive(entrance, head, || u64::MAX)
 }
 

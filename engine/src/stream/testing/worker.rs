@@ -60,6 +60,7 @@ pub struct Record {
     pub upstream: String,
     pub protocol: Protocol,
     pub grpc_status: Option<u32>,
+    pub trace_id: String,
 }
 
 /// The port of a worker in memory.
@@ -174,6 +175,7 @@ impl Port for Memory {
             upstream: facts.upstream.map_or_else(String::new, |address| address.to_string()),
             protocol: facts.protocol,
             grpc_status: facts.grpc_status,
+            trace_id: facts.trace_id.to_owned(),
         });
     }
     fn emit(&mut self, event: plan::Event) {

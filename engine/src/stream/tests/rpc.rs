@@ -24,6 +24,18 @@ fn worker(routes: Vec<plan::Route>) -> Worker {
     Worker::new(&listener, &[table(routes)], &[cluster("shop", &["10.1.0.1:80"])])
 }
 
+/// As `shop`, with tracing of all calls.
+fn traced() -> Worker {
+    let manager = plan::HttpConnectionManager {
+        protocol: plan::Protocol::Rpc,
+        rpc: vec![bolt::protocol()],
+        tracing: Some(1.0),
+        ..manager()
+    };
+    let listener = listener(plan::Terminal::Http { manager });
+    Worker::new(&listener, &[table(vec![route("/", to("shop"))])], &[cluster("shop", &["10.1.0.1:80"])])
+}
+
 fn shop() -> Worker {
     worker(vec![route("/cart", to("shop"))])
 }
@@ -200,4 +212,44 @@ fn breakers_answer_that_we_are_busy() {
     worker.receive(client, [call(1, "cart/add", b""), call(2, "cart/add", b"")].concat());
     assert_eq!(worker.sent_bytes(client), answer(2, BUSY, b""));
     assert_eq!(worker.record().flags, "UO");
+}
+
+#[test]
+fn a_trace_that_a_call_brings_is_told_and_left_alone() {
+    let mut worker = traced();
+    let client = worker.connect_rpc();
+    let sofa = "0a0fe9d41488955146071100140705";
+    let mut upstream = None;
+    let w3c = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for (id, headers, told) in [
+        (1, &[("rpc_trace_context.sofaTraceId", sofa), ("rpc_trace_context.sofaRpcId", "0.1")][..], sofa),
+        (2, &[("traceparent", w3c)], &w3c[3..35]),
+        (3, &[("rpc_trace_context.sofaTraceId", sofa), ("traceparent", w3c)], sofa),
+        // What no log can hold is nobody's business but the applications'.
+        (4, &[("rpc_trace_context.sofaTraceId", "a \"b\"")], ""),
+    ] {
+        worker.receive(client, call_with(id, "cart/add", headers));
+        let upstream = *upstream.get_or_insert_with(|| worker.accept());
+        assert_eq!(worker.sent_bytes(upstream), call_with(id, "cart/add", headers), "{headers:?}");
+        worker.receive(upstream, answer(id, 0, b""));
+        assert_eq!(worker.record().trace_id, told);
+    }
+}
+
+#[test]
+fn a_call_without_a_trace_begins_one_that_its_protocol_knows() {
+    let mut worker = traced();
+    let client = worker.connect_rpc();
+    worker.receive(client, call(1, "cart/add", b""));
+    let upstream = worker.accept();
+    let sent = worker.sent_bytes(upstream);
+    worker.receive(upstream, answer(1, 0, b""));
+    let trace = worker.record().trace_id.clone();
+    assert_eq!(trace.len(), 32);
+    let headers = [
+        ("rpc_trace_context.sofaTraceId", trace.as_str()),
+        ("rpc_trace_context.sofaRpcId", "0"),
+        ("rpc_trace_context.samp", "true"),
+    ];
+    assert_eq!(sent, call_with(1, "cart/add", &headers));
 }

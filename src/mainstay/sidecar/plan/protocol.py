@@ -137,6 +137,41 @@ class RpcAttribute(msgspec.Struct, frozen=True):
     sources: tuple[RpcSource, ...]
 
 
+class TraceIdValue(msgspec.Struct, frozen=True, tag_field="kind", tag="trace_id"):
+    pass
+
+
+class SpanIdValue(msgspec.Struct, frozen=True, tag_field="kind", tag="span_id"):
+    pass
+
+
+class ContextValue(msgspec.Struct, frozen=True, tag_field="kind", tag="context"):
+    pass
+
+
+class SampledValue(msgspec.Struct, frozen=True, tag_field="kind", tag="sampled"):
+    pass
+
+
+class TextValue(msgspec.Struct, frozen=True, tag_field="kind", tag="text"):
+    text: str
+
+
+RpcTraceValue = TraceIdValue | SpanIdValue | ContextValue | SampledValue | TextValue
+
+
+class RpcTraceHeader(msgspec.Struct, frozen=True):
+    name: str
+    value: RpcTraceValue
+
+
+class RpcTrace(msgspec.Struct, frozen=True):
+    id: str | None
+    context: str | None
+    sampled: str | None
+    begin: tuple[RpcTraceHeader, ...]
+
+
 class RpcBody(msgspec.Struct, frozen=True):
     dialect: RpcDialect
     object: tuple[str, ...]
@@ -209,6 +244,7 @@ class RpcProtocol(msgspec.Struct, frozen=True):
     method: tuple[RpcSource, ...]
     deadline: tuple[RpcSource, ...]
     attributes: tuple[RpcAttribute, ...]
+    trace: RpcTrace | None
     body: RpcBody | None
     statuses: tuple[RpcStatus, ...]
     other_status: int
