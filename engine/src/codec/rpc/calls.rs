@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::attachments::Edit;
 use super::shape::Layout;
 use crate::message::{BodyLength, QuickHash};
 
@@ -81,6 +82,8 @@ pub(super) enum Draft {
         /// All in front of the body, then what there is of it.
         bytes: Vec<u8>,
         body: BodyLength,
+        /// What is yet to be done to its body.
+        edit: Option<Box<Edit>>,
     },
     /// A reply of ours: HTTP status and text.
     Reply { status: u16, message: Vec<u8> },

@@ -144,9 +144,7 @@ impl<'a> Reading<'a> {
 
     fn look_into_body(&self, gathered: &mut Gathered<'a>) {
         let Some(body) = &self.description.body else { return };
-        let opened = Opened::new(self.frame);
-        let wanted = self.shape.look.is_empty() || self.shape.look.iter().any(|window| window.fits(opened));
-        if wanted {
+        if self.shape.looks_into_body(Opened::new(self.frame)) {
             let most = self.description.limits.headers as usize;
             gathered.body = Some(hessian::look(body, self.body(), most));
         }
@@ -230,8 +228,9 @@ impl<'a> Reading<'a> {
     fn put_attachments(&self, gathered: &mut Gathered<'a>, headers: &mut HeaderBlock) {
         let Some(found) = &gathered.body else { return };
         let body = self.body();
-        for (name, value) in &found.attachments {
-            let (Some(name), Some(value)) = (body.get(name.clone()), body.get(value.clone())) else {
+        for pair in &found.attachments {
+            let (Some(name), Some(value)) = (body.get(pair.name.clone()), body.get(pair.value.clone()))
+            else {
                 continue;
             };
             if let Some(index) = self.description.wanted.position(name)

@@ -24,8 +24,20 @@ struct Over;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub values: [Option<Range<usize>>; MAX_WANTED],
-    /// Names and values of the attachments.
-    pub attachments: Vec<(Range<usize>, Range<usize>)>,
+    /// Pairs of texts among the attachments.
+    pub attachments: Vec<Attachment>,
+    /// Where their map ends, if it was read to its end: at the mark that ends it.
+    pub map_end: Option<usize>,
+    pub is_final: bool,
+}
+
+/// A pair of the attachments' map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Attachment {
+    /// Where the pair begins; it ends with its value.
+    pub start: usize,
+    pub name: Range<usize>,
+    pub value: Range<usize>,
 }
 
 struct Reader<'a> {
@@ -45,6 +57,7 @@ pub(super) fn look(body: &Body, bytes: &[u8], most_attachments: usize) -> Found 
         RpcDialect::Final => true,
         RpcDialect::ByFirstByte => bytes.first() == Some(&b'C'),
     };
+    found.is_final = is_final;
     let mut reader = Reader { bytes, at: 0, is_final, values_left: MAX_VALUES, definitions: Vec::new() };
     let _ = if body.object.is_empty() {
         reader.values(body, most_attachments, &mut found)
@@ -52,6 +65,13 @@ pub(super) fn look(body: &Body, bytes: &[u8], most_attachments: usize) -> Found 
         reader.object(&body.object, &mut found)
     };
     found
+}
+
+/// Where the text lies that these bytes begin with.
+#[cfg(test)]
+pub(super) fn only_text(bytes: &[u8], is_final: bool) -> Option<Range<usize>> {
+    let definitions = Vec::new();
+    Reader { bytes, at: 0, is_final, values_left: 1, definitions }.text().ok().flatten()
 }
 
 impl Reader<'_> {
@@ -104,17 +124,19 @@ impl Reader<'_> {
         }
         let end = if self.is_final { b'Z' } else { b'z' };
         while self.peek() != Some(end) {
+            let start = self.at;
             match (self.is_text(), self.text_or_skip()?) {
                 (true, Some(name)) if self.is_text() => {
                     if let Some(value) = self.text()?
                         && found.attachments.len() < most
                     {
-                        found.attachments.push((name, value));
+                        found.attachments.push(Attachment { start, name, value });
                     }
                 }
                 _ => self.skip(0)?,
             }
         }
+        found.map_end = Some(self.at);
         Ok(())
     }
 
@@ -561,7 +583,8 @@ mod tests {
         let found = look(&wanted, &bytes, 9);
         assert_eq!(texts(&found, &bytes)[3], Some("add".into()));
         let text = |range: &Range<usize>| std::str::from_utf8(&bytes[range.clone()]).unwrap();
-        let pairs: Vec<_> = found.attachments.iter().map(|(name, value)| (text(name), text(value))).collect();
+        let pairs: Vec<_> =
+            found.attachments.iter().map(|pair| (text(&pair.name), text(&pair.value))).collect();
         assert_eq!(pairs, [("interface", "shop.Cart"), ("group", "blue")]);
         assert_eq!(look(&wanted, &bytes, 1).attachments.len(), 1);
     }

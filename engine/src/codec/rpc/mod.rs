@@ -7,6 +7,7 @@
 //! Invariant: frames up to `WHOLE` bytes are taken and given whole, so no half frame enters a connection that others share; larger ones
 //! pass in pieces, one at a time on a connection. Nothing is read beyond the input, and every length is checked before it is used.
 
+mod attachments;
 mod calls;
 mod checksum;
 mod compile;

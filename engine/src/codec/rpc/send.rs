@@ -1,6 +1,7 @@
 //! From commands to frames. A frame goes out when it is whole, however its parts come; only large ones go out in pieces.
 
 use super::WHOLE;
+use super::attachments::Edit;
 use super::calls::{Draft, Kept};
 use super::connection::{First, MAX_QUEUED, State, Writing};
 use super::description::Description;
@@ -80,7 +81,8 @@ impl State {
         let mut layout = Layout::default();
         write::put_front(description, shape, frame, headers, call.id, &mut bytes, &mut layout)
             .map_err(|_| Refused)?;
-        call.draft = Some(Draft::Frame { shape: frame.shape, layout, bytes, body });
+        let edit = Edit::of(description, shape, frame, headers);
+        call.draft = Some(Draft::Frame { shape: frame.shape, layout, bytes, body, edit });
         Ok(())
     }
 
@@ -150,8 +152,20 @@ impl State {
                     self.put_error(description, call.asked(), status, message, out);
                 }
             }
-            Draft::Frame { shape, layout, mut bytes, .. } => {
+            Draft::Frame { shape, layout, mut bytes, edit, .. } => {
                 let shape = description.shape(shape).ok_or(Refused)?;
+                let mut last = last;
+                let edited;
+                if let Some(edit) = edit {
+                    bytes.extend_from_slice(last);
+                    let (front, body) = bytes.split_at_checked(layout.body_start()).ok_or(Refused)?;
+                    edited = edit.apply(description, shape, front, body);
+                    last = &[];
+                    if let Some(edited) = &edited {
+                        bytes.truncate(layout.body_start());
+                        last = edited;
+                    }
+                }
                 let (front, body) = bytes.split_at_mut_checked(layout.body_start()).ok_or(Refused)?;
                 let length = body.len() + last.len();
                 let sealed = write::seal(description, shape, &layout, length, front).map_err(|_| Refused)?;

@@ -394,6 +394,10 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    pub fn looks_into_body(&self, opened: Opened) -> bool {
+        self.look.is_empty() || self.look.iter().any(|window| window.fits(opened))
+    }
+
     /// Size of the frame, once `fixed` bytes are there, and where its parts lie, if these bytes can tell (`lay` tells otherwise).
     #[inline]
     pub fn measure(&self, frame: &[u8], layout: &mut Layout) -> Result<Option<usize>, Broken> {

@@ -4,7 +4,7 @@ use super::{Proxy, bytes, client, description, plan, server};
 use crate::codec::contract::{Command, StreamId};
 use crate::codec::rpc::{Match, compile, explain};
 use crate::codec::testing::{Seen, response};
-use crate::message::Name;
+use crate::message::{Name, NameId};
 
 fn text(text: &str) -> Vec<u8> {
     [&[text.len() as u8], text.as_bytes()].concat()
@@ -51,6 +51,64 @@ fn dubbo_ids_of_eight_bytes_come_back() {
     assert_eq!(proxy.caller_sends(&dubbo(u64::MAX - 1)).0, dubbo(1));
     let answer = bytes("dabb 02 14 0000000000000001 00000003 94 91 90");
     assert_eq!(proxy.server_sends(&answer), bytes("dabb 02 14 fffffffffffffffe 00000003 94 91 90"));
+}
+
+/// A Dubbo request with these attachments.
+fn attached(id: u64, pairs: &[(&str, &str)]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for value in ["2.0.2", "shop.Cart", "1.0", "add", "Ljava/lang/String;I"] {
+        body.extend(text(value));
+    }
+    // The arguments: a text and a list of two, to which nothing behind refers.
+    body.extend([text("tea"), vec![0x7a, 0x91, 0x92, b'H']].concat());
+    for (name, value) in pairs {
+        body.extend([text(name), text(value)].concat());
+        if *name == "path" {
+            // One that is no text stays where it is.
+            body.extend([text("retries"), vec![0x93]].concat());
+        }
+    }
+    body.push(b'Z');
+    let mut frame = vec![0xda, 0xbb, 0xc2, 0];
+    frame.extend(id.to_be_bytes());
+    frame.extend((body.len() as u32).to_be_bytes());
+    frame.extend(body);
+    frame
+}
+
+#[test]
+fn attachments_are_added_changed_and_taken_out() {
+    let mut proxy = Proxy::new("dubbo");
+    let sent =
+        attached(9, &[("path", "shop.Cart"), ("Group", "blue"), ("token", "secret"), ("timeout", "800")]);
+    assert_eq!(proxy.caller_sends(&sent).0[12..], sent[12..], "as it came");
+    proxy.edit_request = |head| {
+        head.headers.set(&Name::new("group"), b"green");
+        head.headers.remove(&Name::new("token"));
+        head.headers.push(b"x-canary", b"yes");
+        // HTTP's own.
+        head.headers.push(b"x-request-id", b"7");
+        head.headers.set_id(NameId::TRACEPARENT, b"00-1-2-3");
+    };
+    let wanted = [
+        ("path", "shop.Cart"),
+        ("timeout", "800"),
+        ("Group", "green"),
+        ("x-canary", "yes"),
+        ("traceparent", "00-1-2-3"),
+    ];
+    assert_eq!(proxy.caller_sends(&sent).0, attached(2, &wanted));
+    // The body in two pieces, behind the head.
+    let (head, body) = sent.split_at(30);
+    assert!(proxy.caller_sends(head).0.is_empty());
+    assert_eq!(proxy.caller_sends(body).0, attached(3, &wanted));
+    // What is not understood to its end is left alone, but for its id.
+    let mut cut = sent.clone();
+    cut.pop();
+    let length = (cut.len() - 16) as u32;
+    cut[12..16].copy_from_slice(&length.to_be_bytes());
+    let left = proxy.caller_sends(&cut).0;
+    assert_eq!((&left[..4], &left[12..]), (&cut[..4], &cut[12..]));
 }
 
 #[test]
