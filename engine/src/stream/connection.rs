@@ -45,6 +45,7 @@ impl Streams {
         counters.increment(HttpCounter::CxActive);
         counters.increment(match port.protocol(connection) {
             Some(Protocol::Http2) => HttpCounter::CxHttp2Total,
+            Some(Protocol::Rpc) => HttpCounter::CxRpcTotal,
             _ => HttpCounter::CxHttp1Total,
         });
         let context = NetworkContext { now, peer: &peer, counts: Counts::Http(&counters) };
@@ -133,8 +134,12 @@ impl Streams {
         http.counters.increment(HttpCounter::RqActive);
         http.counters.increment(match head.protocol {
             Protocol::Http2 => HttpCounter::RqHttp2Total,
+            Protocol::Rpc => HttpCounter::RqRpcTotal,
             _ => HttpCounter::RqHttp1Total,
         });
+        if head.one_way {
+            http.counters.increment(HttpCounter::RqOneWayTotal);
+        }
         if http.manager.options.max_requests_per_connection.is_some_and(|most| requests >= most) {
             let _ = port.perform(connection, Command::GoAway { gentle: true });
         }

@@ -10,7 +10,7 @@ use super::port::Port;
 use super::shared::Turn;
 use crate::bytes::decimal;
 use crate::filter::LocalReply;
-use crate::message::{BodyLength, NameId, RequestHead, ResetReason, ResponseFlags, ResponseHead};
+use crate::message::{BodyLength, NameId, Protocol, RequestHead, ResetReason, ResponseFlags, ResponseHead};
 
 /// The gRPC status that stands for an HTTP status (gRPC's `http-grpc-status-mapping`).
 pub fn grpc_status_of(status: u16) -> u32 {
@@ -61,6 +61,16 @@ pub fn grpc_message(text: &[u8]) -> Vec<u8> {
 pub fn form(request: &RequestHead, reply: LocalReply) -> (Box<ResponseHead>, Cow<'static, [u8]>) {
     let mut head = Box::new(ResponseHead::with_status(reply.status));
     head.headers = reply.headers;
+    if request.protocol == Protocol::Rpc {
+        if reply.flags.contains(ResponseFlags::RATE_LIMITED) {
+            // The codec tells who is busy from who cannot be reached by it; it stands in no frame.
+            head.headers.set_id(NameId::X_ENVOY_RATELIMITED, b"true");
+        }
+        if !reply.body.is_empty() {
+            head.body = BodyLength::Known(reply.body.len() as u64);
+        }
+        return (head, reply.body);
+    }
     if request.is_grpc() {
         let status = reply.grpc_status.unwrap_or_else(|| grpc_status_of(reply.status));
         head.status = 200;

@@ -268,7 +268,11 @@ impl State {
 
 /// HTTP says 503 where we are busy and where nobody is there; framed protocols mostly have a word for each.
 pub(super) fn status_of(head: &ResponseHead) -> u16 {
-    let busy = NameSet::of(&[NameId::X_ENVOY_OVERLOADED, NameId::X_ENVOY_LOCAL_OVERLOADED]);
+    let busy = NameSet::of(&[
+        NameId::X_ENVOY_OVERLOADED,
+        NameId::X_ENVOY_LOCAL_OVERLOADED,
+        NameId::X_ENVOY_RATELIMITED,
+    ]);
     if head.status == 503 && !head.headers.may_contain(busy) { 502 } else { head.status }
 }
 

@@ -35,10 +35,10 @@ impl Pools {
         if let Some(pool) = self.pools.get_mut(id) {
             pool.connecting = pool.connecting.saturating_sub(1);
             pool.multiplexes = Some(multiplexes);
-            pool.counters.increment(if multiplexes {
-                ClusterCounter::CxHttp2Total
-            } else {
-                ClusterCounter::CxHttp1Total
+            pool.counters.increment(match (&pool.key.key.rpc, multiplexes) {
+                (Some(_), _) => ClusterCounter::CxRpcTotal,
+                (None, true) => ClusterCounter::CxHttp2Total,
+                (None, false) => ClusterCounter::CxHttp1Total,
             });
             if pool.retired && pool.waiting.is_empty() {
                 self.retire(connection);
