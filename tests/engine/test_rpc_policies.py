@@ -33,6 +33,8 @@ from engine_tls import Authority, downstream, upstream
 from engine_wire import Reader
 
 from mainstay.engine import EndpointHealth
+from mainstay.protocols.heartbeat import heartbeat_check
+from mainstay.protocols.read import shipped
 from mainstay.sidecar import plan
 
 if TYPE_CHECKING:
@@ -75,8 +77,8 @@ def until(seen: Callable[[], bool], what: str) -> None:
         threading.Event().wait(0.01)
 
 
-# Filters. Every one that the engine has stands here with its cases, and each case runs on a Bolt stream: a filter needs no code for
-# framed protocols, and a new one needs a row.
+# Filters. Every one that the engine has stands here with its cases, and each case runs on a Bolt stream: a filter needs no code
+# for framed protocols, and a new one needs a row.
 
 
 class Case(NamedTuple):
@@ -378,15 +380,43 @@ def test_routes_change_headers_both_ways(live: Live, serve: Serve) -> None:
     assert headers == {"service": "shop.Cart:1.0", "sofa_head_method_name": "add", "X-User": "kim"}
 
 
+def health_of(live: Live, check: plan.TcpHealthCheck, *ports: int) -> dict[int, bool]:
+    """What a check finds of each endpoint first."""
+    every = plan.HealthCheck(check, 300, 50, 0, 1, 1, plan.Fraction(100, 100))
+    live.apply(
+        cluster("app", *ports, health_checks=(every,)),
+        listener("rpc", rpc_chain(routes(("/", forward("app"))))),
+    )
+    found: dict[int, bool] = {}
+    while len(found) < len(ports):
+        event = live.event(EndpointHealth)
+        assert isinstance(event, EndpointHealth)
+        found.setdefault(int(event.address.rpartition(":")[2]), event.healthy)
+    return found
+
+
 def test_an_endpoint_that_takes_no_connections_gets_no_calls(live: Live, serve: Serve) -> None:
     gone = socket.create_server((LOOPBACK, 0))
     port = gone.getsockname()[1]
     gone.close()
-    check = plan.HealthCheck(plan.TcpHealthCheck(), 1_000, 50, 0, 1, 1, plan.Fraction(100, 100))
-    front(live, cluster("app", serve(Provider("up")).port, port, health_checks=(check,)))
-    while not isinstance(event := live.event(EndpointHealth), EndpointHealth) or event.healthy:
-        continue
+    up = serve(Provider("up")).port
+    assert health_of(live, plan.TcpHealthCheck(), up, port) == {up: True, port: False}
     assert {answer.body for answer in ask(partial(live.dial, "rpc"), *map(call, range(1, 11)))} == {b"up"}
+
+
+@pytest.mark.parametrize("name", ["bolt", "dubbo"])
+def test_a_check_may_want_the_protocol_s_heartbeat_answered(live: Live, serve: Serve, name: str) -> None:
+    (described,) = (each for each in shipped() if each.name == name)
+    beat = heartbeat_check(name, described.description)
+    assert beat is not None
+    # One that speaks the protocol, one that takes connections and says nothing, one that says something else.
+    table = routes(("/", forward("nowhere")))
+    live.apply(listener("alive", http_chain(table, protocol="rpc", rpc=(known(name),))))
+    mute = serve(lambda connection: connection.recv(1_000) and connection.recv(1)).port
+    other = serve(lambda connection: connection.sendall(b"220 ready\r\n")).port
+    check = plan.TcpHealthCheck(beat.send, (plan.CheckBytes(beat.receive),))
+    alive = live.port("alive")
+    assert health_of(live, check, alive, mute, other) == {alive: True, mute: False, other: False}
 
 
 # Telemetry.

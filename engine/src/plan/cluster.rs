@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::address::Address;
 use super::endpoints::LocalityEndpoints;
 use super::listener::{Http2Options, UpstreamTls};
-use super::route::Fraction;
+use super::route::{Fraction, serde_bytes_compat};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -184,6 +184,14 @@ pub struct HealthCheck {
     pub enabled: Fraction,
 }
 
+/// What must come in answer to a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckBytes {
+    #[serde(with = "serde_bytes_compat")]
+    pub bytes: Vec<u8>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum HealthCheckKind {
@@ -195,7 +203,12 @@ pub enum HealthCheckKind {
         statuses: Vec<(u16, u16)>,
         http2: bool,
     },
-    Tcp {},
+    /// A connection; if `receive` is not empty, also these bytes in this order, once `send` has been said.
+    Tcp {
+        #[serde(with = "serde_bytes_compat")]
+        send: Vec<u8>,
+        receive: Vec<CheckBytes>,
+    },
     Grpc {
         service: String,
         authority: String,

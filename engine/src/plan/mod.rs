@@ -26,8 +26,9 @@ pub use access_log::{
 };
 pub use address::{Address, AddressRange};
 pub use cluster::{
-    CircuitBreakers, Cluster, Discovery, HealthCheck, HealthCheckKind, LoadBalancer, LocalityBalancing,
-    OutlierDetection, SocketMatch, TcpKeepalive, Thresholds, UpstreamHttp, UpstreamProtocol,
+    CheckBytes, CircuitBreakers, Cluster, Discovery, HealthCheck, HealthCheckKind, LoadBalancer,
+    LocalityBalancing, OutlierDetection, SocketMatch, TcpKeepalive, Thresholds, UpstreamHttp,
+    UpstreamProtocol,
 };
 pub use delta::{ApplyReport, Delta, Kind, RefusedResource, Removal, Upsert};
 pub use endpoints::{Endpoint, Endpoints, Health, Locality, LocalityEndpoints};

@@ -116,6 +116,7 @@ impl Streams {
         match port.binding(connection) {
             Some(Binding::Downstream(_)) => self.client_event(port, connection, event),
             Some(Binding::Upstream(_)) => self.endpoint_event(port, connection, event),
+            Some(Binding::Probe) => self.probe_event(port, connection, event),
             Some(Binding::Pipe { pipe, end }) => {
                 let (pipe, end) = (*pipe, *end);
                 self.pipe_event(port, pipe, end, event);
@@ -147,6 +148,7 @@ impl Streams {
                 let (pipe, end) = (*pipe, *end);
                 self.pipe_closed(port, pipe, end);
             }
+            Some(Binding::Probe) => self.end_probe(port, connection, false),
             _ => {}
         }
         self.run(port);
@@ -174,6 +176,7 @@ impl Streams {
                 self.with(port, key, |exchange, turn| exchange.timer_fired(turn));
             }
             Owner::Pipe(key) => self.pipe_timer(port, key),
+            Owner::Connection(key) if self.probes.contains_key(&key) => self.end_probe(port, key, false),
             Owner::Connection(key) => self.client_timer(port, key),
         }
         self.run(port);

@@ -10,8 +10,9 @@ use super::binding::Binding;
 use super::exchange::Errand;
 use super::origin::{Caller, Failure};
 use super::pools::{address_of, dial_tls};
-use super::port::{Close, Dial, Port, Speak};
-use crate::message::{HeaderBlock, Key, MILLISECOND, NameId, RequestHead, ResponseHead};
+use super::port::{Close, Dial, Owner, Port, Speak, TimerSlot};
+use crate::codec::contract::{Command, Event};
+use crate::message::{HeaderBlock, Key, MILLISECOND, NameId, RequestHead, ResponseHead, Tick};
 use crate::plan::{HealthCheck, HealthCheckKind};
 use crate::upstream::{Cluster, Endpoint};
 
@@ -56,7 +57,14 @@ impl Streams {
     ) -> ProbeKey {
         let pending = Pending(Some(verdict));
         let (head, body, judge, http2) = match &check.check {
-            HealthCheckKind::Tcp {} => return self.probe_tcp(port, cluster, endpoint, check, pending),
+            HealthCheckKind::Tcp { send, receive } => {
+                let talk = Talk {
+                    send: send.clone(),
+                    receive: receive.iter().map(|each| each.bytes.clone()).collect(),
+                    heard: Vec::new(),
+                };
+                return self.probe_tcp(port, cluster, endpoint, check, talk, pending);
+            }
             HealthCheckKind::Http { host, path, headers, statuses, http2 } => {
                 let host = if host.is_empty() { cluster.name() } else { host.as_str() };
                 let mut head = request(b"GET", host, path);
@@ -93,7 +101,8 @@ impl Streams {
         match probe {
             ProbeKey::Call(call) => self.cancel(port, call),
             ProbeKey::Dial(connection) => {
-                if self.probes.remove(&connection).is_some() {
+                if let Some(mut probing) = self.probes.remove(&connection) {
+                    port.arm(&mut probing.timer, Owner::Connection(connection), None);
                     port.close(connection, Close::Reset);
                 }
             }
@@ -106,37 +115,99 @@ impl Streams {
         cluster: &Arc<Cluster>,
         endpoint: &Arc<Endpoint>,
         check: &HealthCheck,
+        talk: Talk,
         pending: Pending,
     ) -> ProbeKey {
+        let deadline = port.now().after_milliseconds(check.timeout);
         let dial = Dial {
             address: address_of(endpoint.address()),
             source: cluster.policy().source_address.clone(),
             tls: endpoint.tls().map(|cell| dial_tls(cell, None, |_| true, None)),
             speak: Speak::Tcp,
-            deadline: port.now().after_milliseconds(check.timeout),
+            deadline,
             keepalive: None,
             buffer_limit: None,
             binding: Binding::Probe,
         };
         let connection = port.dial(dial);
-        self.probes.insert(connection, Probing(pending));
+        let probing = Probing { pending, talk, deadline, timer: TimerSlot::default() };
+        self.probes.insert(connection, probing);
         ProbeKey::Dial(connection)
     }
 
     /// The dial of a TCP probe has come to something.
-    pub(super) fn probed<P: Port>(&mut self, port: &mut P, connection: Key, healthy: bool) {
-        if let Some(mut probing) = self.probes.remove(&connection) {
-            probing.0.tell(healthy);
+    pub(super) fn probed<P: Port>(&mut self, port: &mut P, connection: Key, connected: bool) {
+        let Some(probing) = self.probes.get_mut(&connection) else { return };
+        if !connected || probing.talk.receive.is_empty() {
+            return self.end_probe(port, connection, connected);
         }
-        if healthy {
-            port.close(connection, Close::Flushed);
+        let stream = port.open_stream(connection);
+        let sent = stream.map(|stream| {
+            let bytes = probing.talk.send.as_slice();
+            bytes.is_empty()
+                || port.perform(connection, Command::SendData { stream, bytes, end: false }).is_ok()
+        });
+        if sent != Some(true) {
+            return self.end_probe(port, connection, false);
         }
+        port.arm(&mut probing.timer, Owner::Connection(connection), Some(probing.deadline));
+    }
+
+    /// The endpoint of a TCP probe has said something.
+    pub(super) fn probe_event<P: Port>(&mut self, port: &mut P, connection: Key, event: Event<'_>) {
+        let Some(probing) = self.probes.get_mut(&connection) else { return };
+        match event {
+            Event::DataReceived { bytes, end, .. } => match probing.talk.hear(bytes) {
+                None if end => self.end_probe(port, connection, false),
+                None => {}
+                Some(healthy) => self.end_probe(port, connection, healthy),
+            },
+            Event::StreamReset { .. } | Event::InputEnded => self.end_probe(port, connection, false),
+            _ => {}
+        }
+    }
+
+    /// Tells what a TCP probe has found.
+    pub(super) fn end_probe<P: Port>(&mut self, port: &mut P, connection: Key, healthy: bool) {
+        let Some(mut probing) = self.probes.remove(&connection) else { return };
+        port.arm(&mut probing.timer, Owner::Connection(connection), None);
+        probing.pending.tell(healthy);
+        port.close(connection, if healthy { Close::Flushed } else { Close::Reset });
     }
 }
 
 /// A TCP probe under way.
 #[derive(Debug)]
-pub struct Probing(Pending);
+pub struct Probing {
+    pending: Pending,
+    talk: Talk,
+    /// Of the answer; the dial has the same.
+    deadline: Tick,
+    timer: TimerSlot,
+}
+
+/// What is said and what must be heard, one after the other, whatever lies between.
+#[derive(Debug)]
+struct Talk {
+    send: Vec<u8>,
+    receive: Vec<Vec<u8>>,
+    heard: Vec<u8>,
+}
+
+impl Talk {
+    /// Whether the answer is right, as soon as that is known.
+    fn hear(&mut self, bytes: &[u8]) -> Option<bool> {
+        self.heard.extend_from_slice(bytes);
+        let mut rest = self.heard.as_slice();
+        for wanted in &self.receive {
+            match memchr::memmem::find(rest, wanted) {
+                Some(at) => rest = rest.get(at + wanted.len()..).unwrap_or(&[]),
+                None => return (self.heard.len() > MAX_ANSWER).then_some(false),
+            }
+        }
+        Some(true)
+    }
+}
 
 fn request(method: &[u8], host: &str, path: &str) -> RequestHead {
     let mut head = RequestHead::default();
@@ -178,7 +249,7 @@ enum Judge {
     },
 }
 
-/// Answers longer than this are not those of a health service, bytes.
+/// Longer answers are not those of a health service, or not the one that is waited for, bytes.
 const MAX_ANSWER: usize = 1_024;
 
 #[derive(Debug)]

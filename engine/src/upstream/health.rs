@@ -159,7 +159,7 @@ mod tests {
 
     fn plan() -> HealthCheck {
         HealthCheck {
-            check: HealthCheckKind::Tcp {},
+            check: HealthCheckKind::Tcp { send: Vec::new(), receive: Vec::new() },
             timeout: 1_000,
             interval: 10_000,
             initial_delay: 0,

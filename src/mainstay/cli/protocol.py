@@ -1,4 +1,4 @@
-"""`mainstay protocol validate|decode|new`: framed RPC protocols described as data."""
+"""`mainstay protocol validate|decode|new|heartbeat`: framed RPC protocols described as data."""
 
 from __future__ import annotations
 
@@ -118,6 +118,27 @@ def new(name: str) -> int:
         raise click.BadParameter("use lower-case letters, digits and '-'", param_hint="NAME")
     text = resources.files("mainstay.protocols").joinpath("template.yaml").read_text(encoding="utf-8")
     click.echo(text.replace("name: NAME", f"name: {name}"), nl=False)
+    return 0
+
+
+@protocol.command(short_help="Print a health check by a protocol's heartbeat.")
+@click.argument("named", metavar="NAME")
+def heartbeat(named: str) -> int:
+    """Print the protocol's heartbeat as Envoy's health check, for a cluster of a bootstrap or another control plane.
+
+    NAME is the name of a protocol that comes with Mainstay, or a description's file.
+    """
+    from mainstay.protocols.heartbeat import heartbeat_check
+
+    described = _find(named)
+    check = heartbeat_check(described.name, described.description)
+    if check is None:
+        raise OperatorError(
+            f"{described.name} has no heartbeat that can be known beforehand: check by connecting", 1
+        )
+    click.echo(
+        f"tcp_health_check:\n  send: {{text: {check.send.hex()}}}\n  receive: [{{text: {check.receive.hex()}}}]"
+    )
     return 0
 
 

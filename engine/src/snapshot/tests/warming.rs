@@ -66,7 +66,7 @@ fn the_former_version_serves_while_the_next_one_warms() {
 
 fn checked_cluster(name: &str) -> plan::Cluster {
     let check = HealthCheck {
-        check: HealthCheckKind::Tcp {},
+        check: HealthCheckKind::Tcp { send: Vec::new(), receive: Vec::new() },
         timeout: 1_000,
         interval: 10_000,
         initial_delay: 0,

@@ -201,10 +201,41 @@ fn probes_judge_by_status_and_by_silence() {
 #[test]
 fn a_tcp_probe_is_a_connection_and_no_more() {
     let mut worker = shop();
-    let told = probe(&mut worker, plan::HealthCheckKind::Tcp {});
+    let told = probe(&mut worker, plan::HealthCheckKind::Tcp { send: Vec::new(), receive: Vec::new() });
     let upstream = worker.accept();
     assert_eq!((told.borrow().as_slice(), worker.gone(upstream).is_some()), (&[true][..], true));
-    let told = probe(&mut worker, plan::HealthCheckKind::Tcp {});
+    let told = probe(&mut worker, plan::HealthCheckKind::Tcp { send: Vec::new(), receive: Vec::new() });
     worker.refuse();
+    assert_eq!(*told.borrow(), [false]);
+}
+
+#[test]
+fn a_tcp_probe_may_want_an_answer() {
+    // A heartbeat of Bolt, and the first bytes of its answer, behind whatever comes first.
+    let check = || plan::HealthCheckKind::Tcp {
+        send: b"ping".to_vec(),
+        receive: [b"po".to_vec(), b"ng".to_vec()].map(|bytes| plan::CheckBytes { bytes }).into(),
+    };
+    for (answers, wanted) in
+        [(&["xx po", "-n", "g!"][..], Some(true)), (&["ng po"], None), (&[&*"x".repeat(2_000)], Some(false))]
+    {
+        let mut worker = shop();
+        let told = probe(&mut worker, check());
+        let upstream = worker.accept();
+        assert_eq!(worker.sent(upstream), "ping");
+        for answer in answers {
+            worker.receive(upstream, answer);
+        }
+        if wanted.is_none() {
+            assert_eq!(*told.borrow(), [] as [bool; 0], "it may still come");
+            worker.pass(1_000);
+        }
+        assert_eq!(*told.borrow(), [wanted == Some(true)], "{answers:?}");
+        assert!(worker.gone(upstream).is_some());
+    }
+    let mut worker = shop();
+    let told = probe(&mut worker, check());
+    let upstream = worker.accept();
+    worker.lose(upstream);
     assert_eq!(*told.borrow(), [false]);
 }

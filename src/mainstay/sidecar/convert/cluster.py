@@ -58,6 +58,9 @@ _TYPES = ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS", "ORIGINAL_DST")
 _POLICIES = ("ROUND_ROBIN", "LEAST_REQUEST", "RING_HASH", "RANDOM", "", "MAGLEV", "CLUSTER_PROVIDED")
 
 
+MAX_PAYLOAD = 1024
+"""Bytes of a health check's payload: the engine hears no longer answers."""
+
 _CLUSTER_FIELDS = known("envoy.config.cluster.v3.Cluster", _KNOWN)
 _SERVER_HTTP1_FIELDS = Known({"enable_trailers"})
 _STATIC_ASSIGNMENT_FIELDS = Known({"cluster_name", "endpoints"})
@@ -137,7 +140,10 @@ _HEALTH_CHECK_HTTP_HEALTH_CHECK_FIELDS = known(
     "envoy.config.core.v3.HealthCheck.HttpHealthCheck",
     {"host", "path", "request_headers_to_add", "expected_statuses", "codec_client_type"},
 )
-_HEALTH_CHECK_TCP_HEALTH_CHECK_FIELDS = known("envoy.config.core.v3.HealthCheck.TcpHealthCheck", ())
+_HEALTH_CHECK_TCP_HEALTH_CHECK_FIELDS = known(
+    "envoy.config.core.v3.HealthCheck.TcpHealthCheck", {"send", "receive"}
+)
+_HEALTH_CHECK_PAYLOAD_FIELDS = known("envoy.config.core.v3.HealthCheck.Payload", {"text", "binary"})
 
 
 def cluster(message: Any, gathered: Gathered) -> plan.Cluster:
@@ -489,7 +495,7 @@ def health_check(message: Any) -> plan.HealthCheck:
         case "tcp_health_check":
             with at("tcp_health_check"):
                 check(message.tcp_health_check, _HEALTH_CHECK_TCP_HEALTH_CHECK_FIELDS)
-            kind = plan.TcpHealthCheck()
+                kind = _tcp_check(message.tcp_health_check)
         case "grpc_health_check":
             kind = plan.GrpcHealthCheck(
                 message.grpc_health_check.service_name, message.grpc_health_check.authority
@@ -505,6 +511,33 @@ def health_check(message: Any) -> plan.HealthCheck:
         max(1, values.wrapped(message, "unhealthy_threshold", 1)),
         plan.Fraction(100, 100),
     )
+
+
+def _tcp_check(message: Any) -> plan.TcpHealthCheck:
+    """What is said and heard; as in Envoy, nothing is said where nothing is to be heard."""
+    receive = []
+    for index, payload in enumerate(message.receive):
+        with at(f"receive[{index}]"):
+            receive.append(plan.CheckBytes(_payload(payload)))
+    if not message.HasField("send"):
+        return plan.TcpHealthCheck(b"", tuple(receive))
+    with at("send"):
+        return plan.TcpHealthCheck(_payload(message.send), tuple(receive))
+
+
+def _payload(message: Any) -> bytes:
+    """Hexadecimal text, or bytes."""
+    check(message, _HEALTH_CHECK_PAYLOAD_FIELDS)
+    if message.WhichOneof("payload") == "binary":
+        payload: bytes = message.binary
+    else:
+        try:
+            payload = bytes.fromhex(message.text)
+        except ValueError:
+            raise Refused("text", f"{message.text!r} is not hexadecimal") from None
+    if not 0 < len(payload) <= MAX_PAYLOAD:
+        raise Refused("", f"has 1 to {MAX_PAYLOAD} bytes")
+    return payload
 
 
 def _labels(message: Any) -> plan.Labels:

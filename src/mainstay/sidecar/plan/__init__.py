@@ -41,6 +41,7 @@ from mainstay.sidecar.plan.address import (
     TcpKeepalive,
 )
 from mainstay.sidecar.plan.cluster import (
+    CheckBytes,
     CircuitBreakers,
     Cluster,
     ClusterProvided,
@@ -278,6 +279,7 @@ __all__ = [
     "CertificateChain",
     "CertificateMaterial",
     "ChainMatch",
+    "CheckBytes",
     "CircuitBreakers",
     "ClientCertificate",
     "Cluster",

@@ -107,8 +107,13 @@ class HttpHealthCheck(msgspec.Struct, frozen=True, tag_field="kind", tag="http")
     http2: bool
 
 
+class CheckBytes(msgspec.Struct, frozen=True):
+    bytes_: bytes = msgspec.field(name="bytes")
+
+
 class TcpHealthCheck(msgspec.Struct, frozen=True, tag_field="kind", tag="tcp"):
-    pass
+    send: bytes = b""
+    receive: tuple[CheckBytes, ...] = ()
 
 
 class GrpcHealthCheck(msgspec.Struct, frozen=True, tag_field="kind", tag="grpc"):

@@ -153,7 +153,6 @@ REFUSED: Reasons = {
         "method": "checks are GET",
     },
     f"{CORE}.HealthCheck.TcpHealthCheck": {
-        **all_of("connecting is enough", "send", "receive"),
         "proxy_protocol_config": "the PROXY protocol is not spoken",
     },
     f"{CORE}.HealthCheck.GrpcHealthCheck": {"initial_metadata": NOT_YET},
