@@ -24,18 +24,16 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "bench" / "configs"
 PROGRAMS = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 ENVOY = ROOT / ".venvs" / "envoy" / "bin" / "envoy"
-BARE = "mainstay-bare is not built: cargo build --release --package mainstay-engine --bin mainstay-bare"
 MISSING = {
     "haproxy": "haproxy is not installed (package haproxy of the distribution)",
     "envoy": f"Envoy is not there: make {ENVOY.relative_to(ROOT)}",
-    "bare": BARE,
-    "bolt": BARE,
+    "bare": "mainstay-bare is not built: cargo build --release --package mainstay-engine --bin mainstay-bare",
 }
 
 
 class Setup(NamedTuple):
     """`template`: of `configs/`. `http2`: the upstream speaks it, in clear text. `pair`: two proxies, mutual TLS between them.
-    `rpc`: what the load speaks, if it is framed RPC; the engine then runs without Python, on a plan made by hand."""
+    `rpc`: what the load speaks, if it is framed RPC; a peer named after such a speech is Mainstay, driven with that."""
 
     template: str
     peers: tuple[str, ...] = ("relay", "haproxy", "envoy", "mainstay")
@@ -72,7 +70,7 @@ def is_there(peer: str) -> bool:
             return haproxy() is not None
         case "envoy":
             return ENVOY.exists()
-        case "bare" | "bolt":
+        case "bare":
             return (PROGRAMS / "mainstay-bare").exists()
     return True
 
@@ -124,7 +122,7 @@ def command(name: str, template: str, hop: _Hop, prefix: Path) -> tuple[str, ...
     config = prefix.with_suffix(f".{kind}")
     config.write_text(
         string.Template((CONFIGS / f"{template}.{kind}").read_text()).substitute(
-            hop.values, port=hop.port, upstream=hop.upstream, hosts=rpc.hosts(hop.rpc) if hop.rpc else ""
+            hop.values | rpc.values(hop.rpc), port=hop.port, upstream=hop.upstream
         )
     )
     match own:
@@ -132,10 +130,10 @@ def command(name: str, template: str, hop: _Hop, prefix: Path) -> tuple[str, ...
             return (haproxy() or "haproxy", "-db", "-f", str(config))
         case "envoy":
             return envoy(config)
-        case "mainstay" if not hop.rpc:
+        case "mainstay" | "bolt":
             return mainstay(config)
-        case "bare" | "mainstay" | "bolt":
-            return (str(PROGRAMS / "mainstay-bare"), str(delta_of(config, hop.rpc)), "1")
+        case "bare":
+            return (str(PROGRAMS / "mainstay-bare"), str(delta_of(config)), "1")
     raise BenchError(f"nobody knows how to start {name}")
 
 
@@ -150,8 +148,8 @@ def mainstay(config: Path) -> tuple[str, ...]:
     return (sys.executable, "-m", "mainstay", "sidecar", "--bootstrap", str(config), *flags)
 
 
-def delta_of(config: Path, speech: str = "") -> Path:
-    """What the sidecar hands to its engine at the start, as `mainstay-bare` reads it; `speech` instead of HTTP."""
+def delta_of(config: Path) -> Path:
+    """What the sidecar hands to its engine at the start, as `mainstay-bare` reads it."""
     from mainstay.engine import Delta, Upsert
     from mainstay.sidecar.bootstrap.read import read_bootstrap
 
@@ -161,7 +159,5 @@ def delta_of(config: Path, speech: str = "") -> Path:
         for each in (*converted.inline, converted.resource)
     ]
     made = config.with_suffix(".delta")
-    if speech:
-        upserts = [rpc.spoken(each, speech) for each in upserts]
     made.write_bytes(msgspec.msgpack.encode(Delta(tuple(upserts))))
     return made
