@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-for folder in (Path(__file__).parent, Path(__file__).parents[1] / "engine"):
-    sys.path.insert(0, str(folder))
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 
 from engine_live import Server
 from tests.interop.conftest import Certificates

@@ -1,7 +1,7 @@
 """Bootstrap files of Envoy's for RPC: a sidecar beside a caller and one beside a server, with mutual TLS between them.
 
-In: protocol, ports, routes, leaves. Out: a file that `mainstay sidecar --bootstrap` starts from, and Envoy too where it has the codec
-(`codec=ENVOY_DUBBO`). Peers in any language dial the caller's sidecar and are dialled by the server's:
+In: protocol, ports, routes, leaves. Out: a file that `mainstay sidecar --bootstrap` starts from, and Envoy too where it has the
+codec (`codec=ENVOY_DUBBO`). Peers in any language dial the caller's sidecar and are dialled by the server's:
 
     pair = write_pair(folder, "bolt", caller_port, between_port, application_port, certificates)
     start("mainstay", pair.server, between_port), start("mainstay", pair.caller, caller_port)
