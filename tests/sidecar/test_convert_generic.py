@@ -231,7 +231,7 @@ def routes(matcher: Fields) -> tuple[plan.Route, ...]:
     return host.routes
 
 
-def tested(route: plan.Route) -> tuple[plan.HeaderMatch, ...]:
+def conditions(route: plan.Route) -> tuple[plan.HeaderMatch, ...]:
     assert route.matches.path == plan.PrefixPath("")
     return route.matches.headers
 
@@ -258,7 +258,7 @@ def test_a_tree_becomes_rows_in_its_order() -> None:
     )
     user = plan.HeaderMatch("x-user", plan.TextTest(plan.StringMatch(plan.PrefixText("k"))))
     cart = plan.HeaderMatch(":authority", plan.TextTest(plan.StringMatch(plan.SuffixText(".Cart"))))
-    assert [tested(route) for route in found] == [(exact(":rpc-method", "add"), user), (cart,), ()]
+    assert [conditions(route) for route in found] == [(exact(":rpc-method", "add"), user), (cart,), ()]
 
 
 def test_longer_prefixes_go_first() -> None:
