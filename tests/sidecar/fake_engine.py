@@ -29,7 +29,7 @@ from mainstay.engine import (
 )
 from mainstay.sidecar.convert.references import Reference
 
-ORDER = ("secret", "endpoints", "cluster", "route", "listener")
+ORDER = ("secret", "endpoints", "cluster", "route", "generic_route", "listener")
 
 
 class Reply(msgspec.Struct):
