@@ -177,6 +177,54 @@ TLS_INSPECTOR: Fields = {
 }
 
 
+HTTP_INSPECTOR: Fields = {
+    "name": "envoy.filters.listener.http_inspector",
+    "typed_config": {"@type": TYPE + "filters.listener.http_inspector.v3.HttpInspector"},
+}
+
+
+def inspector(*protocols: str) -> Fields:
+    """The listener filter that tells protocols by their first bytes."""
+    return {
+        "name": "mainstay.listener.protocol_inspector",
+        "typed_config": {
+            "@type": "type.googleapis.com/xds.type.v3.TypedStruct",
+            "type_url": "type.googleapis.com/mainstay.dev.v1alpha1.ProtocolInspector",
+            "value": {"protocols": [{"protocol": protocol} for protocol in protocols]},
+        },
+    }
+
+
+def for_protocols(chain: Fields, *names: str) -> Fields:
+    """The chain, for connections of these application protocols."""
+    return {**chain, "filter_chain_match": {"application_protocols": list(names)}}
+
+
+def tcp_chain(cluster: str) -> Fields:
+    config = {
+        "@type": TYPE + "filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "tcp",
+        "cluster": cluster,
+    }
+    return {"filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": config}]}
+
+
+def http_chain(cluster: str) -> Fields:
+    router = {"@type": TYPE + "filters.http.router.v3.Router"}
+    host = {
+        "name": "all",
+        "domains": ["*"],
+        "routes": [{"match": {"prefix": "/"}, "route": {"cluster": cluster}}],
+    }
+    config = {
+        "@type": TYPE + "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "http",
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
+        "route_config": {"name": "http", "virtual_hosts": [host]},
+    }
+    return {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": config}]}
+
+
 def write(path: Path, listeners: Sequence[Fields], clusters: Sequence[Fields]) -> Path:
     resources = {"listeners": list(listeners), "clusters": list(clusters)}
     path.write_text(
