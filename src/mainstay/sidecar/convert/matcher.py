@@ -56,6 +56,8 @@ known(f"{_MATCHER}.MatcherList.FieldMatcher", {"predicate", "on_match"})
 known(f"{_MATCHER}.MatcherList.Predicate", {"single_predicate", "or_matcher", "and_matcher", "not_matcher"})
 known(f"{_MATCHER}.MatcherList.Predicate.PredicateList", {"predicate"})
 known(f"{_MATCHER}.MatcherTree.MatchMap", {"map"})
+for _name in (*INPUTS, REQUEST):
+    known(_name, ())
 
 
 def rows_of(message: Any, act: Callable[[Any], Action], depth: int = 0) -> list[Row[Action]]:

@@ -19,6 +19,7 @@ _MATCHER = "envoy.type.matcher.v3"
 _UPSTREAM = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
+plain(f"{_CORE}.BackoffStrategy", {"base_interval", "max_interval"})
 plain(f"{_CORE}.CidrRange", {"address_prefix", "prefix_len"})
 plain(f"{_CORE}.HeaderValue", {"key", "value"})
 plain(f"{_CORE}.HeaderValueOption", {"header", "append", "append_action", "keep_empty_value"})
@@ -65,6 +66,7 @@ plain(f"{_LISTENER}.ListenerFilterChainMatchPredicate.MatchSet", {"rules"})
 plain(f"{_MATCHER}.PathMatcher", {"path"})
 plain(f"{_MATCHER}.RegexMatchAndSubstitute", {"pattern", "substitution"})
 plain(f"{_MATCHER}.RegexMatcher", {"google_re2", "regex"})
+plain("xds.type.matcher.v3.RegexMatcher", {"google_re2", "regex"})
 plain("envoy.type.v3.FractionalPercent", {"numerator", "denominator"})
 plain("envoy.type.v3.HttpStatus", {"code"})
 plain("envoy.type.v3.Int32Range", {"start", "end"})
@@ -93,6 +95,11 @@ known(f"{_CORE}.TypedExtensionConfig", {"name", "typed_config"})
 known(f"{_CLUSTER}.Cluster.CommonLbConfig.LocalityWeightedLbConfig", ())
 known(f"{_LISTENER}.ListenerFilterChainMatchPredicate", {"or_match", "destination_port_range"})
 known(f"{_MATCHER}.StringMatcher", {"exact", "prefix", "suffix", "safe_regex", "contains", "ignore_case"})
+known(
+    "xds.type.matcher.v3.StringMatcher",
+    {"exact", "prefix", "suffix", "safe_regex", "contains", "ignore_case"},
+)
+known("xds.core.v3.TypedExtensionConfig", {"name", "typed_config"})
 known("envoy.config.common.mutation_rules.v3.HeaderMutation", {"remove", "append"})
 known(
     f"{_RBAC}.Permission",

@@ -6,11 +6,11 @@ descriptors: a field that is neither taken nor here fails it, and so does a reas
 
 from __future__ import annotations
 
-from mainstay.sidecar.support.reasons import process, traffic, upstream
+from mainstay.sidecar.support.reasons import generic, process, traffic, upstream
 from mainstay.sidecar.support.reasons.no_effect import NO_EFFECT
 from mainstay.sidecar.support.reasons.words import Reasons
 
-REFUSED: Reasons = {**process.REFUSED, **traffic.REFUSED, **upstream.REFUSED}
+REFUSED: Reasons = {**process.REFUSED, **traffic.REFUSED, **generic.REFUSED, **upstream.REFUSED}
 """Message → field that is refused → why."""
 
 __all__ = ["NO_EFFECT", "REFUSED", "Reasons"]

@@ -9,6 +9,7 @@ from mainstay.sidecar.support.reasons.words import (
     CORE,
     ENDPOINT,
     EVERY_LOCALITY,
+    GENERIC,
     HTTP,
     INSPECTOR,
     LISTENER,
@@ -18,6 +19,7 @@ from mainstay.sidecar.support.reasons.words import (
     STATISTICS,
     TLS,
     UPSTREAM,
+    XDS_MATCHER,
     Reasons,
     all_of,
 )
@@ -134,6 +136,9 @@ NO_EFFECT: Reasons = {
     f"{UPSTREAM}.UseDownstreamHttpConfig": {
         "http_protocol_options": "towards a server HTTP/1 has no options yet"
     },
+    f"{XDS_MATCHER}.RegexMatcher": {"google_re2": "regular expressions are always RE2's"},
+    "xds.core.v3.TypedExtensionConfig": {"name": NAME},
+    f"{GENERIC}.action.v3.RouteAction": {"metadata": INSTEAD},
     "envoy.type.matcher.v3.RegexMatcher": {"google_re2": "regular expressions are always RE2's"},
 }
 """Message → field that is taken → why it changes nothing."""
