@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from rpc_bolt import Answer, ask, called, request
-from rpc_bootstrap import check, first_of, table, to, when, write_caller, write_pair, write_server
+from rpc_bootstrap import (
+    chain,
+    check,
+    cluster,
+    described,
+    first_of,
+    listener,
+    table,
+    to,
+    when,
+    write,
+    write_caller,
+    write_pair,
+    write_server,
+)
+
+from mainstay.protocols.read import shipped_texts
 
 if TYPE_CHECKING:
     from engine_live import Server
@@ -62,3 +81,77 @@ def test_calls_go_by_service_method_and_header(
         (0, b"plain adder "),
     ]
     assert found[4].status != 0
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < until, "it never comes"
+        threading.Event().wait(0.02)
+
+
+def write_resource(path: Path, kind: str, resource: dict[str, Any]) -> None:
+    """A file that is a source, exchanged as a whole."""
+    url = f"type.googleapis.com/envoy.{kind}"
+    aside = path.with_suffix(".new")
+    aside.write_text(yaml.safe_dump({"resources": [{"@type": url, **resource}]}))
+    aside.rename(path)
+
+
+def test_routes_from_a_file_are_followed_and_bad_ones_leave_the_last_good(
+    start: Start, serve: Serve, ports: Ports, tmp_path: Path
+) -> None:
+    port = ports()
+    clusters = [cluster(name, serve(called(name)).port) for name in ("one", "two")]
+    file = tmp_path / "routes.yaml"
+    kind = "extensions.filters.network.generic_proxy.v3.RouteConfiguration"
+    write_resource(file, kind, table(first_of(otherwise=to("one"))))
+    made = chain(described("bolt"), {})
+    proxy = made["filters"][0]["typed_config"]
+    del proxy["route_config"]
+    source = {"path_config_source": {"path": str(file)}, "resource_api_version": "V3"}
+    proxy["generic_rds"] = {"route_config_name": "routes", "config_source": source}
+    start("mainstay", write(tmp_path / "named.yaml", [listener(port, made)], clusters), port)
+
+    def who() -> str:
+        (found,) = ask(port, request(1, "shop.Cart:1.0", "add"))
+        return found.body.decode().split()[0]
+
+    assert who() == "one"
+    write_resource(file, kind, table(first_of(otherwise=to("two"))))
+    eventually(lambda: who() == "two")
+    write_resource(file, kind, table(first_of(when(check("method", regex="("), to("one")))))
+    log = tmp_path / "named-mainstay.log"
+    eventually(lambda: "refuse" in log.read_text())
+    assert who() == "two"
+
+
+def test_a_new_version_of_a_description_is_taken_and_a_bad_one_is_not(
+    start: Start, serve: Serve, ports: Ports, tmp_path: Path
+) -> None:
+    port, application = ports(), serve(called("app"))
+    text = shipped_texts()["bolt"]
+    file = tmp_path / "listeners.yaml"
+
+    def show(description: str) -> None:
+        routes = table(first_of(when(check("method", exact="m"), to("app"))))
+        made = chain(described("bolt", description), routes)
+        write_resource(file, "config.listener.v3.Listener", {**listener(port, made), "name": "rpc"})
+
+    def statuses() -> list[int]:
+        return [found.status for found in ask(port, request(1, "s:1.0", "m"), request(2, "s:1.0", "none"))]
+
+    show(text)
+    source = {"path_config_source": {"path": str(file)}, "resource_api_version": "V3"}
+    bootstrap = write(tmp_path / "lds.yaml", [], [cluster("app", application.port)])
+    document = yaml.safe_load(bootstrap.read_text()) | {"dynamic_resources": {"lds_config": source}}
+    bootstrap.write_text(yaml.safe_dump(document))
+    start("mainstay", bootstrap, port)
+    assert statuses() == [0, 6]
+    log = tmp_path / "lds-mainstay.log"
+    show(text.replace("detection: certain", "detection: sometimes"))
+    eventually(lambda: "spec.detection" in log.read_text())
+    assert statuses() == [0, 6]
+    # What callers are told of a method that nobody has is another number in the new version.
+    show(text.replace("{outcome: notFound, status: 6}", "{outcome: notFound, status: 66}"))
+    eventually(lambda: statuses() == [0, 66])

@@ -104,3 +104,30 @@ def test_the_sidecar_verb_loads_none_of_it() -> None:
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_protocols_that_are_shipped_are_not_read() -> None:
+    program = """
+    import sys
+    from mainstay.protocols.read import shipped_texts
+    texts = shipped_texts()
+    read = {name for name in sys.modules if name.startswith(("mainstay.api", "mainstay.protocols")) or name == "yaml"}
+    for name in read:
+        del sys.modules[name]
+    from mainstay._proto import pool
+    from mainstay.sidecar.convert.described import described
+    found = []
+    for name, text in texts.items():
+        for value in ({"protocol": name}, {"protocol": name, "description": text}):
+            struct = pool.message_class("google.protobuf.Struct")()
+            struct.update(value)
+            found.append(described(struct).name)
+    print(found)
+    heavy = {"yaml", "hashlib", "mainstay.api.decode", "mainstay.protocols.read", "google.protobuf.json_format"}
+    sys.exit(str(sorted(heavy & sys.modules.keys())) if heavy & sys.modules.keys() else 0)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "['bolt', 'bolt', 'dubbo', 'dubbo', 'thrift', 'thrift']\n"

@@ -50,6 +50,14 @@ pub fn dial_tls(
     }
 }
 
+/// What a framed protocol may call itself: no HTTP. A context that knows nothing else names the mesh by HTTP's names, and the
+/// server's chain goes by these.
+fn rpc_may_offer(cell: &ClientCell) -> impl Fn(&str) -> bool {
+    let is_http = |name: &str| name.contains("http/1") || is_http2(name);
+    let only_http = cell.plan().application_protocols.iter().all(|name| is_http(name));
+    move |name| if only_http { name.starts_with("istio") } else { !is_http(name) }
+}
+
 fn http1(policy: &UpstreamHttp) -> h1::Settings {
     h1::Settings {
         max_head_bytes: policy.max_response_headers_bytes as usize,
@@ -93,9 +101,7 @@ fn dial_of<P: Port>(port: &P, order: &DialOrder, resends: bool) -> Dial {
     };
     let host = key.server_name.clone();
     let tls = order.endpoint.tls().map(|cell| match key.protocol {
-        _ if key.rpc.is_some() => {
-            dial_tls(cell, host, |name| !name.contains("http/1") && !is_http2(name), None)
-        }
+        _ if key.rpc.is_some() => dial_tls(cell, host, rpc_may_offer(cell), None),
         // Envoy's fallbacks, where the context itself offers nothing.
         kind if !key.carries_http1 && cell.plan().application_protocols.is_empty() => {
             let names: &[&str] = match kind {

@@ -4,7 +4,7 @@ use crate::message::Protocol;
 use crate::plan;
 use crate::stream::testing::bolt::{self, answer, call, call_with, call_within, one_way};
 use crate::stream::testing::{
-    Worker, cluster, listener, manager, retries, route, table, to, to_with_retries,
+    Worker, cluster, listener, manager, mutual_tls, retries, route, table, to, to_with_retries,
 };
 
 const NO_PROCESSOR: u16 = 6;
@@ -57,6 +57,24 @@ fn calls_share_a_connection_and_answers_come_in_any_order() {
     let record = worker.record();
     assert_eq!((record.protocol, record.status, record.received), (Protocol::Rpc, 200, 3));
     assert_eq!(worker.streams.active(), 0);
+}
+
+#[test]
+fn what_is_offered_to_servers_is_no_http_but_for_the_names_of_the_mesh() {
+    for (known, offered) in [
+        (&["istio-http/1.1", "istio", "http/1.1"][..], Some(&["istio"][..])),
+        (&["istio-peer-exchange", "istio"], None),
+        (&["istio-http/1.1", "istio-h2", "h2"], Some(&["istio-http/1.1", "istio-h2"])),
+        (&["h2", "http/1.1"], Some(&[])),
+    ] {
+        let mut plan = cluster("shop", &["10.1.0.1:80"]);
+        plan.tls = Some(mutual_tls(known));
+        let mut worker = shop().with_identity(&[plan]);
+        let client = worker.connect_rpc();
+        worker.receive(client, call(1, "cart/add", b""));
+        let offered = offered.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(worker.next_offer(), offered, "{known:?}");
+    }
 }
 
 #[test]
