@@ -27,6 +27,7 @@ from rpc_bootstrap import (
 )
 
 from mainstay.protocols.read import shipped_texts
+from mainstay.sidecar.bootstrap.read import read_bootstrap
 
 if TYPE_CHECKING:
     from engine_live import Server
@@ -155,3 +156,12 @@ def test_a_new_version_of_a_description_is_taken_and_a_bad_one_is_not(
     # What callers are told of a method that nobody has is another number in the new version.
     show(text.replace("{outcome: notFound, status: 6}", "{outcome: notFound, status: 66}"))
     eventually(lambda: statuses() == [0, 66])
+
+
+def test_the_file_of_the_page_is_taken(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "rpc-over-xds.md").read_text()
+    text = page.split("```yaml rpc.yaml\n")[1].split("```")[0]
+    file = tmp_path / "rpc.yaml"
+    file.write_text(text)
+    found = read_bootstrap(file, "1")
+    assert {each.resource.name for each in found.static} == {"rpc", "plain", "canary"}
