@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mainstay._proto import pool
 from mainstay.sidecar.bootstrap import document
+from mainstay.sidecar.convert import described, generic_proxy, generic_route, matcher
 from mainstay.sidecar.convert.filters.table import HTTP, NETWORK, OVERRIDES, ROUTER
 from mainstay.sidecar.convert.refuse import Refused, known_fields, lenient
 from mainstay.sidecar.convert.table import KINDS, convert, convert_message
@@ -24,6 +25,11 @@ EXTENSIONS = sorted(
         ROUTER,
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        generic_proxy.TYPE,
+        generic_proxy.ROUTER,
+        generic_route.ACTION,
+        described.DUBBO,
+        *matcher.TYPES,
         "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
         "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
         "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",

@@ -156,6 +156,14 @@ def test_a_contradiction_is_told_in_the_readers_words_with_its_line() -> None:
     assert "spec.detection" in found.reason
 
 
+def test_a_typed_struct_that_is_none_is_refused() -> None:
+    value = pool.from_json("google.protobuf.Any", {"@type": URL + "google.protobuf.Duration", "value": "1s"})
+    value.type_url, value.value = URL + "xds.type.v3.TypedStruct", b"\xff"
+    config = pool.message_class("envoy.config.core.v3.TypedExtensionConfig")(name="x", typed_config=value)
+    with pytest.raises(Refused, match="not a xds.type.v3.TypedStruct"):
+        described.codec(config)
+
+
 def test_other_codecs_are_refused() -> None:
     config = {"@type": GENERIC + "router.v3.Router"}
     found = refused(codec_config={"name": "x", "typed_config": config})

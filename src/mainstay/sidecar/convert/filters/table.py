@@ -38,7 +38,10 @@ def type_of(any_message: Any) -> str:
     """Full name of the message in an Any, looking through TypedStruct."""
     name: str = any_message.type_url.rpartition("/")[2]
     if name in TYPED_STRUCTS:
-        inner = pool.parse(name, any_message.value)
+        try:
+            inner = pool.parse(name, any_message.value)
+        except ValueError as error:
+            raise Refused("", str(error)) from None
         return str(inner.type_url.rpartition("/")[2])
     return name
 
