@@ -160,7 +160,7 @@ def test_a_typed_struct_that_is_none_is_refused() -> None:
     value = pool.from_json("google.protobuf.Any", {"@type": URL + "google.protobuf.Duration", "value": "1s"})
     value.type_url, value.value = URL + "xds.type.v3.TypedStruct", b"\xff"
     config = pool.message_class("envoy.config.core.v3.TypedExtensionConfig")(name="x", typed_config=value)
-    with pytest.raises(Refused, match="not a xds.type.v3.TypedStruct"):
+    with pytest.raises(Refused, match=r"not a xds\.type\.v3\.TypedStruct"):
         described.codec(config)
 
 
