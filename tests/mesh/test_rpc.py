@@ -149,6 +149,8 @@ def test_what_status_and_proxy_config_show(mesh: Any) -> None:
     shown = mainstay(mesh, "proxy-config", "front", "generic-routes").stdout
     assert "rpc|12200||quotes.shop.svc.cluster.local" in shown
     assert "applied" in shown
+    listeners = mainstay(mesh, "proxy-config", "front", "listeners", "-o", "json").stdout
+    assert '"protocol": "bolt"' in listeners
 
 
 def test_a_wrong_route_changes_nothing_and_a_right_one_moves_calls_at_once(mesh: Any) -> None:

@@ -36,6 +36,7 @@ from mainstay.model.application import Application
 from mainstay.model.key import MESH, Labels, ServiceKey, is_visible, selects
 from mainstay.model.problem import Problem
 from mainstay.model.protocol import PortProtocol
+from mainstay.model.published import ORIGIN
 from mainstay.model.rpc import detectable, settle_name
 from mainstay.model.scope import EgressListener, HostPattern, IngressListener, Scope
 from mainstay.model.service import Service, ServicePort
@@ -159,7 +160,7 @@ def _bound_outbound(
         rpc: RpcUse | None = None
         if port.rpc or (protocol is PortProtocol.AUTO and detected_protocols(facts, proxy)):
             listener = names.rpc_route(names.listener_at(address, entry.port), number)
-            routes = _rpc_routes(proxy, labels, number, services, listener)
+            routes = _rpc_routes(facts, proxy, labels, number, services, listener)
             rpc = RpcUse(port.rpc, routes.name, routes.described)
             yield routes
         yield BoundOutboundTraits(
@@ -168,17 +169,22 @@ def _bound_outbound(
 
 
 def _rpc_routes(
-    proxy: Proxy, labels: Labels, number: int, services: tuple[ServiceKey, ...], shared: str
+    facts: Facts, proxy: Proxy, labels: Labels, number: int, services: tuple[ServiceKey, ...], shared: str
 ) -> RpcRouteTraits:
-    """Routes of the RPC services of one listener; ``shared`` names them where there are several."""
-    alone = len(services) == 1
+    """Routes of the RPC services of one listener; ``shared`` names them where there are several.
+
+    A service that an application publishes is called by its own name alone; one that somebody wrote stands for whatever its
+    application publishes, and the first of these takes the calls that name none of the others."""
+    found = ((key, facts.service(key)) for key in services)
+    written = [key for key, service in found if service and not service.origin.startswith(ORIGIN)]
+    alone = len(services) == 1 and bool(written)
     return RpcRouteTraits(
         names.rpc_route(services[0].host, number) if alone else shared,
         proxy.namespace,
         number,
         services,
         alone,
-        services[0],
+        written[0] if written else None,
         proxy.capability.described_protocols,
         labels,
     )
@@ -257,7 +263,7 @@ def _outbound(facts: Facts, proxy: Proxy, scope: Scope | None, problems: list[Pr
         rpc: RpcUse | None = None
         protocol_, served = _speakers(facts, proxy, entries)
         if served:
-            routes = _rpc_routes(proxy, labels, number, served, names.rpc_route("", number))
+            routes = _rpc_routes(facts, proxy, labels, number, served, names.rpc_route("", number))
             rpc = RpcUse(protocol_, routes.name, routes.described)
             yield routes
         yield OutboundTraits("0.0.0.0", number, proxy.namespace, services, route, passthrough, labels, rpc)
@@ -302,7 +308,7 @@ def _own_listener(
     namespace, route = proxy.namespace, ""
     rpc: RpcUse | None = None
     if port.rpc or (port.protocol is PortProtocol.AUTO and detected_protocols(facts, proxy)):
-        routes = _rpc_routes(proxy, labels, port.number, (service.key,), "")
+        routes = _rpc_routes(facts, proxy, labels, port.number, (service.key,), "")
         rpc = RpcUse(port.rpc, routes.name, routes.described)
         yield routes
     if port.protocol is PortProtocol.AUTO:

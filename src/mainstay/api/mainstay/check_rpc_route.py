@@ -60,13 +60,11 @@ def _check_parent(parent: RPCParentReference, found: Findings, path: Path, looku
 
 
 def _check_backend(backend: RPCBackend | RPCBackendRef, found: Findings, path: Path, lookup: Lookup) -> None:
-    if not is_host(backend.name):
-        return
     host = service_host(backend, found.namespace, lookup.defaults)
-    if not check_host(host, found, (*path, "name"), lookup):
+    if is_host(backend.name) and not check_host(host, found, (*path, "name"), lookup):
         return
-    if backend.port is not None:
-        services = visible_services(host, found.namespace, lookup)
+    services = visible_services(host, found.namespace, lookup)
+    if backend.port is not None and services:
         check_port(host, backend.port, services, found, (*path, "port"))
     if backend.subset:
         check_subset(backend.subset, host, found, (*path, "subset"), lookup)
