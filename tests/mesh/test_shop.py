@@ -9,7 +9,10 @@ import pytest
 
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh"), pytest.mark.timeout(400)]
 
-INSIDE = {("edge", "front"), *(("front", name) for name in ("catalogue", "reviews", "prices", "ledger"))}
+INSIDE = {
+    ("edge", "front"),
+    *(("front", name) for name in ("catalogue", "reviews", "prices", "stock", "ledger")),
+}
 
 
 def test_the_shop_is_what_the_demo_promises(up: Callable[..., Any]) -> None:
@@ -21,7 +24,7 @@ def test_the_shop_is_what_the_demo_promises(up: Callable[..., Any]) -> None:
     assert all(pair["failures"] == 0 for pair in pairs.values())
     assert set(pairs) >= INSIDE
     assert all(pairs[key]["mtls"] is True for key in INSIDE)
-    assert {pairs[key]["protocol"] for key in INSIDE} == {"http", "grpc", "tcp"}
+    assert {pairs[key]["protocol"] for key in INSIDE} == {"http", "grpc", "bolt", "tcp"}
 
     [load] = report["load"]
     assert load["requests"] > 0
@@ -36,4 +39,8 @@ def test_the_shop_is_what_the_demo_promises(up: Callable[..., Any]) -> None:
         if event["what"] == "split" and event["who"] == "front → reviews"
     ]
     assert len(shares) == 3, "before the canary's first step, between its steps, after them"
+    by_customer = pairs["front", "stock"]["versions"]
+    assert 0.2 < by_customer["v2"] / sum(by_customer.values()) < 0.3, (
+        "every fourth call has the customer's header"
+    )
     assert shares[0] < 0.3 < shares[1] < 0.7 < shares[2]

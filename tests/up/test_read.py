@@ -44,6 +44,10 @@ def refusals(folder: Path, text: str) -> list[tuple[str, int, str]]:
             [("MS2006", 5, "spec.workloads[0].calls[0]")],
         ),
         (
+            "  workloads: [{name: w, command: [w]}]\n  services: [{name: s, ports: [{number: 1, protocol: blot}]}]\n",
+            [("MS1012", 6, "spec.services[0].ports[0].protocol")],
+        ),
+        (
             "  workloads: [{name: w, command: [w], proxy: grpc, service: s}]\n"
             "  services: [{name: s, ports: [{number: 1, protocol: http}]}]\n",
             [("MS1120", 5, "spec.workloads[0].service")],
@@ -122,7 +126,7 @@ def test_the_shop_is_what_it_promises() -> None:
     shop = read_file(find_file("shop"))
     assert len(shop.workloads) >= 6
     protocols = {port.protocol for service in shop.services for port in service.ports}
-    assert protocols >= {"http", "grpc", "tcp"}
+    assert protocols == {"http", "grpc", "bolt", "tcp"}
     assert {need for workload in shop.workloads for need in workload.needs} == {"node", "java", "go"}
     assert shop.gateways
     assert shop.load

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 Runtime = Literal["python", "node", "java", "go"]
+PROTOCOLS = ("http", "http2", "grpc", "tcp")
+"""What a service port may speak besides what is described."""
 WorkloadProxy = Literal["mainstay", "envoy", "grpc", "none"]
 RegistryPlace = Literal["", "own", "localhost"]
 """Where the sidecar serves the registry API to the application: not at all, at the workload's address, at 127.0.0.1."""
@@ -18,7 +20,7 @@ GatewayProxy = Literal["mainstay", "envoy"]
 
 
 class Port(msgspec.Struct, frozen=True):
-    """A service port: `protocol` is http, http2, grpc, tcp, or empty to detect."""
+    """A service port: `protocol` is http, http2, grpc, tcp, the name of a described one, or empty to detect."""
 
     number: int
     name: str = ""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mainstay.api.mainstay.group import API_VERSION
-from mainstay.up.file import MeshFile, Port
+from mainstay.up.file import PROTOCOLS, MeshFile, Port
 from mainstay.up.planned import INSTANCE_LABEL, GatewayInstance, Instance
 
 NETWORKING = "networking.istio.io/v1"
@@ -100,8 +100,13 @@ def _group(mesh: MeshFile, instance: Instance) -> Written:
 
 
 def _port(port: Port, number: int) -> Written:
-    named: Written = {"number": number, "name": port.shown_name}
-    return {**named, "protocol": port.protocol.upper()} if port.protocol else named
+    name = port.shown_name
+    if port.protocol in PROTOCOLS:
+        return {"number": number, "name": name, "protocol": port.protocol.upper()}
+    # Of what is described only names tell, as in Kubernetes.
+    if port.protocol and name.partition("-")[0] != port.protocol:
+        name = f"{port.protocol}-{number}"
+    return {"number": number, "name": name}
 
 
 def _sidecar(mesh: MeshFile, instance: Instance) -> Written:

@@ -26,8 +26,10 @@ from mainstay.control.objects import ObjectId
 from mainstay.graph import Refused
 from mainstay.model.mesh import Mesh
 from mainstay.model.problem import Problem
+from mainstay.protocols.read import shipped
 from mainstay.settings import OperatorError
 from mainstay.up.file import (
+    PROTOCOLS,
     Expectation,
     ExpectedPair,
     Gateway,
@@ -251,6 +253,8 @@ class _Reader:
                 self._report("MS1107", ("spec", "gateways", at, "name"), reason, "Give it another name")
         for at, service in enumerate(spec.services):
             self._unique([each.number for each in service.ports], ("spec", "services", at, "ports"), "number")
+            for index, port in enumerate(service.ports):
+                self._is_described(port.protocol, ("spec", "services", at, "ports", index, "protocol"))
         for at, workload in enumerate(spec.workloads):
             here = ("spec", "workloads", at)
             if workload.service is not None:
@@ -268,6 +272,18 @@ class _Reader:
                 self._speaks_grpc(spec, workload, here)
         for at, load in enumerate(spec.load):
             self._known(load.to, gateways, ("spec", "load", at, "to"), "gateway")
+
+    def _is_described(self, protocol: str | None, path: FieldPath) -> None:
+        written_here = {
+            each.object.name
+            for objects in self._objects_of.values()
+            for each in objects
+            if each.object.kind.name == "Protocol"
+        }
+        described = sorted(written_here | {each.name for each in shipped()})
+        if protocol is not None and protocol not in (*PROTOCOLS, *described):
+            remedy = f"Use one of {', '.join((*PROTOCOLS, *described))}, or describe it by a Protocol in spec.config"
+            self._report("MS1012", path, f"{protocol} is no protocol", remedy)
 
     def _speaks_grpc(self, spec: written.Mesh, workload: written.MeshWorkload, path: FieldPath) -> None:
         """A gRPC library takes part in the mesh for gRPC alone."""

@@ -37,7 +37,8 @@ class MeshPort(Part, frozen=True, kw_only=True):
     name: Annotated[str, "Name; a prefix such as `http-` tells the protocol.", Length(0, 63)] = ""
     number: Annotated[Port, "Number that clients use."]
     protocol: Annotated[
-        Literal["http", "http2", "grpc", "tcp"] | None, "What is spoken; detected if absent."
+        Name | None,
+        "What is spoken: `http`, `http2`, `grpc`, `tcp`, or the name of a Protocol such as `bolt`; detected if absent.",
     ] = None
 
 

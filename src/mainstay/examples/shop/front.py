@@ -1,11 +1,14 @@
-"""The shop's front end: one page needs the catalogue (HTTP), prices (gRPC) and the ledger (TCP)."""
+"""The shop's front end: one page needs the catalogue (HTTP), prices (gRPC), the stock (Bolt) and the ledger (TCP)."""
 
 from __future__ import annotations
 
+import itertools
+import os
 import socket
 import threading
 from typing import Any
 
+import bolt
 import grpc
 from serving import TIMEOUT_S, address_of, fetch, serve
 
@@ -17,6 +20,15 @@ _list_prices = _prices.unary_stream(
 _get_price = _prices.unary_unary(
     "/shop.Prices/Get", request_serializer=str.encode, response_deserializer=bytes.decode
 )
+_stock = bolt.Client(address_of("stock"), TIMEOUT_S) if "STOCK_ADDR" in os.environ else None
+_customers = itertools.cycle(("alex", "sam", "robin", "kim"))
+
+
+def left_of(item: str) -> Any:
+    """How many are left; who asks stands in a header, by which the mesh may tell customers apart."""
+    if _stock is None:
+        return None
+    return _stock.call("shop.Stock:1.0", "count", item, customer=next(_customers))
 
 
 def note(line: str) -> str:
@@ -47,6 +59,7 @@ def page(path: str) -> Any:
         "first": first,
         "prices": prices,
         "reviews": reviews,
+        "left": left_of(items["items"][0]),
         "entry": note(f"viewed {path}"),
     }
 
