@@ -9,7 +9,7 @@ import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import rpc_dubbo as dubbo
@@ -26,6 +26,7 @@ from rpc_bootstrap import (
     to,
     when,
     write,
+    write_pair,
 )
 
 if TYPE_CHECKING:
@@ -150,3 +151,15 @@ def test_trees_of_matchers_decide_as_envoys_do(
     differing = [(call, theirs, ours) for call, theirs, ours in seen if theirs.text != ours.text]
     assert not differing, f"{len(differing)} of {len(calls())}: {differing[:5]}"
     assert {answer.text for answer in answers["envoy"]} == {*CLUSTERS, ""}
+
+
+@pytest.mark.parametrize(("caller", "server"), [("mainstay", "envoy"), ("envoy", "mainstay")])
+def test_one_of_a_pair_may_be_envoy(
+    caller: str, server: str, start: Start, serve: Serve, ports: Ports, leaves: Any, tmp_path: Path
+) -> None:
+    application, port, between = serve(dubbo.called("app")), ports(), ports()
+    pair = write_pair(tmp_path, "dubbo", port, between, application.port, leaves, codec=ENVOY_DUBBO)
+    start(server, pair.server, between)
+    start(caller, pair.caller, port)
+    calls = [dubbo.request(number, "shop.Cart", "add", {"x": "a"}) for number in range(1, 21)]
+    assert dubbo.ask(port, *calls) == [dubbo.Answer(number, dubbo.OK, "app") for number in range(1, 21)]
