@@ -91,7 +91,12 @@ class ModelProxy:
 
     def wants(self) -> list[Wanted]:
         """What its resources refer to; clusters and listeners are whatever there is."""
-        names: dict[Kind, set[str]] = {"endpoint": set(), "route": set(), "secret": set()}
+        names: dict[Kind, set[str]] = {
+            "endpoint": set(),
+            "route": set(),
+            "generic_route": set(),
+            "secret": set(),
+        }
         for held in self.works_with.values():
             for body in held.values():
                 for ref in read_back(body)[1]:
@@ -125,7 +130,7 @@ class ModelProxy:
 
     def _note_lacks(self) -> None:
         clusters = self.works_with["cluster"]
-        for kind in ("listener", "route"):
+        for kind in ("listener", "route", "generic_route"):
             for name, body in self.works_with[kind].items():
                 for ref in read_back(body)[1]:
                     if ref.kind == "cluster" and ref.name not in clusters:

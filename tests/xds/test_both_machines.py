@@ -239,8 +239,9 @@ def resources() -> st.SearchStrategy[SmallView]:
             found.append(make("endpoint", f"e{name}", str(salt % 3)))
         for name, (target, salt) in routes.items():
             if target in salts:
-                found.append(make("route", name, str(salt), ("cluster", target)))
-                found.append(make("listener", f"l{name}", "", ("route", name), ("cluster", target)))
+                kind: Kind = "route" if name == "r" else "generic_route"
+                found.append(make(kind, name, str(salt), ("cluster", target)))
+                found.append(make("listener", f"l{name}", "", (kind, name), ("cluster", target)))
         return SmallView(*found)
 
     return st.builds(
@@ -291,7 +292,7 @@ def test_refusals_spoil_nothing_else(
         {
             each.body
             for view in [first, last]
-            for kind in ("cluster", "route")
+            for kind in ("cluster", "route", "generic_route")
             for each in view.resources[kind].values()
         }
     )

@@ -91,6 +91,9 @@ WITH_EDS = make("cluster", "a", "1", ("endpoint", "ea"))
 TO_A = make("route", "r", "to a", ("cluster", "a"))
 TO_B = make("route", "r", "to b", ("cluster", "b"))
 LISTENER = make("listener", "l", "1", ("route", "r"))
+CALLS_TO_A = make("generic_route", "r", "to a", ("cluster", "a"))
+CALLS_TO_B = make("generic_route", "r", "to b", ("cluster", "b"))
+CALLS = make("listener", "l", "1", ("generic_route", "r"))
 
 TRANSCRIPTS: tuple[Transcript, ...] = (
     Transcript(
@@ -371,6 +374,30 @@ TRANSCRIPTS: tuple[Transcript, ...] = (
             Sends("route", {"r": "to b"}),
             SendsNothing(),
             ack("route"),
+            Sends("cluster", removed=("a",)),
+        ),
+    ),
+    Transcript(
+        "routes of RPC keep the order of HTTP's",
+        "delta",
+        (
+            Shows(SmallView(A, CALLS_TO_A, CALLS)),
+            Receives("cluster"),
+            Receives("listener"),
+            Receives("generic_route", ("r",)),
+            Sends("cluster", {"a": "1"}),
+            Sends("listener", {"l": "1"}),
+            ack("listener"),
+            ack("cluster"),
+            Sends("generic_route", {"r": "to a"}),
+            ack("generic_route"),
+            Shows(SmallView(B, CALLS_TO_B, CALLS)),
+            Sends("cluster", {"b": "1"}),
+            SendsNothing(),
+            ack("cluster"),
+            Sends("generic_route", {"r": "to b"}),
+            SendsNothing(),
+            ack("generic_route"),
             Sends("cluster", removed=("a",)),
         ),
     ),
