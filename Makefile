@@ -85,6 +85,7 @@ lint: build  ## Format, lint, types, layers, licences
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python tools/check_types.py
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_rooms.py
 	cargo fmt --check

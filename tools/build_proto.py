@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from google.protobuf import descriptor_pb2
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FileDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor
 
 TARGET = Path(__file__).resolve().parent.parent / "src" / "mainstay" / "_proto" / "types.fds"
 
@@ -113,7 +113,8 @@ def reach(roots: Iterable[Descriptor]) -> set[str]:
             continue
         seen.add(item.full_name)
         if isinstance(item, Descriptor):
-            queue += [target for field in fields(item) if (target := field.message_type or field.enum_type)]
+            for field in fields(item):
+                queue += [target for target in (field.message_type, field.enum_type) if target is not None]
     return seen
 
 
@@ -123,7 +124,7 @@ def top(item: Descriptor | EnumDescriptor) -> Descriptor | EnumDescriptor:
     return item
 
 
-def fields(message: Descriptor) -> list[object]:
+def fields(message: Descriptor) -> list[FieldDescriptor]:
     dropped = LEFT_OUT.get(message.full_name, set())
     own = [field for field in message.fields if field.name not in dropped]
     return own + [field for nested in message.nested_types for field in fields(nested)]

@@ -9,7 +9,9 @@ import json
 import re
 import subprocess
 import sys
+from email.message import Message
 from importlib import metadata
+from typing import cast
 
 ALLOWED = {
     "0BSD",
@@ -60,7 +62,7 @@ def crates() -> list[tuple[str, str]]:
 
 
 def licence_of(distribution: metadata.Distribution) -> str:
-    fields = distribution.metadata
+    fields = cast(Message, distribution.metadata)
     if fields.get("License-Expression"):
         return str(fields["License-Expression"])
     for classifier in fields.get_all("Classifier") or []:

@@ -1,6 +1,7 @@
 """A small mesh as facts, for tests that look at one step."""
 
 from mainstay.compile.capability import Capability
+from mainstay.compile.facts import Fact
 from mainstay.compile.traits import Proxy
 from mainstay.model.endpoints import Endpoint, EndpointAttributes, EndpointSet, pack_endpoints
 from mainstay.model.key import EndpointSetKey, ObjectKey, ServiceKey, labels_of
@@ -64,7 +65,7 @@ EXPLICIT = Scope(
     ingress=(IngressListener(8080, PortProtocol.HTTP, "http", "127.1.0.1", "NONE", "127.3.0.1:8080"),),
 )
 
-SHOP = (
+SHOP: tuple[Fact, ...] = (
     service(REVIEWS, (9080, PortProtocol.HTTP)),
     service(RATINGS, (9080, PortProtocol.AUTO), addresses=("10.0.0.9",)),
     service(DATABASE, (3306, PortProtocol.TCP)),

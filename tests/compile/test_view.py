@@ -16,7 +16,7 @@ from mainstay.compile.resource import Resource
 from mainstay.compile.tls import CLIENT_ALPNS
 from mainstay.compile.traits import ClusterTraits, EndpointsTraits, InboundTraits, Proxy, Step
 from mainstay.compile.view import View, compile_view, consistent, run_step
-from mainstay.model.endpoints import Endpoint, Health
+from mainstay.model.endpoints import Endpoint, EndpointSet, Health
 from mainstay.model.key import MESH, ObjectKey, PolicyKey, RouteTableKey, labels_of
 from mainstay.model.policy import Authorization, Policy
 from mainstay.model.protocol import PortProtocol
@@ -65,13 +65,13 @@ def test_proxy_without_scope_in_explicit_mode_gets_nothing() -> None:
 
 def test_unhealthy_and_draining_endpoints_take_no_traffic() -> None:
     rows = [Endpoint(f"10.0.0.{health}", 9080, health=health, attributes=MESHED) for health in Health]
-    facts = [fact for fact in SHOP if not (hasattr(fact, "rows") and fact.key.service == REVIEWS)]
+    facts = [fact for fact in SHOP if not (isinstance(fact, EndpointSet) and fact.key.service == REVIEWS)]
     view = compile_view(StaticFacts([*facts, endpoints(REVIEWS, 9080, *rows)]), sidecar())
     assert hosts(view, REVIEWS_CLUSTER) == ["10.0.0.0", "10.0.0.1"]
 
 
 def test_service_without_endpoints_keeps_its_clusters_identity() -> None:
-    facts = [fact for fact in SHOP if not (hasattr(fact, "rows") and fact.key.service == REVIEWS)]
+    facts = [fact for fact in SHOP if not (isinstance(fact, EndpointSet) and fact.key.service == REVIEWS)]
     down = Endpoint("127.1.0.2", 9080, health=Health.UNHEALTHY, attributes=MESHED)
     before = compile_view(StaticFacts(SHOP), sidecar())
     after = compile_view(StaticFacts([*facts, endpoints(REVIEWS, 9080, down)]), sidecar())
@@ -202,7 +202,8 @@ RULES = st.builds(
 def test_every_view_is_consistent_and_independent_of_order(
     tables: list[RouteTable], rules: list[TrafficRule], missing: set[int], mode: str
 ) -> None:
-    unique: dict[object, Fact] = {fact.key: fact for fact in (*tables, *rules)}
+    written: list[RouteTable | TrafficRule] = [*tables, *rules]
+    unique = {fact.key: fact for fact in written}
     facts: list[Fact] = [fact for index, fact in enumerate(SHOP) if index not in missing]
     facts += unique.values()
     proxy = sidecar(interception=mode)

@@ -227,14 +227,12 @@ class Served:
         if identity:
             metadata.append(("x-forwarded-client-cert", element(identity)))
         async with grpc.aio.insecure_channel(self.address) as channel:
-            answer: bytes = await channel.unary_unary(path)(
-                join_wire.encode(message), metadata=tuple(metadata), timeout=20
-            )
-            return answer
+            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
+            return await call(join_wire.encode(message), metadata=tuple(metadata), timeout=20)
 
 
 def run(scenario: Awaitable[None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, 60))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(scenario, 60))
 
 
 def test_joining_and_renewing_over_grpc(tmp_path: Path) -> None:

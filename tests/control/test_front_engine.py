@@ -75,14 +75,12 @@ class Served:
         credentials = grpc.ssl_channel_credentials(roots, *shown)
         options = [("grpc.ssl_target_name_override", join_wire.SERVER_NAME)]
         async with grpc.aio.secure_channel(f"127.0.0.1:{self.port}", credentials, options) as channel:
-            answer: bytes = await channel.unary_unary(path)(
-                join_wire.encode(message), metadata=FORGED, timeout=20
-            )
-            return answer
+            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
+            return await call(join_wire.encode(message), metadata=FORGED, timeout=20)
 
 
 def run(scenario: Awaitable[None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, 60))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(scenario, 60))
 
 
 def test_workload_joins_without_and_renews_with_its_certificate(tmp_path: Path) -> None:

@@ -277,8 +277,8 @@ def test_restart_over_the_same_store_gives_equal_resources() -> None:
                 [
                     (kind, name, found.version)
                     for kind in ("cluster", "endpoint", "listener", "route")
-                    for name in listener.view.names(kind)  # type: ignore[arg-type]
-                    if (found := listener.view.get(kind, name))  # type: ignore[arg-type]
+                    for name in listener.view.names(kind)
+                    if (found := listener.view.get(kind, name))
                 ]
             )
         )

@@ -94,7 +94,7 @@ class Proxy:
         self.opened = 0
         self.least = -1
         for kind in ("cluster", "listener"):
-            self.tell(Wanted(kind, wildcard=True))  # type: ignore[arg-type]
+            self.tell(Wanted(kind, wildcard=True))
         self.tell(Started())
 
     def tell(self, event: Event) -> None:
@@ -129,10 +129,11 @@ class Proxy:
             self.tell(Wanted("endpoint", names))
 
     async def _run(self, path: str, outbox: asyncio.Queue[bytes]) -> None:
-        call = self._channel.stream_stream(path)()
+        call: grpc.aio.StreamStreamCall[bytes, bytes] = self._channel.stream_stream(path)()
         writer = asyncio.create_task(self._write(call, outbox))
         try:
             while (message := await call.read()) is not grpc.aio.EOF:
+                assert isinstance(message, bytes)
                 self.tell(Received(message))
             self.tell(Closed(0, ""))
         except grpc.aio.AioRpcError as error:
@@ -226,7 +227,7 @@ def node(name: str, app: str, address: str, **more: str) -> Node:
 
 
 def run(scenario: Awaitable[None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, 110))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(scenario, 110))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from engine_grpc import unary
 from engine_live import PATIENCE, Live
 from engine_plans import LOOPBACK, cluster, forward, http_chain, listener, routes
 from engine_wire import Reader, request, response
@@ -83,7 +84,9 @@ def test_a_breaker_lets_no_more_than_its_limit_through(four: Live, serve: Serve)
 
 
 def test_filters_answer_grpc_in_its_own_words(four: Live) -> None:
-    handlers = {"Say": grpc.unary_unary_rpc_method_handler(lambda message, _: message)}
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        "Say": grpc.unary_unary_rpc_method_handler(lambda message, _: message)
+    }
     server = grpc.server(ThreadPoolExecutor(4))
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Open", handlers),))
     port = server.add_insecure_port(f"{LOOPBACK}:0")
@@ -96,7 +99,7 @@ def test_filters_answer_grpc_in_its_own_words(four: Live) -> None:
             options = [("grpc.use_local_subchannel_pool", 1)]
             with grpc.insecure_channel(f"{LOOPBACK}:{four.port('web')}", options=options) as channel:
                 try:
-                    channel.unary_unary(method)(b"x", timeout=PATIENCE)
+                    unary(channel, method)(b"x", timeout=PATIENCE)
                 except grpc.RpcError as error:
                     return error.code()
             return grpc.StatusCode.OK

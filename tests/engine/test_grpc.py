@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from engine_grpc import both_streaming, client_streaming, server_streaming, unary
 from engine_live import PATIENCE
 from engine_plans import LOOPBACK, cluster, forward, http_chain, listener, routes
 
@@ -25,7 +26,7 @@ HEALTH = "grpc.health.v1.Health"
 LARGE = 3 * 1024 * 1024
 
 
-def unary(request: bytes, context: grpc.ServicerContext) -> bytes:
+def upper(request: bytes, context: grpc.ServicerContext) -> bytes:
     context.set_trailing_metadata((("x-trailer", "t"),))
     if request == b"fail":
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not now: ä")
@@ -45,8 +46,8 @@ def reflect(requests: Iterator[bytes], _: grpc.ServicerContext) -> Iterator[byte
     yield from requests
 
 
-HANDLERS = {
-    "Unary": grpc.unary_unary_rpc_method_handler(unary),
+HANDLERS: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+    "Unary": grpc.unary_unary_rpc_method_handler(upper),
     "Count": grpc.unary_stream_rpc_method_handler(count),
     "Join": grpc.stream_unary_rpc_method_handler(join),
     "Reflect": grpc.stream_stream_rpc_method_handler(reflect),
@@ -68,7 +69,9 @@ def server() -> Iterator[int]:
         ThreadPoolExecutor(16),
         options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
     )
-    checks = {"Check": grpc.unary_unary_rpc_method_handler(health)}
+    checks: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        "Check": grpc.unary_unary_rpc_method_handler(health)
+    }
     server.add_generic_rpc_handlers(
         (
             grpc.method_handlers_generic_handler(SERVICE, HANDLERS),
@@ -92,7 +95,7 @@ def channel(live: Live, server: int) -> Iterator[grpc.Channel]:
 
 
 def test_unary_calls_carry_messages_metadata_and_trailers(channel: grpc.Channel) -> None:
-    call = channel.unary_unary(f"/{SERVICE}/Unary")
+    call = unary(channel, f"/{SERVICE}/Unary")
     for number in range(20):
         answer, state = call.with_call(f"hello {number}".encode(), timeout=PATIENCE)
         assert answer == f"HELLO {number}".encode()
@@ -102,29 +105,29 @@ def test_unary_calls_carry_messages_metadata_and_trailers(channel: grpc.Channel)
 
 def test_status_and_message_reach_the_client(channel: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(f"/{SERVICE}/Unary")(b"fail", timeout=PATIENCE)
+        unary(channel, f"/{SERVICE}/Unary")(b"fail", timeout=PATIENCE)
     assert (caught.value.code(), caught.value.details()) == (
         grpc.StatusCode.FAILED_PRECONDITION,
         "not now: ä",
     )
     with pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(f"/{SERVICE}/Missing")(b"", timeout=PATIENCE)
+        unary(channel, f"/{SERVICE}/Missing")(b"", timeout=PATIENCE)
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_server_streaming(channel: grpc.Channel) -> None:
-    answers = list(channel.unary_stream(f"/{SERVICE}/Count")(b"1000", timeout=PATIENCE))
+    answers = list(server_streaming(channel, f"/{SERVICE}/Count")(b"1000", timeout=PATIENCE))
     assert answers == [str(number).encode() for number in range(1_000)]
 
 
 def test_client_streaming(channel: grpc.Channel) -> None:
     parts = [str(number).encode() for number in range(1_000)]
-    assert channel.stream_unary(f"/{SERVICE}/Join")(iter(parts), timeout=PATIENCE) == b",".join(parts)
+    assert client_streaming(channel, f"/{SERVICE}/Join")(iter(parts), timeout=PATIENCE) == b",".join(parts)
 
 
 def test_both_ways_at_once(channel: grpc.Channel) -> None:
     sizes = [0, 1, 100, 70_000, 1_000_000, 5]
-    calls = [channel.stream_stream(f"/{SERVICE}/Reflect") for _ in range(8)]
+    calls = [both_streaming(channel, f"/{SERVICE}/Reflect") for _ in range(8)]
     streams = [call(iter([bytes(size) for size in sizes]), timeout=PATIENCE) for call in calls]
     for stream in streams:
         assert [len(answer) for answer in stream] == sizes
@@ -140,17 +143,17 @@ def test_answers_come_while_the_request_goes_on(channel: grpc.Channel) -> None:
 
     heard: list[bytes] = []
     limit = time.monotonic() + PATIENCE
-    for answer in channel.stream_stream(f"/{SERVICE}/Reflect")(talk(), timeout=PATIENCE):
+    for answer in both_streaming(channel, f"/{SERVICE}/Reflect")(talk(), timeout=PATIENCE):
         heard.append(answer)
     assert heard == [b"0", b"1", b"2", b"3", b"4"]
 
 
 def test_cancelled_call_leaves_the_others_alone(channel: grpc.Channel) -> None:
-    endless = channel.unary_stream(f"/{SERVICE}/Count")(b"100000000", timeout=PATIENCE)
+    endless = server_streaming(channel, f"/{SERVICE}/Count")(b"100000000", timeout=PATIENCE)
     assert next(endless) == b"0"
-    assert channel.unary_unary(f"/{SERVICE}/Unary")(b"a", timeout=PATIENCE) == b"A"
+    assert unary(channel, f"/{SERVICE}/Unary")(b"a", timeout=PATIENCE) == b"A"
     endless.cancel()
-    assert channel.unary_unary(f"/{SERVICE}/Unary")(b"b", timeout=PATIENCE) == b"B"
+    assert unary(channel, f"/{SERVICE}/Unary")(b"b", timeout=PATIENCE) == b"B"
 
 
 def test_gone_server_is_unavailable(live: Live) -> None:
@@ -160,7 +163,7 @@ def test_gone_server_is_unavailable(live: Live) -> None:
         grpc.insecure_channel(f"{LOOPBACK}:{live.port('web')}") as channel,
         pytest.raises(grpc.RpcError) as caught,
     ):
-        channel.unary_unary(f"/{SERVICE}/Unary")(b"a", timeout=PATIENCE)
+        unary(channel, f"/{SERVICE}/Unary")(b"a", timeout=PATIENCE)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
 
 

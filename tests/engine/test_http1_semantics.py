@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from engine_plans import cluster, forward, http_chain, listener, routes
@@ -37,7 +37,7 @@ class Seen:
             connection.sendall(response(200, message.body))
 
 
-def front(live: Live, *servers: Server, **options: object) -> None:
+def front(live: Live, *servers: Server, **options: Any) -> None:
     chain = http_chain(routes(("/", forward("app"))), **options)
     live.apply(cluster("app", *(server.port for server in servers)), listener("web", chain))
 

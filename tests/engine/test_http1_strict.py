@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from engine_plans import cluster, forward, http_chain, listener, routes
@@ -58,7 +58,7 @@ CHUNKS = {
 }
 
 
-def front(live: Live, *servers: Server, **options: object) -> None:
+def front(live: Live, *servers: Server, **options: Any) -> None:
     chain = http_chain(routes(("/", forward("app"))), **options)
     live.apply(cluster("app", *(server.port for server in servers)), listener("web", chain))
 

@@ -178,7 +178,7 @@ def test_a_full_listener_closes_who_comes(live: Live) -> None:
 
 
 def test_a_drain_ends_idle_connections_and_lets_requests_finish(live: Live, serve: Serve) -> None:
-    release = []
+    release: list[bool] = []
 
     def slow(connection: socket.socket) -> None:
         reader = Reader(connection)

@@ -9,10 +9,11 @@ import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from engine_grpc import both_streaming, client_streaming, server_streaming, unary
 from engine_live import PATIENCE, Live
 from engine_plans import LOOPBACK, cluster, forward, http_chain, listener, routes, tcp_chain
 from engine_tls import Authority, downstream, upstream
@@ -68,7 +69,7 @@ class Pair:
             sidecar.apply(self.authority.issue(identity).secret("leaf"), self.authority.secret("roots"))
 
     def connect(
-        self, application: int, *, tunnel: bool = True, protocol: str = "http1", **options: object
+        self, application: int, *, tunnel: bool = True, protocol: str = "http1", **options: Any
     ) -> None:
         """The road of HTTP from the front end's sidecar to the application behind the cart's."""
         inbound = http_chain(
@@ -356,7 +357,7 @@ def test_half_closes_cross_as_bytes(pair: Pair, serve: Serve) -> None:
     assert "ssl.session_reused: 2" in pair.cart.page("/stats")
 
 
-HANDLERS = {
+HANDLERS: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
     "Unary": grpc.unary_unary_rpc_method_handler(lambda request, _: request.upper()),
     "Count": grpc.unary_stream_rpc_method_handler(
         lambda request, _: (str(number).encode() for number in range(int(request)))
@@ -374,11 +375,13 @@ def test_grpc_of_all_four_kinds_crosses(pair: Pair) -> None:
     try:
         pair.connect(port, protocol="http2")
         with grpc.insecure_channel(f"{LOOPBACK}:{pair.front.port('out')}") as channel:
-            assert channel.unary_unary("/test.Echo/Unary")(b"hello", timeout=PATIENCE) == b"HELLO"
-            assert len(list(channel.unary_stream("/test.Echo/Count")(b"100", timeout=PATIENCE))) == 100
-            assert channel.stream_unary("/test.Echo/Join")(iter([b"a", b"b"]), timeout=PATIENCE) == b"a,b"
+            assert unary(channel, "/test.Echo/Unary")(b"hello", timeout=PATIENCE) == b"HELLO"
+            assert len(list(server_streaming(channel, "/test.Echo/Count")(b"100", timeout=PATIENCE))) == 100
+            assert (
+                client_streaming(channel, "/test.Echo/Join")(iter([b"a", b"b"]), timeout=PATIENCE) == b"a,b"
+            )
             sent = [b"x" * size for size in (0, 1, 100_000)]
-            assert list(channel.stream_stream("/test.Echo/Reflect")(iter(sent), timeout=PATIENCE)) == sent
+            assert list(both_streaming(channel, "/test.Echo/Reflect")(iter(sent), timeout=PATIENCE)) == sent
     finally:
         server.stop(None).wait()
     text = pair.cart.page("/stats/prometheus")

@@ -97,7 +97,7 @@ def test_a_permissive_port_takes_everything(
     permissive(live, serve(application()).port)
     with peer(authority, tmp_path, "istio-http/1.1", "istio").wrap_socket(live.dial("in")) as client:
         client.sendall(request("GET", "/"))
-        assert Reader(client).message().body == b"peer"  # type: ignore[arg-type]
+        assert Reader(client).message().body == b"peer"
     with live.dial("in") as client:
         client.sendall(request("GET", "/"))
         assert Reader(client).message().body == b"plain"
@@ -106,7 +106,7 @@ def test_a_permissive_port_takes_everything(
         assert Reader(client).exactly(9)[3] == 4
     with peer(authority, tmp_path, "istio").wrap_socket(live.dial("in")) as client:
         client.sendall(b"bytes")
-        assert Reader(client).exactly(11) == b"ready bytes"  # type: ignore[arg-type]
+        assert Reader(client).exactly(11) == b"ready bytes"
     with live.dial("in") as client:
         client.sendall(b"\x01\x02\x03\x04")
         assert Reader(client).exactly(10) == b"ready \x01\x02\x03\x04"
@@ -170,4 +170,4 @@ def test_a_strict_port_never_takes_plain_bytes(
     assert server.accepted == 0
     with peer(authority, tmp_path, "istio").wrap_socket(live.dial("in")) as client:
         client.sendall(b"bytes")
-        assert Reader(client).exactly(11) == b"ready bytes"  # type: ignore[arg-type]
+        assert Reader(client).exactly(11) == b"ready bytes"

@@ -208,5 +208,5 @@ def test_what_is_not_allowed_is_refused() -> None:
     assert authorise(Operator(), "write", "VirtualService/shop/x", DOMAIN).allowed
     for caller in (Workload(WEB), Nobody()):
         for action in ("read", "write", "create-token", "join"):
-            assert not authorise(caller, action, "x", DOMAIN).allowed  # type: ignore[arg-type]
+            assert not authorise(caller, action, "x", DOMAIN).allowed
     assert not authorise(Operator(), "stream", "x", DOMAIN).allowed

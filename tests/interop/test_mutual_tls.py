@@ -26,7 +26,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def common_tls(chain: Path, key: Path, roots: Path, peers: list[str], alpn: list[str]) -> dict[str, Any]:
+def common_tls(leaf: tuple[Path, Path], roots: Path, peers: list[str], alpn: list[str]) -> dict[str, Any]:
+    chain, key = leaf
     names = [{"san_type": "URI", "matcher": {"exact": peer}} for peer in peers]
     return {
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
@@ -126,8 +127,8 @@ class Pair:
         made = self._certificates
         alpn = ["h2"] if http2 else ["http/1.1"]
         front, middle = free_port(), free_port()
-        down = common_tls(*made.leaf("server"), made.roots, [CLIENT], alpn)
-        up = common_tls(*made.leaf("client"), made.roots, [expected], alpn)
+        down = common_tls(made.leaf("server"), made.roots, [CLIENT], alpn)
+        up = common_tls(made.leaf("client"), made.roots, [expected], alpn)
         behind = write_bootstrap(self._folder / "server.yaml", middle, self._application, False, down, None)
         before = write_bootstrap(self._folder / "client.yaml", front, middle, http2, None, up)
         self._start(server, behind, middle)

@@ -169,7 +169,7 @@ def test_member_whose_port_is_taken_serves_once_it_is_free(
 
 def proxy_of(operator: Any, name: str) -> dict[str, Any]:
     proxies = json.loads(operator.run("status", "-o", "json"))["proxies"]
-    return next(each for each in proxies if name in each["node"])  # type: ignore[no-any-return]
+    return next(each for each in proxies if name in each["node"])
 
 
 def endpoints_of(operator: Any, name: str) -> str:

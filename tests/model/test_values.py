@@ -15,7 +15,15 @@ from mainstay.model.endpoints import (
     text_of_address,
 )
 from mainstay.model.identity import Identity, parse_spiffe
-from mainstay.model.key import EndpointSetKey, ServiceKey, WorkloadKey, is_visible, labels_of, selects
+from mainstay.model.key import (
+    EndpointSetKey,
+    ObjectKey,
+    ServiceKey,
+    WorkloadKey,
+    is_visible,
+    labels_of,
+    selects,
+)
 from mainstay.model.locality import Locality, parse_locality
 from mainstay.model.membership import members_of
 from mainstay.model.protocol import PortProtocol, protocol_of_port
@@ -23,7 +31,6 @@ from mainstay.model.secret import SecretRef, parse_secret_name
 from mainstay.model.service import Service, ServicePort
 from mainstay.model.traffic import (
     ConnectionPool,
-    ObjectKey,
     PortPolicy,
     Subset,
     TrafficPolicy,

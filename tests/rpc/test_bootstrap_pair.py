@@ -71,7 +71,7 @@ def test_calls_go_by_service_method_and_header(
         port,
         request(1, "shop.Cart:1.0", "add"),
         request(2, "shop.Cart:1.0", "list"),
-        request(3, "shop.Cart:1.0", "add", **{"X-User": "kim"}),
+        request(3, "shop.Cart:1.0", "add", b"", **{"X-User": "kim"}),
         request(4, "shop.Cart:1.0", "adder"),
         request(5, "shop.cart:1.0", "add"),
     )

@@ -5,6 +5,7 @@ Used by `test_support`: what a change does shows whether a field works, is refus
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,11 @@ def changes(message: Any, field: Any) -> Iterator[Callable[[Any], None]]:
         yield lambda changed: _fill(changed, field)
     else:
         for value in _others(field, getattr(message, name)):
-            yield lambda changed, value=value: setattr(changed, name, value)
+            yield functools.partial(_set, name=name, value=value)
+
+
+def _set(message: Any, name: str, value: Any) -> None:
+    setattr(message, name, value)
 
 
 def _fill_map(message: Any, field: Any) -> None:

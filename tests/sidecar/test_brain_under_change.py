@@ -4,6 +4,7 @@ what it refuses; and at no time does something serve whose needs are not there."
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from fake_control_plane import ControlPlane, View
@@ -25,7 +26,7 @@ from mainstay.sidecar.lifecycle import Lifecycle
 from mainstay.sidecar.status import Status
 
 NAMES = "abc"
-DECODERS = {
+DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
     "cluster": msgspec.msgpack.Decoder(plan.Cluster),
     "route": msgspec.msgpack.Decoder(plan.RouteTable),
     "listener": msgspec.msgpack.Decoder(plan.Listener),
@@ -206,7 +207,7 @@ def test_it_ends_with_the_view(
     assert world.engine.names("listener") == ["a"]
     for name in NAMES:
         body = world.engine.resources["cluster", name][1]
-        assert DECODERS["cluster"].decode(body).connect_timeout == 8_000  # type: ignore[union-attr]
+        assert DECODERS["cluster"].decode(body).connect_timeout == 8_000
     assert {held.name: held.digest for held in world.engine.held() if held.resource == "route"} == {
         "a": world.brain._warming.digest(("route", "a"))
     }

@@ -4,6 +4,7 @@ would kill the brain."""
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +22,9 @@ from mainstay.sidecar.convert.table import KINDS, convert, convert_message
 TYPE_URL = "type.googleapis.com/"
 EXTENSIONS = sorted(
     {
-        *(HTTP | OVERRIDES | NETWORK),
+        *HTTP,
+        *OVERRIDES,
+        *NETWORK,
         ROUTER,
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
@@ -112,7 +115,7 @@ class Maker:
             target[name] = self._scalar(value)
 
     def _scalar(self, field: Any) -> Any:
-        kinds = {
+        kinds: dict[int, Callable[[], Any]] = {
             field.CPPTYPE_STRING: lambda: (
                 self._random.choice(TEXTS)
                 if field.type != field.TYPE_BYTES

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +29,11 @@ def test_only_inbound_listeners_stand_in_the_way() -> None:
 
 
 def test_a_listener_that_turns_outbound_or_goes_is_in_nobodys_way() -> None:
-    for end in (lambda doors: doors.offered(listener(inbound=False)), lambda doors: doors.gone("in")):
+    ends: list[Callable[[Doors], None]] = [
+        lambda doors: doors.offered(listener(inbound=False)),
+        lambda doors: doors.gone("in"),
+    ]
+    for end in ends:
         doors = Doors()
         doors.offered(listener())
         doors.refused("in", "is taken", 0)

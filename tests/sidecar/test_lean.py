@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from tests.sidecar.test_bootstrap import DYNAMIC, STATIC
+from test_bootstrap import DYNAMIC, STATIC
 
 from mainstay import lean
 from mainstay.sidecar.bootstrap.aside import read_aside

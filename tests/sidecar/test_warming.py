@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from mainstay._proto import pool
 from mainstay.sidecar.convert.references import Kind, Reference
-from mainstay.sidecar.convert.source import patience
+from mainstay.sidecar.convert.source import PATIENCE_MS, patience
 from mainstay.sidecar.convert.table import Encoded
-from mainstay.sidecar.warming import LINGER_MS, ORDER, PATIENCE_MS, Change, Demand, Offer, Warming
+from mainstay.sidecar.warming import LINGER_MS, ORDER, Change, Demand, Offer, Warming
 
 NEEDS: dict[Kind, tuple[Kind, ...]] = {
     "secret": (),
@@ -280,8 +280,8 @@ def test_a_listener_goes_on_without_routes_that_never_come() -> None:
 @pytest.mark.parametrize("waits", [1_000, 60_000, None])
 def test_a_source_says_how_long_it_is_waited_for(waits: int | None) -> None:
     warming = Warming()
-    patience = ((("endpoints", "c"), waits),)
-    cluster = Encoded("cluster", "c", "1", b"", CLUSTER.needs, patience=patience)
+    [need] = CLUSTER.needs
+    cluster = Encoded("cluster", "c", "1", b"", CLUSTER.needs, patience=((need, waits),))
     warming.offer(Offer((cluster, ROUTE, LISTENER)), 0)
     if waits == 1_000:
         assert run(warming, waits - 1) == []

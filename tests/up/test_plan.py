@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -30,7 +32,7 @@ MESH = MeshFile(
 )
 
 
-def objects(planned: Plan, kind: str) -> dict[str, dict[str, object]]:
+def objects(planned: Plan, kind: str) -> dict[str, dict[str, Any]]:
     found = {}
     for each in planned.objects:
         if each["kind"] == kind:
@@ -41,10 +43,14 @@ def objects(planned: Plan, kind: str) -> dict[str, dict[str, object]]:
     return found
 
 
+def addresses_of(planned: Plan) -> list[str]:
+    return [*(each.address for each in planned.instances), *(each.address for each in planned.gateways)]
+
+
 def test_addresses_stay_the_same_and_are_nobody_elses() -> None:
     first, again = plan(MESH, LINUX), plan(MESH, LINUX)
-    addresses = [each.address for each in (*first.instances, *first.gateways)]
-    assert addresses == [each.address for each in (*again.instances, *again.gateways)]
+    addresses = addresses_of(first)
+    assert addresses == addresses_of(again)
     assert len(set(addresses)) == 5
     assert all(address.startswith("127.") and not address.startswith("127.0.0.") for address in addresses)
 
@@ -102,10 +108,10 @@ def test_objects_are_ordinary_ones() -> None:
     }
     sidecar = objects(planned, "Sidecar")["front-1"]
     assert sidecar["workloadSelector"] == {"labels": {INSTANCE_LABEL: "front-1"}}
-    [ingress] = sidecar["ingress"]  # type: ignore[misc]
+    [ingress] = sidecar["ingress"]
     assert ingress["bind"] == front.address
     assert ingress["defaultEndpoint"] == f"{front.address}:18000"
-    hosts = [each["hosts"] for each in sidecar["egress"]]  # type: ignore[attr-defined]
+    hosts = [each["hosts"] for each in sidecar["egress"]]
     assert hosts[2] == ["./cart-db.shop.svc.cluster.local"]
     assert objects(planned, "Sidecar")["cart"]["egress"] == [{"hosts": ["~/*"]}]
     assert objects(planned, "Gateway")["edge"]["selector"] == {INSTANCE_LABEL: "edge"}
@@ -165,7 +171,7 @@ def test_a_library_that_takes_part_by_itself_is_called_where_it_listens_and_call
         "workloadSelector": {"labels": {INSTANCE_LABEL: "prices"}},
         "egress": [{"hosts": ["./rates.shop.svc.cluster.local"]}],
     }
-    assert objects(planned, "WorkloadGroup")["prices"]["probe"]["tcpSocket"] == {  # type: ignore[index]
+    assert objects(planned, "WorkloadGroup")["prices"]["probe"]["tcpSocket"] == {
         "port": 9000,
         "host": instance.address,
     }

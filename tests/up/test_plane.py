@@ -22,7 +22,9 @@ class Told(ControlPlane):
 
 
 def host(address: str, health: str = "") -> dict[str, object]:
-    place = {"endpoint": {"address": {"socketAddress": {"address": address, "portValue": 80}}}}
+    place: dict[str, object] = {
+        "endpoint": {"address": {"socketAddress": {"address": address, "portValue": 80}}}
+    }
     return {**place, "healthStatus": health} if health else place
 
 

@@ -72,7 +72,7 @@ def test_asks_in_order_and_says_its_node_once() -> None:
     machine = client()
     for kind in ("route", "listener", "endpoint", "cluster"):
         names = frozenset() if kind in ("listener", "cluster") else frozenset({"x"})
-        assert machine.handle(Wanted(kind, names, wildcard=not names), 0) == []  # type: ignore[arg-type]
+        assert machine.handle(Wanted(kind, names, wildcard=not names), 0) == []
     commands = machine.handle(Started(), 0)
     assert commands[0] == Open(path("delta"))
     requests = delta_requests(commands)

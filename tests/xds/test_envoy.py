@@ -165,7 +165,7 @@ def bootstrap(port: int, api_type: str, is_aggregated: bool) -> dict[str, Any]:
     if is_aggregated:
         dynamic["ads_config"] = own
     address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-    http2 = {"explicit_http_config": {"http2_protocol_options": {}}}
+    http2: dict[str, Any] = {"explicit_http_config": {"http2_protocol_options": {}}}
     options = {"@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions", **http2}
     return {
         "node": {"id": "sidecar~127.0.0.1~envoy.shop~shop.svc.cluster.local", "cluster": "envoy"},

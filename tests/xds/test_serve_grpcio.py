@@ -113,7 +113,7 @@ async def served(
 
 
 def run(scenario: Awaitable[None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, 60))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(scenario, 60))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socketserver
 import struct
-from typing import BinaryIO
 
 REQUEST, ANSWER = 22, 20
 
@@ -20,8 +19,6 @@ def read_headers(block: bytes) -> dict[str, str]:
 
 
 class Connection(socketserver.StreamRequestHandler):
-    rfile: BinaryIO
-
     def handle(self) -> None:
         while head := self.rfile.read(REQUEST):
             command, number = struct.unpack_from(">H", head, 2)[0], struct.unpack_from(">I", head, 5)[0]

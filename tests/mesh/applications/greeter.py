@@ -12,12 +12,13 @@ import grpc
 
 def answer(_request: str, context: grpc.ServicerContext) -> str:
     context.send_initial_metadata(())
-    peers = context.auth_context().get("peer_spiffe_id", [b""])
-    return f"{os.environ['INSTANCE']} {peers[0].decode()}"
+    peer = next(iter(context.auth_context().get("peer_spiffe_id", ())), b"")
+    return f"{os.environ['INSTANCE']} {bytes(peer).decode()}"
 
 
-text = {"request_deserializer": bytes.decode, "response_serializer": str.encode}
-handler = grpc.unary_unary_rpc_method_handler(answer, **text)
+handler = grpc.unary_unary_rpc_method_handler(
+    answer, request_deserializer=bytes.decode, response_serializer=str.encode
+)
 by_itself = "GRPC_XDS_BOOTSTRAP" in os.environ
 server = grpc.server(futures.ThreadPoolExecutor(4), xds=by_itself)
 service = grpc.method_handlers_generic_handler("test.Greeter", {"Who": handler, "Secret": handler})
