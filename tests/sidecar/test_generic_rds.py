@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from fake_control_plane import ControlPlane, View, golden_view
-from tests.sidecar.test_brain import CASE, Sidecar
-from tests.sidecar.test_convert_generic import (
+from generic_messages import (
     CONFIGURATION,
     GENERIC,
     ROUTER,
@@ -18,6 +17,7 @@ from tests.sidecar.test_convert_generic import (
     matchers,
     predicate,
 )
+from tests.sidecar.test_brain import CASE, Sidecar
 
 from mainstay._proto import pool
 from mainstay.compile.resource import MESSAGES, Kind, Ref, Resource, resource_of_bytes
@@ -174,7 +174,7 @@ def test_routes_go_when_their_listener_has_gone(tmp_path: Path) -> None:
 
 def test_the_dump_shows_the_routes_by_their_type(tmp_path: Path) -> None:
     sidecar = started(tmp_path, with_rpc())
-    sidecar.engine.happen(Asked(7, "GET", "/config_dump", b""))
+    sidecar.engine.happen(Asked(7, "operator", "GET", "/config_dump", b""))
     sidecar.run()
     _, body = sidecar.engine.answers[7]
     assert CONFIGURATION in body.decode()
