@@ -11,11 +11,12 @@ from mainstay.compile.traits import Proxy
 from mainstay.control.certificates import GatewayCertificates
 from mainstay.control.streams import PERMISSION_DENIED, Streams
 from mainstay.identity.authorise import judge_node
+from mainstay.model.application import MARK, Application, encode_application
 from mainstay.model.key import ObjectKey, WorkloadKey, labels_of
 from mainstay.model.workload import Workload, WorkloadGroup
 from mainstay.xds.messages import Node
 from mainstay.xds.serve_grpcio import RefusedStream, Stream
-from mainstay.xds.server.types import Peer
+from mainstay.xds.server.types import ApplicationReported, Peer
 
 EDGE = labels_of({"istio": "edge"})
 
@@ -30,7 +31,11 @@ class Mesh:
         self.registered: list[Any] = []
         self.audited: list[tuple[str, ...]] = []
         told = SimpleNamespace(open=lambda _name, proxy, _subscriber: self.proxies.append(proxy))
-        registrations = SimpleNamespace(open_stream=lambda _name, claim: self.registered.append(claim))
+        self.told: list[Any] = []
+        registrations = SimpleNamespace(
+            open_stream=lambda _name, claim: self.registered.append(claim),
+            tell=lambda _name, application: self.told.append(application),
+        )
         found = SimpleNamespace(find_workload=self.workloads.get, find_group=self.groups.get)
         self.streams = Streams(
             cast(Any, told),
@@ -133,3 +138,19 @@ def test_stream_without_a_certificate_may_get_everything_but_secrets() -> None:
         raise AssertionError("a secret was looked up for somebody unknown")
 
     assert GatewayCertificates(find_object).find("secret://shop/tls", proxy) is None
+
+
+def test_what_an_application_registered_is_taken_from_who_said_that_it_would_tell() -> None:
+    mesh = Mesh()
+    key = ObjectKey("shop", "carts")
+    mesh.groups[key] = WorkloadGroup(key, account="cart")
+    node = "sidecar~127.0.0.5~cart-1.shop~x"
+    mesh.connect("cart", node, AUTO_REGISTER_GROUP="carts")
+    assert mesh.registered[-1].application is None
+    mesh.connect("cart", node, AUTO_REGISTER_GROUP="carts", **{MARK: True})
+    assert mesh.registered[-1].application == Application()
+    stream = cast(Stream, SimpleNamespace(id=1, node=Node(node), peer=Peer("", "10.0.0.1")))
+    told = Application(published=("com.example.Hello:1.0",), port=12_200)
+    mesh.streams.application_reported(stream, ApplicationReported(encode_application(told)))
+    mesh.streams.application_reported(stream, ApplicationReported('{"published":["*"]}'))
+    assert mesh.told == [told], "what cannot be is logged, and what was known stays"

@@ -28,9 +28,24 @@ spec:
   - {{name: front, ports: [{{name: http, number: 8000, protocol: http}}]}}
   workloads:
   - {{name: hello, version: v1, command: [$PYTHON, {SOFA}, publish, "{HELLO}"], registry: own, instances: 2}}
+  - {{name: canary, version: v2, command: [$PYTHON, {SOFA}, publish, "{HELLO}"], registry: own}}
   - {{name: front, service: front, command: [$PYTHON, {SOFA}, subscribe, "{HELLO}"], registry: own}}
-  gateways:
-  - {{name: edge}}
+  config:
+  - apiVersion: networking.istio.io/v1
+    kind: DestinationRule
+    metadata: {{name: hello}}
+    spec:
+      host: "{HELLO}"
+      subsets: [{{name: v1, labels: {{version: v1}}}}, {{name: v2, labels: {{version: v2}}}}]
+  - apiVersion: networking.istio.io/v1
+    kind: VirtualService
+    metadata: {{name: hello}}
+    spec:
+      hosts: ["{HELLO}"]
+      http:
+      - match: [{{headers: {{colour: {{exact: red}}}}}}]
+        route: [{{destination: {{host: "{HELLO}", subset: v2}}}}]
+      - route: [{{destination: {{host: "{HELLO}", subset: v1}}}}]
 """
 
 
@@ -78,22 +93,30 @@ def ask_caller(mesh: Any, caller: str, query: str = "") -> str:
 
 
 def providers(mesh: Any) -> set[str]:
-    """Addresses of the service that the caller's sidecar has."""
+    """Addresses of the service's first version that the caller's sidecar has."""
     api = ControlPlane.from_context(mesh.state / "context.json")
     [node] = [node for node in api.nodes() if "~front." in node]
     found = api.endpoints(node)
-    return {address for cluster, addresses in found.items() if HELLO in cluster for address in addresses}
+    return {
+        address for cluster, addresses in found.items() if f"|v1|{HELLO}" in cluster for address in addresses
+    }
 
 
 def test_calls_reach_every_provider_over_mutual_tls(mesh: Any) -> None:
     mesh.until(lambda: len(providers(mesh)) == 2, "both providers")
     mesh.until(lambda: {call(mesh)["instance"] for _ in range(6)} == {"hello-1", "hello-2"}, "calls to both")
-    told = call(mesh, "?colour=red")
-    assert (told["headers"]["service"], told["headers"]["colour"], told["body"]) == (HELLO, "red", "hi")
+    told = call(mesh, "?colour=blue")
+    assert (told["headers"]["service"], told["headers"]["colour"], told["body"]) == (HELLO, "blue", "hi")
     environment = mesh.environment("hello-1")
     _, figures = ask(environment["HOST"], 15_090, "GET", "/stats/prometheus")
     ours = [line for line in figures.splitlines() if line.startswith("istio_requests_total")]
     assert any('request_protocol="bolt"' in line and 'mutual_tls"' in line for line in ours), ours
+
+
+def test_a_header_chooses_the_canary(mesh: Any) -> None:
+    mesh.until(lambda: call(mesh, "?colour=red")["instance"] == "canary", "the canary")
+    assert {call(mesh)["instance"] for _ in range(10)} == {"hello-1", "hello-2"}
+    assert {call(mesh, "?colour=red")["instance"] for _ in range(10)} == {"canary"}
 
 
 def test_a_provider_that_dies_takes_no_calls_until_it_is_back(mesh: Any) -> None:

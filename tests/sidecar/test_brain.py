@@ -30,6 +30,7 @@ from mainstay.sidecar.last_good import LastGood, NoLastGood
 from mainstay.sidecar.leaf_file import LeafFile
 from mainstay.sidecar.lifecycle import Lifecycle
 from mainstay.sidecar.registry_api.keep import Keep
+from mainstay.sidecar.registry_api.machine import Place
 from mainstay.sidecar.registry_api.place import place_of
 from mainstay.sidecar.registry_api.serve import RegistryApi
 from mainstay.sidecar.status import Status
@@ -579,3 +580,14 @@ def test_a_subscription_is_answered_without_a_provider_too() -> None:
     ask(sidecar, 2, "/services/subscribe")
     sidecar.run(10)
     assert 2 in sidecar.engine.answers, "who asks again need not wait"
+
+
+def test_a_subscription_is_answered_as_soon_as_its_routes_are_there() -> None:
+    engine = FakeEngine()
+    api = RegistryApi(engine, Place("bolt", "", "", "127.0.0.1:12220"), Keep(None))
+    api.take(Asked(1, "application", "POST", "/services/subscribe", HELLO), 0)
+    api.routed(["another"])
+    assert (engine.answers, api.next_deadline()) == ({}, 1_000)
+    api.routed(["another", "com.example.Hello:1.0"])
+    assert engine.answers[1][0] == 200
+    assert not api.waits

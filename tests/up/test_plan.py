@@ -184,3 +184,22 @@ def test_an_envoy_beside_an_application_takes_the_place_of_a_sidecar() -> None:
         ours, workloads=(msgspec.structs.replace(CART, proxy="envoy"),), services=services
     )
     assert plan(theirs, LINUX).objects == plan(ours, LINUX).objects
+
+
+def test_a_workload_that_registers_itself_finds_the_api_and_its_own_port() -> None:
+    one = Workload("quotes", ("q",), registry="own")
+    [instance] = plan(MeshFile("m", "/m", workloads=(one,)), LINUX).instances
+    assert instance.registry is not None
+    assert instance.environment["REGISTRY_ADDR"] == f"{instance.address}:13330"
+    assert instance.environment["REGISTRY_DATA_ADDR"] == f"{instance.address}:12220"
+    assert instance.environment["RPC_PORT"] == "22200"
+    localhost = msgspec.structs.replace(one, registry="localhost")
+    [instance] = plan(MeshFile("m", "/m", workloads=(localhost,)), LINUX).instances
+    assert instance.environment["REGISTRY_ADDR"] == "127.0.0.1:13330"
+    two = msgspec.structs.replace(one, instances=2)
+    first, second = plan(MeshFile("m", "/m", workloads=(two,)), SHARED).instances
+    assert first.registry is not None
+    assert second.registry is not None
+    ports = [port for each in (first.registry, second.registry) for port in msgspec.structs.astuple(each)[1:]]
+    assert len(set(ports)) == len(ports) == 8
+    assert "REGISTRY_ADDR" not in plan(MESH, LINUX).instances[0].environment

@@ -10,7 +10,8 @@ import pytest
 from mainstay.settings import load
 from mainstay.settings.serve import ServeSettings
 from mainstay.settings.sidecar import SidecarSettings
-from mainstay.up.file import Load, MeshFile
+from mainstay.sidecar.registry_api.place import check_registry
+from mainstay.up.file import Load, MeshFile, Workload
 from mainstay.up.plan import RUNTIMES, plan
 from mainstay.up.planned import Machine, Plan
 from mainstay.up.programs import Folder, Programs
@@ -55,6 +56,27 @@ def test_a_sidecar_understands_its_flags(shop: Plan) -> None:
     assert settings.ready_file == Path("/run/shop/proxies/front-1.ready")
     assert (settings.metrics.bind, settings.metrics.port) == (front.address, 15_090)
     assert settings.drain.min == 1_500
+
+
+def test_a_sidecar_that_serves_the_registry_api_is_told_where() -> None:
+    mesh = MeshFile("m", "/m", workloads=(Workload("quotes", ("q",), registry="own"),))
+    planned = plan(mesh, Machine(frozenset(RUNTIMES), True, "/usr/bin/python3"))
+    instance = planned.instances[0]
+    command = programs(mesh).sidecar(instance, "127.0.0.1:4711").command
+    settings = load(SidecarSettings, "sidecar", command[4:], {}).settings
+    check_registry(settings, "sidecar")
+    registry = settings.registry
+    assert (registry.enabled, registry.bind, registry.port, registry.data_port) == (
+        True,
+        instance.address,
+        13_330,
+        12_220,
+    )
+    assert (registry.application_host, registry.application_port, registry.inbound_port) == (
+        instance.address,
+        22_200,
+        12_200,
+    )
 
 
 def test_a_gateway_understands_its_flags(shop: Plan) -> None:
