@@ -29,6 +29,21 @@ _WORDS = {
     "response_headers_to_remove": "header changes",
     "direct_response": "answers without a destination",
 }
+_BUSY = 503
+_UNBEGUN = frozenset(
+    {
+        "",
+        "cancelled",
+        "connect-failure",
+        "refused-stream",
+        "reset-before-request",
+        "resource-exhausted",
+        "retriable-status-codes",
+        "unavailable",
+    }
+)
+"""Reasons to try again that say nothing about calls that may have happened (of statuses, ``_BUSY`` alone does not)."""
+
 _WEIGHT_FIELDS = ("name", "weight")
 
 
@@ -57,8 +72,17 @@ def rpc_action(name: str, fields: Fields, described: bool, refs: list[Ref]) -> M
         # An action has to have a cluster: one that answers nothing, where a proxy does not know of answers.
         refs.append(Ref("cluster", names.BLACK_HOLE))
         action["cluster"] = names.BLACK_HOLE
-    if retry := route.get("retry_policy"):
+    retry: Fields = route.get("retry_policy", {})
+    if described and retry:
         action["retry_policy"] = {"num_retries": retry["num_retries"]}
+    elif not described:
+        # Envoy's generic proxy knows no conditions: it repeats whatever was reset, once if nothing is said.
+        may_repeat = not _UNBEGUN.issuperset(retry.get("retry_on", "").split(",")) or (
+            set(retry.get("retriable_status_codes", ())) - {_BUSY}
+        )
+        action["retry_policy"] = {
+            "num_retries": retry["num_retries"] if retry and may_repeat else {"value": 0}
+        }
     if route:
         beside["route"] = route
     if described:

@@ -59,9 +59,7 @@ def compile_rpc_route(facts: Facts, traits: RpcRouteTraits) -> Resource:
 def inbound_routes(cluster: str, described: bool) -> Fields:
     """Return the RouteConfiguration of a chain that ends at the application: every call, without a time limit of its own."""
     route: Fields = {"cluster": cluster, "timeout": {}}
-    if described:
-        # Where Envoy retries cannot be told, and the application may have begun with the call.
-        route["retry_policy"] = retry_policy(INBOUND_RETRY)
+    route["retry_policy"] = retry_policy(INBOUND_RETRY)
     made = rpc_action("default", {"route": route}, described, [])
     return {"name": cluster, "routes": {"on_no_match": {"action": made.action}}}
 
