@@ -15,6 +15,7 @@ from mainstay.compile.view import compile_view
 from mainstay.control.collections import Collections
 from mainstay.control.graph_facts import GraphFacts
 from mainstay.graph import Derived, Graph, Input, More
+from mainstay.model.application import Application
 from mainstay.model.endpoints import Endpoint, EndpointAttributes, NamedTarget, pack_endpoints
 from mainstay.model.gateway import Gateway
 from mainstay.model.key import (
@@ -44,10 +45,11 @@ from mainstay.model.rpc import Opening, RpcProtocol
 from mainstay.model.scope import Scope
 from mainstay.model.service import Service, ServicePort, written_port
 from mainstay.model.traffic import TrafficRule
-from mainstay.model.workload import Workload, WorkloadGroup
+from mainstay.model.workload import Registration, Workload, WorkloadGroup
 
 NAMESPACES = ["shop", "bank"]
 HOSTS = ["a.shop", "b.shop"]
+RPC_SERVICE = "com.acme.Quotes:1.0"
 ADDRESSES = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
 APPS = ["a", "b"]
 
@@ -140,6 +142,22 @@ facts = st.one_of(
     st.builds(lambda namespace: Scope(ObjectKey(namespace, "s")), namespaces),
     st.builds(lambda namespace: Gateway(ObjectKey(namespace, "edge"), ()), namespaces),
 )
+REGISTRATIONS = st.dictionaries(
+    st.builds(WorkloadKey, namespaces, st.sampled_from(["a", "r"])),
+    st.tuples(
+        addresses,
+        st.none()
+        | st.builds(
+            Application,
+            st.sampled_from(["bolt", "odd"]),
+            st.sets(st.sampled_from([*HOSTS, RPC_SERVICE])).map(lambda found: tuple(sorted(found))),
+            st.sets(st.sampled_from([*HOSTS, RPC_SERVICE])).map(lambda found: tuple(sorted(found))),
+            st.sampled_from([0, 12_200]),
+            st.just("127.0.0.1:22200"),
+            st.sampled_from(["", "127.0.0.1:12220"]),
+        ),
+    ),
+)
 EDITS = st.lists(
     st.tuples(st.integers(0, 12), st.none() | st.lists(facts, min_size=1, max_size=2), st.booleans()),
     max_size=40,
@@ -148,12 +166,12 @@ EDITS = st.lists(
 
 def ask_everything(source: Facts) -> dict[str, Any]:
     """Every question a step can ask about the few names there are."""
-    keys = [ServiceKey(namespace, host) for namespace in NAMESPACES for host in HOSTS]
+    keys = [ServiceKey(namespace, host) for namespace in NAMESPACES for host in (*HOSTS, RPC_SERVICE)]
     answers: dict[str, Any] = {"mesh": source.mesh(), "labels": source.client_label_names()}
     for key in keys:
         answers[f"service {key}"] = source.service(key)
         answers[f"identities {key}"] = source.identities(key) if source.service(key) else None
-        for port in (80, 90):
+        for port in (80, 90, 12_200):
             answers[f"sets {key} {port}"] = [each for each in source.endpoint_sets(key, port) if len(each)]
             answers[f"targets {key} {port}"] = source.named_targets(key, port)
     for host in HOSTS:
@@ -168,6 +186,7 @@ def ask_everything(source: Facts) -> dict[str, Any]:
     for namespace in NAMESPACES:
         answers[f"policies {namespace}"] = source.policies("PeerAuthentication", namespace)
         answers[f"scopes {namespace}"] = source.scopes(namespace)
+        answers[f"application {namespace}"] = source.application(WorkloadKey(namespace, "a"))
         answers[f"gateway {namespace}"] = source.gateway(ObjectKey(namespace, "edge"))
     for address in ADDRESSES:
         answers[f"instances {address}"] = source.instances(address)
@@ -187,7 +206,10 @@ class Built:
         self.first: Input[int, tuple[Any, ...]] = self.graph.input("first")
         self.second: Input[int, tuple[Any, ...]] = self.graph.input("second")
         self.mesh: Input[str, Mesh] = self.graph.input("mesh")
-        self.collections = Collections(self.graph, [self.first, self.second], self.mesh, shipped=SHIPPED)
+        self.registrations: Input[WorkloadKey, Registration] = self.graph.input("registrations")
+        self.collections = Collections(
+            self.graph, [self.first, self.second], self.mesh, self.registrations, SHIPPED
+        )
         self.asked: Derived[str, Any] = self.graph.derived(
             "asked",
             lambda _key, read: ask_everything(GraphFacts(self.collections, read)),
@@ -204,9 +226,23 @@ class Built:
 
 
 @settings(max_examples=150, deadline=None)
-@given(EDITS)
-def test_graph_and_scan_agree(edits: list[tuple[int, list[Any] | None, bool]]) -> None:
+@given(EDITS, st.lists(REGISTRATIONS, max_size=3))
+def test_graph_and_scan_agree(
+    edits: list[tuple[int, list[Any] | None, bool]],
+    registrations: list[dict[WorkloadKey, tuple[str, Application | None]]],
+) -> None:
     built = Built()
+    registered: dict[WorkloadKey, Registration] = {}
+    for told in registrations:
+        for key in registered.keys() - told.keys():
+            built.registrations.remove(key)
+        registered = {
+            key: Registration(key, ObjectKey(key.namespace, "g"), (address,), application=application)
+            for key, (address, application) in told.items()
+        }
+        for key, registration in registered.items():
+            built.registrations.set(key, registration)
+        built.answers()
     content: dict[int, tuple[Any, ...]] = {}
     for origin, brought, settle in edits:
         target = built.first if origin % 2 else built.second
@@ -237,7 +273,7 @@ def test_graph_and_scan_agree(edits: list[tuple[int, list[Any] | None, bool]]) -
         if kind.__name__ == "EndpointSet":
             fact = pack_endpoints(key, (row for each in united[(kind, key)] for row in each))
         scanned.append(fact)
-    assert built.answers() == ask_everything(StaticFacts(scanned))
+    assert built.answers() == ask_everything(StaticFacts([*scanned, *registered.values()]))
 
 
 def test_health_flip_of_a_workload_recomputes_only_its_service() -> None:

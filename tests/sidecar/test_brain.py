@@ -536,6 +536,11 @@ def test_what_the_application_registers_is_told_and_told_again_to_a_new_stream(t
     sidecar.run(10)
     assert sidecar.engine.answers[1] == (200, b'{"success":true}')
     assert told(sidecar)[-1] == (("com.example.Hello:1.0",), ())
+    sidecar.engine.happen(Asked(2, "operator", "GET", "/mainstay/status", b""))
+    sidecar.run(10)
+    shown = msgspec.json.decode(sidecar.engine.answers[2][1])["application"]
+    assert shown["published"] == ["com.example.Hello:1.0"]
+    assert (shown["serves_at"], shown["calls_at"]) == ("127.0.0.1:12200", "127.0.0.1:12220")
     sidecar.engine.cut(own.XDS_CLUSTER)
     sidecar.run(60_000, lambda: len(told(sidecar)) == 3)
     assert told(sidecar)[-1] == (("com.example.Hello:1.0",), ())

@@ -10,10 +10,10 @@ from typing import Protocol
 import msgspec
 
 from mainstay.model.application import Application
-from mainstay.model.endpoints import EndpointSet, NamedTarget
+from mainstay.model.endpoints import EndpointSet, NamedTarget, pack_endpoints
 from mainstay.model.gateway import Gateway
 from mainstay.model.identity import Identity
-from mainstay.model.key import MESH, Labels, ObjectKey, ServiceKey, WorkloadKey, selects
+from mainstay.model.key import MESH, EndpointSetKey, Labels, ObjectKey, ServiceKey, WorkloadKey, selects
 from mainstay.model.membership import members_of
 from mainstay.model.mesh import DEFAULT_MESH, Mesh
 from mainstay.model.policy import Policy
@@ -185,16 +185,20 @@ class StaticFacts:
     def _publish(self) -> None:
         """What registered workloads publish: what was written of the same name counts instead."""
         groups = {group.key: group for group in self._groups}
-        for registration in self._registrations.values():
-            if registration.application is None or registration.group not in groups:
+        sets: dict[EndpointSetKey, list[EndpointSet]] = {}
+        for _, registration in sorted(self._registrations.items()):
+            if registration.group not in groups:
                 continue
             workload = workload_of_registration(registration, groups[registration.group])
             self._workloads.append(workload)
-            for fact in published_by(registration.application, workload, self._mesh.trust_domain):
+            application = registration.application
+            for fact in published_by(application, workload, self._mesh.trust_domain) if application else ():
                 if isinstance(fact, Service):
                     self._services.setdefault(fact.key, fact)
                 else:
-                    self._sets.append(fact)
+                    sets.setdefault(fact.key, []).append(fact)
+        for key, claims in sets.items():
+            self._sets.append(pack_endpoints(key, (row for each in claims for row in each)))
 
     def mesh(self) -> Mesh:
         return self._mesh

@@ -264,6 +264,7 @@ class Brain:
             return
         change = self._registry.take_change()
         if change is not None:
+            self._status.application = self._registry.show()
             self._discovery.tell(change, now)
         probe = self._registry.probe
         if probe == self._application_probe:

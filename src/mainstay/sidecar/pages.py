@@ -85,6 +85,7 @@ def _status(status: Status, warming: Warming, last_good: LastGood, state: str) -
         ],
         "listeners": status.listeners,
         **({"proxy": status.proxy} if status.proxy else {}),
+        **({"application": status.application} if status.application else {}),
         "brain_restarts": status.deaths,
         "unwritten_records": last_good.unwritten,
     }

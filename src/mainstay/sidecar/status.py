@@ -45,6 +45,8 @@ class Status:
         """What is wrong with it."""
         self.proxy: dict[str, Any] = {}
         """Of a proxy beside an agent: program, version, state."""
+        self.application: dict[str, Any] = {}
+        """What the application has registered, if it may."""
 
     def metrics(self, held: Mapping[str, int], waiting: int) -> str:
         """Prometheus text. `held`: resources in force, by kind; `waiting`: resources that wait for others."""

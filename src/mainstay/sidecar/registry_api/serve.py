@@ -103,6 +103,17 @@ class RegistryApi:
         self._told = change
         return change
 
+    def show(self) -> dict[str, object]:
+        """What is registered, for operators."""
+        application = self._registry.application
+        return {
+            "name": application.name,
+            "published": list(application.published),
+            "subscribed": list(application.subscribed),
+            "serves_at": application.endpoint,
+            "calls_at": application.data,
+        }
+
     @property
     def probe(self) -> Probe | None:
         """The probe to run."""
