@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from fake_control_plane import ControlPlane, View, golden_view
@@ -17,14 +17,14 @@ from generic_messages import (
     matchers,
     predicate,
 )
-from tests.sidecar.test_brain import CASE, Sidecar
+from test_brain import CASE, Sidecar
 
 from mainstay._proto import pool
 from mainstay.compile.resource import MESSAGES, Kind, Ref, Resource, resource_of_bytes
 from mainstay.engine import Asked
 
-TABLE = ("generic_route", "shop")
-LISTENER = ("listener", "rpc")
+TABLE: tuple[Literal["generic_route"], str] = ("generic_route", "shop")
+LISTENER: tuple[Literal["listener"], str] = ("listener", "rpc")
 
 
 def resource(kind: Kind, name: str, value: Fields, *refers: Ref) -> Resource:

@@ -45,9 +45,16 @@ def passes(text: str, pattern: Fields) -> bool:
     (kind, wanted), *_ = ((key, value) for key, value in pattern.items() if key != "ignore_case")
     if kind == "safe_regex":
         return re.fullmatch(wanted["regex"], text) is not None
-    text, wanted = (text.lower(), wanted.lower()) if ignore else (text, wanted)
-    tests = {"exact": text == wanted, "prefix": text.startswith(wanted), "suffix": text.endswith(wanted)}
-    return tests.get(kind, wanted in text)
+    if ignore:
+        text, wanted = text.lower(), str(wanted).lower()
+    match kind:
+        case "exact":
+            return bool(text == wanted)
+        case "prefix":
+            return text.startswith(wanted)
+        case "suffix":
+            return text.endswith(wanted)
+    return wanted in text
 
 
 def value_of(chosen: Fields, call: Call) -> str | None:
