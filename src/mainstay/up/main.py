@@ -26,6 +26,7 @@ from mainstay.model.problem_text import count, describe_problem
 from mainstay.settings import HelpAsked, OperatorError, load
 from mainstay.settings.up import UpSettings
 from mainstay.sidecar.agent.find import find_envoy
+from mainstay.up.claims import Claims
 from mainstay.up.events import Event, Events
 from mainstay.up.file import MeshFile
 from mainstay.up.machine import free_port, is_free, look_at_machine
@@ -87,8 +88,11 @@ def _run_in_folder(mesh: MeshFile, settings: UpSettings) -> int:
         raise OperatorError(
             f"cannot use the folder {path}: {error.strerror}; --state chooses another", USAGE
         ) from None
-    planned = plan(mesh, look_at_machine(), is_free, free_port)
-    outcome = asyncio.run(_run(planned, settings, folder))
+    with Claims() as claims:
+        planned = plan(
+            mesh, look_at_machine(), lambda address: is_free(address) and claims.claim(address), free_port
+        )
+        outcome = asyncio.run(_run(planned, settings, folder))
     if outcome.code in (WELL, INTERRUPTED) and not kept:
         shutil.rmtree(path, ignore_errors=True)
     else:
