@@ -14,7 +14,8 @@ from mainstay.compile.rpc.action import rpc_action
 from mainstay.compile.rpc.match import Inexpressible, rpc_predicate
 from mainstay.compile.traits import Proxy
 from mainstay.compile.view import View, compile_view, consistent
-from mainstay.model.key import ServiceKey
+from mainstay.model.endpoints import Endpoint, pack_endpoints
+from mainstay.model.key import EndpointSetKey, ServiceKey
 from mainstay.model.protocol import PortProtocol
 from mainstay.model.published import ORIGIN
 from mainstay.model.route import HttpMatch, NamedMatch, StringMatch
@@ -128,7 +129,8 @@ QUOTES = ServiceKey("shop", "quotes.shop.svc.cluster.local")
 
 def view_of(*facts: Fact, software: Software = "mainstay") -> View:
     agents = {"mainstay": "mainstay", "envoy": "envoy", "grpc": "gRPC C++"}
-    proxy = Proxy("sidecar~10.0.0.1~a.shop~x", "shop", capability=capability_of(agents[software]))
+    capability = capability_of(agents[software])
+    proxy = Proxy("sidecar~10.0.0.1~a.shop~x", "shop", addresses=("10.0.0.1",), capability=capability)
     view = compile_view(StaticFacts([*shipped_protocols(), *facts]), proxy)
     assert consistent(view) == ()
     return view
@@ -184,6 +186,14 @@ def test_calls_of_an_undeclared_port_enter_a_peer_as_byte_streams_do() -> None:
     view = view_of(service("a.shop", ServicePort(7000, "any", PortProtocol.AUTO, 7000)))
     made = routes(view, "rpc|7000||a.shop")
     assert made["routes"]["on_no_match"]["action"]["typed_config"]["cluster"] == "outbound-tcp|7000||a.shop"
+
+
+def test_a_grpc_librarys_port_that_speaks_bolt_is_reported() -> None:
+    members = pack_endpoints(EndpointSetKey(QUOTES, 12200, "entry"), [Endpoint("10.0.0.1", 12200)])
+    view = view_of(service(QUOTES.host, written_port(12200, "bolt", "", 12200)), members, software="grpc")
+    [problem] = view.problems
+    assert problem.code == "MS4203"
+    assert "port 12200 speaks bolt, and gRPC's library speaks none" in problem.reason
 
 
 @pytest.mark.parametrize(

@@ -397,9 +397,27 @@ def test_a_protocol_belongs_to_the_whole_mesh_and_a_changed_one_is_a_new_version
         assert "Another version." not in before
 
         listed = (await client.get(protocols)).json()["items"]
-        assert [(item["metadata"]["name"], "namespace" in item["metadata"]) for item in listed] == [
-            ("volt", False)
+        assert {item["metadata"]["name"]: item["status"].get("source") for item in listed} == {
+            "volt": None,
+            "bolt": "built-in",
+            "dubbo": "built-in",
+            "thrift": "built-in",
+        }
+        assert not any("namespace" in item["metadata"] for item in listed)
+        bolt = (await client.get(f"{protocols}/bolt")).json()
+        kept = await client.delete(f"{protocols}/bolt")
+        assert (kept.status_code, "comes with Mainstay" in kept.text) == (409, True)
+        del bolt["status"]
+        bolt["spec"]["about"] = "One of our own."
+        assert (await client.put(f"{protocols}/bolt", json=bolt)).status_code == 201, (
+            "it takes the built-in's place"
+        )
+        listed = (await client.get(protocols)).json()["items"]
+        assert [item["spec"]["about"] for item in listed if item["metadata"]["name"] == "bolt"] == [
+            "One of our own."
         ]
+        assert (await client.delete(f"{protocols}/bolt")).status_code == 200
+        assert (await client.get(f"{protocols}/bolt")).json()["status"]["source"] == "built-in"
         misplaced = await client.get("/apis/mainstay.dev/v1alpha1/namespaces/shop/protocols/volt")
         assert misplaced.status_code == 404
         assert "use /apis/mainstay.dev/v1alpha1/protocols" in misplaced.text

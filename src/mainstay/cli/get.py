@@ -88,6 +88,8 @@ def _state(item: dict[str, Any]) -> str:
         return "problems: " + ", ".join(sorted({problem["code"] for problem in status["problems"]}))
     if status.get("source") == "registered":
         return f"registered into {status['group']}, {status['health']}"
+    if status.get("source") == "built-in":
+        return "comes with Mainstay"
     return "accepted"
 
 

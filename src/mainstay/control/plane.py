@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from mainstay.api.mainstay.group import GROUP
 from mainstay.api.object import Object
 from mainstay.control.admission import Admission, Vault
 from mainstay.control.authored import Authored
+from mainstay.control.built_in import show_built_in
 from mainstay.control.certificates import GatewayCertificates
 from mainstay.control.collections import Collections
 from mainstay.control.dialect import References, check_references
@@ -25,6 +26,7 @@ from mainstay.control.loop import Loop, LoopClock, time_of_day
 from mainstay.control.objects import PREFIX, ObjectId
 from mainstay.control.proxies import Proxies
 from mainstay.control.reading import parse_file, read_records
+from mainstay.control.registered import KIND as WORKLOAD_ENTRY
 from mainstay.control.registered import show_registered
 from mainstay.control.rounds import Rounds
 from mainstay.control.views import Views, describe_bug
@@ -33,6 +35,7 @@ from mainstay.model.key import ObjectKey, WorkloadKey
 from mainstay.model.mesh import Mesh
 from mainstay.model.problem import Problem
 from mainstay.model.workload import Registration, Workload, WorkloadGroup
+from mainstay.protocols.kind import KIND as PROTOCOL
 from mainstay.protocols.kind import shipped_protocols
 from mainstay.settings.serve import ServeSettings
 from mainstay.sources import Intake, Remove, Source, Taken, Upsert, keep_source
@@ -163,9 +166,12 @@ class Plane:
         found = self.authored.inputs.get(FILES)
         return dict(found.items()) if found is not None else {}
 
-    def registered(self) -> dict[ObjectId, dict[str, Any]]:
-        """Workloads that registered themselves, as the objects they would be."""
-        return show_registered(workload for _, workload in self.collections.workloads.items())
+    def unwritten(self, kind: str) -> Mapping[ObjectId, dict[str, Any]]:
+        """Objects of a kind as they would be had somebody written them: workloads that registered themselves, protocols that
+        come with Mainstay."""
+        if kind == WORKLOAD_ENTRY:
+            return show_registered(workload for _, workload in self.collections.workloads.items())
+        return show_built_in() if kind == PROTOCOL.name else {}
 
     def status_of(self, each: ObjectId) -> dict[str, object]:
         """What is known of one object."""

@@ -20,7 +20,7 @@ from mainstay.settings.version import program_version
 def build_rest(plane: Plane, credential: str, further: Sequence[Route] = ()) -> ASGIApp:
     """The application; `further` are routes of rooms that a plane does not have (tokens)."""
     version = program_version()
-    objects = ObjectRoutes(plane.store, plane.admission, plane.status_of, plane.in_files, plane.registered)
+    objects = ObjectRoutes(plane.store, plane.admission, plane.status_of, plane.in_files, plane.unwritten)
     routes = [
         *change_routes(plane.admission),
         *objects.routes(),

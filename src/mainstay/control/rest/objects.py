@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,12 +23,18 @@ from mainstay.api.encode import encode
 from mainstay.api.kind import Kind
 from mainstay.api.object import Object
 from mainstay.control.admission import Admission, Result, Wish
+from mainstay.control.built_in import SOURCE as BUILT_IN
 from mainstay.control.dialect import Written, find_kind, read_objects
 from mainstay.control.objects import PREFIX, ObjectId, Record, decode_record, id_of_store_key, show_object
-from mainstay.control.registered import KIND as WORKLOAD_ENTRY
+from mainstay.control.registered import SOURCE as REGISTERED
 from mainstay.control.rest.answers import RestError, answer
 from mainstay.control.rest.changes import WHO, is_dry_run, perform
 from mainstay.store import Compacted, Entry, Event, Store
+
+_WHY_IT_STAYS = {
+    REGISTERED: "registered itself; it goes when its sidecar stops",
+    BUILT_IN: "comes with Mainstay; apply another of that name to put it in its place",
+}
 
 MAX_LIMIT = 1_000
 WATCH_POLL_S = 30.0
@@ -37,8 +43,9 @@ WATCH_POLL_S = 30.0
 
 class ObjectRoutes:
     """The handlers. `status_of` tells what is known of an object; `in_files` are those of the directory, which count before
-    the store's and are shown in their place, without a revision; `registered` are workloads that registered themselves, in the
-    shape of objects. Secrets are masked in records already."""
+    the store's and are shown in their place, without a revision; `unwritten(kind)` are those of a kind that nobody wrote, in the
+    shape of objects: workloads that registered themselves, protocols that come with Mainstay. What is written under the same name
+    is shown instead. Secrets are masked in records already."""
 
     def __init__(
         self,
@@ -46,13 +53,13 @@ class ObjectRoutes:
         admission: Admission,
         status_of: Callable[[ObjectId], dict[str, Any]],
         in_files: Callable[[], Mapping[ObjectId, Object]] = dict,
-        registered: Callable[[], Mapping[ObjectId, dict[str, Any]]] = dict,
+        unwritten: Callable[[str], Mapping[ObjectId, dict[str, Any]]] = lambda _kind: {},
     ) -> None:
         self._store = store
         self._admission = admission
         self._status_of = status_of
         self._in_files = in_files
-        self._registered = registered
+        self._unwritten = unwritten
 
     def routes(self) -> list[Route]:
         """The routes of this module."""
@@ -91,11 +98,7 @@ class ObjectRoutes:
                 for each in sorted(files)
                 if each.store_key.startswith(prefix)
             ]
-            if kind.name == WORKLOAD_ENTRY:
-                registered = self._registered()
-                items += [
-                    registered[each] for each in sorted(registered) if each.store_key.startswith(prefix)
-                ]
+            items += await asyncio.to_thread(self._list_unwritten, kind.name, prefix)
         return answer(
             {
                 "apiVersion": kind.api_version,
@@ -111,8 +114,8 @@ class ObjectRoutes:
         if written is not None:
             return answer(self._show_file(each, written))
         entry = await asyncio.to_thread(self._store.get, each.store_key)
-        if entry is None and (registered := self._find_registered(each)) is not None:
-            return answer(registered)
+        if entry is None and (unwritten := self._unwritten(each.kind).get(each)) is not None:
+            return answer(unwritten)
         if entry is None:
             raise RestError(404, f"there is no {each}")
         return answer(self._show(entry), headers={"ETag": f'"{entry.revision}"'})
@@ -146,13 +149,21 @@ class ObjectRoutes:
         }
         return await self._write(request, written, expected)
 
-    def _find_registered(self, each: ObjectId) -> dict[str, Any] | None:
-        return self._registered().get(each) if each.kind == WORKLOAD_ENTRY else None
+    def _list_unwritten(self, kind: str, prefix: str) -> Sequence[dict[str, Any]]:
+        files = self._in_files()
+        return [
+            shown
+            for each, shown in sorted(self._unwritten(kind).items())
+            if each.store_key.startswith(prefix)
+            and each not in files
+            and self._store.get(each.store_key) is None
+        ]
 
     async def delete(self, request: Request) -> Response:
         each = _id_of(request)
-        if self._find_registered(each) is not None:
-            raise RestError(409, f"{each} registered itself; it goes when its sidecar stops")
+        unwritten = self._unwritten(each.kind).get(each)
+        if unwritten is not None and await asyncio.to_thread(self._store.get, each.store_key) is None:
+            raise RestError(409, f"{each} {_WHY_IT_STAYS[unwritten['status']['source']]}")
         wish = Wish(
             deletes=(each,),
             expected=_expected(request, each, None),
