@@ -141,6 +141,18 @@ def test_a_new_brain_or_control_plane_knows_what_was_registered(mesh: Any) -> No
     mesh.until(lambda: len(providers(mesh)) == 2, "both providers")
 
 
+def test_a_rolling_restart_keeps_the_service_up(mesh: Any) -> None:
+    mesh.until(lambda: len(providers(mesh)) == 2, "both providers")
+    mesh.signal(signal.SIGHUP)
+    mesh.until(lambda: any("hello-1: stopped in order" in line for line in mesh.lines), "the first restarts")
+    answered = 0
+    while not any("canary: stopped in order" in line for line in mesh.lines):
+        assert call(mesh)["body"] == "hi"
+        answered += 1
+    assert answered > 0
+    mesh.wait_for("every workload has been restarted")
+
+
 @pytest.mark.skipif(
     not PYTHON.exists(), reason="SOFA's Python library is not installed; `make test-rpc` does it"
 )

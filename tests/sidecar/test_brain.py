@@ -573,6 +573,23 @@ def test_the_port_of_an_application_that_publishes_is_probed() -> None:
     assert sidecar.control_plane.health[-1].healthy
 
 
+def test_what_a_former_process_published_takes_calls_once_its_application_is_there(tmp_path: Path) -> None:
+    first = with_registry(tmp_path)
+    ask(first, 1, "/services/publish")
+    first.run(10)
+    assert first.control_plane.health == []
+    again = with_registry(tmp_path)
+    assert [each.healthy for each in again.control_plane.health] == [False]
+    # The next brain of this process knows no better, and no verdict comes for it.
+    again.lease.end()
+    again.brain = again.new_brain()
+    again.run(100)
+    assert len(again.control_plane.health) == 1
+    again.engine.happen(EndpointHealth(f"{own.PROBE_PREFIX}application", "127.0.0.1:12200", healthy=True))
+    again.run(100)
+    assert [each.healthy for each in again.control_plane.health] == [False, True]
+
+
 def test_a_subscription_is_answered_without_a_provider_too() -> None:
     sidecar = with_registry()
     ask(sidecar, 1, "/services/subscribe")

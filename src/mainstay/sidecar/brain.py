@@ -273,6 +273,8 @@ class Brain:
         if probe is None or probe.port is None:
             self._offer(Offer(removals=(("cluster", APPLICATION_PROBE),), local=True), None, now)
         else:
+            if self._registry.take_revived():
+                self._report_health(self._health.expect(APPLICATION_PROBE), now)
             cluster = own.probe_cluster(probe, probe.port, own.APPLICATION)
             self._offer(Offer((encode(cluster),), local=True), None, now)
         self._busy = True

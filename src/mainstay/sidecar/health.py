@@ -14,6 +14,8 @@ from mainstay.sidecar.exec_probe import Verdict
 from mainstay.xds.client.types import HealthChanged
 from mainstay.xds.types import DRAINING
 
+UNPROBED = "unprobed"
+"""Stands for the address of a probe without a verdict."""
 ENDING = HealthChanged(healthy=False, reason=DRAINING)
 PROXY_NOT_READY = "the proxy is not ready"
 
@@ -35,9 +37,15 @@ class Health:
         """A probe changed its mind."""
         if not event.cluster.startswith(PROBE_PREFIX):
             return None
+        self._probes.pop((event.cluster, UNPROBED), None)
         self._probes[event.cluster, event.address] = (
             "" if event.healthy else f"probe of {event.address} fails"
         )
+        return self._judge()
+
+    def expect(self, cluster: str) -> HealthChanged | None:
+        """A verdict of this cluster's probe will come; until then the workload is not taken for well."""
+        self._probes[cluster, UNPROBED] = "the application was not probed yet"
         return self._judge()
 
     def take_command(self, verdict: Verdict) -> HealthChanged | None:

@@ -108,6 +108,12 @@ def read_boot(settings: SidecarSettings, verb: str) -> Boot:
     """From the bootstrap file, or from the settings themselves."""
     if settings.bootstrap is None:
         return own.own_boot(settings, verb, VERSION)
+    if settings.registry.enabled:
+        raise OperatorError(
+            "--registry-enabled: what applications register is told to Mainstay's control plane: set --control-plane-address and"
+            " the workload instead of --bootstrap",
+            own.USAGE,
+        )
     from mainstay.sidecar.bootstrap.aside import read_aside
 
     boot = read_aside(settings.bootstrap, VERSION, leniently=settings.lenient)

@@ -109,24 +109,40 @@ class Workloads:
         self._stage.events.tell("started", "", "restarting every workload in turn")
         try:
             for instance in self._stage.plan.instances:
+                published = await self._published(instance)
                 await self._stop_instance(instance)
                 self._stage.events.tell("restarted", instance.name, "stopped in order, starts again")
                 await self._start_instance(instance)
-                await self._until_in_rotation(instance)
+                await self._until_in_rotation(instance, published)
         except NotReady as reason:
             self._stage.events.tell("failed", "", str(reason))
         else:
             self._stage.events.tell("ready", "", "every workload has been restarted")
 
-    async def _until_in_rotation(self, instance: Instance) -> None:
+    async def _published(self, instance: Instance) -> frozenset[str]:
+        """RPC services that its application publishes now."""
+        if instance.registry is None:
+            return frozenset()
+        try:
+            text = await self._stage.in_thread(
+                lambda: ask(instance.address, instance.ports.admin, "GET", STATUS_PAGE)[1]
+            )
+            return frozenset(json.loads(text)["application"]["published"])
+        except (Unanswered, ValueError, KeyError):
+            return frozenset()
+
+    async def _until_in_rotation(self, instance: Instance, published: frozenset[str]) -> None:
         """Those who call it have its address again; else the next restart could take the last one away."""
         service = instance.workload.service
-        if not service or not instance.has_proxy:
+        if not instance.has_proxy or not (service or published):
             return
         mesh = self._stage.mesh
-        host = f"{service}.{mesh.namespace}.svc.{mesh.domain_suffix}"
+        hosts = {f"{service}.{mesh.namespace}.svc.{mesh.domain_suffix}"} if service else set()
         callers = {each.name for each in self._stage.plan.instances if service in each.workload.calls}
         callers |= {gateway.name for gateway in self._stage.plan.gateways}
+        # Whoever registers may call what is published.
+        callers |= {each.name for each in self._stage.plan.instances if published and each.registry}
+        hosts |= published
 
         def has_it(api: ControlPlane) -> bool:
             for node in api.nodes():
@@ -134,9 +150,12 @@ class Workloads:
                 clusters = api.endpoints(node) if name in callers else {}
                 # Clusters are named `outbound|port|subset|host`. A gateway has those it routes to, and the address may be in
                 # a subset only.
-                sets = [addresses for cluster, addresses in clusters.items() if cluster.endswith(f"|{host}")]
-                if sets and not any(instance.address in addresses for addresses in sets):
-                    return False
+                for host in hosts:
+                    sets = [
+                        addresses for cluster, addresses in clusters.items() if cluster.endswith(f"|{host}")
+                    ]
+                    if sets and not any(instance.address in addresses for addresses in sets):
+                        return False
             return True
 
         async def look() -> bool:

@@ -24,10 +24,16 @@ class Keep:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._state = self._load()
+        self._is_revived = bool(self._state.published)
 
     @property
     def state(self) -> State:
         return self._state
+
+    def take_revived(self) -> bool:
+        """Whether something published comes from a former process, whose application may have gone with it. Told once."""
+        revived, self._is_revived = self._is_revived, False
+        return revived
 
     def save(self, state: State) -> None:
         """Never raises for the disk."""

@@ -123,6 +123,10 @@ class RegistryApi:
         host, port = split_place(endpoint)
         return Probe(port=port, host=host, period=PROBE_MS, timeout=PROBE_TIMEOUT_MS, failures=PROBE_FAILURES)
 
+    def take_revived(self) -> bool:
+        """Whether it is not known if the application that published is there at all; told once."""
+        return self._keep.take_revived()
+
     def died(self) -> None:
         """The probe has failed."""
         self._registry.died()
