@@ -257,7 +257,7 @@ def test_subsets_share_calls_by_weight(live: Live, serve: Serve) -> None:
 def test_least_request_avoids_who_is_busy(live: Live, serve: Serve) -> None:
     slow, quick = Provider("slow"), Provider("quick")
     slow.release = threading.Event()
-    target = cluster("app", serve(slow).port, serve(quick).port, load_balancer=plan.LeastRequest(8))
+    target = cluster("app", serve(slow).port, serve(quick).port, load_balancer=plan.LeastRequest(64))
     front(live, target)
     with live.dial("rpc") as waiting:
         # One of two calls without an answer goes to each: the slow one keeps its call.
@@ -525,6 +525,11 @@ def test_traces_of_applications_are_kept_and_missing_ones_begun(
     made = begun["rpc_trace_context.sofaTraceId"]
     assert len(made) == 32
     assert lines(tmp_path / "log", 2) == [sofa["rpc_trace_context.sofaTraceId"], made]
+    # Applications may trace where the mesh does not.
+    front(live, cluster("app", serve(provider).port), access_logs=(log,))
+    assert statuses(live, call(3, headers=sofa), call(4)) == [SUCCESS, SUCCESS]
+    assert "rpc_trace_context.sofaTraceId" not in provider.calls[-1].headers
+    assert lines(tmp_path / "log", 4)[2:] == [sofa["rpc_trace_context.sofaTraceId"], "-"]
 
 
 def test_admin_pages_show_calls(live: Live, serve: Serve) -> None:

@@ -164,27 +164,23 @@ impl Notes {
     /// Of a call of a framed protocol.
     fn rpc_facts<'a>(
         &self,
-        site: &Site,
+        site: &'a Site,
         request: &'a RequestHead,
         response: Option<&ResponseHead>,
     ) -> Option<RpcFacts<'a>> {
         let frame = request.frame?;
-        let status = match response {
-            Some(head) => match head.frame {
-                Some(answer) => Some(answer.number),
-                None => {
-                    let protocol = site.http.as_ref().and_then(|http| http.manager.rpc_of(request));
-                    protocol.map(|protocol| protocol.reply_status(head))
-                }
-            },
-            None => None,
-        };
+        let protocol = site.http.as_ref().and_then(|http| http.manager.rpc_of(request));
+        let status = response.and_then(|head| match head.frame {
+            Some(answer) => Some(answer.number),
+            None => protocol.map(|protocol| protocol.reply_status(head)),
+        });
         Some(RpcFacts {
             protocol: std::str::from_utf8(request.scheme()).unwrap_or("rpc"),
             service: request.headers.slice(frame.service),
             method: request.headers.slice(frame.method),
             id: frame.number,
             status,
+            trace: protocol.and_then(|protocol| protocol.trace.as_ref()),
             one_way: request.one_way,
         })
     }

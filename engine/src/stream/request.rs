@@ -70,7 +70,7 @@ impl Exchange {
                 {
                     table.remove_internal_headers(&mut self.request);
                 }
-                self.note_peer(&turn.shared.own);
+                self.note_peer(turn);
                 if http.manager.options.add_user_agent {
                     self.say_who_asks(&turn.shared.own);
                 }
@@ -103,10 +103,16 @@ impl Exchange {
     }
 
     /// Who the client says it is, for labels; not for the application.
-    fn note_peer(&mut self, own: &Own) {
+    fn note_peer<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
         if !self.site.is_inbound() {
             return;
         }
+        if self.request.protocol == Protocol::Rpc {
+            let now = turn.now();
+            self.notes.client_labels = Some(self.site.caller_labels(turn.port.snapshot(), now));
+            return;
+        }
+        let own = &turn.shared.own;
         let field = self.request.headers.get_id(NameId::X_ENVOY_PEER_METADATA);
         self.notes.asked_who_we_are = field.is_some() && !own.metadata.is_empty();
         self.notes.client_labels = Some(self.site.client_labels(field));

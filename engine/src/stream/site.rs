@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::head::peer_metadata;
+use super::head::{caller, peer_metadata};
 use crate::filter::Instance;
-use crate::message::Peer;
+use crate::message::{Peer, SECOND, Tick};
 use crate::plan::TrafficDirection;
-use crate::snapshot::{Chain, HttpManager, Terminal};
+use crate::snapshot::{Chain, HttpManager, Snapshot, Terminal};
 use crate::telemetry::{Group, HttpCounter, PeerLabels, Reporter};
 
 /// A client's connection, as its exchanges know it; or the engine itself, for those that are born here.
@@ -21,7 +21,12 @@ pub struct Site {
     chain: Option<Arc<Chain>>,
     /// Labels of the client by what it said last: it mostly says the same.
     said: RefCell<Option<(Vec<u8>, Arc<PeerLabels>)>>,
+    /// Labels of a client that has no way to say anything, and when to look for them again.
+    calling: RefCell<Option<(Arc<PeerLabels>, Tick)>>,
 }
+
+/// How long a caller that no endpoint was found of is not looked for, nanoseconds: the looking costs, and services come and go.
+const LOOK_AGAIN: u64 = 60 * SECOND;
 
 /// What only HTTP has.
 pub struct HttpSite {
@@ -51,6 +56,7 @@ impl Site {
             connection_id,
             chain: Some(Arc::clone(chain)),
             said: RefCell::default(),
+            calling: RefCell::default(),
         }
     }
 
@@ -63,6 +69,7 @@ impl Site {
             connection_id: 0,
             chain: None,
             said: RefCell::default(),
+            calling: RefCell::default(),
         }
     }
 
@@ -101,6 +108,23 @@ impl Site {
                 let told = Some(field).filter(|field| !field.is_empty());
                 let labels = Arc::new(peer_metadata::labels(self.peer.identity.as_ref(), told));
                 *said = Some((field.to_vec(), Arc::clone(&labels)));
+                labels
+            }
+        }
+    }
+
+    /// Who calls by a protocol that has no place for `x-envoy-peer-metadata`: from its certificate and what we know of endpoints.
+    pub fn caller_labels(&self, snapshot: &Snapshot, now: Tick) -> Arc<PeerLabels> {
+        let mut calling = self.calling.borrow_mut();
+        match &*calling {
+            Some((labels, again)) if now < *again => Arc::clone(labels),
+            _ => {
+                let address = self.peer.remote.map(|address| address.ip());
+                let (labels, is_found) = caller::labels(self.peer.identity.as_ref(), address, snapshot);
+                let again =
+                    if is_found || self.peer.identity.is_none() { Tick(u64::MAX) } else { now + LOOK_AGAIN };
+                let labels = Arc::new(labels);
+                *calling = Some((Arc::clone(&labels), again));
                 labels
             }
         }

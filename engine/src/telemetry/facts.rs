@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use crate::codec::rpc;
 use crate::message::{HeaderBlock, Peer, Protocol, RequestHead, ResponseFlags, ResponseHead, Tick};
 
 /// Which side of a call reports (`reporter` label): the outbound listener of the source, the inbound one of the destination.
@@ -43,7 +44,7 @@ impl PeerLabels {
 }
 
 /// What a call of a framed protocol has beyond a request's facts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct RpcFacts<'a> {
     /// Name of the protocol (`request_protocol`).
     pub protocol: &'a str,
@@ -54,6 +55,8 @@ pub struct RpcFacts<'a> {
     pub id: u64,
     /// The protocol's own status as the caller saw it; `None` if it was told nothing.
     pub status: Option<u64>,
+    /// Where the protocol tells traces.
+    pub trace: Option<&'a rpc::Trace>,
     pub one_way: bool,
 }
 

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use super::facts::Facts;
 use super::log_format::{Operator, Source, Value};
 use super::log_time::write_time;
+use super::trace::told_trace;
 use crate::bytes::{push_address, push_decimal, push_ip};
 use crate::matching::Field;
 use crate::message::{MILLISECOND, Protocol, Tick};
@@ -105,6 +106,15 @@ fn port<'f>(value: Option<SocketAddr>) -> Typed<'f> {
 fn made<'f>(value: &str, out: &mut Vec<u8>) -> Typed<'f> {
     out.extend_from_slice(value.as_bytes());
     Typed::Written
+}
+
+/// Where tracing is off, applications may trace all the same.
+fn told_trace_id<'f>(facts: &Facts<'_>, out: &mut Vec<u8>) -> Typed<'f> {
+    let trace = facts.rpc.and_then(|rpc| rpc.trace).zip(facts.request);
+    match trace.and_then(|(trace, head)| told_trace(head, trace)) {
+        Some(context) => made(context.trace_id(), out),
+        None => Typed::Absent,
+    }
 }
 
 fn named<'f>(name: Option<&[u8]>, out: &mut Vec<u8>) -> Typed<'f> {
@@ -215,6 +225,7 @@ fn of_value<'f>(facts: &'f Facts<'_>, value: Value, out: &mut Vec<u8>) -> Typed<
         },
         Value::RouteName => text(facts.route),
         Value::StreamId => text(facts.request_id),
+        Value::TraceId if facts.trace_id.is_empty() => told_trace_id(facts, out),
         Value::TraceId => text(facts.trace_id),
         Value::UpstreamCluster | Value::UpstreamClusterRaw => text(facts.cluster),
         Value::UpstreamHost | Value::UpstreamRemoteAddress => address(facts.upstream, out),

@@ -133,6 +133,7 @@ fn calls_of_framed_protocols_are_told_by_their_own_words() {
         method: b"add",
         id: 42,
         status: Some(4),
+        trace: None,
         one_way: false,
     };
     let told = |rpc: Option<RpcFacts<'_>>, logger: &AccessLogger| {

@@ -370,6 +370,7 @@ mod tests {
                 method: method.as_bytes(),
                 id: 7,
                 status: Some(4),
+                trace: None,
                 one_way: false,
             };
             recorder.record(&Facts { protocol: Protocol::Rpc, rpc: Some(rpc), flags, ..*facts });

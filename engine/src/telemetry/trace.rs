@@ -98,14 +98,10 @@ pub fn ensure_rpc_trace(
     share: f64,
     random: impl FnMut() -> u64,
 ) -> Option<TraceContext> {
-    let headers = &head.headers;
-    let value = |name: &Option<Name>| name.as_ref().and_then(|name| headers.get(name));
-    if let Some(id) = value(&trace.id).filter(|id| !id.is_empty()) {
-        let sampled = value(&trace.sampled).is_none_or(|text| matches!(text, b"true" | b"1"));
-        return TraceContext::of(id, sampled);
-    }
-    if let Some(kept) = value(&trace.context).and_then(TraceContext::parse) {
-        return Some(kept);
+    match told(head, trace) {
+        Told::Nothing => {}
+        Told::Unspeakable => return None,
+        Told::Trace(kept) => return Some(kept),
     }
     if trace.begin.is_empty() {
         return None;
@@ -123,6 +119,31 @@ pub fn ensure_rpc_trace(
         head.headers.set(name, value);
     }
     Some(made)
+}
+
+/// What a call of a framed protocol tells of its trace.
+enum Told {
+    Nothing,
+    /// An id that no log could hold.
+    Unspeakable,
+    Trace(TraceContext),
+}
+
+fn told(head: &RequestHead, trace: &rpc::Trace) -> Told {
+    let value = |name: &Option<Name>| name.as_ref().and_then(|name| head.headers.get(name));
+    if let Some(id) = value(&trace.id).filter(|id| !id.is_empty()) {
+        let sampled = value(&trace.sampled).is_none_or(|text| matches!(text, b"true" | b"1"));
+        return TraceContext::of(id, sampled).map_or(Told::Unspeakable, Told::Trace);
+    }
+    value(&trace.context).and_then(TraceContext::parse).map_or(Told::Nothing, Told::Trace)
+}
+
+/// The trace that a call tells of, for logs where tracing is off.
+pub(super) fn told_trace(head: &RequestHead, trace: &rpc::Trace) -> Option<TraceContext> {
+    match told(head, trace) {
+        Told::Trace(context) => Some(context),
+        Told::Nothing | Told::Unspeakable => None,
+    }
 }
 
 /// Several of them say nothing.

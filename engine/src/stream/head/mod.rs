@@ -4,6 +4,7 @@
 //! one form that routes, filters and upstreams see, or the reply that ends the matter. Pure but for the head.
 
 mod base64;
+pub mod caller;
 mod certificate;
 mod client;
 mod date;

@@ -1,6 +1,8 @@
 //! What the record makes of exchanges: Istio's labels.
 
-use crate::message::SpiffeId;
+use std::sync::Arc;
+
+use crate::message::{Peer, SpiffeId};
 use crate::plan;
 use crate::stream::head::peer_metadata;
 use crate::stream::testing::bolt;
@@ -132,4 +134,39 @@ fn a_one_way_call_that_was_sent_went_well() {
     worker.receive(client, bolt::one_way(3, "cart/note", b"x"));
     worker.accept();
     assert!(line(&worker, "istio_requests_total{").contains("response_code=\"200\""));
+}
+
+#[test]
+fn a_caller_is_named_by_its_certificate_and_by_the_endpoint_it_is() {
+    let front = SpiffeId::parse("spiffe://cluster.local/ns/shop/sa/front");
+    let stranger = SpiffeId::parse("spiffe://cluster.local/ns/elsewhere/sa/front");
+    // The endpoint of `shop` is cart-v2 of the namespace shop, at 10.1.0.1.
+    for (address, identity, labels) in [
+        ("10.1.0.1:4000", &front, ["\"cart-v2\"", "\"shop\"", "\"spiffe://cluster.local/ns/shop/sa/front\""]),
+        ("10.1.0.2:4000", &front, ["\"unknown\"", "\"shop\"", "\"spiffe://cluster.local/ns/shop/sa/front\""]),
+        // An address proves nothing against a certificate.
+        (
+            "10.1.0.1:4000",
+            &stranger,
+            ["\"unknown\"", "\"elsewhere\"", "\"spiffe://cluster.local/ns/elsewhere/sa/front\""],
+        ),
+        ("10.1.0.1:4000", &None, ["\"unknown\""; 3]),
+    ] {
+        let mut worker = rpc(plan::TrafficDirection::Inbound);
+        let peer =
+            Peer { remote: Some(address.parse().unwrap()), identity: identity.clone(), ..client_peer() };
+        let codec = crate::codec::rpc::Connection::server(Arc::new(
+            crate::codec::rpc::compile(&bolt::protocol()).unwrap(),
+        ));
+        let client = worker.connect_as(codec.into(), peer);
+        worker.receive(client, bolt::call(1, "cart/add", b""));
+        let upstream = worker.accept();
+        worker.receive(upstream, bolt::answer(1, 0, b""));
+        let line = line(&worker, "istio_requests_total{reporter=\"destination\"");
+        for (name, value) in
+            ["source_workload", "source_workload_namespace", "source_principal"].iter().zip(labels)
+        {
+            assert!(line.contains(&format!("{name}={value}")), "{name}={value} in {line}");
+        }
+    }
 }
