@@ -24,6 +24,7 @@ from mainstay.identity.join import JoinService
 from mainstay.identity.join_wire import BundleRequest, JoinRequest, RenewRequest
 from mainstay.identity.signer import LeafRequest
 from mainstay.identity.tokens import Tokens
+from mainstay.settings.serve import Log
 from mainstay.store import MemoryStore
 
 DAY = 86_400_000
@@ -50,7 +51,15 @@ class Served:
         identity = server_identity(DOMAIN, "istio-system")
         service = JoinService(self.signer, self.tokens, lambda *_: None, DOMAIN, identity.spiffe, DAY)
         self.front = Front(
-            make_engine(), self.signer, identity, socket_folder(path), "127.0.0.1", 0, DAY, now, random.random
+            make_engine(Log()),
+            self.signer,
+            identity,
+            socket_folder(path),
+            "127.0.0.1",
+            0,
+            DAY,
+            now,
+            random.random,
         )
         self.server = grpc.aio.server()
         self.server.add_generic_rpc_handlers((JoinHandler(service, peer_of_context),))

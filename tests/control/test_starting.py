@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import subprocess
 import sys
 import time
@@ -43,6 +45,25 @@ def running(tmp_path: Path) -> Iterator[Path]:
     process.wait()
 
 
+def test_all_of_its_log_is_json_where_that_is_asked_for(tmp_path: Path) -> None:
+    """Also what the engine in front of it says, here of a client that speaks no TLS."""
+    ready = tmp_path / "ready"
+    flags = ("--log-format", "json", "--log-levels", "engine.tls=debug", "--ready-file", str(ready))
+    process = subprocess.Popen(command(tmp_path, *flags), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    lines = (json.loads(line) for line in process.stderr)
+    try:
+        next(line for line in lines if line["message"] == "control plane is up")
+        place = ("127.0.0.1", json.loads(ready.read_bytes())["xds"])
+        with socket.create_connection(place, PATIENCE_S) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            told = next(line for line in lines if line["message"] == "handshake with a client failed")
+        assert told["room"] == "engine.tls"
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_state_directory_belongs_to_one_control_plane(running: Path) -> None:
     code, told = fails(running)
     assert code == 1
@@ -62,6 +83,9 @@ def test_address_that_cannot_be_bound_is_told_without_a_traceback(tmp_path: Path
         (("--ca-cert", "x.pem"), 2, "belong together"),
         (("--ca-cert", "x.pem", "--ca-key", "y.pem"), 1, "No such file"),
         (("--trust-domain", "a b"), 2, "trust domain"),
+        (("--log-levels", "front"), 2, "--log-levels: 'front' is not ROOM=LEVEL"),
+        (("--log-levels", "front=loud"), 2, "'loud' is no log level"),
+        (("--log-levels", "engine.front=debug"), 1, 'room "front" is none of reactor, snapshot, tls'),
     ],
 )
 def test_wrong_settings_are_told(tmp_path: Path, flags: tuple[str, ...], code: int, words: str) -> None:

@@ -28,7 +28,9 @@ from mainstay.identity.signer import LeafRequest, Signer, SignerError
 from mainstay.model.digest import digest_of_bytes
 from mainstay.model.identity import Identity, TrustBundle
 from mainstay.settings import OperatorError
+from mainstay.settings.serve import Log
 from mainstay.sidecar import plan
+from mainstay.telemetry.levels import read_levels
 from mainstay.telemetry.log import get_log
 
 log = get_log("front")
@@ -339,9 +341,17 @@ def socket_folder(state: Path) -> Path:
     return folder
 
 
-def make_engine() -> engine.Engine:
-    """The control plane's engine: no admin pages, one worker."""
-    return engine.Engine(plan.EngineSettings("control-plane", workers=1))
+def make_engine(log: Log) -> engine.Engine:
+    """The control plane's engine: no admin pages, one worker; its log is one with the program's."""
+    settings = plan.EngineSettings("control-plane", workers=1, log_json=log.format == "json")
+    try:
+        made = engine.Engine(settings)
+        made.set_log_level("", log.level)
+        for room, level in read_levels(log.levels).engine.items():
+            made.set_log_level(room, level)
+    except engine.EngineError as error:
+        raise OperatorError(f"the engine does not start: {error}") from None
+    return made
 
 
 def _own_address(bind: str) -> list[str]:

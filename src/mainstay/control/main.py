@@ -38,6 +38,7 @@ from mainstay.settings import HelpAsked, OperatorError, load
 from mainstay.settings.serve import ServeSettings
 from mainstay.settings.version import program_version
 from mainstay.store import SqliteStore, StoreError
+from mainstay.telemetry.levels import read_levels
 from mainstay.telemetry.log import configure, get_log
 from mainstay.xds.serve_grpcio import XdsServer
 from mainstay.xds.server.types import Peer
@@ -70,9 +71,8 @@ def main(arguments: Sequence[str]) -> int:
         make_identity(settings.trust_domain, settings.root_namespace, SERVER_ACCOUNT)
     except ValueError as error:
         raise OperatorError(f"--trust-domain, --root-namespace: {error}", 2) from None
-    levels = dict(each.split("=", 1) for each in settings.log.levels if "=" in each)
     try:
-        configure(settings.log.level, levels, settings.log.format)
+        configure(settings.log.level, read_levels(settings.log.levels).own, settings.log.format)
     except ValueError as error:
         raise OperatorError(f"--log-levels: {error}", 2) from None
     return asyncio.run(serve(settings))
@@ -116,7 +116,7 @@ async def serve(settings: ServeSettings) -> int:
     plane.spawn(loop)
     loop.spawn("xds", xds.run())
     ports = {"api": port_of(api_socket), "metrics": port_of(metrics_socket)}
-    ports["xds"] = await secure.serve(loop, make_engine(), xds, GRPC_OPTIONS, streams.leave)
+    ports["xds"] = await secure.serve(loop, make_engine(settings.log), xds, GRPC_OPTIONS, streams.leave)
     if settings.insecure_xds:
         server = grpc.aio.server(options=GRPC_OPTIONS)
         server.add_generic_rpc_handlers((xds.handler(_identify_plaintext),))

@@ -50,11 +50,10 @@ from mainstay.sidecar.registry_api.serve import RegistryApi
 from mainstay.sidecar.status import Status
 from mainstay.sidecar.version import VERSION
 from mainstay.telemetry import log
+from mainstay.telemetry.levels import read_levels
 
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 100, 5_000
 MANY_DEATHS, WINDOW_MS, LONG_PAUSE_MS = 5, 60_000, 30_000
-ENGINE_ROOMS = "engine."
-"""Before the names of the engine's rooms, in `--log-levels`."""
 KEPT_EVENTS = (Signal, Stopped, Drained, EndpointHealth, ListenerBound)
 """What a brain must hear of even if it came while there was none; the rest belongs to calls of the former one, save requests
 of the application, which waits for their answers."""
@@ -79,29 +78,16 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _configure_log(settings: SidecarSettings) -> None:
-    levels = _room_levels(settings)
-    ours = {room: level for room, level in levels.items() if not room.startswith(ENGINE_ROOMS)}
     try:
-        log.configure(settings.log.level, ours, settings.log.format)
+        log.configure(settings.log.level, read_levels(settings.log.levels).own, settings.log.format)
     except ValueError as error:
         raise OperatorError(f"--log-levels: {error}", own.USAGE) from None
 
 
-def _room_levels(settings: SidecarSettings) -> dict[str, str]:
-    levels = {}
-    for entry in settings.log.levels:
-        room, equals, level = entry.partition("=")
-        if not equals:
-            raise OperatorError(f"--log-levels: {entry!r} is not ROOM=LEVEL", own.USAGE)
-        levels[room] = level
-    return levels
-
-
 def _set_engine_levels(engine: Engine, settings: SidecarSettings) -> None:
     engine.set_log_level("", settings.log.level)
-    for room, level in _room_levels(settings).items():
-        if room.startswith(ENGINE_ROOMS):
-            engine.set_log_level(room.removeprefix(ENGINE_ROOMS), level)
+    for room, level in read_levels(settings.log.levels).engine.items():
+        engine.set_log_level(room, level)
 
 
 def read_boot(settings: SidecarSettings, verb: str) -> Boot:

@@ -1,7 +1,7 @@
 """Loopback addresses that one `up` keeps from all others of this machine.
 
-In: addresses. Out: whether they are ours now. Invariant: of two that ask at once one gets it, by a socket bound there until the end;
-the system lets go of it however we die. UDP, so that no port of an application is in its way.
+In: addresses. Out: whether they are ours now. Invariant: of two that ask at once one gets it, by a socket bound there until the
+end; the system lets go of it however we die. UDP, so that no port of an application is in its way.
 """
 
 from __future__ import annotations
