@@ -1,6 +1,6 @@
-"""Access logs of a chain, by the mesh's settings.
+"""Access logs and traces of a chain, by the mesh's settings.
 
-In: ``Mesh``. Out: access loggers; JSON with the fields of Istio's default format, or the proxy's default text.
+In: ``Mesh``. Out: access loggers; JSON with the fields of Istio's default format, or the proxy's default text. How traces begin.
 """
 
 from mainstay.compile.resource import Fields, extension, struct
@@ -34,6 +34,7 @@ _OF_DESCRIBED_CALLS = {
     **_OF_CALLS,
     "rpc_status": "%RPC_STATUS%",
     "rpc_one_way": "%RPC_ONE_WAY%",
+    "trace_id": "%TRACE_ID%",
     "request_id": "%RPC_REQUEST_ID%",
 }
 """What Envoy's generic proxy calls things, and what a proxy of ours knows besides (``docs/reference/access-log.md``)."""
@@ -50,6 +51,13 @@ def rpc_access_log(mesh: Mesh, described: bool) -> list[Fields]:
 
 def _json(fields: dict[str, str]) -> Fields:
     return {"path": "/dev/stdout", "log_format": {"json_format": struct(fields)}}
+
+
+def tracing(mesh: Mesh) -> Fields:
+    """Return the field that says how traces begin, if they do; nothing exports spans."""
+    if mesh.trace_sampling is None:
+        return {}
+    return {"tracing": {"random_sampling": {"value": mesh.trace_sampling}}}
 
 
 def access_log(mesh: Mesh) -> list[Fields]:

@@ -18,6 +18,7 @@ class Mesh(msgspec.Struct, frozen=True, gc=False):
     ``root_namespace`` holds mesh-wide policies and DestinationRules. ``mtls`` holds where no PeerAuthentication speaks.
     ``access_log`` JSON or TEXT goes to standard output. ``detection_timeout`` (ms) is how long a port of unknown protocol
     waits for the client's first bytes before it is taken for TCP. ``connect_timeout`` ms.
+    ``trace_sampling`` is the share, in percent, of sampled traces among those that begin in the mesh; without it none begin.
     """
 
     trust_domain: str = DEFAULT_TRUST_DOMAIN
@@ -28,6 +29,7 @@ class Mesh(msgspec.Struct, frozen=True, gc=False):
     access_log: Literal["OFF", "JSON", "TEXT"] = "OFF"
     detection_timeout: int = 1_000
     connect_timeout: int = 10_000
+    trace_sampling: int | None = None
 
 
 DEFAULT_MESH = Mesh()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from mainstay.api.define import Duration, Part, Pattern
+from mainstay.api.define import Duration, Part, Pattern, Range
 from mainstay.api.object import NAMESPACE
 
 TRUST_DOMAIN = Pattern(
@@ -39,6 +39,12 @@ class MeshSettings(Part, frozen=True):
     access_log: Annotated[Literal["OFF", "JSON", "TEXT"] | None, "Access log of proxies; OFF if absent."] = (
         None
     )
+    trace_sampling: Annotated[
+        int | None,
+        "Requests and calls that bring no trace begin one, of which so many percent are sampled. Absent: none"
+        " begin, and those that come pass as they are.",
+        Range(0, 100),
+    ] = None
     detection_timeout: Annotated[
         Duration | None,
         "How long a port of unknown protocol waits for the client's first bytes; 1s if absent.",

@@ -3,7 +3,7 @@
 In: place, routes (by name or inline), HTTP filters. Out: the network filter that ends an HTTP chain.
 """
 
-from mainstay.compile.access_log import access_log
+from mainstay.compile.access_log import access_log, tracing
 from mainstay.compile.filters.context import Place
 from mainstay.compile.resource import Fields, duration, extension
 from mainstay.model.mesh import Mesh
@@ -26,6 +26,7 @@ def connection_manager(mesh: Mesh, place: Place, label: str, routes: Fields, fil
         "use_remote_address": {"value": place == "gateway"},
         "stream_idle_timeout": {},
         "access_log": access_log(mesh),
+        **tracing(mesh),
     }
     if place == "inbound":
         fields["forward_client_cert_details"] = "APPEND_FORWARD"

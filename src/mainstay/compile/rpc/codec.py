@@ -7,7 +7,7 @@ changed one is a new version of the listener.
 
 from collections.abc import Iterable
 
-from mainstay.compile.access_log import rpc_access_log
+from mainstay.compile.access_log import rpc_access_log, tracing
 from mainstay.compile.capability import ENVOY_CODECS
 from mainstay.compile.facts import Facts
 from mainstay.compile.listener.chain import switched_off
@@ -30,6 +30,7 @@ def rpc_manager(
         **routes,
         "filters": filters,
         "access_log": rpc_access_log(facts.mesh(), described),
+        **(tracing(facts.mesh()) if described else {}),
     }
     return extension("envoy.filters.network.generic_proxy", _PROXY, fields)
 

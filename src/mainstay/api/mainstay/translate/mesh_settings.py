@@ -38,5 +38,6 @@ def translate_mesh_settings(thing: Object, defaults: Defaults) -> list[Fact] | l
         settings.access_log or base.access_log,
         settings.detection_timeout or base.detection_timeout,
         settings.connect_timeout or base.connect_timeout,
+        base.trace_sampling if settings.trace_sampling is None else settings.trace_sampling,
     )
     return found.or_facts([mesh])
