@@ -15,10 +15,19 @@ from mainstay.compile.rpc.match import Inexpressible, rpc_predicate
 from mainstay.compile.traits import Proxy
 from mainstay.compile.view import View, compile_view, consistent
 from mainstay.model.endpoints import Endpoint, pack_endpoints
-from mainstay.model.key import EndpointSetKey, ServiceKey
+from mainstay.model.key import MESH, EndpointSetKey, ObjectKey, RouteTableKey, ServiceKey
 from mainstay.model.protocol import PortProtocol
 from mainstay.model.published import ORIGIN
-from mainstay.model.route import HttpMatch, NamedMatch, StringMatch
+from mainstay.model.route import (
+    Destination,
+    Forward,
+    HttpMatch,
+    HttpRule,
+    NamedMatch,
+    RouteTable,
+    StringMatch,
+    WeightedDestination,
+)
 from mainstay.model.rpc import Opening, RpcProtocol
 from mainstay.model.service import Service, ServicePort, written_port
 from mainstay.protocols.kind import shipped_protocols
@@ -157,6 +166,21 @@ def test_what_applications_publish_is_called_by_its_own_name_alone() -> None:
     made = routes(view, "rpc|12200||")
     rest = made["routes"]["on_no_match"]["action"]["typed_config"]["cluster"]
     assert rest == f"outbound|12200||{QUOTES.host}"
+
+
+def test_rules_for_an_rpc_service_that_nobody_publishes_are_no_hosts_of_http() -> None:
+    forward = Forward((WeightedDestination(Destination("a.A:1.0")),))
+    names = ("a.A:1.0", "a.shop")
+    view = view_of(
+        *(
+            RouteTable(RouteTableKey(name, MESH, ObjectKey("shop", "x")), (HttpRule(forward),))
+            for name in names
+        )
+    )
+    made = view.get("route", "80")
+    assert made is not None
+    hosts = pool.to_json(pool.parse(MESSAGES["route"], made.body))["virtual_hosts"]
+    assert [host["name"] for host in hosts] == ["a.shop:80", "allow_any"]
 
 
 def test_ports_of_one_number_and_two_protocols_are_told_apart_by_first_bytes() -> None:

@@ -16,7 +16,7 @@ from mainstay.api.kind import Defaults
 from mainstay.api.node import Path
 from mainstay.api.object import NAMESPACE
 from mainstay.api.problems import shorten
-from mainstay.model.application import check_name
+from mainstay.model.application import is_rpc_service
 from mainstay.model.key import EVERYWHERE, MESH, Visibility
 from mainstay.model.scope import HostPattern
 
@@ -50,18 +50,6 @@ def is_host(text: str, wildcard: bool = False) -> bool:
         return True
     bare = text[2:] if wildcard and text.startswith("*.") else text
     return len(text) <= MAX_HOST and _HOST.fullmatch(bare) is not None
-
-
-def is_rpc_service(text: str) -> bool:
-    """Tell whether a text can only be the name of an RPC service, as applications publish them (``com.acme.Quotes:1.0``): it has
-    a colon, and is neither an address nor a host with its port. Capitals count in it."""
-    if ":" not in text or is_address(text) or text.rpartition(":")[2].isdecimal():
-        return False
-    try:
-        check_name(text)
-    except ValueError:
-        return False
-    return True
 
 
 def bare_host(text: str) -> str:

@@ -32,7 +32,7 @@ from mainstay.compile.traits import (
     Step,
     VirtualOutboundTraits,
 )
-from mainstay.model.application import Application
+from mainstay.model.application import Application, is_rpc_service
 from mainstay.model.key import MESH, Labels, ServiceKey, is_visible, selects
 from mainstay.model.problem import Problem
 from mainstay.model.protocol import PortProtocol
@@ -343,7 +343,10 @@ def _hosts_without_service(facts: Facts, namespace: str) -> tuple[str, ...]:
         for table in facts.route_tables_of(MESH)
         if table.http and is_visible(table.visible_to, namespace) and "*" not in table.key.host
     }
-    return tuple(sorted(host for host in hosts if not facts.services_of_host(host)))
+    # An RPC service that nobody publishes yet has no place among HTTP's hosts.
+    return tuple(
+        sorted(host for host in hosts if not is_rpc_service(host) and not facts.services_of_host(host))
+    )
 
 
 def _gateway(facts: Facts, proxy: Proxy) -> Iterable[Step]:

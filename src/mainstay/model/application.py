@@ -86,6 +86,22 @@ def check_name(name: str) -> None:
         )
 
 
+def is_rpc_service(text: str) -> bool:
+    """Tell whether a text can only be the name of an RPC service, as applications publish them (``com.acme.Quotes:1.0``): it has
+    a colon, and is neither an address nor a host with its port. Capitals count in it."""
+    if ":" not in text or text.rpartition(":")[2].isdecimal():
+        return False
+    try:
+        check_name(text)
+    except ValueError:
+        return False
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return True
+    return False
+
+
 def service_of(name: str) -> str:
     """The name that calls carry: a registry's data id has ``@DEFAULT`` or ``@protocol`` behind it."""
     return _DATA_ID.sub("", name)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mainstay.api.findings import Findings
-from mainstay.api.hosts import is_rpc_service
 from mainstay.api.istio.check.destinations import RULES_BY_HOST, full_host, host_covers, visible_services
 from mainstay.api.istio.destination_rule import ClientTLSSettings, DestinationRule, TrafficPolicy
 from mainstay.api.kind import Lookup
 from mainstay.api.node import Path
 from mainstay.api.object import Object
+from mainstay.model.application import is_rpc_service
 from mainstay.model.key import labels_of
 from mainstay.model.problem import Problem
 

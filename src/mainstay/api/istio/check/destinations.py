@@ -10,12 +10,13 @@ import difflib
 from collections.abc import Iterable
 
 from mainstay.api.findings import Findings
-from mainstay.api.hosts import bare_host, complete_host, is_rpc_service
+from mainstay.api.hosts import bare_host, complete_host
 from mainstay.api.istio.destination_rule import DestinationRule
 from mainstay.api.istio.virtual_service import Destination
 from mainstay.api.kind import Defaults, Lookup, ObjectIndex
 from mainstay.api.node import Path
 from mainstay.api.object import Object
+from mainstay.model.application import is_rpc_service
 from mainstay.model.key import is_visible
 from mainstay.model.service import Service
 
