@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -136,3 +140,20 @@ def test_filters_are_listed() -> None:
     live = Live()
     assert any("rbac" in name for name in live.engine.extensions())
     live.engine.shutdown(1_000)
+
+
+def test_pages_and_traffic_go_on_while_python_is_stuck() -> None:
+    program = Path(__file__).with_name("stuck_python.py")
+    process = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        told = json.loads(process.stdout.readline())
+        for path in ("/stats", "/stats/prometheus", "/clusters", "/listeners", "/certs", "/server_info"):
+            assert fetch(told["admin"], path)[0] == 200, path
+        assert fetch(told["admin"], "/ready")[0] == 503, "nobody has said that it is"
+        assert fetch(told["admin"], "/config_dump")[0] == 200, "what the engine knows by itself"
+        assert fetch(told["admin"], "/logging?level=debug", "POST")[0] == 200
+        assert fetch(f"{LOOPBACK}:{told['web']}", "/") == (200, "x")
+    finally:
+        process.kill()
+        process.communicate()

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 CART = "/shop.Cart:1.0/"
 
 
-def rpc_chain(table: plan.RouteTable, **options: object) -> plan.FilterChain:
+def rpc_chain(table: plan.RouteTable, **options: Any) -> plan.FilterChain:
     return http_chain(table, protocol="rpc", rpc=(known("bolt"),), **options)
 
 
@@ -259,11 +259,15 @@ def test_least_request_avoids_who_is_busy(live: Live, serve: Serve) -> None:
     slow.release = threading.Event()
     target = cluster("app", serve(slow).port, serve(quick).port, load_balancer=plan.LeastRequest(64))
     front(live, target)
+
+    def has_calls(number: int) -> bool:
+        return len(slow.calls) + len(quick.calls) == number
+
     with live.dial("rpc") as waiting:
         # One of two calls without an answer goes to each: the slow one keeps its call.
         for number in (1, 2, 3, 4):
             waiting.sendall(call(number))
-            until(lambda number=number: len(slow.calls) + len(quick.calls) == number, "the call")
+            until(partial(has_calls, number), "the call")
         assert slow.came.acquire(timeout=PATIENCE)
         before = len(slow.calls)
         assert {answer.body for answer in ask(partial(live.dial, "rpc"), *map(call, range(10, 20)))} == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
 import threading
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from engine_plans import cluster, listener, tcp_chain
 from engine_wire import Reader
+
+from mainstay.sidecar import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,3 +79,36 @@ def test_an_endpoint_that_is_not_there_ends_the_connection(live: Live) -> None:
     live.apply(cluster("app", port), listener("raw", tcp_chain("app")))
     with live.dial("raw") as client, contextlib.suppress(ConnectionResetError):
         assert client.recv(1) == b""
+
+
+def options_of(local: int, remote: int) -> tuple[int, int, int, int]:
+    """What is set on the engine's end of a connection, found among this process's own sockets by its two ports."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found = socket.socket(fileno=os.dup(int(name)))
+            with found:
+                if (found.getsockname()[1], found.getpeername()[1]) == (local, remote):
+                    kept = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+                    is_on = found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                    idle, interval, probes = (found.getsockopt(socket.IPPROTO_TCP, each) for each in kept)
+                    return is_on, idle, interval, probes
+    raise AssertionError("the engine has no such connection")
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="named so on Linux")
+def test_both_sides_keep_connections_alive_as_told(live: Live, serve: Serve) -> None:
+    accepted: list[tuple[int, int]] = []
+
+    def answer(connection: socket.socket) -> None:
+        accepted.append((connection.getpeername()[1], connection.getsockname()[1]))
+        connection.sendall(b"hello")
+        connection.recv(1)
+
+    live.apply(
+        cluster("app", serve(answer).port, tcp_keepalive=plan.TcpKeepalive(probes=4, time=30, interval=7)),
+        listener("web", tcp_chain("app"), tcp_keepalive=plan.TcpKeepalive(probes=5, time=60, interval=9)),
+    )
+    with live.dial("web") as client:
+        assert Reader(client).exactly(5) == b"hello"
+        assert options_of(client.getpeername()[1], client.getsockname()[1]) == (1, 60, 9, 5)
+        assert options_of(*accepted[0]) == (1, 30, 7, 4)

@@ -178,7 +178,7 @@ def test_a_process_that_died_leaves_nothing_to_its_successor() -> None:
     machine.died()
     assert machine.application.published == (HELLO,), "it may only have been busy"
     post(machine, "/configs/application", '{"appName":"hello"}')
-    assert machine.application.published == ()
+    assert not machine.application.published
 
 
 def test_what_was_registered_outlives_a_restart_in_a_private_file(tmp_path: Path) -> None:
