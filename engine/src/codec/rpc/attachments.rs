@@ -117,7 +117,71 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Five texts that say there are no arguments, then a map of these pairs; `noise` stands in between as values that are no texts.
+    fn body(pairs: &[(String, String)], noise: &[i8]) -> Vec<u8> {
+        let mut body = Vec::new();
+        for text in ["2.0.2", "a.B", "1.0", "m", ""] {
+            put_text(true, text.as_bytes(), &mut body).unwrap();
+        }
+        body.push(b'H');
+        for (index, (name, value)) in pairs.iter().enumerate() {
+            put_text(true, name.as_bytes(), &mut body).unwrap();
+            put_text(true, value.as_bytes(), &mut body).unwrap();
+            if let Some(number) = noise.get(index) {
+                // A name whose value is a long, as eight bytes.
+                put_text(true, b"number", &mut body).unwrap();
+                body.push(b'L');
+                body.extend(i64::from(*number).to_be_bytes());
+            }
+        }
+        body.push(b'Z');
+        body
+    }
+
+    fn pairs_of(body: &[u8]) -> Vec<(String, String)> {
+        let description = super::super::tests::description("dubbo");
+        let found = hessian::look(description.body.as_ref().unwrap(), body, 128);
+        let text = |place: &std::ops::Range<usize>| String::from_utf8(body[place.clone()].to_vec()).unwrap();
+        found.attachments.iter().map(|pair| (text(&pair.name), text(&pair.value))).collect()
+    }
+
     proptest! {
+        #[test]
+        fn what_is_edited_is_as_if_it_had_been_written_so(
+            pairs in proptest::collection::vec(("[a-z]{1,8}", "[a-zäß€]{0,40}"), 0..8),
+            noise in proptest::collection::vec(any::<i8>(), 0..8),
+            removed in proptest::collection::btree_set(0usize..8, 0..4),
+            added in proptest::collection::vec(("x-[a-z]{1,8}", "[a-zäß€]{0,40}"), 0..4),
+        ) {
+            let description = super::super::tests::description("dubbo");
+            let shape = description.shape(0).unwrap();
+            let removed: Vec<usize> = removed.into_iter().filter(|index| *index < pairs.len()).collect();
+            let boxed = |text: &String| text.as_bytes().into();
+            let edit = Edit {
+                removed: removed.clone(),
+                added: added.iter().map(|(name, value)| (boxed(name), boxed(value))).collect(),
+            };
+            let front = [0xda, 0xbb, 0xc2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+            let edited = edit.apply(&description, shape, &front, &body(&pairs, &noise)).unwrap();
+            let kept = pairs.iter().enumerate().filter(|(index, _)| !removed.contains(index));
+            let wanted: Vec<_> = kept.map(|(_, pair)| pair.clone()).chain(added).collect();
+            prop_assert_eq!(pairs_of(&edited), wanted);
+            // Another serialisation is left alone.
+            let json = [0xda, 0xbb, 0xc6, 0];
+            prop_assert_eq!(edit.apply(&description, shape, &json, b"{}"), None);
+        }
+
+        #[test]
+        fn any_body_is_survived(bytes in proptest::collection::vec(any::<u8>(), 0..200), removed in 0usize..3) {
+            let description = super::super::tests::description("dubbo");
+            let shape = description.shape(0).unwrap();
+            let edit = Edit { removed: vec![removed], added: vec![(b"a"[..].into(), b"b"[..].into())] };
+            let whole = [&body(&[], &[])[..], &bytes].concat();
+            for body in [&bytes, &whole] {
+                let _ = edit.apply(&description, shape, &[0xda, 0xbb, 0xc2, 0], body);
+            }
+        }
+
         #[test]
         fn texts_are_read_as_they_were_written(text in ".{0,80}|[a-zäß€😀]{900,1100}", is_final: bool) {
             let mut bytes = Vec::new();
