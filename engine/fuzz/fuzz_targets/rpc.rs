@@ -42,7 +42,8 @@ fuzz_target!(|bytes: &[u8]| {
         return drive::drive(&mut Connection::server(Arc::clone(description)), rest, usize::from(*step) + 1);
     }
     let mut client = Connection::client(Arc::clone(description));
-    while client.open_streams() < 9 {
+    // Fewer where servers answer one call after the other.
+    for _ in 0..9 {
         let _ = client.open_stream();
     }
     drive::drive(&mut client, rest, usize::from(*step) + 1);

@@ -356,6 +356,8 @@ pub struct RpcLimits {
     pub headers: u32,
     /// Calls in flight on a connection.
     pub calls: u32,
+    /// Calls in flight on one of ours to a provider; 1: it answers one after the other.
+    pub provider_calls: u32,
 }
 
 /// What the engine understands of some frames.

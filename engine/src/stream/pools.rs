@@ -18,9 +18,6 @@ use crate::upstream::{DialOrder, Failure, PoolProtocol, Remote, Step};
 /// Streams an HTTP/2 endpoint is believed to take before its SETTINGS say so (RFC 9113 §6.5.2 recommends no less).
 const STREAMS_UNTIL_TOLD: u32 = 100;
 
-/// Calls in flight on a connection of a framed protocol; beyond, another one is dialled.
-const CALLS: u32 = 1_024;
-
 /// Where to dial.
 pub fn address_of(remote: &Remote) -> Address {
     match remote {
@@ -167,7 +164,7 @@ impl Streams {
     pub(super) fn pooled_connected<P: Port>(&mut self, port: &mut P, connection: Key) {
         let streams = match port.protocol(connection) {
             Some(Protocol::Http2) => STREAMS_UNTIL_TOLD,
-            Some(Protocol::Rpc) => CALLS,
+            Some(Protocol::Rpc) => self.shared.pools.calls_of(connection),
             _ => 1,
         };
         let now = port.now();

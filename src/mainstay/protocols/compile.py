@@ -121,6 +121,7 @@ def compile_protocol(name: str, description: Protocol) -> plan.RpcProtocol:
             head=description.limits.head,
             headers=description.limits.headers,
             calls=description.limits.calls,
+            provider_calls=description.limits.provider_calls,
         ),
     )
 

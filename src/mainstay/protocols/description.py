@@ -320,6 +320,12 @@ class Limits(Part, frozen=True):
     calls: Annotated[
         Count, "Calls in flight on a connection; more are answered as overloaded.", Range(1, 65_536)
     ] = 8_192
+    provider_calls: Annotated[
+        Count,
+        "Calls in flight on one connection to a provider. 1: providers answer one call after the other; calls then have "
+        "a connection each, and one that is given up ends its own.",
+        Range(1, 65_536),
+    ] = 1_024
 
 
 class Protocol(Part, frozen=True, kw_only=True):

@@ -119,7 +119,7 @@ fn check_limits(plan: &plan::RpcProtocol) -> Result<(), PlanError> {
     if limits.frame == 0 || limits.frame > MAX_FRAME || limits.head == 0 || limits.head > WHOLE as u64 {
         return Err(refuse("limits", "a frame may have up to 2^30 bytes, and 65,536 in front of its body"));
     }
-    if limits.calls == 0 || limits.headers == 0 {
+    if limits.calls == 0 || limits.provider_calls == 0 || limits.headers == 0 {
         return Err(refuse("limits", "0 is no limit"));
     }
     match &plan.headers {

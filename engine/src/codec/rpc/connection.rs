@@ -277,6 +277,9 @@ impl State {
         if self.is_writing(stream) {
             // Half a frame cannot be taken back.
             self.over = Some(Ending::Aborted);
+        } else if self.is_client && !call.waits && description.provider_calls() == 1 {
+            // The provider is at this call still, and the next would wait behind it.
+            self.over = Some(Ending::Closed);
         } else if !self.is_client && !call.one_way {
             let (status, message) = match reason {
                 ResetReason::Timeout => (504, "timeout"),
@@ -345,7 +348,7 @@ impl Codec for Connection {
             || state.told_to_go
             || state.draining
             || state.writing.is_some()
-            || state.calls.are_full(self.description.limits.calls)
+            || state.calls.are_full(self.description.provider_calls())
         {
             return None;
         }

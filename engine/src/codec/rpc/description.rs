@@ -177,6 +177,11 @@ impl PartialEq for Description {
 }
 
 impl Description {
+    /// Calls in flight on one of our connections to a provider.
+    pub fn provider_calls(&self) -> u32 {
+        self.limits.provider_calls
+    }
+
     /// What a frame is; `None` if more bytes are needed to say.
     #[inline]
     pub(super) fn locate(&self, frame: &[u8]) -> Result<Option<Located>, Broken> {

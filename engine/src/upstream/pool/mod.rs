@@ -72,6 +72,13 @@ pub struct PoolKey {
     pub rpc: Option<RpcKey>,
 }
 
+impl PoolKey {
+    /// Calls that a connection of a framed protocol takes at once.
+    fn calls(&self) -> u32 {
+        self.rpc.as_ref().map_or(1, |spoken| spoken.description.provider_calls())
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct FullKey {
     endpoint: EndpointId,
@@ -319,6 +326,12 @@ impl Pools {
         Some((&pool.cluster, &pool.endpoint))
     }
 
+    /// Calls of a framed protocol that a pooled connection takes at once.
+    pub fn calls_of(&self, connection: Key) -> u32 {
+        let pool = self.members.get(&connection).and_then(|member| self.pools.get(member.pool));
+        pool.map_or(1, |pool| pool.key.key.calls())
+    }
+
     /// Pooled connections, dials included.
     pub fn len(&self) -> usize {
         self.members.len()
@@ -335,7 +348,7 @@ impl Pools {
             return id;
         }
         let multiplexes = match full.key.protocol {
-            _ if full.key.rpc.is_some() => Some(true),
+            _ if full.key.rpc.is_some() => Some(full.key.calls() > 1),
             PoolProtocol::Http1 => Some(false),
             PoolProtocol::Http2 => Some(true),
             PoolProtocol::Auto => None,

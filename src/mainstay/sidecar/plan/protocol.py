@@ -232,6 +232,7 @@ class RpcLimits(msgspec.Struct, frozen=True):
     head: int
     headers: int
     calls: int
+    provider_calls: int
 
 
 class RpcProtocol(msgspec.Struct, frozen=True):

@@ -108,7 +108,7 @@ fn a_thousand_calls_share_a_connection() {
 #[test]
 fn calls_beyond_the_limit_are_told_that_we_are_busy() {
     let mut plan = super::plan("bolt");
-    plan.limits.calls = 2;
+    (plan.limits.calls, plan.limits.provider_calls) = (2, 2);
     let description = std::sync::Arc::new(super::compile(&plan).unwrap());
     let mut bench = Bench::new(Connection::server(std::sync::Arc::clone(&description)));
     let seen = bench.receive(&[plus(1), plus(2), plus(3)].concat());

@@ -1,10 +1,10 @@
 //! Dubbo, Thrift, and a protocol that nobody speaks.
 
 use super::{Proxy, bytes, client, description, plan, server};
-use crate::codec::contract::{Command, StreamId};
+use crate::codec::contract::{Codec, Command, Ending, StreamId};
 use crate::codec::rpc::{Match, compile, explain};
 use crate::codec::testing::{Seen, response};
-use crate::message::{Name, NameId};
+use crate::message::{Name, NameId, ResetReason};
 
 fn text(text: &str) -> Vec<u8> {
     [&[text.len() as u8], text.as_bytes()].concat()
@@ -162,6 +162,18 @@ fn thrift_errors_are_application_exceptions_of_the_same_name() {
     let mut proxy = Proxy::new("thrift");
     proxy.caller_sends(&thrift(1, "add", 5, b"\0"));
     assert_eq!(proxy.server_sends(&thrift(3, "add", 1, &exception)), thrift(3, "add", 5, &exception));
+}
+
+#[test]
+fn a_call_given_up_ends_the_connection_to_a_server_that_answers_one_after_the_other() {
+    for (name, over) in [("thrift", true), ("bolt", false)] {
+        let mut bench = client(name);
+        let stream = bench.codec.open_stream().unwrap();
+        assert_eq!(bench.codec.open_stream().is_none(), over, "{name}");
+        bench.send(Command::ResetStream { stream, reason: ResetReason::Timeout }).unwrap();
+        assert_eq!(bench.codec.ending() == Ending::Closed, over, "{name}");
+        assert_eq!(bench.codec.open_stream().is_none(), over, "{name}");
+    }
 }
 
 #[test]
