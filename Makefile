@@ -21,7 +21,7 @@ export MAINSTAY_TEST_GO_CONTROL_PLANE_SNAPSHOTS := $(CURDIR)/$(GO_SNAPSHOTS)
 PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-mixed test test-rust test-python lint format bench bench-rpc conformance interop docs clean
+.PHONY: help build demo demo-mixed test test-rust test-python lint format bench bench-rpc conformance interop test-rpc docs clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -72,14 +72,41 @@ $(JAVA_CONTROL_PLANE)/classes/Snapshots.class: $(JAVA_CONTROL_PLANE_SOURCE)/pom.
 	mvn --quiet --batch-mode -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(JAVA_CONTROL_PLANE)/lib
 	javac -cp '$(JAVA_CONTROL_PLANE)/lib/*' -d $(JAVA_CONTROL_PLANE)/classes $(JAVA_CONTROL_PLANE_SOURCE)/Snapshots.java
 
+# Peers of the RPC tests: PyPI's, which every run has, and those in Node and Java, which `make test-rpc` adds.
+RPC_PROGRAMS := tests/rpc/programs
+RPC_PYTHON := .venvs/rpc-python/.installed
+RPC_NODE := .venvs/rpc-node/.installed
+RPC_SOFA := .venvs/rpc-java/sofa/.compiled
+RPC_DUBBO := .venvs/rpc-java/dubbo/.compiled
+
+$(RPC_PYTHON): $(RPC_PROGRAMS)/python/requirements.txt
+	$(PYTHON) -m venv .venvs/rpc-python
+	.venvs/rpc-python/bin/python -m pip install --quiet -r $<
+	@touch $@
+
+$(RPC_NODE): $(RPC_PROGRAMS)/node/package.json $(RPC_PROGRAMS)/node/package-lock.json
+	@command -v npm >/dev/null || { echo "make test-rpc needs Node and npm, for SOFARPC and Dubbo in Node"; exit 1; }
+	mkdir -p $(@D) && cp $^ $(@D) && cd $(@D) && npm ci --silent --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+.venvs/rpc-java/%/.compiled: $(RPC_PROGRAMS)/%-java/pom.xml $(wildcard $(RPC_PROGRAMS)/*-java/*.java) $(wildcard $(RPC_PROGRAMS)/java-common/*.java)
+	@command -v mvn >/dev/null && command -v javac >/dev/null || { echo "make test-rpc needs a JDK and Maven, for SOFARPC, Bolt and Dubbo in Java"; exit 1; }
+	mvn --quiet --batch-mode -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(@D)/lib
+	rm -rf $(@D)/classes
+	javac -nowarn -cp '$(@D)/lib/*' -d $(@D)/classes $(RPC_PROGRAMS)/java-common/*.java $(dir $<)*.java
+	@touch $@
+
+test-rpc: build $(RPC_PYTHON) $(RPC_NODE) $(RPC_SOFA) $(RPC_DUBBO)  ## Real RPC peers (Java, Node, Python) through two sidecars; needs a JDK, Maven and Node
+	$(BIN)/python -m pytest -m 'peers or not peers' tests/rpc tests/mesh/test_sofarpc_java.py
+
 test: test-rust test-python  ## Run every test
 
 test-rust:
 	cargo test --quiet --workspace
 
-test-python: build $(ENVOY_BIN) $(GO_CONTROL_PLANE)
-	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m 'not alone and not h2spec and not elsewhere'
-	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -m 'alone and not h2spec and not elsewhere'
+test-python: build $(ENVOY_BIN) $(GO_CONTROL_PLANE) $(RPC_PYTHON)
+	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m 'not alone and not h2spec and not elsewhere and not peers'
+	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -m 'alone and not h2spec and not elsewhere and not peers'
 
 lint: build  ## Format, lint, types, layers, licences
 	$(BIN)/ruff format --check .
@@ -124,6 +151,7 @@ docs: build  ## Write the generated reference pages
 	$(BIN)/python tests/sidecar/shown.py
 	$(BIN)/python tools/generate_docs.py
 	$(BIN)/python tests/conformance/conformance_page.py
+	$(BIN)/python tests/rpc/peers_page.py
 	$(BIN)/python tools/generate_protocols.py
 	cd tests/xds && $(CURDIR)/$(BIN)/python -m rules.page
 

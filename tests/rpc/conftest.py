@@ -1,17 +1,13 @@
-"""Sidecars as processes, from bootstrap files, with applications that speak RPC before and behind them."""
+"""Sidecars as processes with applications that speak RPC before and behind them; peers are kept as long as tests need them."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
-import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -19,9 +15,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 
 from engine_live import Server
+from rpc_pairs import PAIRS, Pair
+from rpc_programs import FAMILIES, Client, Provider
+from rpc_sidecars import Processes, Road
 from tests.interop.conftest import Certificates
 
 if TYPE_CHECKING:
+    from rpc_programs import Answer
+
     Serve = Callable[..., Server]
 
 Start = Callable[[str, Path, int], None]
@@ -30,38 +31,9 @@ Start = Callable[[str, Path, int], None]
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts `mainstay` or `envoy` from a bootstrap file and waits until its port takes connections."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def run(kind: str, bootstrap: Path, port: int) -> None:
-        log = tmp_path / f"{bootstrap.stem}-{kind}.log"
-        if kind == "envoy":
-            binary = os.environ.get("MAINSTAY_TEST_ENVOY", "")
-            assert binary, "run the tests with `make test`, which installs Envoy"
-            flags = ["--concurrency", "1", "--use-dynamic-base-id", "--log-level", "warning"]
-            command = [binary, "-c", str(bootstrap), *flags]
-        else:
-            flags = ["--admin-port", "0", "--health-port", "0", "--metrics-port", "0", "--concurrency", "1"]
-            command = [sys.executable, "-m", "mainstay", "sidecar", "--bootstrap", str(bootstrap), *flags]
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        started.append(process)
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            assert process.poll() is None, f"{kind} ended:\n{log.read_text()}"
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                return
-            threading.Event().wait(0.02)
-        raise AssertionError(f"{kind} does not listen on {port}:\n{log.read_text()}")
-
-    yield run
-    for process in started:
-        process.terminate()
-    for process in started:
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    processes = Processes(tmp_path)
+    yield processes.start
+    processes.close()
 
 
 @pytest.fixture
@@ -94,3 +66,106 @@ def ports() -> Callable[[], int]:
             return int(probe.getsockname()[1])
 
     return take
+
+
+NAMES = ("plain", "canary")
+QUICK = {"anthunder", "thrift"}
+"""Families that come from PyPI alone."""
+
+
+class Programs:
+    """Starts programs when they are first asked for, and ends those that the next pair does not need."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, Client] = {}
+        self._providers: dict[str, dict[str, Provider]] = {}
+
+    def keep(self, client: str, provider: str) -> None:
+        for name in set(self._clients) - {client}:
+            self._clients.pop(name).close()
+        for name in set(self._providers) - {provider}:
+            for each in self._providers.pop(name).values():
+                each.close()
+        if client not in self._clients:
+            family = FAMILIES[client]
+            self._clients[client] = Client(family.runtime, *family.program)
+        started = provider not in self._providers
+        if started:
+            self._providers[provider] = {name: Provider(FAMILIES[provider], name) for name in NAMES}
+            for each in self._providers[provider].values():
+                each.ready()
+
+    def client(self, family: str) -> Client:
+        return self._clients[family]
+
+    def providers(self, family: str) -> dict[str, Provider]:
+        return self._providers[family]
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+        for each in self._providers.values():
+            for provider in each.values():
+                provider.close()
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Programs]:
+    started = Programs()
+    yield started
+    started.close()
+
+
+class Called(NamedTuple):
+    """A pair at work: the caller's program, the two providers, and the mesh between them."""
+
+    pair: Pair
+    client: Client
+    providers: dict[str, Provider]
+    road: Road
+
+    def call(self, method: str, text: str = "", at: str = "main", **options: str | int) -> Answer:
+        return self.client.call(self.address(at), method, text, **self.options(options))
+
+    def begin(self, method: str, text: str = "", at: str = "main", **options: str | int) -> None:
+        self.client.begin(self.address(at), method, text, **self.options(options))
+
+    @contextlib.contextmanager
+    def down(self, name: str) -> Iterator[None]:
+        """Without one of the providers: its process is killed, and started again afterwards."""
+        provider = self.providers[name]
+        provider.kill()
+        try:
+            yield
+        finally:
+            provider.begin()
+            provider.ready()
+
+    def address(self, at: str) -> str:
+        """A listener of the mesh, or `direct`, without one."""
+        return self.providers["plain"].at(self.pair.provider.protocol) if at == "direct" else self.road.at(at)
+
+    def options(self, more: dict[str, str | int]) -> dict[str, str | int]:
+        return {"protocol": self.pair.client.protocol, **self.pair.options, **more}
+
+
+def _marked(pair: Pair) -> object:
+    is_quick = set(pair.families) <= QUICK
+    return pytest.param(pair, id=pair.key, marks=() if is_quick else pytest.mark.peers)
+
+
+@pytest.fixture(scope="module", params=[_marked(pair) for pair in PAIRS])
+def called(
+    request: pytest.FixtureRequest, programs: Programs, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Called]:
+    pair: Pair = request.param
+    fresh = pair.client.family not in programs._clients
+    programs.keep(pair.client.family, pair.provider.family)
+    client, providers = programs.client(pair.client.family), programs.providers(pair.provider.family)
+    if fresh:
+        client.ready()
+    ports = {name: provider.ports[pair.provider.protocol] for name, provider in providers.items()}
+    folder = tmp_path_factory.mktemp("road")
+    road = Road(pair.wire, pair.header, ports, Certificates(folder), folder)
+    yield Called(pair, client, providers, road)
+    road.close()
