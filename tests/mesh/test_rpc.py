@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from mainstay.up.plane import ask
+
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh"), pytest.mark.timeout(300)]
 
 HERE = Path(__file__).parent / "applications"
@@ -26,7 +28,7 @@ kind: Mesh
 metadata: {{name: calls}}
 spec:
   namespace: shop
-  settings: {{mtls: STRICT}}
+  settings: {{mtls: STRICT, accessLog: JSON, traceSampling: 100}}
   services:
   - {{name: quotes, ports: [{{name: bolt-quotes, number: 12200}}]}}
   workloads:
@@ -100,7 +102,7 @@ class Caller:
         """Status and body of the answer."""
         self._number += 1
         texts = {"service": service, "sofa_head_method_name": method}
-        texts |= {name.replace("_", "-"): value for name, value in headers.items()}
+        texts |= {name if "." in name else name.replace("_", "-"): value for name, value in headers.items()}
         parts = [text.encode() for pair in texts.items() for text in pair]
         block = b"".join(struct.pack(">i", len(part)) + part for part in parts)
         head = struct.pack(">BBHBIBiHHI", 1, 1, 1, 1, self._number, 11, 20_000, 0, len(block), 0)
@@ -151,6 +153,40 @@ def test_what_status_and_proxy_config_show(mesh: Any) -> None:
     assert "applied" in shown
     listeners = mainstay(mesh, "proxy-config", "front", "listeners", "-o", "json").stdout
     assert '"protocol": "bolt"' in listeners
+
+
+def test_calls_are_measured_logged_and_traced_on_both_sides(mesh: Any) -> None:
+    caller = Caller(mesh)
+    assert caller.call(QUOTES, "measure")[0] == 0
+    assert caller.call(QUOTES, "measure", **{"rpc_trace_context.sofaTraceId": "0a0fe9d4148895514"})[0] == 0
+    called = 'request_service="com.acme.Quotes:1.0",request_method="measure"} 2'
+    front, quotes = (mesh.environment(name)["HOST"] for name in ("front", "quotes"))
+    for host, reporter, others in (
+        (front, "source", ('destination_workload="quotes"', 'destination_version="v1"')),
+        (quotes, "destination", ('source_principal="spiffe://cluster.local/ns/shop/sa/front"',)),
+    ):
+        _, text = ask(host, 15_090, "GET", "/stats/prometheus")
+        [line] = [
+            line for line in text.splitlines() if "istio_requests_total" in line and line.endswith(called)
+        ]
+        for label in (f'reporter="{reporter}"', 'request_protocol="bolt"', 'response_code="200"', *others):
+            assert label in line
+        assert 'connection_security_policy="mutual_tls"' in line
+
+    def logged() -> list[dict[str, Any]]:
+        text = "".join(path.read_text() for path in (mesh.state / "logs").glob("*"))
+        found = [
+            json.loads(line) for line in text.splitlines() if line.startswith("{") and '"measure"' in line
+        ]
+        return [line for line in found if line.get("method") == "measure"]
+
+    mesh.until(lambda: len(logged()) == 4, "two lines of each sidecar")
+    assert {(line["authority"], line["protocol"], line["rpc_status"]) for line in logged()} == {
+        (QUOTES, "bolt", 0)
+    }
+    traces = Counter(line["trace_id"] for line in logged())
+    assert traces.pop("0a0fe9d4148895514") == 2, "what an application begins"
+    assert list(traces.values()) == [2], "one begins where none was, and the other side goes on with it"
 
 
 def test_a_wrong_route_changes_nothing_and_a_right_one_moves_calls_at_once(mesh: Any) -> None:
