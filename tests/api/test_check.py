@@ -169,7 +169,7 @@ CASES = [
         an("Service", "{ports: [{name: a, number: 1, appProtocol: smoke}], selector: {a: b}}"),
         [
             (
-                "MS1012",
+                "IST0101",
                 "spec.ports[0].appProtocol",
                 "Use http, http2, grpc, https, tls, tcp, mongo, mysql or redis, one that is described (bolt, dubbo, thrift),"
                 " or apply a Protocol of that name",

@@ -188,6 +188,11 @@ TO_QUOTES = "route: [{destination: {host: quotes, port: {number: 12200}}}]"
         (QUOTES + "---\n" + route("{}", "{name: quotes, port: 1}"), [("MS2003", "spec.parentRefs[0].port")]),
         (MIXED + "---\n" + route("{}", "{name: quotes, port: 80}"), [("MS2007", "spec.parentRefs[0]")]),
         (MIXED + "---\n" + route("{}"), []),
+        (
+            QUOTES.replace("bolt", "volt") + "---\n" + route("{}"),
+            [("IST0101", "spec.parentRefs[0]")],
+        ),
+        (VOLT + "---\n" + QUOTES.replace("bolt", "volt") + "---\n" + route("{}"), []),
         (route("{}", "{name: com.acme.Quotes:1.0}"), []),
     ],
 )

@@ -33,5 +33,5 @@ def check_service(thing: Object, lookup: Lookup) -> list[Problem]:
                 "Use http, http2, grpc, https, tls, tcp, mongo, mysql or redis, one that is described"
                 f" ({described}), or apply a Protocol of that name"
             )
-            found.add("MS1012", ("spec", "ports", at, "appProtocol"), reason, remedy)
+            found.add("IST0101", ("spec", "ports", at, "appProtocol"), reason, remedy)
     return found.problems

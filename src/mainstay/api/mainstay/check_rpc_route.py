@@ -56,7 +56,14 @@ def _check_parent(parent: RPCParentReference, found: Findings, path: Path, looku
         speaks = "speaks no described protocol" if parent.port is not None else "speaks a described protocol"
         reason = f"{which} of {host} {speaks}"
         remedy = f"Declare it with appProtocol, or a name prefix such as bolt-; described are {', '.join(sorted(known))}"
-        found.add("MS2007", path, reason, remedy)
+        # A port that names something may name a Protocol that is not among these objects.
+        claimed = any(
+            port.claims
+            for service in services
+            for port in service.ports
+            if parent.port in (None, port.number)
+        )
+        found.add("IST0101" if claimed else "MS2007", path, reason, remedy)
 
 
 def _check_backend(backend: RPCBackend | RPCBackendRef, found: Findings, path: Path, lookup: Lookup) -> None:
