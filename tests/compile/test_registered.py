@@ -160,3 +160,19 @@ def test_a_protocol_that_nobody_described_gives_no_listener() -> None:
     odd = registered("caller", "127.0.0.1", Application("odd", (), (HELLO,), 0, "", "127.0.0.1:12220"))
     assert list(view_of("caller", *PROVIDER, *odd).resources["listener"]) == []
     assert list(view_of("caller", *PROVIDER, *CALLER, software="envoy").resources["listener"]) == []
+
+
+def test_nobody_takes_over_a_host_that_was_written_in_another_namespace() -> None:
+    port = ServicePort(12_200, "bolt", PortProtocol.TCP, 12_200, claims=("bolt",))
+    written = Service(
+        ServiceKey("bank", HELLO), (port,), origin="Service/bank/hello", created=1_700_000_000_000
+    )
+    group = WorkloadGroup(ObjectKey("aaa", "evil"))
+    evil = Registration(
+        WorkloadKey("aaa", "evil"),
+        group.key,
+        ("127.6.6.6",),
+        application=Application("bolt", (HELLO,), (), 12_200, "127.6.6.6:1", ""),
+    )
+    assert endpoints(view_of("caller", written, group, evil, *CALLER)) == []
+    assert endpoints(view_of("caller", group, evil, *CALLER)) == [("127.6.6.6", 12_200)]

@@ -5,7 +5,7 @@
 //! a name server was made to point here (Host) reaches it; a body is at most 1 MiB and told by its length.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::request::{Framing, Method, Request};
@@ -58,11 +58,16 @@ fn judge(request: &Request, stream: &TcpStream) -> Option<Answer> {
     if request.has_origin {
         return Some(refusal(403, "pages in a browser are not served"));
     }
-    let is_local = match (stream.peer_addr(), stream.local_addr()) {
-        (Ok(peer), Ok(local)) => peer.ip().is_loopback() || peer.ip() == local.ip(),
+    let is_near = match (stream.peer_addr(), stream.local_addr()) {
+        (Ok(peer), Ok(local)) => is_local(peer.ip(), local.ip()),
         _ => false,
     };
-    (!is_local).then(|| refusal(403, "only applications on this machine are served"))
+    (!is_near).then(|| refusal(403, "only applications on this machine are served"))
+}
+
+/// Whoever is on this machine comes from loopback, or from the very address that it calls.
+fn is_local(peer: IpAddr, local: IpAddr) -> bool {
+    peer.is_loopback() || peer == local
 }
 
 /// As these applications read it. `reason` needs no escapes.
@@ -81,6 +86,25 @@ pub fn linger(stream: &mut TcpStream) {
         match stream.read(&mut buffer) {
             Ok(count) if count > 0 => left = left.saturating_sub(count),
             _ => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_served_whatever_the_address_of_the_listener() {
+        for (peer, local, served) in [
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.9", "127.0.0.5", true),
+            ("::1", "::1", true),
+            ("10.0.0.7", "10.0.0.7", true),
+            ("10.0.0.8", "10.0.0.7", false),
+            ("::ffff:10.0.0.8", "10.0.0.7", false),
+        ] {
+            assert_eq!(is_local(peer.parse().unwrap(), local.parse().unwrap()), served, "{peer} {local}");
         }
     }
 }

@@ -21,6 +21,9 @@ RPC_PORT = 12_200
 SOURCE = "published"
 ORIGIN = "Published"
 """How the origin of such a service begins."""
+YOUNGEST = 2**62
+"""When such a service was created: what somebody wrote is always older. Else a workload could take over, for callers of third
+namespaces, a host that is another namespace's."""
 
 
 def published_by(
@@ -48,6 +51,6 @@ def published_by(
     facts: list[Service | EndpointSet] = []
     for name in application.published:
         key = ServiceKey(workload.key.namespace, name)
-        facts.append(Service(key, (port,), origin=f"{ORIGIN}/{key}"))
+        facts.append(Service(key, (port,), origin=f"{ORIGIN}/{key}", created=YOUNGEST))
         facts.append(pack_endpoints(EndpointSetKey(key, RPC_PORT, SOURCE), (endpoint,)))
     return tuple(facts)
