@@ -18,9 +18,10 @@ from mainstay.api.encode import encode_part
 from mainstay.api.kind import Defaults, Kind
 from mainstay.api.kinds import KINDS, kind_of
 from mainstay.api.mainstay import mesh as written
-from mainstay.api.node import Mapping, Node, Scalar, plain_value
+from mainstay.api.node import Mapping, Node, Scalar
 from mainstay.api.node import Path as FieldPath
 from mainstay.api.object import Object
+from mainstay.api.placed import placed_json
 from mainstay.control.dialect import References, Written, check_references, id_of, read_objects, translate
 from mainstay.control.objects import ObjectId
 from mainstay.graph import Refused
@@ -171,7 +172,7 @@ class _Reader:
         for at, node in enumerate(nodes):
             here = (*path, at)
             if isinstance(node, Mapping):
-                text = json.dumps(plain_value(node))
+                text = placed_json(node)
                 kept += self._inline(Document(str(self._path), node, text))
                 yield Text(str(self._path), text)
             elif isinstance(node, Scalar) and not node.is_null and node.style != "json":
