@@ -200,7 +200,8 @@ impl Streams {
         if status == 408 {
             http.counters.increment(HttpCounter::RqHeaderTimeout);
         }
-        self.record_unseen(port, &site, status, fault.what);
+        let protocol = port.protocol(connection).unwrap_or_default();
+        self.record_unseen(port, &site, protocol, status, fault.what);
     }
 
     pub(super) fn client_closed<P: Port>(&mut self, port: &mut P, connection: Key, traffic: Traffic) {

@@ -27,10 +27,10 @@ impl Streams {
         &mut self,
         port: &mut P,
         site: &Rc<Site>,
+        protocol: Protocol,
         status: u16,
         what: &'static str,
     ) {
-        let protocol = Protocol::Http11;
         let mut notes = Notes::new(protocol, port.now(), port.wall());
         notes.status = status;
         notes.flags = ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;

@@ -116,7 +116,10 @@ impl Notes {
             client: self.client,
             request,
             response,
-            rpc: request.and_then(|request| self.rpc_facts(site, request, response)),
+            rpc: match request {
+                Some(request) => self.rpc_facts(site, request, response),
+                None => self.unseen_rpc_facts(site),
+            },
             trailers: None,
             grpc_status: self.grpc_status,
             status: self.status,
@@ -159,6 +162,22 @@ impl Notes {
             is_sampled: self.trace.is_some_and(|trace| trace.sampled),
             connection_id: self.connection_id,
         }
+    }
+
+    /// Of a call that the codec refused: where a port has one protocol, it was that one.
+    fn unseen_rpc_facts<'a>(&self, site: &'a Site) -> Option<RpcFacts<'a>> {
+        let [protocol] = &*site.http.as_ref().filter(|_| self.protocol == Protocol::Rpc)?.manager.rpc else {
+            return None;
+        };
+        Some(RpcFacts {
+            protocol: &protocol.name,
+            service: b"",
+            method: b"",
+            id: 0,
+            status: Some(protocol.reply_status(&ResponseHead::with_status(self.status))),
+            trace: None,
+            one_way: false,
+        })
     }
 
     /// Of a call of a framed protocol.

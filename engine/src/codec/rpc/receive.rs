@@ -380,6 +380,7 @@ impl State {
             if let Some(id) = shape.id.read(front, &Layout::default()).filter(|_| shape.id.behind == 0) {
                 let asked = Asked { shape: located.shape, front, id };
                 self.put_error(description, asked, 400, broken.what.as_bytes(), out);
+                return ConnectionFault { answered: Some(400), ..self.fault(broken) };
             }
         }
         self.fault(broken)

@@ -271,3 +271,20 @@ fn a_call_without_a_trace_begins_one_that_its_protocol_knows() {
     ];
     assert_eq!(sent, call_with(1, "cart/add", &headers));
 }
+
+#[test]
+fn a_broken_frame_is_refused_and_told() {
+    let mut worker = shop();
+    let client = worker.connect_rpc();
+    let mut broken = call(7, "cart/add", b"");
+    // The first name of the header map is longer than the map.
+    broken[22..26].copy_from_slice(&1_000_u32.to_be_bytes());
+    worker.receive(client, broken);
+    assert_eq!(worker.sent_bytes(client), answer(7, 9, b""));
+    assert!(!worker.is_open(client));
+    let record = worker.record();
+    assert_eq!(
+        (record.status, record.flags.as_str(), record.details.as_str(), record.protocol),
+        (400, "DPE", "a_header_map_is_cut", Protocol::Rpc)
+    );
+}

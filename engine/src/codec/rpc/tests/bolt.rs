@@ -118,7 +118,7 @@ fn checksums_are_verified_and_made_anew_where_the_frame_has_one() {
     let mut frame = v2(9, 2, 1, &[], b"body");
     *frame.last_mut().unwrap() ^= 1;
     let mut bench = server("bolt");
-    assert_eq!(bench.receive(&frame), [Seen::Fault(None, "a checksum is wrong")]);
+    assert_eq!(bench.receive(&frame), [Seen::Fault(Some(400), "a checksum is wrong")]);
     // The caller learns why: status 9, with a checksum again.
     let mut reply = bytes("02 02 00 0002 01 00000009 0b 01 0009 0000 0000 00000000");
     reply.extend(crc(&reply));
@@ -221,7 +221,7 @@ fn broken_frames_get_an_answer_and_end_the_connection() {
         (b"GET / HTTP/1.1\r\n".to_vec(), "no such frame", false),
     ] {
         let mut bench = server("bolt");
-        assert_eq!(bench.receive(&frame), [Seen::Fault(None, what)]);
+        assert_eq!(bench.receive(&frame), [Seen::Fault(answers.then_some(400), what)]);
         let sent = bench.sent();
         assert_eq!(!sent.is_empty(), answers, "{what}");
         if answers {
