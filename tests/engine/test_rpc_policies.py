@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+import struct
 import threading
 import time
 from functools import partial
@@ -534,6 +536,61 @@ def test_traces_of_applications_are_kept_and_missing_ones_begun(
     assert statuses(live, call(3, headers=sofa), call(4)) == [SUCCESS, SUCCESS]
     assert "rpc_trace_context.sofaTraceId" not in provider.calls[-1].headers
     assert lines(tmp_path / "log", 4)[2:] == [sofa["rpc_trace_context.sofaTraceId"], "-"]
+
+
+def dubbo(number: int, attachments: Headers) -> bytes:
+    """A call of `shop.Cart/add` without arguments."""
+
+    def text(value: str) -> bytes:
+        assert len(value) < 0x400
+        head = (
+            bytes([len(value)])
+            if len(value) < 0x20
+            else struct.pack(">BB", 0x30 | len(value) >> 8, len(value) & 255)
+        )
+        return head + value.encode()
+
+    values = b"".join(map(text, ("2.0.2", "shop.Cart", "1.0", "add", "")))
+    body = values + b"H" + b"".join(text(name) + text(value) for name, value in attachments.items()) + b"Z"
+    return struct.pack(">HBBqI", 0xDABB, 0xC2, 0, number, len(body)) + body
+
+
+def test_dubbo_providers_find_traces_and_headers_among_attachments(
+    live: Live, serve: Serve, tmp_path: Path
+) -> None:
+    bodies: list[bytes] = []
+
+    def provide(connection: socket.socket) -> None:
+        reader = Reader(connection)
+        while True:
+            number, length = struct.unpack(">qI", reader.exactly(16)[4:])
+            bodies.append(reader.exactly(length))
+            connection.sendall(struct.pack(">HBBqI", 0xDABB, 2, 20, number, 2) + b"\x94\x90")
+
+    log = plan.AccessLog(
+        plan.FileSink(str(tmp_path / "log")), plan.TextFormat("%RPC_METHOD% %REQ(token)% %TRACE_ID%\n")
+    )
+    table = routes(("/", forward("app")))
+    (host,) = table.virtual_hosts
+    changes = plan.RouteHeaders(request=(plan.HeaderChange("x-tenant", "kim"),), request_remove=("token",))
+    table = plan.RouteTable("routes", (msgspec.structs.replace(host, headers=changes),))
+    chain = http_chain(table, protocol="rpc", rpc=(known("dubbo"),), tracing=1.0, access_logs=(log,))
+    live.apply(cluster("app", serve(provide).port), listener("rpc", chain))
+    kept = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    with live.dial("rpc") as client:
+        reader = Reader(client)
+        for number, attachments in ((7, {"path": "shop.Cart", "token": "s"}), (8, {"traceparent": kept})):
+            client.sendall(dubbo(number, attachments))
+            assert struct.unpack(">HBBqI", reader.exactly(16))[2:4] == (20, number)
+            reader.exactly(2)
+    (begun, none), (traced, same) = (line.rsplit(" ", 2)[:0:-1] for line in lines(tmp_path / "log", 2))
+    assert (none, same, traced) == ("-", "-", kept[3:35])
+    found = re.search(rb"\x0btraceparent\x30\x3700-([0-9a-f]{32})-[0-9a-f]{16}-01", bodies[0])
+    assert found
+    assert found[1].decode() == begun
+    sent = {"path": "shop.Cart", "traceparent": found[0][14:].decode(), "x-tenant": "kim"}
+    assert bodies[0] == dubbo(0, sent)[16:]
+    assert bodies[1] == dubbo(0, {"traceparent": kept, "x-tenant": "kim"})[16:]
 
 
 def test_admin_pages_show_calls(live: Live, serve: Serve) -> None:
