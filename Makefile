@@ -96,8 +96,8 @@ $(RPC_NODE): $(RPC_PROGRAMS)/node/package.json $(RPC_PROGRAMS)/node/package-lock
 	javac -nowarn -cp '$(@D)/lib/*' -d $(@D)/classes $(RPC_PROGRAMS)/java-common/*.java $(dir $<)*.java
 	@touch $@
 
-test-rpc: build $(RPC_PYTHON) $(RPC_NODE) $(RPC_SOFA) $(RPC_DUBBO)  ## Real RPC peers (Java, Node, Python) through two sidecars; needs a JDK, Maven and Node
-	$(BIN)/python -m pytest -m 'peers or not peers' tests/rpc tests/mesh/test_sofarpc_java.py
+test-rpc: build $(ENVOY_BIN) $(RPC_PYTHON) $(RPC_NODE) $(RPC_SOFA) $(RPC_DUBBO)  ## Real RPC peers (Java, Node, Python) through two sidecars; needs a JDK, Maven and Node
+	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -m 'peers or not peers' tests/rpc tests/mesh/test_sofarpc_java.py
 
 test: test-rust test-python  ## Run every test
 

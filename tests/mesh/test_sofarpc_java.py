@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
@@ -21,14 +23,17 @@ pytestmark = [
 SERVICE = "Echo:1.0"
 
 
-def java(*arguments: str) -> str:
-    """A line for a shell, which puts in what the mesh tells its applications."""
+def java(*arguments: str, gate: Path | None = None) -> str:
+    """A line for a shell, which puts in what the mesh tells its applications; as YAML writes it."""
     quoted = " ".join(shlex.quote(each) for each in SOFA.argv())
-    return f"exec {quoted} Peer {' '.join(arguments)}"
+    wait = f"until [ -e {gate} ]; do sleep 0.1; done; " if gate else ""
+    return json.dumps(f"{wait}exec {quoted} Peer {' '.join(arguments)}")
 
 
-def mesh_file() -> str:
-    provider = java("serve", "$INSTANCE", "sofa", "$HOST:$RPC_PORT", "registry", "http://$REGISTRY_ADDR")
+def mesh_file(gate: Path) -> str:
+    """Providers that start when there is the file ``gate``."""
+    registry = ("registry", "http://$REGISTRY_ADDR")
+    provider = java("serve", "$INSTANCE", "sofa", "$HOST:$RPC_PORT", *registry, gate=gate)
     caller = java("web", "$HOST", "$PORT")
     return f"""
 apiVersion: mainstay.dev/v1alpha1
@@ -40,9 +45,9 @@ spec:
   services:
   - {{name: front, ports: [{{name: http, number: 8000, protocol: http}}]}}
   workloads:
-  - {{name: front, service: front, command: [sh, -c, '{caller}'], registry: own}}
-  - {{name: echo, version: v1, command: [sh, -c, '{provider}'], registry: own}}
-  - {{name: echo-next, version: v2, command: [sh, -c, '{provider}'], registry: own}}
+  - {{name: front, service: front, command: [sh, -c, {caller}], registry: own}}
+  - {{name: echo, version: v1, command: [sh, -c, {provider}], registry: own}}
+  - {{name: echo-next, version: v2, command: [sh, -c, {provider}], registry: own}}
   config:
   - apiVersion: networking.istio.io/v1
     kind: DestinationRule
@@ -62,11 +67,25 @@ spec:
 """
 
 
+class Shop(NamedTuple):
+    mesh: Any
+    gate: Path
+
+
 @pytest.fixture(scope="module")
-def mesh(up: Any) -> Any:
-    running = up(mesh_file())
+def shop(up: Any, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    gate = tmp_path_factory.mktemp("gate") / "open"
+    running = up(mesh_file(gate))
     running.wait_for("front: answers")
-    return running
+    return Shop(running, gate)
+
+
+@pytest.fixture
+def mesh(shop: Shop) -> Any:
+    """With its providers."""
+    shop.gate.touch()
+    shop.mesh.until(lambda: call(shop.mesh, "echo", "hello") == {"value": "hello"}, "a call")
+    return shop.mesh
 
 
 def call(mesh: Any, method: str, text: str = "", **options: str) -> dict[str, str]:
@@ -84,6 +103,16 @@ def call(mesh: Any, method: str, text: str = "", **options: str) -> dict[str, st
     return dict(parse_qsl(body, keep_blank_values=True))
 
 
+def test_a_consumer_may_subscribe_before_there_is_a_provider(shop: Shop) -> None:
+    """The consumer stays the same; it is told nothing when providers come, for the data port's address does not change."""
+    before = call(shop.mesh, "echo", "early", timeout="5000")
+    assert before["error"] == "SofaRpcException", before
+    shop.gate.touch()
+    shop.mesh.until(
+        lambda: call(shop.mesh, "echo", "late", timeout="5000") == {"value": "late"}, "the provider's answer"
+    )
+
+
 def test_they_call_each_other_over_mutual_tls_and_are_canaried_by_header(mesh: Any) -> None:
     mesh.until(lambda: call(mesh, "echo", "hello") == {"value": "hello"}, "a call")
     mesh.until(lambda: call(mesh, "who", **{"header.x-user": "kim"}) == {"value": "echo-next"}, "the canary")
@@ -94,7 +123,6 @@ def test_they_call_each_other_over_mutual_tls_and_are_canaried_by_header(mesh: A
 
 
 def test_their_calls_are_seen_with_service_and_method(mesh: Any) -> None:
-    mesh.until(lambda: call(mesh, "echo", "hello") == {"value": "hello"}, "a call")
     for workload, reporter in (("front", "source"), ("echo", "destination")):
         _, figures = ask(mesh.environment(workload)["HOST"], 15_090, "GET", "/stats/prometheus")
         ours = [

@@ -84,7 +84,7 @@ _AS_NODE = {
     "canary by header": "sofa-rpc-node writes nothing but the service's name in front of a hessian body",
 }
 _THROWN = "RpcServerException: .*broken"
-_FROM_NODE = {"timeout": "RpcResponseTimeoutError", "late": "Server exception"}
+_FROM_NODE = {"timeout": "RpcResponseTimeoutError|Server exception", "late": "Server exception"}
 """sofa-rpc-node does not look at the status."""
 
 PAIRS = (

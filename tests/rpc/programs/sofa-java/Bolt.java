@@ -52,7 +52,7 @@ final class Bolt {
 
   Future<String> call(Map<String, String> command, String text) throws Exception {
     int timeout = Integer.parseInt(command.getOrDefault("timeout", "10000"));
-    int version = Integer.parseInt(command.getOrDefault("version", "2"));
+    int version = Integer.parseInt(command.getOrDefault("version", "22"));
     // Protocol 2 has versions of its own: 1 without checksums, 2 with them when switched on.
     String address = command.get("at") + (version == 1 ? "" : "?_PROTOCOL=2&_VERSION=" + (version - 20));
     InvokeContext context = new InvokeContext();
