@@ -11,17 +11,27 @@ from .steps import (
     Expect,
     Have,
     InOrder,
+    Kind,
     Nack,
     Quiet,
     Reconnect,
     Rule,
     Settle,
+    Step,
     Subscribe,
     Want,
 )
 
 A, A2, B, B2, C = "cluster a@1", "cluster a@2", "cluster b@1", "cluster b@2", "cluster c@1"
 EA, EA2, EB, EB2 = "endpoint a@1", "endpoint a@2", "endpoint b@1", "endpoint b@2"
+
+
+def known(
+    kind: Kind, resources: tuple[str, ...], brings: tuple[str, ...], names: tuple[str, ...] = ()
+) -> tuple[Step, ...]:
+    """What the server has, what is wanted of it, what that brings, and that it is taken: how most rules begin."""
+    return Have(resources), Want(kind, names), Expect(kind, brings), Ack(kind)
+
 
 RULES: tuple[Rule, ...] = (
     # --- subscriptions ---
@@ -49,10 +59,7 @@ RULES: tuple[Rule, ...] = (
         "a name asked for later is answered though nothing changed",
         "How the client specifies what resources to return",
         (
-            Have((EA, EB)),
-            Want("endpoint", ("a",)),
-            Expect("endpoint", ("a@1",)),
-            Ack("endpoint"),
+            *known("endpoint", (EA, EB), ("a@1",), names=("a",)),
             Want("endpoint", ("a", "b")),
             Expect("endpoint", ("b@1",)),
         ),
@@ -61,10 +68,7 @@ RULES: tuple[Rule, ...] = (
         "a name given up is no longer told of",
         "Unsubscribing From Resources",
         (
-            Have((EA, EB)),
-            Want("endpoint", ("a", "b")),
-            Expect("endpoint", ("a@1", "b@1")),
-            Ack("endpoint"),
+            *known("endpoint", (EA, EB), ("a@1", "b@1"), names=("a", "b")),
             Want("endpoint", ("a",)),
             Settle("endpoint"),
             Have((EA, EB2)),
@@ -75,10 +79,7 @@ RULES: tuple[Rule, ...] = (
         "a name given up and asked for again is answered",
         "Unsubscribing From Resources",
         (
-            Have((EA, EB)),
-            Want("endpoint", ("a", "b")),
-            Expect("endpoint", ("a@1", "b@1")),
-            Ack("endpoint"),
+            *known("endpoint", (EA, EB), ("a@1", "b@1"), names=("a", "b")),
             Want("endpoint", ("a",)),
             Settle("endpoint"),
             Want("endpoint", ("a", "b")),
@@ -89,10 +90,7 @@ RULES: tuple[Rule, ...] = (
         "after names an empty list ends the subscription",
         "How the client specifies what resources to return",
         (
-            Have((A, B)),
-            Want("cluster", ("a",)),
-            Expect("cluster", ("a@1",)),
-            Ack("cluster"),
+            *known("cluster", (A, B), ("a@1",), names=("a",)),
             Want("cluster", ()),
             Settle("cluster"),
             Have((A2, B2)),
@@ -103,10 +101,7 @@ RULES: tuple[Rule, ...] = (
         "a wildcard can be changed for names",
         "How the client specifies what resources to return",
         (
-            Have((A, B)),
-            Want("cluster"),
-            Expect("cluster", ("a@1", "b@1")),
-            Ack("cluster"),
+            *known("cluster", (A, B), ("a@1", "b@1")),
             Want("cluster", ("*", "a")),
             Expect("cluster", ("a@1", "b@1")),
             Ack("cluster"),
@@ -121,10 +116,7 @@ RULES: tuple[Rule, ...] = (
         "the wildcard is told beside names",
         "How the client specifies what resources to return",
         (
-            Have((A, B)),
-            Want("cluster", ("a",)),
-            Expect("cluster", ("a@1",)),
-            Ack("cluster"),
+            *known("cluster", (A, B), ("a@1",), names=("a",)),
             Want("cluster", ("*", "a")),
             Expect("cluster", ("a@1", "b@1")),
         ),
@@ -134,10 +126,7 @@ RULES: tuple[Rule, ...] = (
         "of a wildcard given up only the names stay",
         "How the client specifies what resources to return",
         (
-            Have((A, B)),
-            Want("cluster"),
-            Expect("cluster", ("a@1", "b@1")),
-            Ack("cluster"),
+            *known("cluster", (A, B), ("a@1", "b@1")),
             Subscribe("cluster", ("a",)),
             Expect("cluster", ("a@1",)),
             Ack("cluster"),
@@ -152,10 +141,7 @@ RULES: tuple[Rule, ...] = (
         "a wildcard may be begun after names",
         "How the client specifies what resources to return",
         (
-            Have((A, B)),
-            Want("cluster", ("a",)),
-            Expect("cluster", ("a@1",)),
-            Ack("cluster"),
+            *known("cluster", (A, B), ("a@1",), names=("a",)),
             Subscribe("cluster", ("*",)),
             Expect("cluster", ("b@1",)),
         ),
@@ -165,10 +151,7 @@ RULES: tuple[Rule, ...] = (
         "what is asked for again is sent again",
         "Subscribing to Resources",
         (
-            Have((EA,)),
-            Want("endpoint", ("a",)),
-            Expect("endpoint", ("a@1",)),
-            Ack("endpoint"),
+            *known("endpoint", (EA,), ("a@1",), names=("a",)),
             Subscribe("endpoint", ("a",)),
             Expect("endpoint", ("a@1",)),
         ),
@@ -178,10 +161,7 @@ RULES: tuple[Rule, ...] = (
         "a name given up that the wildcard covers is told",
         "Unsubscribing from Resources",
         (
-            Have((A, B)),
-            Want("cluster", ("*", "a")),
-            Expect("cluster", ("a@1", "b@1")),
-            Ack("cluster"),
+            *known("cluster", (A, B), ("a@1", "b@1"), names=("*", "a")),
             Subscribe("cluster", leave=("a",)),
             Expect("cluster", ("a@1",)),
         ),
@@ -191,10 +171,7 @@ RULES: tuple[Rule, ...] = (
         "giving up what was never asked for does no harm",
         "Unsubscribing from Resources",
         (
-            Have((EA,)),
-            Want("endpoint", ("a",)),
-            Expect("endpoint", ("a@1",)),
-            Ack("endpoint"),
+            *known("endpoint", (EA,), ("a@1",), names=("a",)),
             Subscribe("endpoint", leave=("b", "c")),
             Settle("endpoint"),
             Have((EA2,)),
@@ -237,10 +214,7 @@ RULES: tuple[Rule, ...] = (
         "a cluster that goes is told",
         "Deleting Resources",
         (
-            Have((A, B)),
-            Want("cluster"),
-            Expect("cluster", ("a@1", "b@1")),
-            Ack("cluster"),
+            *known("cluster", (A, B), ("a@1", "b@1")),
             Have((A,)),
             Expect("cluster", (), gone=("b",)),
         ),
@@ -250,10 +224,7 @@ RULES: tuple[Rule, ...] = (
         "a cluster that goes is missing from the whole",
         "Deleting Resources",
         (
-            Have((A, B)),
-            Want("cluster"),
-            Expect("cluster", ("a@1", "b@1")),
-            Ack("cluster"),
+            *known("cluster", (A, B), ("a@1", "b@1")),
             Have((A,)),
             Expect("cluster", ("a@1",), gone=("b",)),
         ),
@@ -263,10 +234,7 @@ RULES: tuple[Rule, ...] = (
         "the last cluster that goes leaves an empty whole",
         "Deleting Resources",
         (
-            Have((A,)),
-            Want("cluster"),
-            Expect("cluster", ("a@1",)),
-            Ack("cluster"),
+            *known("cluster", (A,), ("a@1",)),
             Have(()),
             Expect("cluster", (), gone=("a",)),
         ),
@@ -276,10 +244,7 @@ RULES: tuple[Rule, ...] = (
         "a change brings the whole state of clusters",
         "Grouping Resources into Responses",
         (
-            Have((A, B)),
-            Want("cluster"),
-            Expect("cluster", ("a@1", "b@1")),
-            Ack("cluster"),
+            *known("cluster", (A, B), ("a@1", "b@1")),
             Have((A, B2)),
             Expect("cluster", ("a@1", "b@2")),
         ),
@@ -289,10 +254,7 @@ RULES: tuple[Rule, ...] = (
         "a change brings what changed",
         "Grouping Resources into Responses",
         (
-            Have((A, B)),
-            Want("cluster"),
-            Expect("cluster", ("a@1", "b@1")),
-            Ack("cluster"),
+            *known("cluster", (A, B), ("a@1", "b@1")),
             Have((A, B2)),
             Expect("cluster", ("b@2",)),
         ),
@@ -302,10 +264,7 @@ RULES: tuple[Rule, ...] = (
         "a change of endpoints is sent",
         "When to send an update",
         (
-            Have((EA, EB)),
-            Want("endpoint", ("a", "b")),
-            Expect("endpoint", ("a@1", "b@1")),
-            Ack("endpoint"),
+            *known("endpoint", (EA, EB), ("a@1", "b@1"), names=("a", "b")),
             Have((EA2, EB)),
             Expect("endpoint", ("a@2",)),
         ),
@@ -314,10 +273,7 @@ RULES: tuple[Rule, ...] = (
         "what is taken is not sent again",
         "When to send an update",
         (
-            Have((A,)),
-            Want("cluster"),
-            Expect("cluster", ("a@1",)),
-            Ack("cluster"),
+            *known("cluster", (A,), ("a@1",)),
             Quiet("cluster"),
         ),
     ),
@@ -325,10 +281,7 @@ RULES: tuple[Rule, ...] = (
         "a change of one kind sends nothing of another",
         "Aggregated Discovery Service",
         (
-            Have((A, EA)),
-            Want("cluster"),
-            Expect("cluster", ("a@1",)),
-            Ack("cluster"),
+            *known("cluster", (A, EA), ("a@1",)),
             Want("endpoint", ("a",)),
             Expect("endpoint", ("a@1",)),
             Ack("endpoint"),
@@ -342,10 +295,7 @@ RULES: tuple[Rule, ...] = (
         "secrets come by name, and anew when they change",
         "Resource Types",
         (
-            Have(("secret s@1", "secret t@1")),
-            Want("secret", ("s",)),
-            Expect("secret", ("s@1",)),
-            Ack("secret"),
+            *known("secret", ("secret s@1", "secret t@1"), ("s@1",), names=("s",)),
             Have(("secret s@2", "secret t@2")),
             Expect("secret", ("s@2",)),
         ),
@@ -386,10 +336,7 @@ RULES: tuple[Rule, ...] = (
         "a request with a stale nonce is passed over",
         "Resource updates",
         (
-            Have((EA, EB)),
-            Want("endpoint", ("a",)),
-            Expect("endpoint", ("a@1",)),
-            Ack("endpoint"),
+            *known("endpoint", (EA, EB), ("a@1",), names=("a",)),
             Have((EA2, EB)),
             Expect("endpoint", ("a@2",)),
             Want("endpoint", ("b",), stale=True),
@@ -401,10 +348,7 @@ RULES: tuple[Rule, ...] = (
         "a subscription counts though its nonce is stale",
         "Incremental xDS",
         (
-            Have((EA, EB)),
-            Want("endpoint", ("a",)),
-            Expect("endpoint", ("a@1",)),
-            Ack("endpoint"),
+            *known("endpoint", (EA, EB), ("a@1",), names=("a",)),
             Have((EA2, EB)),
             Expect("endpoint", ("a@2",)),
             Subscribe("endpoint", ("b",), stale=True),
@@ -418,10 +362,7 @@ RULES: tuple[Rule, ...] = (
         "a new stream knows nothing of the former one",
         "Basic Protocol Overview",
         (
-            Have((EA,)),
-            Want("endpoint", ("a",)),
-            Expect("endpoint", ("a@1",)),
-            Ack("endpoint"),
+            *known("endpoint", (EA,), ("a@1",), names=("a",)),
             Reconnect(),
             Want("endpoint", ("a",)),
             Expect("endpoint", ("a@1",)),
@@ -431,10 +372,7 @@ RULES: tuple[Rule, ...] = (
         "what the client brings along is not sent again",
         "Incremental xDS",
         (
-            Have((A, B)),
-            Want("cluster"),
-            Expect("cluster", ("a@1", "b@1")),
-            Ack("cluster"),
+            *known("cluster", (A, B), ("a@1", "b@1")),
             Reconnect(),
             Have((A, B2)),
             Want("cluster", resume=True),
@@ -446,10 +384,7 @@ RULES: tuple[Rule, ...] = (
         "what went while the client was away is told",
         "Incremental xDS",
         (
-            Have((A, B)),
-            Want("cluster"),
-            Expect("cluster", ("a@1", "b@1")),
-            Ack("cluster"),
+            *known("cluster", (A, B), ("a@1", "b@1")),
             Reconnect(),
             Have((A,)),
             Want("cluster", resume=True),
@@ -461,10 +396,7 @@ RULES: tuple[Rule, ...] = (
         "a client that lacks nothing is told nothing",
         "Incremental xDS",
         (
-            Have((A, B)),
-            Want("cluster"),
-            Expect("cluster", ("a@1", "b@1")),
-            Ack("cluster"),
+            *known("cluster", (A, B), ("a@1", "b@1")),
             Reconnect(),
             Want("cluster", resume=True),
             Quiet("cluster", empty=True),
@@ -475,10 +407,7 @@ RULES: tuple[Rule, ...] = (
         "a version told of names does not keep new names from coming",
         "ACK/NACK and resource type instance version",
         (
-            Have((EA, EB)),
-            Want("endpoint", ("a",)),
-            Expect("endpoint", ("a@1",)),
-            Ack("endpoint"),
+            *known("endpoint", (EA, EB), ("a@1",), names=("a",)),
             Reconnect(),
             Want("endpoint", ("a", "b"), resume=True),
             Expect("endpoint", ("b@1",)),
@@ -495,10 +424,7 @@ RULES: tuple[Rule, ...] = (
         "routes move before their cluster goes",
         "Eventual consistency considerations",
         (
-            Have(("cluster a@1>a", EA, "route r@1>a", "listener l@1>r")),
-            Want("cluster"),
-            Expect("cluster", ("a@1>a",)),
-            Ack("cluster"),
+            *known("cluster", ("cluster a@1>a", EA, "route r@1>a", "listener l@1>r"), ("a@1>a",)),
             Want("endpoint", ("a", "b")),
             Expect("endpoint", ("a@1",), or_gone=("b",)),
             Ack("endpoint"),
