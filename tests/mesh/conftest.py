@@ -19,6 +19,10 @@ from typing import Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from mesh_objects import Application
+
 from mainstay.up.load import Count
 from mainstay.up.plane import ControlPlane, Unanswered, read_count
 
@@ -186,6 +190,7 @@ class Operator:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._flags: dict[str, tuple[str, ...]] = {}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MAINSTAY_")}
         self._environment = kept | {"MAINSTAY_CONTEXT": str(folder / "context.json")}
 
@@ -196,12 +201,17 @@ class Operator:
 
     def launch(self, name: str, *flags: str) -> None:
         """Starts a program, and waits for nothing."""
+        self._flags[name] = flags
         ready = self.folder / f"{name}.ready"
         ready.unlink(missing_ok=True)
         with (self.folder / f"{name}.log").open("ab") as log:
             command = [sys.executable, "-m", "mainstay", *flags, "--ready-file", str(ready)]
             process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
         self._running[name] = process
+
+    def start_again(self, name: str) -> dict[str, Any]:
+        """As it was started before."""
+        return self.start(name, *self._flags[name])
 
     def await_ready(self, name: str) -> dict[str, Any]:
         process, ready = self._running[name], self.folder / f"{name}.ready"
@@ -272,6 +282,14 @@ class Operator:
         for process in self._running.values():
             process.kill()
             process.wait()
+
+
+@pytest.fixture
+def applications() -> Iterator[list[Application]]:
+    made = [Application(), Application()]
+    yield made
+    for each in made:
+        each.close()
 
 
 @pytest.fixture

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import http.client
-import http.server
 import json
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from mesh_objects import PATIENCE_S, Application, ask, sidecar_of_caller
 
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh")]
-PATIENCE_S = 60
 GRACE_S = 2
 
 SERVICE = """
@@ -45,65 +43,13 @@ spec:
     defaultEndpoint: 127.0.0.1:{application}
   egress: [{{hosts: ["~/*"]}}]
 """
-CLIENT = """
-apiVersion: networking.istio.io/v1
-kind: Sidecar
-metadata: {{name: front, namespace: shop}}
-spec:
-  workloadSelector: {{labels: {{app: front}}}}
-  egress:
-  - port: {{number: {port}, protocol: HTTP, name: http}}
-    bind: 127.0.0.1
-    captureMode: NONE
-    hosts: ["./cart.shop.svc.cluster.local"]
-"""
+CART, RATES = "cart.shop.svc.cluster.local", "rates.example"
 
 
-class Answer(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self.server.seen.append({name.lower(): value for name, value in self.headers.items()})  # type: ignore[attr-defined]
-        ok = self.path != "/healthz" or self.server.is_well  # type: ignore[attr-defined]
-        body = str(self.server.server_port).encode()  # type: ignore[attr-defined]
-        self.send_response(200 if ok else 503)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class Application(http.server.ThreadingHTTPServer):
-    """Answers with its port; `is_well` is what its probe finds."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.is_well = True
-        self.seen: list[dict[str, str]] = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def applications() -> Iterator[list[Application]]:
-    made = [Application(), Application()]
-    yield made
-    for each in made:
-        each.shutdown()
-        each.server_close()
-
-
-def ask(port: int, path: str = "/", headers: dict[str, str] | None = None) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
-    try:
-        connection.request("GET", path, headers=headers or {})
-        response = connection.getresponse()
-        return response.status, response.read().decode()
-    finally:
-        connection.close()
+def cart_and_front(inbound: int, application: Application, client: int) -> str:
+    """A service whose instances join by a group, and who calls it at `client`."""
+    group = GROUP.format(inbound=inbound, application=application.server_port)
+    return "---".join((SERVICE, group, sidecar_of_caller("front", {client: CART})))
 
 
 def test_member_of_a_group_serves_from_its_probe_to_its_grace(
@@ -113,15 +59,7 @@ def test_member_of_a_group_serves_from_its_probe_to_its_grace(
     application.is_well = False
     inbound, client = operator.free_port(), operator.free_port()
     xds = operator.start_control_plane("--xds-grace", f"{GRACE_S}s")
-    operator.apply(
-        "---".join(
-            (
-                SERVICE,
-                GROUP.format(inbound=inbound, application=application.server_port),
-                CLIENT.format(port=client),
-            )
-        )
-    )
+    operator.apply(cart_and_front(inbound, application, client))
     operator.start_proxy("sidecar", "front-1", "front", xds, "--labels", "app=front")
     operator.start_proxy("sidecar", "cart-1", "cart", xds, "--labels", "app=cart", group="carts")
     assert ask(client)[0] == 503
@@ -146,15 +84,7 @@ def test_member_whose_port_is_taken_serves_once_it_is_free(
     application, _ = applications
     inbound, client = operator.free_port(), operator.free_port()
     xds = operator.start_control_plane()
-    operator.apply(
-        "---".join(
-            (
-                SERVICE,
-                GROUP.format(inbound=inbound, application=application.server_port),
-                CLIENT.format(port=client),
-            )
-        )
-    )
+    operator.apply(cart_and_front(inbound, application, client))
     operator.start_proxy("sidecar", "front-1", "front", xds, "--labels", "app=front")
     with socket.create_server(("127.0.0.1", inbound)):
         operator.launch_proxy("sidecar", "cart-1", "cart", xds, "--labels", "app=cart", group="carts")
@@ -193,21 +123,6 @@ spec:
   location: MESH_EXTERNAL
   resolution: DNS
   endpoints: [{{address: localhost, ports: {{http: {outside}}}}}]
----
-apiVersion: networking.istio.io/v1
-kind: Sidecar
-metadata: {{name: front, namespace: shop}}
-spec:
-  workloadSelector: {{labels: {{app: front}}}}
-  egress:
-  - port: {{number: {client}, protocol: HTTP, name: http}}
-    bind: 127.0.0.1
-    captureMode: NONE
-    hosts: ["./cart.shop.svc.cluster.local"]
-  - port: {{number: {egress}, protocol: HTTP, name: http-out}}
-    bind: 127.0.0.1
-    captureMode: NONE
-    hosts: ["./rates.example"]
 """
 MTLS = """
 apiVersion: security.istio.io/v1
@@ -259,7 +174,8 @@ def test_strict_takes_over_while_traffic_flows_to_meshed_endpoints_and_to_others
                 MTLS.format(mode="PERMISSIVE"),
                 GROUP.format(inbound=inbound, application=meshed.server_port),
                 MIXED.format(plain=plain.server_port),
-                OUTSIDE.format(outside=plain.server_port, client=client, egress=egress),
+                OUTSIDE.format(outside=plain.server_port),
+                sidecar_of_caller("front", {client: CART, egress: RATES}),
             )
         )
     )

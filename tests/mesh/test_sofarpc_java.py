@@ -130,11 +130,11 @@ def test_their_calls_are_seen_with_service_and_method(mesh: Any) -> None:
             for line in figures.splitlines()
             if line.startswith("istio_requests_total{") and f'reporter="{reporter}"' in line
         ]
-        wanted = (
+        every = (
             'request_protocol="bolt"',
             f'request_service="{SERVICE}"',
             'request_method="echo"',
             'mutual_tls"',
         )
-        wanted = wanted if reporter == "destination" else wanted[:3]
+        wanted = every if reporter == "destination" else every[:3]
         assert any(all(word in line for word in wanted) for line in ours), ours
