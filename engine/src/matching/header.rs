@@ -237,10 +237,30 @@ impl HeaderMatcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Protocol;
     use crate::plan::{StringMatch, StringTest};
 
     fn matcher(test: HeaderTest, invert: bool, absent_as_empty: bool) -> HeaderMatcher {
         HeaderMatcher::compile(&HeaderMatch { name: "X-Mine".into(), test, invert, absent_as_empty }).unwrap()
+    }
+
+    #[test]
+    fn the_method_of_an_rpc_is_what_stands_behind_the_last_slash_of_its_path() {
+        for (protocol, path, expected) in [
+            (Protocol::Rpc, "/shop.Cart:1.0/add", Some("add")),
+            (Protocol::Rpc, "/org/shop/Cart/add", Some("add")),
+            (Protocol::Rpc, "/shop.Cart/", None),
+            (Protocol::Http11, "/shop.Cart/add", None),
+        ] {
+            let mut head = RequestHead::default();
+            head.protocol = protocol;
+            head.set_path(path.as_bytes());
+            let found = Field::new(":rpc-method").of_request(&head);
+            assert_eq!(found.as_deref(), expected.map(str::as_bytes), "{path}");
+            let mut pushed = Vec::new();
+            assert_eq!(Field::RpcMethod.push_of_request(&head, &mut pushed), expected.is_some());
+            assert_eq!(pushed, expected.unwrap_or_default().as_bytes());
+        }
     }
 
     #[test]

@@ -267,6 +267,22 @@ fn removals_come_last_and_leave_nothing() {
 }
 
 #[test]
+fn tables_of_framed_protocols_have_names_of_their_own() {
+    let mut builder = builder();
+    let both = [Kind::Route, Kind::GenericRoute].map(|kind| upsert(kind, "r", &route_table("r")));
+    assert_eq!(apply(&mut builder, both.into(), vec![]).accepted, 2);
+    assert_eq!(builder.held().len(), 2);
+    apply(&mut builder, vec![], vec![removal(Kind::Route, "r")]);
+    let snapshot = builder.snapshot();
+    assert!(snapshot.routes(&Routes::Named("r".into())).is_none());
+    assert!(snapshot.routes(&Routes::Generic("r".into())).is_some());
+    apply(&mut builder, vec![], vec![removal(Kind::GenericRoute, "r")]);
+    assert!(builder.held().is_empty() && builder.snapshot().generic_tables.is_empty());
+    let misnamed = builder.check(&[upsert(Kind::GenericRoute, "q", &route_table("r"))]);
+    assert_eq!(misnamed.refused[0].path, "name");
+}
+
+#[test]
 fn endpoints_are_the_same_through_changes_of_their_cluster() {
     let mut builder = builder();
     apply(&mut builder, vec![cluster_upsert(&cluster_plan("a")), endpoints_upsert("a", &[1, 2])], vec![]);
