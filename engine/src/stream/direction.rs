@@ -8,6 +8,8 @@ use crate::message::HeaderBlock;
 
 /// Body bytes kept so that a request can be sent again; a longer one is not retried. Bytes.
 pub const REPLAY_LIMIT: usize = 64 * 1024;
+/// The same of a framed call: those are whole messages, and few are larger.
+pub const CALL_REPLAY_LIMIT: usize = 1024 * 1024;
 
 /// How far the source has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,7 +46,8 @@ pub struct Direction {
     base: u64,
     /// Bytes of the message for which credit was given.
     granted: u64,
-    keeps: bool,
+    /// What is kept at most; 0: nothing is.
+    keeps: usize,
 }
 
 impl Direction {
@@ -61,20 +64,20 @@ impl Direction {
         ours
     }
 
-    /// Keeps what is sent, so that `rewind` can send it again.
-    pub fn keep_for_replay(&mut self) {
-        self.keeps = self.base == 0;
+    /// Keeps what is sent, up to a limit, so that `rewind` can send it again.
+    pub fn keep_for_replay(&mut self, limit: usize) {
+        self.keeps = if self.base == 0 { limit } else { 0 };
     }
 
     /// No second sending any more: frees what was kept.
     pub fn stop_keeping(&mut self) {
-        self.keeps = false;
+        self.keeps = 0;
         self.discard_sent();
     }
 
     /// All that was sent is still here.
     pub fn can_rewind(&self) -> bool {
-        self.base == 0 && (self.keeps || self.sent == 0)
+        self.base == 0 && (self.keeps > 0 || self.sent == 0)
     }
 
     /// To be sent from the beginning.
@@ -119,7 +122,7 @@ impl Direction {
     /// The bytes were offered first of all, and `accepted` of them left at once; the rest waits. Returns the credit earned.
     pub fn pass(&mut self, bytes: &[u8], accepted: usize) -> usize {
         let accepted = accepted.min(bytes.len());
-        if self.keeps {
+        if self.keeps > 0 {
             self.buffer.extend_from_slice(bytes);
             return self.advance(accepted);
         }
@@ -133,7 +136,7 @@ impl Direction {
     pub fn advance(&mut self, count: usize) -> usize {
         self.sent = (self.sent + count).min(self.buffer.len());
         let credit = self.credit();
-        if self.keeps {
+        if self.keeps > 0 {
             self.limit();
         } else if self.sent == self.buffer.len() || self.sent > REPLAY_LIMIT / 2 {
             self.discard_sent();
@@ -171,7 +174,7 @@ impl Direction {
     }
 
     fn limit(&mut self) {
-        if self.keeps && self.buffer.len() > REPLAY_LIMIT {
+        if self.keeps > 0 && self.buffer.len() > self.keeps {
             self.stop_keeping();
         }
     }
@@ -196,7 +199,7 @@ mod tests {
     #[test]
     fn what_was_kept_is_sent_again_without_new_credit() {
         let mut direction = Direction::default();
-        direction.keep_for_replay();
+        direction.keep_for_replay(REPLAY_LIMIT);
         assert_eq!(direction.pass(b"hello ", 6), 6);
         direction.hold(b"world");
         assert_eq!(direction.advance(2), 2);
@@ -209,7 +212,7 @@ mod tests {
     #[test]
     fn long_bodies_give_up_the_replay() {
         let mut direction = Direction::default();
-        direction.keep_for_replay();
+        direction.keep_for_replay(REPLAY_LIMIT);
         direction.pass(&vec![1; REPLAY_LIMIT], REPLAY_LIMIT);
         assert!(direction.can_rewind());
         direction.pass(b"x", 1);
@@ -225,7 +228,7 @@ mod tests {
         ) {
             let mut direction = Direction::default();
             if keeps {
-                direction.keep_for_replay();
+                direction.keep_for_replay(REPLAY_LIMIT);
             }
             let (mut given, mut came) = (0, 0);
             for (size, room, choice) in steps {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 
-use super::direction::Stage;
+use super::direction::{CALL_REPLAY_LIMIT, REPLAY_LIMIT, Stage};
 use super::exchange::{Errand, Exchange, Phase};
 use super::head::{self, Entrance, Received};
 use super::port::Port;
@@ -207,7 +207,7 @@ impl Exchange {
         self.take_timeouts(forward);
         let sends_again = self.tries.may_retry() || forward.internal_redirect.is_some();
         if sends_again && self.request.upgrade.is_none() {
-            self.up.keep_for_replay();
+            self.up.keep_for_replay(self.replay_limit());
         }
         let known = self.notes.known(&self.site);
         route.apply_request(weighted, &mut self.request, &known);
@@ -217,6 +217,10 @@ impl Exchange {
             self.start_route_timeout(turn.now());
         }
         self.attempt(turn);
+    }
+
+    pub fn replay_limit(&self) -> usize {
+        if self.request.protocol == Protocol::Rpc { CALL_REPLAY_LIMIT } else { REPLAY_LIMIT }
     }
 
     /// Where the route, else the connection manager, allows it.
@@ -442,6 +446,7 @@ impl Exchange {
             return self.finish();
         }
         if self.up.end_sent {
+            self.share_connection(turn);
             self.release_if_over(turn);
             if self.is_tunnel {
                 self.settle();

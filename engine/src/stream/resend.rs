@@ -5,7 +5,7 @@
 //! declined unread (REFUSED_STREAM, a stream above GOAWAY's last), has happened nowhere: sending it to another endpoint is
 //! what the balancer would have done had it known. Invariant: nothing is sent again that any endpoint may have seen; at most
 //! `MAX_RESENDS` times, and only while the first attempt is younger than the cluster's connect timeout, so that who waits
-//! waits at most twice as long for a refusal.
+//! waits at most twice as long for a refusal. A one-way call is sent once.
 
 use std::sync::Arc;
 
@@ -68,6 +68,7 @@ impl Exchange {
         };
         let endpoint = Arc::clone(&attempt.endpoint);
         let may = turn.shared.resends
+            && !self.request.one_way
             && !self.is_probe()
             && !self.head_sent
             && !self.is_tunnel

@@ -302,7 +302,11 @@ impl Exchange {
             return;
         }
         let (now, body) = (turn.now(), self.up.received);
-        let was_sent = self.attempt.as_ref().is_some_and(|attempt| attempt.may_have_left(now, body));
+        let is_framed = self.request.protocol == Protocol::Rpc;
+        let was_sent = self.attempt.as_ref().is_some_and(|attempt| {
+            // A frame that is sent whole is not sent at all before its end is there.
+            attempt.may_have_left(now, body) && (!is_framed || attempt.alone || self.up.end_sent)
+        });
         // A kept connection that was closed in the turn that took it: the endpoint has seen nothing.
         let unprocessed = unprocessed || !was_sent;
         let open = self.attempt.as_ref().and_then(|attempt| attempt.open_stream());

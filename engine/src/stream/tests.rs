@@ -11,5 +11,6 @@ mod random;
 mod resend;
 mod retry;
 mod rpc;
+mod rpc_road;
 mod states;
 mod tcp;

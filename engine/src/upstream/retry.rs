@@ -2,11 +2,17 @@
 //!
 //! The classes and their meaning are Envoy's (`x-envoy-retry-on`, `x-envoy-retry-grpc-on`). Whether a breaker or budget
 //! allows the retry is asked afterwards, by the caller.
+//!
+//! Calls of framed protocols may not be repeatable, and no method tells which are. So the classes part in two. `connect-failure`,
+//! `reset-before-request`, `refused-stream`, `unavailable` and `resource-exhausted` repeat what surely did not run: nothing
+//! of it had been written, or the server said that it was too busy. `5xx`, `gateway-error`, `reset`, `internal`,
+//! `deadline-exceeded`, and statuses and headers that a route lists, repeat what may have run: naming one says that the
+//! route's calls are idempotent. A one-way call is never repeated, since nobody learns what became of it.
 
 use std::sync::Arc;
 
 use crate::matching::HeaderMatcher;
-use crate::message::{MILLISECOND, NameId, NameSet, RequestHead, ResetReason, ResponseHead};
+use crate::message::{MILLISECOND, NameId, NameSet, Protocol, RequestHead, ResetReason, ResponseHead};
 use crate::plan::BackOff;
 use crate::route::{RetryOn, RetryPolicy};
 
@@ -48,6 +54,9 @@ const DEFAULT_BASE: u64 = 25;
 /// untrusted clients). `None`: nothing is retried, and there is no limit per try. A request that the route's policy does not
 /// cover is not retried either, whatever its headers ask.
 pub fn policy_for(route: Option<&Arc<RetryPolicy>>, head: &RequestHead) -> Option<Arc<RetryPolicy>> {
+    if head.one_way {
+        return None;
+    }
     let is_covered = route.is_none_or(|policy| policy.covers(head));
     if is_covered && !head.headers.may_contain(HEADERS) {
         return route.cloned();
@@ -164,6 +173,20 @@ fn wants_answer(policy: &RetryPolicy, head: &ResponseHead, grpc_status: Option<u
         || on.contains(RetryOn::RETRIABLE_HEADERS)
             && policy.response_headers.iter().any(|matcher| matcher.matches_response(head))
         || grpc_status.and_then(class_of_grpc).is_some_and(|class| on.contains(class))
+        || head.protocol == Protocol::Rpc
+            && classes_of_call(status).is_some_and(|classes| on.contains(classes))
+}
+
+/// What framed protocols say by the outcomes that HTTP's statuses stand for: 503 is a server that was too busy to begin.
+fn classes_of_call(status: u16) -> Option<RetryOn> {
+    match status {
+        503 => Some(
+            RetryOn::GRPC_UNAVAILABLE.with(RetryOn::GRPC_RESOURCE_EXHAUSTED).with(RetryOn::REFUSED_STREAM),
+        ),
+        500 => Some(RetryOn::GRPC_INTERNAL),
+        504 => Some(RetryOn::GRPC_DEADLINE_EXCEEDED),
+        _ => None,
+    }
 }
 
 fn class_of_grpc(status: u32) -> Option<RetryOn> {
@@ -248,6 +271,47 @@ mod tests {
                 assert_eq!(retries(&policy(&[class]), &attempted), other == status, "{class} on {other}");
             }
         }
+    }
+
+    #[test]
+    fn calls_are_repeated_if_they_did_not_run_or_the_route_says_that_they_may() {
+        let reset =
+            |sent, unprocessed| Attempted::Reset { reason: ResetReason::ConnectionClosed, sent, unprocessed };
+        let heads: Vec<_> = [200, 400, 403, 404, 500, 502, 503, 504]
+            .map(|status| ResponseHead { protocol: Protocol::Rpc, ..answer(status) })
+            .into();
+        let mut cases: Vec<(String, Attempted<'_>)> = heads
+            .iter()
+            .map(|head| (head.status.to_string(), Attempted::Answered { head, grpc_status: None }))
+            .collect();
+        cases.push(("connect".into(), Attempted::ConnectFailure));
+        cases.push(("lost".into(), reset(true, false)));
+        cases.push(("unsent".into(), reset(false, true)));
+        cases.push(("timeout".into(), Attempted::TryTimeout));
+        for (class, expected) in [
+            ("connect-failure", "connect"),
+            ("reset-before-request", "connect unsent"),
+            ("refused-stream", "503 unsent"),
+            ("unavailable", "503"),
+            ("resource-exhausted", "503"),
+            ("cancelled", ""),
+            ("internal", "500"),
+            ("deadline-exceeded", "504"),
+            ("gateway-error", "502 503 504 connect lost unsent timeout"),
+            ("5xx", "500 502 503 504 connect lost unsent timeout"),
+            ("reset", "connect lost unsent timeout"),
+        ] {
+            let policy = policy(&[class]);
+            let retried: Vec<_> = cases
+                .iter()
+                .filter(|(_, attempted)| retries(&policy, attempted))
+                .map(|(name, _)| &**name)
+                .collect();
+            assert_eq!(retried.join(" "), expected, "{class}");
+        }
+        let mut one_way = RequestHead::default();
+        one_way.one_way = true;
+        assert!(policy_for(Some(&Arc::new(policy(&["5xx"]))), &one_way).is_none());
     }
 
     #[test]

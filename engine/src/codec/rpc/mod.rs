@@ -41,6 +41,14 @@ use crate::message::ResetReason;
 /// Frames up to this size are handled whole, bytes.
 pub const WHOLE: usize = 64 * 1024;
 
+/// Longest checksum behind a body, bytes.
+const MAX_TAIL: usize = 8;
+
+/// Whether a frame of so many bytes is sent as it comes instead of whole. Its connection carries nothing else meanwhile.
+pub fn goes_in_pieces(size: u64) -> bool {
+    size > (WHOLE - MAX_TAIL) as u64
+}
+
 /// A frame that its protocol does not know, or that goes beyond a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Broken {

@@ -1,6 +1,5 @@
 //! From commands to frames. A frame goes out when it is whole, however its parts come; only large ones go out in pieces.
 
-use super::WHOLE;
 use super::attachments::Edit;
 use super::calls::{Draft, Kept};
 use super::connection::{First, MAX_QUEUED, State, Writing};
@@ -15,8 +14,6 @@ use crate::message::{BodyLength, Frame, HeaderBlock, NameId, NameSet, RequestHea
 const MAX_MESSAGE: usize = 1_024;
 /// A body up to this size goes out in one piece with what is in front of it and behind it, bytes.
 const SMALL: usize = 4 * 1024;
-/// Longest checksum, bytes.
-const MAX_TAIL: usize = 8;
 
 impl State {
     pub fn send_request(
@@ -98,7 +95,8 @@ impl State {
         if self.is_writing(stream) {
             return self.write_on(stream, bytes, end, out);
         }
-        let is_idle = self.writing.is_none();
+        // Half a frame may never become whole: towards a server, no other call may then be on the connection.
+        let is_alone = self.writing.is_none() && (!self.is_client || self.calls.len() == 1);
         let call = self.calls.get_mut(stream).ok_or(Refused)?;
         match call.draft.as_mut().ok_or(Refused)? {
             Draft::Reply { message, .. } => {
@@ -109,9 +107,9 @@ impl State {
                 }
             }
             Draft::Frame { shape, layout, body: BodyLength::Known(length), .. }
-                if is_idle
-                    && layout.body_start() as u64 + *length > (WHOLE - MAX_TAIL) as u64
-                    && description.shape(*shape).is_some_and(goes_in_pieces) =>
+                if is_alone
+                    && super::goes_in_pieces(layout.body_start() as u64 + *length)
+                    && description.shape(*shape).is_some_and(can_go_in_pieces) =>
             {
                 let length = *length as usize;
                 self.begin_writing(description, stream, length, out)?;
@@ -290,6 +288,6 @@ fn words_of(status: u16) -> &'static [u8] {
 }
 
 /// Whether a large frame can go out before all of it is there: not if a checksum over its body stands in front.
-fn goes_in_pieces(shape: &Shape) -> bool {
+fn can_go_in_pieces(shape: &Shape) -> bool {
     shape.checksum.as_ref().is_none_or(|checksum| checksum.trails || checksum.last_is_in_front)
 }

@@ -14,8 +14,9 @@ use super::port::Port;
 use super::reply::flagged;
 use super::shared::Turn;
 use crate::codec::contract::StreamId;
+use crate::codec::rpc;
 use crate::filter::LocalReply;
-use crate::message::{Key, NameId, Protocol, RequestHead, ResponseFlags, Tick};
+use crate::message::{BodyLength, Key, NameId, Protocol, RequestHead, ResponseFlags, Tick};
 use crate::plan::UpstreamProtocol;
 use crate::route::RetryPolicy;
 use crate::telemetry::{ClusterCounter, Group};
@@ -103,6 +104,8 @@ pub struct Attempt {
     /// The turn in which the request's head went into the outbox.
     sent_in: Option<Tick>,
     place: Place,
+    /// It has its connection for itself until the request is written, which goes out in pieces.
+    pub(super) alone: bool,
     /// `None` for probes.
     pub counters: Option<Arc<Group<ClusterCounter>>>,
     /// Until its stream is over.
@@ -197,13 +200,14 @@ impl Exchange {
             return self.reply(turn, LocalReply::new(403, "", "upgrade_failed"));
         }
         let counters = (!self.is_probe()).then(|| Arc::clone(&seat.counters));
-        let leased = turn.shared.pools.lease(seat, &endpoint, key, self.key, now);
+        let alone = self.goes_alone();
+        let leased = turn.shared.pools.lease(seat, &endpoint, key, (self.key, alone), now);
         self.notes.endpoint = Some(Arc::clone(&endpoint));
         let place = match leased {
             Leased::Queued(pool) => Place::Queued(pool),
             _ => Place::Nowhere,
         };
-        self.attempt = Some(Attempt { endpoint, sent_in: None, place, counters, held: Some(held) });
+        self.attempt = Some(Attempt { endpoint, sent_in: None, place, alone, counters, held: Some(held) });
         match leased {
             Leased::Reuse(connection) => self.served(turn, connection),
             Leased::Queued(_) => {}
@@ -235,13 +239,32 @@ impl Exchange {
             UpstreamProtocol::Downstream | UpstreamProtocol::Auto => PoolProtocol::Http1,
         };
         let takes_name = tls.is_some_and(|tls| tls.plan().auto_server_name);
-        let rpc = self.rpc_key();
         PoolKey {
             protocol,
             priority: self.priority,
             server_name: takes_name.then(|| host_of(self.request.authority())).flatten(),
             carries_http1: carries,
-            rpc,
+            rpc: self.rpc_key(),
+        }
+    }
+
+    /// A frame that goes out in pieces must not lie between those of other callers.
+    fn goes_alone(&self) -> bool {
+        match (self.request.frame, self.request.body) {
+            (Some(frame), BodyLength::Known(length)) => {
+                rpc::goes_in_pieces(frame.bytes.length as u64 + length)
+            }
+            _ => false,
+        }
+    }
+
+    /// All of the request has been written: others may have the connection, too.
+    pub fn share_connection<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
+        if let Some(attempt) = &mut self.attempt
+            && std::mem::take(&mut attempt.alone)
+            && let Some((connection, _)) = attempt.open_stream()
+        {
+            turn.shared.pools.written(connection);
         }
     }
 
@@ -289,7 +312,8 @@ impl Exchange {
         let endpoint = Arc::clone(&attempt.endpoint);
         let key = self.pool_key(&cluster, &endpoint);
         let seat = turn.shared.seats.take(&cluster, turn.port.recorder(), now);
-        let leased = turn.shared.pools.lease(seat, &endpoint, key, self.key, now);
+        let waiter = (self.key, attempt.alone);
+        let leased = turn.shared.pools.lease(seat, &endpoint, key, waiter, now);
         match (leased, &mut self.attempt) {
             (Leased::Queued(pool), Some(attempt)) => attempt.place = Place::Queued(pool),
             (Leased::Reuse(connection), _) => self.served(turn, connection),

@@ -16,7 +16,7 @@ impl Exchange {
     pub(super) fn send_head<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key, stream: StreamId) {
         self.fit_head(turn, connection);
         if turn.shared.resends && !self.up.end_sent && self.may_be_declined(turn, connection) {
-            self.up.keep_for_replay();
+            self.up.keep_for_replay(self.replay_limit());
         }
         let now = turn.port.clock();
         self.notes.moments.first_upstream_sent.get_or_insert(now);

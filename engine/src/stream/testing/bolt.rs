@@ -38,6 +38,42 @@ pub fn call(id: u32, name: &str, body: &[u8]) -> Vec<u8> {
     named(REQUEST, id, -1, name, body)
 }
 
+/// Version 2 with its checksum, as a Java client of that version calls.
+pub fn call_v2(id: u32, name: &str, body: &[u8]) -> Vec<u8> {
+    let v1 = call(id, name, body);
+    let mut bytes = vec![2, 2];
+    bytes.extend(&v1[1..10]);
+    bytes.push(1);
+    bytes.extend(&v1[10..]);
+    let sum = crc32(&bytes);
+    bytes.extend(sum.to_be_bytes());
+    bytes
+}
+
+/// Bit by bit, as its standard writes it.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0_u32, |word, byte| {
+        (0..8).fold(word ^ u32::from(*byte), |word, _| word >> 1 ^ (0xedb8_8320 & (word & 1).wrapping_neg()))
+    })
+}
+
+pub fn heartbeat(id: u32, timeout: i32) -> Vec<u8> {
+    let mut bytes = vec![1, REQUEST, 0, 0, 1];
+    bytes.extend(id.to_be_bytes());
+    bytes.push(1);
+    bytes.extend(timeout.to_be_bytes());
+    bytes.extend([0; 8]);
+    bytes
+}
+
+pub fn heartbeat_answer(id: u32) -> Vec<u8> {
+    let mut bytes = vec![1, 0, 0, 0, 1];
+    bytes.extend(id.to_be_bytes());
+    bytes.extend([1, 0, 0]);
+    bytes.extend([0; 8]);
+    bytes
+}
+
 /// The caller waits so many milliseconds.
 pub fn call_within(id: u32, timeout: i32, name: &str) -> Vec<u8> {
     named(REQUEST, id, timeout, name, b"")

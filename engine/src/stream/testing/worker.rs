@@ -567,12 +567,38 @@ impl Worker {
         true
     }
 
+    /// The next deadline of a framed protocol's codec.
+    fn next_heartbeat(&self) -> Option<(Tick, Key)> {
+        let framed = self.port.links.iter().filter(|(_, link)| link.protocol == Protocol::Rpc);
+        framed.filter_map(|(key, link)| Some((link.codec.as_ref()?.deadline()?, key))).min()
+    }
+
+    fn beat(&mut self, key: Key) {
+        let now = self.port.now;
+        let Some(link) = self.port.links.get_mut(key) else { return };
+        let Some(codec) = link.codec.as_mut() else { return };
+        let fault = codec.on_deadline(now, &mut Out::new(&mut link.outbox, &mut self.port.pool)).err();
+        if let Some(fault) = fault {
+            self.fault(key, &fault);
+        }
+        self.settle();
+    }
+
     /// Lets time pass; timers fire in their order.
     pub fn pass(&mut self, milliseconds: u64) {
         let until = self.port.now.after_milliseconds(milliseconds);
         for _ in 0..10_000 {
             let next = self.port.timers.iter().map(|(owner, at)| (*at, *owner)).min();
-            let Some((at, owner)) = next.filter(|(at, _)| *at <= until) else {
+            let next = next.filter(|(at, _)| *at <= until);
+            if let Some((at, key)) = self
+                .next_heartbeat()
+                .filter(|(at, _)| *at <= until && next.is_none_or(|(earlier, _)| *at < earlier))
+            {
+                self.port.now = self.port.now.max(at);
+                self.beat(key);
+                continue;
+            }
+            let Some((at, owner)) = next else {
                 self.port.now = until;
                 return;
             };

@@ -12,6 +12,17 @@ pub(super) enum Phase {
     Retiring,
 }
 
+/// Who may take an open connection of a framed protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Every call whose frame is sent whole.
+    Shared,
+    /// Nobody new, so that it gets idle and a large frame can have it.
+    Kept,
+    /// A large frame is being written.
+    Lent,
+}
+
 #[derive(Debug)]
 pub(super) struct Member {
     pub pool: PoolId,
@@ -27,6 +38,7 @@ pub(super) struct Member {
     /// In its pool's `ready`.
     pub listed: bool,
     pub permit: Permit,
+    pub usage: Use,
 }
 
 impl Member {
@@ -41,6 +53,7 @@ impl Member {
             idle_since: now,
             listed: false,
             permit,
+            usage: Use::Shared,
         }
     }
 

@@ -2,15 +2,18 @@
 //!
 //! Decisions only. In: requests that want a connection, and what became of connections, by key. Out: `Leased` at once, and
 //! `Step`s that the caller performs, one at a time, until there are none: **after every call of a method that may free or
-//! lose room** (`lease` that queued, `connected`, `capacity`, `give_back`, `retire`, `failed`, `closed`, `sweep`).
+//! lose room** (`lease` that queued, `cancel`, `connected`, `capacity`, `written`, `give_back`, `retire`, `failed`, `closed`, `sweep`).
 //!
 //! HTTP/1 takes the connection that was idle for the shortest time, so that the others can age out, and dials one for each
-//! request that waits. HTTP/2 fills a connection and dials one at a time until that one's limits are known. Connections
+//! request that waits. HTTP/2 fills a connection and dials one at a time until that one's limits are known. Framed protocols
+//! have a few connections, of which large frames borrow one each (`rpc`). Connections
 //! count against the cluster's limit, which is never exceeded: at the limit an idle connection to another endpoint of the
 //! cluster makes room, else requests wait where their endpoint has a connection, and are refused where it has none.
 
 mod member;
 mod outcomes;
+mod ready;
+mod rpc;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -24,9 +27,9 @@ use super::cluster::Cluster;
 use super::endpoint::{Endpoint, EndpointId};
 use super::seat::Seat;
 use crate::codec::rpc::Description;
-use crate::message::{Key, MILLISECOND, QuickHash, Slab, Tick};
+use crate::message::{Key, QuickHash, Slab, Tick};
 use crate::telemetry::{ClusterCounter, Group};
-use member::{Member, Phase};
+use member::Member;
 
 /// What requests of a pool travel in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -135,6 +138,8 @@ pub struct DialOrder {
 #[derive(Debug)]
 struct Waiter {
     exchange: Key,
+    /// It wants a connection for itself until its frame is written.
+    alone: bool,
     _permit: Permit,
 }
 
@@ -147,6 +152,8 @@ struct Pool {
     counters: Arc<Group<ClusterCounter>>,
     /// Open connections with room, the one to use next at the end.
     ready: Vec<Key>,
+    /// Of a framed protocol: all connections that take calls or will.
+    usable: Vec<Key>,
     waiting: VecDeque<Waiter>,
     /// Dials ordered or under way.
     connecting: u32,
@@ -165,6 +172,10 @@ struct Pool {
 }
 
 impl Pool {
+    fn is_framed(&self) -> bool {
+        self.key.key.rpc.is_some()
+    }
+
     fn wants_dial(&self) -> bool {
         match self.multiplexes {
             Some(false) => (self.connecting as usize) < self.waiting.len(),
@@ -188,18 +199,19 @@ pub struct Pools {
 }
 
 impl Pools {
-    /// A connection for a request to `endpoint`; `waiter` names the request if it must wait.
+    /// A connection for a request to `endpoint`; `waiter` names the request if it must wait. `alone`: it is a large frame, which
+    /// has the connection for itself until it is `written`.
     pub fn lease(
         &mut self,
         seat: &Seat,
         endpoint: &Arc<Endpoint>,
         key: PoolKey,
-        waiter: Key,
+        (waiter, alone): (Key, bool),
         now: Tick,
     ) -> Leased {
         let priority = key.priority;
         let id = self.find_or_add(seat, endpoint, key);
-        if let Some(connection) = self.take_ready(id, now) {
+        if let Some(connection) = self.take_ready(id, alone, now) {
             return Leased::Reuse(connection);
         }
         let Some(permit) = seat.acquire(priority, Resource::Pending) else {
@@ -208,22 +220,23 @@ impl Pools {
         if let Some(pool) = self.pools.get_mut(id) {
             pool.counters.increment(ClusterCounter::RqPendingTotal);
             pool.counters.increment(ClusterCounter::RqPendingActive);
-            pool.waiting.push_back(Waiter { exchange: waiter, _permit: permit });
+            pool.waiting.push_back(Waiter { exchange: waiter, alone, _permit: permit });
         }
         self.touch(id);
         Leased::Queued(id)
     }
 
     /// The request no longer waits. False if it was not waiting (it may just have been served).
-    pub fn cancel(&mut self, pool: PoolId, waiter: Key) -> bool {
+    pub fn cancel(&mut self, id: PoolId, waiter: Key) -> bool {
         if let Some(at) = self.failed.iter().position(|(known, _)| *known == waiter) {
             self.failed.remove(at);
             return true;
         }
-        let Some(pool) = self.pools.get_mut(pool) else { return false };
+        let Some(pool) = self.pools.get_mut(id) else { return false };
         let Some(at) = pool.waiting.iter().position(|known| known.exchange == waiter) else { return false };
         pool.waiting.remove(at);
         pool.counters.decrement(ClusterCounter::RqPendingActive);
+        self.touch(id);
         true
     }
 
@@ -256,15 +269,25 @@ impl Pools {
     }
 
     fn advance(&mut self, id: PoolId, now: Tick) -> Option<Step> {
-        self.pools.get(id).filter(|pool| !pool.waiting.is_empty())?;
-        if let Some(connection) = self.take_ready(id, now) {
+        let pool = self.pools.get(id).filter(|pool| !pool.waiting.is_empty())?;
+        let is_framed = pool.is_framed();
+        let next = if is_framed {
+            self.next_framed(id, now)
+        } else {
+            self.take_ready(id, false, now).map(|connection| (0, connection))
+        };
+        if let Some((at, connection)) = next {
             let pool = self.pools.get_mut(id)?;
-            let waiter = pool.waiting.pop_front()?.exchange;
+            let waiter = pool.waiting.remove(at)?.exchange;
             pool.counters.decrement(ClusterCounter::RqPendingActive);
             return Some(Step::Serve { waiter, connection });
         }
         let pool = self.pools.get(id)?;
-        if !pool.wants_dial() {
+        if is_framed && !self.wants_framed_dial(id) {
+            self.keep_one(id);
+            return None;
+        }
+        if !is_framed && !pool.wants_dial() {
             return None;
         }
         let permit = pool.lease.acquire(pool.key.key.priority, Resource::Connections);
@@ -288,6 +311,7 @@ impl Pools {
         let pool = self.pools.get_mut(id)?;
         pool.counters.increment(ClusterCounter::CxOverflow);
         if pool.total > 0 {
+            self.keep_one(id);
             return None;
         }
         let waiter = pool.waiting.pop_front()?.exchange;
@@ -360,6 +384,7 @@ impl Pools {
             lease: Arc::clone(&seat.lease),
             counters: Arc::clone(&seat.counters),
             ready: Vec::new(),
+            usable: Vec::new(),
             waiting: VecDeque::new(),
             connecting: 0,
             total: 0,
@@ -371,65 +396,5 @@ impl Pools {
         });
         self.by_key.insert(full, id);
         id
-    }
-
-    /// A connection with room, counted for one more stream.
-    fn take_ready(&mut self, id: PoolId, now: Tick) -> Option<Key> {
-        loop {
-            let pool = self.pools.get(id)?;
-            let connection = *pool.ready.last()?;
-            let policy = pool.cluster.policy();
-            let (age, requests) =
-                (policy.http.max_connection_duration, policy.http.max_requests_per_connection);
-            let member = self.members.get_mut(&connection)?;
-            if age.is_some_and(|age| now.since(member.since) >= age.saturating_mul(MILLISECOND)) {
-                self.retire(connection);
-                continue;
-            }
-            member.active += 1;
-            member.served = member.served.saturating_add(1);
-            let spent = requests.is_some_and(|limit| member.served >= limit);
-            let full = !member.has_room();
-            if spent {
-                member.phase = Phase::Retiring;
-                pool.counters.increment(ClusterCounter::CxMaxRequests);
-            }
-            if spent || full {
-                self.unlist(connection);
-            }
-            return Some(connection);
-        }
-    }
-
-    fn list(&mut self, connection: Key) {
-        let Some(member) = self.members.get_mut(&connection) else { return };
-        if member.listed || !member.has_room() || member.phase != Phase::Open {
-            return;
-        }
-        member.listed = true;
-        if let Some(pool) = self.pools.get_mut(member.pool) {
-            pool.ready.push(connection);
-        }
-    }
-
-    fn unlist(&mut self, connection: Key) {
-        let Some(member) = self.members.get_mut(&connection) else { return };
-        if std::mem::take(&mut member.listed)
-            && let Some(pool) = self.pools.get_mut(member.pool)
-            // It is nearly always the last.
-            && let Some(at) = pool.ready.iter().rposition(|known| *known == connection)
-        {
-            pool.ready.remove(at);
-        }
-    }
-
-    fn touch(&mut self, id: PoolId) {
-        // Where nobody waits nothing is to be done.
-        if let Some(pool) = self.pools.get_mut(id)
-            && !pool.waiting.is_empty()
-            && !std::mem::replace(&mut pool.touched, true)
-        {
-            self.touched.push_back(id);
-        }
     }
 }

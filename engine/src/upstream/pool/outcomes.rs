@@ -1,6 +1,6 @@
 //! What became of connections and of the streams on them.
 
-use super::member::{Member, Phase};
+use super::member::{Member, Phase, Use};
 use super::{Failure, MAX_IDLE, PoolId, Pools};
 use crate::message::{Key, Tick};
 use crate::telemetry::ClusterCounter;
@@ -13,6 +13,9 @@ impl Pools {
         let permit = pool_now.ordered.pop().unwrap_or_else(Permit::free);
         pool_now.counters.increment(ClusterCounter::CxTotal);
         pool_now.counters.increment(ClusterCounter::CxActive);
+        if pool_now.is_framed() {
+            pool_now.usable.push(connection);
+        }
         self.members.insert(connection, Member::connecting(pool, permit, now));
     }
 
@@ -33,6 +36,9 @@ impl Pools {
         member.opened(if multiplexes { streams } else { 1 }, now);
         let id = member.pool;
         if let Some(pool) = self.pools.get_mut(id) {
+            if let Some(rpc) = &pool.key.key.rpc {
+                member.streams = streams.min(rpc.description.calls());
+            }
             pool.connecting = pool.connecting.saturating_sub(1);
             pool.multiplexes = Some(multiplexes);
             pool.counters.increment(match (&pool.key.key.rpc, multiplexes) {
@@ -67,6 +73,9 @@ impl Pools {
         let Some(member) = self.members.get_mut(&connection) else { return };
         member.active = member.active.saturating_sub(1);
         member.idle_since = now;
+        if member.usage == Use::Lent {
+            member.usage = Use::Shared;
+        }
         let (id, idle) = (member.pool, member.active == 0);
         let unwanted = self.pools.get(id).is_some_and(|pool| {
             let crowded = pool.multiplexes == Some(false) && pool.ready.len() >= MAX_IDLE;
@@ -75,6 +84,7 @@ impl Pools {
         if !reusable || member.phase == Phase::Retiring || unwanted {
             member.phase = Phase::Retiring;
             self.unlist(connection);
+            self.leave(connection);
             if idle {
                 self.closing.push(connection);
             }
@@ -94,6 +104,7 @@ impl Pools {
         member.phase = Phase::Retiring;
         let (id, idle) = (member.pool, member.active == 0);
         self.unlist(connection);
+        self.leave(connection);
         if connecting && let Some(pool) = self.pools.get_mut(id) {
             pool.connecting = pool.connecting.saturating_sub(1);
         }
@@ -110,6 +121,7 @@ impl Pools {
 
     /// The dial failed: those who waited for it get nothing.
     pub fn failed(&mut self, connection: Key, timed_out: bool) {
+        self.leave(connection);
         let Some(member) = self.members.remove(&connection) else { return };
         let connecting = member.phase == Phase::Connecting;
         let id = member.pool;
@@ -151,6 +163,7 @@ impl Pools {
     /// The connection is gone, streams and all.
     pub fn closed(&mut self, connection: Key) {
         self.unlist(connection);
+        self.leave(connection);
         let Some(member) = self.members.remove(&connection) else { return };
         self.closing.retain(|known| *known != connection);
         if let Some(pool) = self.pools.get_mut(member.pool) {

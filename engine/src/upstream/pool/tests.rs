@@ -1,5 +1,7 @@
 //! Pools as behaviour, then any order of events under the laws that must always hold.
 
+mod rpc;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -66,9 +68,13 @@ impl World {
 
     /// A request to endpoint `index`; its number.
     fn request(&mut self, index: usize, key: &PoolKey) -> (Key, Leased) {
+        self.request_for(index, key, false)
+    }
+
+    fn request_for(&mut self, index: usize, key: &PoolKey, alone: bool) -> (Key, Leased) {
         let waiter = self.key();
         let endpoint = self.endpoint(index);
-        let leased = self.pools.lease(&self.seat, &endpoint, key.clone(), waiter, self.now);
+        let leased = self.pools.lease(&self.seat, &endpoint, key.clone(), (waiter, alone), self.now);
         if let Leased::Reuse(connection) = leased {
             self.served.insert(waiter, connection);
         }
