@@ -27,7 +27,8 @@ pub fn drive(codec: &mut impl Codec, bytes: &[u8], step: usize) {
             let _ = codec.perform(Command::GrantCredit { stream, bytes }, &mut out, now);
             if end {
                 let head = ResponseHead::with_status(200);
-                let _ = codec.perform(Command::SendResponse { stream, head: &head, end: false }, &mut out, now);
+                let _ =
+                    codec.perform(Command::SendResponse { stream, head: &head, end: false }, &mut out, now);
                 let _ = codec.perform(Command::SendData { stream, bytes: b"ok", end: true }, &mut out, now);
             }
         }

@@ -1,7 +1,8 @@
-//! Whole connections of described protocols, both roles. First two bytes: protocol and role, and size of the pieces.
+//! Whole connections of described protocols, both roles. First two bytes: protocol, role and what is looked at, and size of the pieces.
 #![no_main]
 
 mod drive;
+mod journal;
 
 use std::sync::{Arc, OnceLock};
 
@@ -38,13 +39,21 @@ fuzz_target!(|bytes: &[u8]| {
     for length in 0..rest.len().min(32) {
         let _ = description.recognise(&rest[..length]);
     }
-    if first & 4 == 0 {
-        return drive::drive(&mut Connection::server(Arc::clone(description)), rest, usize::from(*step) + 1);
+    let connection = || {
+        if first & 4 == 0 {
+            return Connection::server(Arc::clone(description));
+        }
+        let mut client = Connection::client(Arc::clone(description));
+        // Fewer where servers answer one call after the other.
+        for _ in 0..9 {
+            let _ = client.open_stream();
+        }
+        client
+    };
+    let step = usize::from(*step) + 1;
+    if first & 8 == 0 {
+        return drive::drive(&mut connection(), rest, step);
     }
-    let mut client = Connection::client(Arc::clone(description));
-    // Fewer where servers answer one call after the other.
-    for _ in 0..9 {
-        let _ = client.open_stream();
-    }
-    drive::drive(&mut client, rest, usize::from(*step) + 1);
+    let whole = journal::journal(&mut connection(), rest, &[usize::MAX]);
+    assert_eq!(whole, journal::journal(&mut connection(), rest, &[step]), "cut into pieces of {step}");
 });
