@@ -359,6 +359,7 @@ fn empty_plan() -> RpcProtocol {
         method: Vec::new(),
         deadline: Vec::new(),
         attributes: Vec::new(),
+        trace: None,
         body: None,
         statuses: vec![RpcStatus { status: 0, http: 200 }, RpcStatus { status: 1, http: 503 }],
         other_status: 500,
