@@ -370,7 +370,7 @@ fn empty_plan() -> RpcProtocol {
         heartbeat_answers: Vec::new(),
         go_away: Vec::new(),
         pinned: Vec::new(),
-        limits: RpcLimits { frame: 1 << 16, head: 1 << 14, headers: 64, calls: 1_000 },
+        limits: RpcLimits { frame: 1 << 16, head: 1 << 14, headers: 64, calls: 1_000, provider_calls: 1_000 },
     }
 }
 

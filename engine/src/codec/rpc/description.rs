@@ -179,7 +179,8 @@ impl PartialEq for Description {
 impl Description {
     /// Calls in flight on one of our connections to a provider.
     pub fn provider_calls(&self) -> u32 {
-        self.limits.provider_calls
+        let ids = u32::MAX >> (32 - 8 * u32::from(self.id_width()));
+        self.limits.provider_calls.min(ids - 1)
     }
 
     /// What a frame is; `None` if more bytes are needed to say.
@@ -217,12 +218,6 @@ impl Description {
     /// Bytes of the ids that we give.
     pub(super) fn id_width(&self) -> u8 {
         self.shapes.first().map_or(4, |shape| shape.id.width.clamp(1, 4))
-    }
-
-    /// Calls that a connection carries at once.
-    pub fn calls(&self) -> u32 {
-        let ids = u32::MAX >> (32 - 8 * u32::from(self.id_width()));
-        self.limits.calls.min(ids - 1)
     }
 
     /// Equal for equal protocols.

@@ -6,7 +6,8 @@
 //!
 //! HTTP/1 takes the connection that was idle for the shortest time, so that the others can age out, and dials one for each
 //! request that waits. HTTP/2 fills a connection and dials one at a time until that one's limits are known. Framed protocols
-//! have a few connections, of which large frames borrow one each (`rpc`). Connections
+//! have a few connections, of which large frames borrow one each (`rpc`), or as HTTP/1 one for each call where servers answer one
+//! after the other. Connections
 //! count against the cluster's limit, which is never exceeded: at the limit an idle connection to another endpoint of the
 //! cluster makes room, else requests wait where their endpoint has a connection, and are refused where it has none.
 
@@ -172,8 +173,9 @@ struct Pool {
 }
 
 impl Pool {
+    /// Calls share a few connections.
     fn is_framed(&self) -> bool {
-        self.key.key.rpc.is_some()
+        self.key.key.calls() > 1
     }
 
     fn wants_dial(&self) -> bool {

@@ -36,9 +36,6 @@ impl Pools {
         member.opened(if multiplexes { streams } else { 1 }, now);
         let id = member.pool;
         if let Some(pool) = self.pools.get_mut(id) {
-            if let Some(rpc) = &pool.key.key.rpc {
-                member.streams = streams.min(rpc.description.calls());
-            }
             pool.connecting = pool.connecting.saturating_sub(1);
             pool.multiplexes = Some(multiplexes);
             pool.counters.increment(match (&pool.key.key.rpc, multiplexes) {

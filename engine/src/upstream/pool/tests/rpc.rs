@@ -20,7 +20,8 @@ impl World {
     }
 
     fn open(&mut self) -> Key {
-        self.connect(true, 1_024)
+        let calls = self.pools.calls_of(self.dials[0].0);
+        self.connect(calls > 1, calls)
     }
 
     fn write(&mut self, waiter: Key) {
@@ -94,7 +95,7 @@ fn where_no_more_may_be_dialled_one_gets_idle_for_a_large_frame() {
 fn a_connection_carries_as_many_calls_as_its_protocol_allows() {
     let mut plan: crate::plan::RpcProtocol =
         serde_json::from_str(include_str!("../../../../testdata/protocols/bolt.json")).unwrap();
-    plan.limits.calls = 2;
+    plan.limits.provider_calls = 2;
     let description = Arc::new(rpc::compile(&plan).unwrap());
     let key = PoolKey { rpc: Some(RpcKey { description, pin: 7 }), ..HTTP1 };
     let mut world = world(&cluster_plan("c"), 1);
@@ -106,6 +107,23 @@ fn a_connection_carries_as_many_calls_as_its_protocol_allows() {
     assert!(world.dials.is_empty(), "no fifth connection");
     world.finish(calls[0], true);
     assert!(world.served.contains_key(&calls[8]));
+}
+
+#[test]
+fn servers_that_answer_one_after_the_other_have_a_connection_for_each_call() {
+    let text = include_str!("../../../../testdata/protocols/thrift.json");
+    let description = Arc::new(rpc::compile(&serde_json::from_str(text).unwrap()).unwrap());
+    let key = PoolKey { rpc: Some(RpcKey { description, pin: 7 }), ..HTTP1 };
+    let mut world = world(&cluster_plan("c"), 1);
+    let calls: Vec<_> = (0..9).map(|number| world.request_for(0, &key, number % 2 == 0).0).collect();
+    assert_eq!(world.dials.len(), 9);
+    for _ in 0..9 {
+        world.open();
+    }
+    assert!(calls.iter().all(|call| world.served.contains_key(call)));
+    world.finish(calls[0], true);
+    let next = world.small(&key);
+    assert!(world.served.contains_key(&next) && world.dials.is_empty());
 }
 
 #[test]
