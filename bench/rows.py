@@ -16,6 +16,8 @@ from bench.peers import Setup
 from bench.scale import Scale
 from bench.scale import rounds_of as scale_rounds
 from bench.traffic import Course, Traffic, rounds_of
+from bench.yardstick import FRAME, HAND
+from bench.yardstick import rounds_of as yardstick_rounds
 
 LOAD, CHANGE, RSS, CONNECTION = "load ms", "change ms", "RSS MiB", "KiB/connection"
 CPU, RATE, P50, P99, BULK = "CPU µs", "req/s", "p50 µs", "p99 µs", "GB/CPU s"
@@ -106,6 +108,13 @@ RPC_ROWS: dict[str, Row] = {
         _rpc("bolt", 1, 128, peers=(*_HOP, "direct"), rate=2_000),
         (Bar(f"added {P99}", "relay", 1.0, beyond=200),),
         (CPU, RATE, P50, P99, f"added {P50}", f"added {P99}", "failed", "others %"),
+        on_request=True,
+    ),
+    "rpc-codec": Row(
+        "The described codec beside one written by hand: a call's frames read, given another id, written",
+        yardstick_rounds,
+        (Bar(FRAME, HAND, 1.1),),
+        (FRAME,),
         on_request=True,
     ),
 }

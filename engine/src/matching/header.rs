@@ -35,11 +35,6 @@ impl Field {
         }
     }
 
-    /// The request has several fields of this name.
-    pub fn has_several(&self, head: &RequestHead) -> bool {
-        matches!(self, Self::Header(name) if head.headers.all(name).nth(1).is_some())
-    }
-
     /// The field's value in a request; several are joined by commas.
     pub fn of_request<'h>(&self, head: &'h RequestHead) -> Option<Cow<'h, [u8]>> {
         let filled = |value: &'h [u8]| (!value.is_empty()).then_some(Cow::Borrowed(value));

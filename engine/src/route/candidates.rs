@@ -3,6 +3,7 @@
 //! In: the matchers of all routes, later a request. Out: indices in order, among which is every route that matches. Whether one does
 //! is still asked of its matcher.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::matches::Matcher;
@@ -52,11 +53,18 @@ impl Candidates {
     /// Indices of the routes to ask, in order; `None`: all of them.
     pub fn of(&self, head: &RequestHead) -> Option<impl Iterator<Item = usize>> {
         let by_value = self.0.as_ref()?;
-        if by_value.field.has_several(head) {
-            // Each of them is tested by itself: too rare to be worth a look-up of its own.
-            return None;
-        }
-        let value = by_value.field.of_request(head);
+        let value = match &by_value.field {
+            Field::Header(name) => {
+                let mut values = head.headers.all(name);
+                let first = values.next();
+                if values.next().is_some() {
+                    // Each of them is tested by itself: too rare to be worth a look-up of its own.
+                    return None;
+                }
+                first.map(Cow::Borrowed)
+            }
+            field => field.of_request(head),
+        };
         let wanted = value.and_then(|value| by_value.routes.get(&*value)).map_or(&[][..], Vec::as_slice);
         let (mut wanted, mut others) = (wanted.iter().peekable(), by_value.others.iter().peekable());
         Some(std::iter::from_fn(move || {
