@@ -104,7 +104,9 @@ impl<'a> Reading<'a> {
         let mut head = Box::new(ResponseHead { status, ..ResponseHead::default() });
         (head.protocol, head.body) = (Protocol::Rpc, self.body_length());
         let bytes = self.stash(&mut head.headers);
-        self.read_map(bytes.start as usize, &mut Gathered::default(), &mut head.headers)?;
+        if self.shape.headers.is_some_and(|part| !self.layout.part(self.frame, part).is_empty()) {
+            self.read_map(bytes.start as usize, &mut Gathered::default(), &mut head.headers)?;
+        }
         let mark = head.headers.mark();
         head.frame = Some(Frame {
             bytes,
@@ -187,13 +189,14 @@ impl<'a> Reading<'a> {
     ) -> Result<(), Broken> {
         let attributes = headers.mark().fields() as usize;
         let last_wins = self.description.headers.as_ref().is_some_and(map::last_wins);
+        let Description { wanted, limits, .. } = self.description;
         let (mut seen, mut count) = (Seen::default(), 0);
         while let Some(pair) = pairs.next()? {
             count += 1;
-            if count > self.description.limits.headers || pair.name.len() > usize::from(u16::MAX) {
+            if count > limits.headers || pair.name.len() > usize::from(u16::MAX) {
                 return Err(spoilt("too many headers, or too long a name"));
             }
-            if let Some(index) = self.description.wanted.position(pair.name)
+            if let Some(index) = wanted.position(pair.name)
                 && let Some(slot) = gathered.headers.get_mut(index)
                 && (slot.is_none() || last_wins)
             {
@@ -363,14 +366,14 @@ fn cut<'a>(whole: &'a [u8], before: &[u8], after: &[u8]) -> Option<&'a [u8]> {
 
 /// Hashes of names that came already, so that most new names need no comparison.
 #[derive(Default)]
-struct Seen(u128);
+struct Seen(u64);
 
 impl Seen {
     /// Whether the name may have come before.
     #[inline]
     fn note(&mut self, hash: usize) -> bool {
         let before = self.0;
-        self.0 |= 1 << (hash % 128);
+        self.0 |= 1 << (hash % 64);
         self.0 == before
     }
 }

@@ -35,13 +35,12 @@ impl Place {
     #[inline]
     fn read_at(&self, frame: &[u8], at: usize) -> Option<u64> {
         let bytes = frame.get(at..)?;
-        let big = match self.width {
-            1 => u64::from(*bytes.first()?),
-            2 => u64::from(u16::from_be_bytes(*bytes.first_chunk()?)),
-            4 => u64::from(u32::from_be_bytes(*bytes.first_chunk()?)),
-            width => return read_number(bytes.get(..usize::from(width))?, self.little),
-        };
-        Some(if self.little { big.swap_bytes() >> (64 - 8 * self.width) } else { big })
+        let unused = 64_u32.saturating_sub(8 * u32::from(self.width));
+        match bytes.first_chunk() {
+            // More than is asked for, so that every width is read alike.
+            Some(eight) if unused < 64 && !self.little => Some(u64::from_be_bytes(*eight) >> unused),
+            _ => read_number(bytes.get(..usize::from(self.width))?, self.little),
+        }
     }
 
     /// Writes the low bytes of a value; nothing if the frame is too short.
