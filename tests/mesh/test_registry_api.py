@@ -153,10 +153,8 @@ def test_a_rolling_restart_keeps_the_service_up(mesh: Any) -> None:
     mesh.wait_for("every workload has been restarted")
 
 
-@pytest.mark.skipif(
-    not PYTHON.exists(), reason="SOFA's Python library is not installed; `make test-rpc` does it"
-)
 def test_an_unchanged_application_on_the_python_library_publishes_and_calls(up: Any) -> None:
+    assert PYTHON.exists(), "run the tests with `make test`, which installs SOFA's Python library"
     mesh = up(WITH_PYTHON)
     mesh.wait_for("python: answers")
     mesh.until(lambda: json.loads(ask_caller(mesh, "python"))["instance"] == "hello", "its calls")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from rpc_bootstrap import Fields, Leaves
 
-HASTE = "0.4s"
+HASTE = "1s"
 """The timeout of the listener `hasty`."""
 
 _ROOMY: Fields = {

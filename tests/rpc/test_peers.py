@@ -67,7 +67,7 @@ def test_the_callers_timeout(called: Called) -> None:
 
 
 def test_the_sidecars_timeout_is_told_in_the_protocols_words(called: Called) -> None:
-    told(called, called.pair.late, "nap", "3000", at="hasty", timeout=30_000)
+    told(called, called.pair.late, "nap", "5000", at="hasty", timeout=30_000)
     assert called.call("echo", "after", at="hasty").value == "after"
 
 
