@@ -1,7 +1,9 @@
 //! Many callers on few connections: leases of large frames, what is repeated and what is not, who leaves, who goes.
 
+use crate::codec::contract::Command;
 use crate::message::Key;
 use crate::plan;
+use crate::stream::Port;
 use crate::stream::testing::bolt::{
     self, answer, call, call_v2, call_within, heartbeat, heartbeat_answer, one_way,
 };
@@ -398,4 +400,35 @@ fn a_caller_that_reads_nothing_is_cut_and_its_neighbours_are_served() {
     worker.receive(shared, answer(1, 0, b"mine"));
     assert_eq!(worker.sent_bytes(neighbour), answer(70, 0, b"mine"));
     assert!(worker.is_open(shared));
+}
+
+#[test]
+fn a_server_that_says_goodbye_ends_its_calls_and_gets_no_new_ones() {
+    let mut worker = shop();
+    let (neighbour, shared) = with_neighbour(&mut worker);
+    let mut goodbye = heartbeat(0, 0);
+    goodbye[3] = 100;
+    worker.receive(shared, goodbye);
+    worker.receive(neighbour, call(71, "cart/list", b""));
+    let other = worker.accept();
+    assert_eq!(worker.sent_bytes(other), call(1, "cart/list", b""));
+    assert!(worker.is_open(shared));
+    worker.receive(shared, answer(1, 0, b"last"));
+    assert_eq!(worker.sent_bytes(neighbour), answer(70, 0, b"last"));
+    assert!(worker.gone(shared).is_some());
+}
+
+#[test]
+fn a_caller_that_drains_hears_nothing_it_does_not_know_and_keeps_its_calls() {
+    let mut worker = shop();
+    let (client, upstream) = with_neighbour(&mut worker);
+    worker.streams.drain(&mut worker.port, &[client]);
+    worker.settle();
+    worker.receive(client, call(71, "cart/list", b""));
+    worker.receive(upstream, [answer(1, 0, b"a"), answer(2, 0, b"b")].concat());
+    assert_eq!(worker.sent_bytes(client), [answer(70, 0, b"a"), answer(71, 0, b"b")].concat());
+    assert!(worker.is_open(client));
+    let _ = worker.port.perform(client, Command::GoAway { gentle: false });
+    worker.settle();
+    assert!(worker.gone(client).is_some(), "nothing runs on it any more");
 }
