@@ -11,6 +11,7 @@ mod random;
 mod resend;
 mod retry;
 mod rpc;
+mod rpc_random;
 mod rpc_road;
 mod states;
 mod tcp;

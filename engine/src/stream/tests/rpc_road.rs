@@ -20,7 +20,7 @@ const CONNECTION_CLOSED: u16 = 16;
 const BY_DEFAULT: [&str; 5] =
     ["connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes"];
 
-fn worker(action: plan::RouteAction, hosts: &[&str]) -> Worker {
+pub fn worker(action: plan::RouteAction, hosts: &[&str]) -> Worker {
     let manager = plan::HttpConnectionManager {
         protocol: plan::Protocol::Rpc,
         rpc: vec![bolt::protocol()],
