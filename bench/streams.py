@@ -27,6 +27,7 @@ from mainstay.xds.serve_grpcio import SERVER_OPTIONS, Stream, XdsServer
 from mainstay.xds.server.stream import ServerStream
 from mainstay.xds.server.types import (
     Answered,
+    ApplicationReported,
     Demanded,
     HealthReported,
     Peer,
@@ -141,6 +142,8 @@ class Owner:
         self.answers += 1
 
     def health_reported(self, stream: Stream, report: HealthReported) -> None: ...
+
+    def application_reported(self, stream: Stream, report: ApplicationReported) -> None: ...
 
     def closed(self, stream: Stream) -> None: ...
 

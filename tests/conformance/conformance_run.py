@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from conformance_expect import check_outcome, check_seen, same, within
 from conformance_proxy import Proxy
 from conformance_upstream import Upstream
 from conformance_wire import WireError
+
+from waiting import comes
 
 AT_ONCE = 6
 _SETTLE_S = 4.0
@@ -127,7 +128,7 @@ def _once_as_expected(once: Callable[[], Observed], expect: dict[str, Any]) -> O
             last = once()
         return not check_outcome(expect, last)
 
-    _settle(is_so)
+    comes(is_so, _SETTLE_S)
     return last
 
 
@@ -138,10 +139,10 @@ def _saw(run: Run, wanted: Any, before: dict[str, int]) -> list[str]:
     for name, one in each.items():
         upstream = run.upstreams[name]
         if one is not None:
-            _settle(lambda upstream=upstream, name=name: len(upstream.seen) > before[name])  # type: ignore[misc]
+            comes(lambda upstream=upstream, name=name: len(upstream.seen) > before[name], _SETTLE_S)  # type: ignore[misc]
         seen = upstream.seen[before[name] :]
         if one is not None and one.get("whole") is False:
-            _settle(lambda seen=seen: bool(seen) and not seen[-1].whole)  # type: ignore[misc]
+            comes(lambda seen=seen: bool(seen) and not seen[-1].whole, _SETTLE_S)  # type: ignore[misc]
         wrong += check_seen(one, seen[-1] if seen else None, name)
     return wrong
 
@@ -150,7 +151,7 @@ def _afterwards(run: Run, then: dict[str, Any]) -> list[str]:
     wrong = []
     for name, count in then.get("counts", {}).items():
         upstream = run.upstreams[name]
-        _settle(lambda upstream=upstream, count=count: within(count, len(upstream.seen)))  # type: ignore[misc]
+        comes(lambda upstream=upstream, count=count: within(count, len(upstream.seen)), _SETTLE_S)  # type: ignore[misc]
         if not within(count, len(upstream.seen)):
             wrong.append(f"{name} was asked {len(upstream.seen)} times, wanted {count}")
     for name, value in then.get("stats", {}).items():
@@ -170,7 +171,7 @@ def _await_stat(proxy: Proxy, name: str, value: Any) -> int | None:
         got = proxy.stat(name)
         return value is None or (got is not None and within(value, got))
 
-    _settle(there)
+    comes(there, _SETTLE_S)
     return got
 
 
@@ -178,7 +179,7 @@ def _check_log(path: Path, wanted: list[str]) -> list[str]:
     def there() -> bool:
         return path.exists() and len(path.read_text().splitlines()) >= len(wanted)
 
-    _settle(there)
+    comes(there, _SETTLE_S)
     got = path.read_text().splitlines() if path.exists() else []
     fine = len(got) == len(wanted) and all(map(_same_line, wanted, got))
     return [] if fine else [f"log: wanted {wanted}, got {got}"]
@@ -189,10 +190,3 @@ def _same_line(wanted: Any, got: str) -> bool:
         return same(wanted, got)
     fields: dict[str, Any] = json.loads(got)
     return set(fields) == set(wanted) and all(same(value, fields[name]) for name, value in wanted.items())
-
-
-def _settle(condition: Callable[[], bool]) -> None:
-    """Waits for a state, as long as it may take."""
-    until = time.monotonic() + _SETTLE_S
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.02)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conformance_chain import NEXT, SPOKEN, Link, Row, common_tls
 from conformance_world import free_ports, write_certificates
+
+from mainstay.up.machine import accepts
+from waiting import until
 
 pytestmark = [pytest.mark.envoy, pytest.mark.h2spec]
 
@@ -63,14 +64,7 @@ def grpc_server() -> Iterator[int]:
     port = next(free_ports())
     command = [str(Path(program("MAINSTAY_TEST_GRPC")) / "server"), "-port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            assert time.monotonic() < until, "the interop server does not listen"
-            time.sleep(0.02)
+    until(lambda: accepts("127.0.0.1", port), "the interop server listens")
     yield port
     process.kill()
     process.wait()

@@ -6,11 +6,12 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from waiting import until
 
 pytestmark = pytest.mark.mesh
 PATIENCE_S = 60
@@ -35,11 +36,8 @@ def fails(folder: Path, *flags: str) -> tuple[int, str]:
 def running(tmp_path: Path) -> Iterator[Path]:
     ready = tmp_path / "ready"
     process = subprocess.Popen(command(tmp_path, "--ready-file", str(ready)), stderr=subprocess.DEVNULL)
-    until = time.monotonic() + PATIENCE_S
-    while not ready.exists():
-        assert process.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    until(lambda: ready.exists() or process.poll() is not None, "it gets ready", PATIENCE_S)
+    assert process.poll() is None
     yield tmp_path
     process.kill()
     process.wait()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ssl
-import time
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_live import PATIENCE
 from engine_plans import cluster, forward, http_chain, listener, routes, tcp_chain
 from engine_tls import Authority, downstream
 from engine_wire import Reader, echo, request
 
 from mainstay.sidecar import plan
+from waiting import until
 
 if TYPE_CHECKING:
     import socket
@@ -30,13 +29,12 @@ def log(path: Path, form: str) -> tuple[plan.AccessLog, ...]:
 
 def lines(path: Path, count: int) -> list[str]:
     """The lines of a log, once there are so many: they are written at most a second late."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        found = path.read_text().splitlines() if path.exists() else []
-        if len(found) >= count:
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"{count} lines did not come")
+
+    def found() -> list[str]:
+        return path.read_text().splitlines() if path.exists() else []
+
+    until(lambda: len(found()) >= count, f"{count} lines")
+    return found()
 
 
 def test_trailers_and_heads_are_told(live: Live, serve: Serve, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from engine_bolt import (
     known,
     read_answer,
 )
-from engine_live import PATIENCE
+from engine_live import PATIENCE, stat
 from engine_plans import LOOPBACK, cluster, forward, http_chain, listener, routes
 from engine_tls import Authority, downstream, upstream
 from engine_wire import Reader
@@ -39,6 +39,7 @@ from mainstay.engine import EndpointHealth
 from mainstay.protocols.heartbeat import heartbeat_check
 from mainstay.protocols.read import shipped
 from mainstay.sidecar import plan
+from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,19 +66,6 @@ def front(
 
 def statuses(live: Live, *calls: bytes) -> list[int]:
     return [answer.status for answer in ask(partial(live.dial, "rpc"), *calls)]
-
-
-def stat(live: Live, name: str) -> int:
-    lines = live.engine.render("/stats").decode().splitlines()
-    return sum(int(line.rpartition(": ")[2]) for line in lines if line.partition(": ")[0].endswith(name))
-
-
-def until(seen: Callable[[], bool], what: str) -> None:
-    """Waits for something that another thread does."""
-    deadline = time.monotonic() + PATIENCE
-    while not seen():
-        assert time.monotonic() < deadline, f"{what} did not come"
-        threading.Event().wait(0.01)
 
 
 # Filters. Every one that the engine has stands here with its cases, and each case runs on a Bolt stream: a filter needs no code

@@ -8,8 +8,7 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from cryptography import x509
 from mainstay._proto import pool
 from mainstay.compile.tls import mesh_downstream
 from mainstay.sidecar.agent.files import CertificateFiles, Leaf
+from waiting import until
 
 pytestmark = pytest.mark.envoy
 
@@ -110,13 +110,6 @@ class Client:
         if not answer.startswith(b"HTTP/1.1 200") or not answer.endswith(b"well") or der is None:
             raise OSError(f"answered {answer[:80]!r}")
         self.serials.append(x509.load_der_x509_certificate(der).serial_number)
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
 
 
 def test_a_new_leaf_is_shown_and_no_request_fails(

@@ -25,6 +25,7 @@ from mesh_objects import Application
 
 from mainstay.up.load import Count
 from mainstay.up.plane import ControlPlane, Unanswered, read_count
+from waiting import until
 
 WAIT_S = 100
 """For what must come, on a machine that may be busy with other things."""
@@ -123,14 +124,14 @@ class RunningMesh:
 
     def until(self, holds: Callable[[], object], what: str, seconds: float = WAIT_S) -> None:
         """Looks until something holds. Who does not answer, or is not there, lets nothing hold."""
-        end = time.monotonic() + seconds
-        while True:
+
+        def holds_now() -> bool:
             with contextlib.suppress(Unanswered, OSError, ValueError, AssertionError):
-                if holds():
-                    return
-            assert time.monotonic() < end, f"not within {seconds:g} s: {what}\n" + "\n".join(self.lines)
+                return bool(holds())
             assert not self._ended, "\n".join(self.lines)
-            time.sleep(0.02)
+            return False
+
+        until(holds_now, lambda: "\n".join((what, *self.lines)), seconds)
 
     def carry(self, requests: int) -> None:
         """Until so many more requests have been answered, well or not."""
@@ -234,10 +235,7 @@ class Operator:
         self.run("apply", "-f", str(path))
 
     def wait(self, holds: Callable[[], object]) -> None:
-        until = time.monotonic() + WAIT_S
-        while not holds():
-            assert time.monotonic() < until, "it takes too long"
-            time.sleep(0.05)
+        until(holds, "it takes too long", WAIT_S)
 
     def free_port(self) -> int:
         """Below the ports that the system gives to clients: nobody takes it until it is listened on."""

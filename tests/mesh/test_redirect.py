@@ -13,12 +13,12 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from waiting import until
 
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh")]
 
@@ -158,13 +158,6 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
         made.end()
 
 
-def until(holds: Callable[[], object], log: Path, seconds: float = 40) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, log.read_text()[-3_000:]
-        threading.Event().wait(0.05)
-
-
 @pytest.mark.parametrize(
     ("client", "server"),
     [
@@ -186,7 +179,7 @@ def test_redirected_connection_crosses_the_mesh_by_its_original_destination(
         *("--api-port", "0", "--metrics-port", "0", "--xds-bind", CLIENT, "--xds-port", "15012"),
         *("--ready-file", str(ready)),
     )
-    until(ready.exists, log)
+    until(ready.exists, log.read_text)
     objects = folder / "objects.yaml"
     objects.write_text(OBJECTS)
     hosts.run("client", *mainstay, "apply", "-f", str(objects), environment=context)
@@ -226,9 +219,9 @@ def test_redirected_connection_crosses_the_mesh_by_its_original_destination(
                 else ()
             ),
         )
-        until(file.exists, log)
+        until(file.exists, log.read_text)
     log = hosts.start("server", "application", sys.executable, "-c", APPLICATION, SERVER)
-    until(lambda: "LISTEN" in hosts.run("server", "ss", "-Hltn", "sport", "=", ":8080"), log)
+    until(lambda: "LISTEN" in hosts.run("server", "ss", "-Hltn", "sport", "=", ":8080"), log.read_text)
 
     said = hosts.run("client", sys.executable, "-c", CLIENT_PROGRAM, VIRTUAL, "echo.shop.svc.cluster.local")
     assert said.startswith("200 /through"), said

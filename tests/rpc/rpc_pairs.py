@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CAPABILITIES = {
     "sync": "a call that waits",
@@ -84,7 +84,10 @@ _AS_NODE = {
     "canary by header": "sofa-rpc-node writes nothing but the service's name in front of a hessian body",
 }
 _THROWN = "RpcServerException: .*broken"
-_FROM_NODE = {"timeout": "RpcResponseTimeoutError|Server exception", "late": "Server exception"}
+_FROM_NODE: dict[str, Any] = {
+    "timeout": "RpcResponseTimeoutError|Server exception",
+    "late": "Server exception",
+}
 """sofa-rpc-node does not look at the status."""
 
 PAIRS = (

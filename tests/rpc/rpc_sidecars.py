@@ -185,7 +185,7 @@ def _matcher(routes: list[Fields]) -> Fields:
 def _action(route: Fields) -> Fields:
     more: Fields = {"timeout": route["timeout"]}
     if "retry_policy" in route:
-        kept = {"@type": "type.googleapis.com/envoy.config.route.v3.Route"}
+        kept: Fields = {"@type": "type.googleapis.com/envoy.config.route.v3.Route"}
         kept |= {"route": {"retry_policy": route["retry_policy"]}}
         more["per_filter_config"] = {"mainstay.route": kept}
     return to(route["cluster"], **more)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +26,7 @@ from rpc_bootstrap import (
 
 from mainstay.protocols.read import shipped_texts
 from mainstay.sidecar.bootstrap.read import read_bootstrap
+from waiting import until
 
 if TYPE_CHECKING:
     from engine_live import Server
@@ -84,13 +83,6 @@ def test_calls_go_by_service_method_and_header(
     assert found[4].status != 0
 
 
-def eventually(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < until, "it never comes"
-        threading.Event().wait(0.02)
-
-
 def write_resource(path: Path, kind: str, resource: dict[str, Any]) -> None:
     """A file that is a source, exchanged as a whole."""
     url = f"type.googleapis.com/envoy.{kind}"
@@ -120,10 +112,10 @@ def test_routes_from_a_file_are_followed_and_bad_ones_leave_the_last_good(
 
     assert who() == "one"
     write_resource(file, kind, table(first_of(otherwise=to("two"))))
-    eventually(lambda: who() == "two")
+    until(lambda: who() == "two", "the other one answers")
     write_resource(file, kind, table(first_of(when(check("method", regex="("), to("one")))))
     log = tmp_path / "named-mainstay.log"
-    eventually(lambda: "refuse" in log.read_text())
+    until(lambda: "refuse" in log.read_text(), log.read_text)
     assert who() == "two"
 
 
@@ -151,11 +143,11 @@ def test_a_new_version_of_a_description_is_taken_and_a_bad_one_is_not(
     assert statuses() == [0, 6]
     log = tmp_path / "lds-mainstay.log"
     show(text.replace("detection: certain", "detection: sometimes"))
-    eventually(lambda: "spec.detection" in log.read_text())
+    until(lambda: "spec.detection" in log.read_text(), log.read_text)
     assert statuses() == [0, 6]
     # What callers are told of a method that nobody has is another number in the new version.
     show(text.replace("{outcome: notFound, status: 6}", "{outcome: notFound, status: 66}"))
-    eventually(lambda: statuses() == [0, 66])
+    until(lambda: statuses() == [0, 66], "the routes of the file")
 
 
 def test_the_file_of_the_page_is_taken(tmp_path: Path) -> None:

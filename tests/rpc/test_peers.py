@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,7 +20,7 @@ def needs(called: Called, capability: str) -> None:
         pytest.skip(reason)
 
 
-def told(called: Called, pattern: str, *arguments: str, **options: str | int) -> None:
+def told(called: Called, pattern: str, *arguments: str, **options: Any) -> None:
     """The call fails, and its caller says so in words that match."""
     answer = called.call(*arguments, **options)
     assert answer.value is None, answer

@@ -11,8 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from mainstay import _engine
+from waiting import until
 
 pytestmark = pytest.mark.skipif(
     not hasattr(_engine, "Engine"), reason="the engine is built without its border; `make build` has it"
@@ -135,12 +135,9 @@ def running(tmp_path: Path, *flags: str, program: tuple[str, ...] = ("-m", "main
         log.close()
 
 
-def wait_for(holds: object, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while not holds():  # type: ignore[operator]
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < until, log.read_text()
-        time.sleep(0.01)
+def wait_for(holds: Callable[[], object], process: subprocess.Popen[bytes], log: Path) -> None:
+    until(lambda: holds() or process.poll() is not None, log.read_text, PATIENCE_S)
+    assert process.poll() is None, log.read_text()
 
 
 def bootstrap(tmp_path: Path, port: int) -> str:
