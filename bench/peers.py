@@ -90,7 +90,8 @@ def _make(
 ) -> Peer:
     if name == "direct":
         return Peer(name, (), upstream)
-    hops = [hop._replace(rpc=setup.rpc) for hop in _hops(name, setup, upstream, ports, certificates)]
+    speech = rpc.spoken_by(name, setup.rpc)
+    hops = [hop._replace(rpc=speech) for hop in _hops(name, setup, upstream, ports, certificates)]
     processes = tuple(
         Process(command(name, setup.template, hop, folder / f"{name}-{number}"), hop.port)
         for number, hop in enumerate(hops)

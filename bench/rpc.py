@@ -18,6 +18,11 @@ ROUTES = 50
 _TYPE = "type.googleapis.com/envoy.extensions.filters.network.generic_proxy"
 
 
+def spoken_by(peer: str, rows: str) -> str:
+    """What a peer is to speak: the row's speech, but for one that is named after another, to be compared with it."""
+    return peer if peer in PROTOCOLS else rows
+
+
 def values(speech: str) -> dict[str, str]:
     """Services that nobody calls, and one of whose routes by header the last one matches."""
     if not speech:

@@ -26,7 +26,7 @@ from bench.measure import (
     running,
 )
 from bench.peers import PROGRAMS, Peer, Setup, make_peers
-from bench.rpc import PROTOCOLS
+from bench.rpc import spoken_by
 
 REQUEST = (
     "GET /items/50?page=2 HTTP/1.1\r\nhost: upstream.example\r\nuser-agent: bench\r\naccept: */*\r\n"
@@ -79,11 +79,10 @@ def rounds_of(traffic: Traffic, course: Course) -> Iterator[Round]:
 
 
 def drive_of(traffic: Traffic, peer: str) -> Drive:
-    """How a peer is driven: all alike, but for one that is named after what it is to speak, beside the row's own."""
+    """How a peer is driven: all of a row alike, in what each is to speak."""
     if not traffic.setup.rpc:
         return traffic.drive
-    speech = peer if peer in PROTOCOLS else traffic.setup.rpc
-    return traffic.drive._replace(rpc=speech, body=traffic.body)
+    return traffic.drive._replace(rpc=spoken_by(peer, traffic.setup.rpc), body=traffic.body)
 
 
 def quietest(measure: Callable[[], dict[str, float]]) -> dict[str, float]:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from bench.__main__ import chosen
 from bench.certificates import Certificates
-from bench.measure import Drive
+from bench.measure import Drive, Ports
 from bench.rows import ROWS, RPC_ROWS
 from bench.rpc import PROTOCOLS, SERVICES
 from bench.traffic import Traffic, drive_of
@@ -89,3 +89,11 @@ def test_a_peer_named_after_a_protocol_is_driven_with_it() -> None:
     traffic = Traffic(peers.Setup("rpc", rpc="dubbo"), Drive(64), 128)
     assert drive_of(traffic, "bolt") == Drive(64, rpc="bolt", body=128)
     assert drive_of(traffic, "relay") == Drive(64, rpc="dubbo", body=128)
+
+
+def test_a_peer_named_after_a_protocol_is_set_up_for_it(tmp_path: Path) -> None:
+    setup = peers.Setup("rpc", ("bolt", "mainstay"), rpc="dubbo")
+    for name, protocol in (("bolt", "bolt"), ("mainstay", "dubbo")):
+        (made,) = peers.make_peers(setup, 20_001, Ports(), tmp_path, (name,))
+        assert f"protocol: {protocol}" in (tmp_path / f"{name}-0.envoy.yaml").read_text()
+        assert made.port == made.processes[0].port
