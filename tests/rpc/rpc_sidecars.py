@@ -77,6 +77,7 @@ class Processes:
             command = [binary, "-c", str(bootstrap), *flags]
         else:
             flags = ["--admin-port", "0", "--health-port", "0", "--metrics-port", "0", "--concurrency", "1"]
+            flags += ["--drain-min", "0s"]
             command = [sys.executable, "-m", "mainstay", "sidecar", "--bootstrap", str(bootstrap), *flags]
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
