@@ -20,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (is_client, step) = (dice.below(2) == 0, usize::from(dice.byte()) + 1);
     let spoilt = (dice.below(3) == 0).then(|| (dice.byte(), dice.byte()));
     let mut stream = Vec::new();
-    while dice.is_left() && stream.len() < 1 << 19 {
+    while dice.is_left() && stream.len() < 1 << 17 {
         stream.extend(made.frame(&mut dice));
     }
     let _ = explain(&made.plan, &stream);
