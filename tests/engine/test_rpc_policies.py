@@ -266,9 +266,10 @@ def test_least_request_avoids_who_is_busy(live: Live, serve: Serve) -> None:
                 break
             # Only when it is answered is the quick one free again.
             read_answer(reader)
-        assert {answer.body for answer in ask(partial(live.dial, "rpc"), *map(call, range(10, 20)))} == {
-            b"quick"
-        }
+        for number in range(10, 20):
+            # One at a time: with two under way the quick one would be the busier.
+            [answer] = ask(partial(live.dial, "rpc"), call(number))
+            assert answer.body == b"quick"
         assert len(slow.calls) == 1
         slow.release.set()
 
