@@ -1,4 +1,4 @@
-"""Unchanged Java SOFARPC applications in a mesh: all they know is `protocol("mesh")` and the registry's address."""
+"""Unchanged Java SOFARPC applications in the shop: all they know is `protocol("mesh")` and the registry's address."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
+import yaml
 from tests.rpc.rpc_programs import SOFA
 
+from mainstay import examples
 from mainstay.up.plane import ask
 
 pytestmark = [
@@ -20,6 +22,7 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
+SHOP = Path(examples.__file__).parent / "shop"
 SERVICE = "Echo:1.0"
 
 
@@ -31,21 +34,16 @@ def java(*arguments: str, gate: Path | None = None) -> str:
 
 
 def mesh_file(gate: Path) -> str:
-    """Providers that start when there is the file ``gate``."""
+    """The shop, joined by a caller, and by providers that start when there is the file ``gate``."""
     registry = ("registry", "http://$REGISTRY_ADDR")
     provider = java("serve", "$INSTANCE", "sofa", "$HOST:$RPC_PORT", *registry, gate=gate)
     caller = java("web", "$HOST", "$PORT")
-    return f"""
-apiVersion: mainstay.dev/v1alpha1
-kind: Mesh
-metadata: {{name: sofarpc}}
-spec:
-  namespace: shop
-  settings: {{mtls: STRICT}}
+    mesh = yaml.safe_load((SHOP / "mesh.yaml").read_text())
+    joining = yaml.safe_load(f"""
   services:
-  - {{name: front, ports: [{{name: http, number: 8000, protocol: http}}]}}
+  - {{name: portal, ports: [{{name: http, number: 8000, protocol: http}}]}}
   workloads:
-  - {{name: front, service: front, command: [sh, -c, {caller}], registry: own}}
+  - {{name: portal, service: portal, command: [sh, -c, {caller}], registry: own}}
   - {{name: echo, version: v1, command: [sh, -c, {provider}], registry: own}}
   - {{name: echo-next, version: v2, command: [sh, -c, {provider}], registry: own}}
   config:
@@ -64,7 +62,18 @@ spec:
       - matches: [{{headers: [{{name: rpc_req_baggage.x-user, value: kim}}]}}]
         backendRefs: [{{name: "{SERVICE}", subset: v2}}]
       - backendRefs: [{{name: "{SERVICE}", subset: v1}}]
-"""
+""")
+    # The shop's programs lie beside its own file; its steps are another test's.
+    for workload in mesh["spec"]["workloads"]:
+        places = (SHOP / part for part in workload["command"])
+        workload["command"] = [
+            str(place) if place.is_file() else part
+            for place, part in zip(places, workload["command"], strict=True)
+        ]
+    for part, more in joining.items():
+        mesh["spec"][part] += more
+    del mesh["spec"]["steps"]
+    return str(yaml.safe_dump(mesh))
 
 
 class Shop(NamedTuple):
@@ -76,7 +85,7 @@ class Shop(NamedTuple):
 def shop(up: Any, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     gate = tmp_path_factory.mktemp("gate") / "open"
     running = up(mesh_file(gate))
-    running.wait_for("front: answers")
+    running.wait_for("portal: answers")
     return Shop(running, gate)
 
 
@@ -90,7 +99,7 @@ def mesh(shop: Shop) -> Any:
 
 def call(mesh: Any, method: str, text: str = "", **options: str) -> dict[str, str]:
     """One call of the caller's; its consumer asks the registry, and dials port 12220 of the same host."""
-    environment = mesh.environment("front")
+    environment = mesh.environment("portal")
     command = {
         "at": f"mesh http://{environment['REGISTRY_ADDR']}",
         "method": method,
@@ -123,7 +132,7 @@ def test_they_call_each_other_over_mutual_tls_and_are_canaried_by_header(mesh: A
 
 
 def test_their_calls_are_seen_with_service_and_method(mesh: Any) -> None:
-    for workload, reporter in (("front", "source"), ("echo", "destination")):
+    for workload, reporter in (("portal", "source"), ("echo", "destination")):
         _, figures = ask(mesh.environment(workload)["HOST"], 15_090, "GET", "/stats/prometheus")
         ours = [
             line
