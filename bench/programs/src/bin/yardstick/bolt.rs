@@ -1,6 +1,7 @@
 //! Bolt 1 by hand: every offset a constant, every choice a match. It does what the described codec does for a call and its answer:
-//! heads with service, method, deadline, attributes and fields, ids of its own, frames as they came. It knows no version 2, no
-//! one-way calls, no heartbeats and no large frames: a yardstick, which never carries traffic.
+//! heads with service, method, deadline, attributes and fields, ids of its own, frames as they came; calls without an answer, heartbeats,
+//! error replies, account of what each call holds, bounds. It knows no version 2, no header that was changed and no large frames: a
+//! yardstick, which never carries traffic.
 
 use std::collections::HashMap;
 
@@ -19,6 +20,8 @@ const ID: usize = 5;
 const MOST_HEADERS: usize = 256;
 const MOST_CALLS: usize = 4_096;
 const MOST_BYTES: usize = 8 * 1024 * 1024;
+const MOST_QUEUED: usize = 32 * 1024 * 1024;
+const FRAME_TIMEOUT: u64 = 30_000;
 /// What requests' heads need beside the frame: scheme, method and names of attributes.
 const TEXTS: &[u8] = b"boltPOSTbolt-versionbolt-codecbolt-class";
 const SCHEME: (u32, u32) = (0, 4);
@@ -30,6 +33,11 @@ const CLASS: (u32, u32) = (30, 10);
 #[derive(Default)]
 struct Call {
     id: u32,
+    one_way: bool,
+    /// The request's codec, for an error reply.
+    codec: u8,
+    /// Bytes of its body that were handed over and for which no credit has come back.
+    held: usize,
     draft: Vec<u8>,
     content: usize,
 }
@@ -41,8 +49,12 @@ pub struct Bolt {
     /// Whose content comes next, and how much of it.
     incoming: Option<(u32, usize)>,
     spare: Vec<Vec<u8>>,
-    uncredited: usize,
-    pulse: Tick,
+    /// Sum over the calls.
+    held: usize,
+    /// When the frame that has begun must be whole.
+    frame_due: Option<Tick>,
+    last_traffic: Tick,
+    over: bool,
 }
 
 /// Lengths in a frame's head.
@@ -149,8 +161,10 @@ impl Bolt {
             number: 0,
             incoming: None,
             spare: Vec::new(),
-            uncredited: 0,
-            pulse: Tick(0),
+            held: 0,
+            frame_due: None,
+            last_traffic: Tick(0),
+            over: false,
         }
     }
 
@@ -163,14 +177,29 @@ impl Bolt {
         }
     }
 
-    fn request<'b>(&mut self, input: &mut Input<'b>) -> Result<Option<Event<'b>>, ConnectionFault> {
+    fn request<'b>(
+        &mut self,
+        input: &mut Input<'b>,
+        out: &mut Out<'_>,
+    ) -> Result<Option<Event<'b>>, ConnectionFault> {
         let frame = input.rest();
         let Some(lengths) = lengths(frame, 14) else { return Ok(None) };
         let content = REQUEST + lengths.class + lengths.map;
-        let Some(id) = self.check(frame, content, lengths.content, &[1, 1, 0, 1])? else { return Ok(None) };
+        let Some(id) = self.check(frame, content, lengths.content)? else { return Ok(None) };
+        let one_way = match frame.first_chunk() {
+            Some([1, 1, 0, 1]) => false,
+            Some([1, 2, 0, 1]) => true,
+            Some([1, 1, 0, 0]) => {
+                put_reply(id, frame.get(9).copied().unwrap_or(1), [0, 0], 0, out);
+                input.take(content + lengths.content);
+                return Ok(None);
+            }
+            _ => return Err(fault("no such frame")),
+        };
+        let codec = frame.get(9).copied().unwrap_or(1);
         let front = frame.get(..content).unwrap_or(&[]);
         let mut head = Box::<RequestHead>::default();
-        (head.protocol, head.body) = (Protocol::Rpc, body(lengths.content));
+        (head.protocol, head.body, head.one_way) = (Protocol::Rpc, body(lengths.content), one_way);
         head.headers = HeaderBlock::with_capacity(2 * content + 128, 16);
         let headers = &mut head.headers;
         let bytes = headers.stash(front);
@@ -221,9 +250,11 @@ impl Bolt {
         });
         head.set_spans(known(METHOD), known(SCHEME), service, path);
         let stream = self.next_number();
-        self.calls.insert(stream, Call { id, ..Call::default() });
-        input.take(content);
         let end = lengths.content == 0;
+        if !(one_way && end) {
+            self.calls.insert(stream, Call { id, one_way, codec, ..Call::default() });
+        }
+        input.take(content);
         self.incoming = (!end).then_some((stream, lengths.content));
         Ok(Some(Event::RequestReceived { stream: StreamId(stream), head, end }))
     }
@@ -232,7 +263,15 @@ impl Bolt {
         let frame = input.rest();
         let Some(lengths) = lengths(frame, 12) else { return Ok(None) };
         let content = RESPONSE + lengths.class + lengths.map;
-        let Some(id) = self.check(frame, content, lengths.content, &[1, 0, 0, 2])? else { return Ok(None) };
+        let Some(id) = self.check(frame, content, lengths.content)? else { return Ok(None) };
+        match frame.first_chunk() {
+            Some([1, 0, 0, 2]) => {}
+            Some([1, 0, 0, 0]) => {
+                input.take(content + lengths.content);
+                return Ok(None);
+            }
+            _ => return Err(fault("no such frame")),
+        }
         let front = frame.get(..content).unwrap_or(&[]);
         let number = front.get(10..12).map_or(0, |status| u64::from(status[0]) << 8 | u64::from(status[1]));
         let status = match number {
@@ -270,23 +309,14 @@ impl Bolt {
         input.take(content);
         let end = lengths.content == 0;
         if end {
-            self.calls.remove(&id);
+            self.end(id);
         }
         self.incoming = (!end).then_some((id, lengths.content));
         Ok(Some(Event::ResponseReceived { stream: StreamId(id), head, end }))
     }
 
-    /// The id of a frame that is whole and begins so; `None` while bytes are missing.
-    fn check(
-        &self,
-        frame: &[u8],
-        content: usize,
-        length: usize,
-        opening: &[u8],
-    ) -> Result<Option<u32>, ConnectionFault> {
-        if !frame.starts_with(opening) {
-            return Err(fault("no such frame"));
-        }
+    /// The id of a frame that is whole; `None` while bytes are missing.
+    fn check(&self, frame: &[u8], content: usize, length: usize) -> Result<Option<u32>, ConnectionFault> {
         if content.saturating_add(length) > MOST_BYTES || self.calls.len() > MOST_CALLS {
             return Err(fault("a frame is too large"));
         }
@@ -325,11 +355,31 @@ impl Bolt {
         if self.spare.len() < 4 {
             self.spare.push(draft);
         }
-        if !self.is_client {
-            self.calls.remove(&stream);
+        if out.outbox.len() > MOST_QUEUED {
+            self.over = true;
+        }
+        if !self.is_client || call.one_way {
+            self.end(stream);
         }
         Ok(bytes.len())
     }
+
+    /// A call is over; what it held is free.
+    fn end(&mut self, stream: u32) -> Option<Call> {
+        let call = self.calls.remove(&stream)?;
+        self.held -= call.held;
+        Some(call)
+    }
+}
+
+/// An answer of ours without parts.
+fn put_reply(id: u32, codec: u8, command: [u8; 2], status: u16, out: &mut Out<'_>) {
+    let mut frame = [0; RESPONSE];
+    let [a, b, c, d] = id.to_be_bytes();
+    let [high, low] = status.to_be_bytes();
+    let [first, second] = command;
+    frame[..12].copy_from_slice(&[1, 0, first, second, 1, a, b, c, d, codec, high, low]);
+    out.put(&frame);
 }
 
 fn body(length: usize) -> BodyLength {
@@ -340,30 +390,55 @@ impl Codec for Bolt {
     fn next_event<'b>(
         &mut self,
         input: &mut Input<'b>,
-        _: &mut Out<'_>,
+        out: &mut Out<'_>,
         now: Tick,
     ) -> Result<Option<Event<'b>>, ConnectionFault> {
-        if input.rest().is_empty() {
-            return Ok(None);
+        loop {
+            if self.over || input.rest().is_empty() {
+                return Ok(None);
+            }
+            let Some((stream, left)) = self.incoming.take() else {
+                if !self.is_client && out.room() == 0 {
+                    return Ok(None);
+                }
+                let before = input.consumed();
+                let event = if self.is_client { self.response(input) } else { self.request(input, out) }?;
+                let is_whole = input.consumed() > before;
+                match (is_whole, self.frame_due) {
+                    (true, _) => self.frame_due = None,
+                    (false, None) => self.frame_due = Some(now.after_milliseconds(FRAME_TIMEOUT)),
+                    _ => {}
+                }
+                self.last_traffic = now;
+                if event.is_none() && is_whole {
+                    continue;
+                }
+                return Ok(event);
+            };
+            let Some(call) = self.calls.get_mut(&stream) else {
+                // Answered already, or given up.
+                let taken = input.take(left).len();
+                self.incoming = (taken < left).then_some((stream, left - taken));
+                continue;
+            };
+            let bytes = &*input.take(left);
+            let end = bytes.len() == left;
+            call.held += bytes.len();
+            self.held += bytes.len();
+            let is_over = end && (self.is_client || call.one_way);
+            if is_over {
+                self.end(stream);
+            }
+            self.incoming = (!end).then(|| (stream, left - bytes.len()));
+            return Ok(Some(Event::DataReceived { stream: StreamId(stream), bytes, end }));
         }
-        self.pulse = now;
-        let Some((stream, left)) = self.incoming.take() else {
-            return if self.is_client { self.response(input) } else { self.request(input) };
-        };
-        let bytes = &*input.take(left);
-        let end = bytes.len() == left;
-        if end && self.is_client {
-            self.calls.remove(&stream);
-        }
-        self.incoming = (!end).then(|| (stream, left - bytes.len()));
-        self.uncredited += bytes.len();
-        Ok(Some(Event::DataReceived { stream: StreamId(stream), bytes, end }))
     }
 
     fn perform(&mut self, command: Command<'_>, out: &mut Out<'_>, _: Tick) -> Result<Accepted, Refused> {
         let mut accepted = Accepted::default();
         match command {
             Command::SendRequest { stream, head, end } => {
+                self.calls.get_mut(&stream.0).ok_or(Refused)?.one_way = head.one_way;
                 self.begin(stream.0, (&head.headers, head.frame), head.body)?;
                 if end {
                     self.send(stream.0, &[], true, out)?;
@@ -378,7 +453,24 @@ impl Codec for Bolt {
             Command::SendData { stream, bytes, end } => {
                 accepted.bytes = self.send(stream.0, bytes, end, out)?
             }
-            Command::GrantCredit { bytes, .. } => self.uncredited = self.uncredited.saturating_sub(bytes),
+            Command::GrantCredit { stream, bytes } => {
+                if let Some(call) = self.calls.get_mut(&stream.0) {
+                    let bytes = bytes.min(call.held);
+                    call.held -= bytes;
+                    self.held -= bytes;
+                }
+            }
+            Command::ResetStream { stream, reason } => {
+                let call = self.end(stream.0).ok_or(Refused)?;
+                if !self.is_client && !call.one_way {
+                    let status = match reason {
+                        ResetReason::Timeout => 7,
+                        ResetReason::Overloaded => 4,
+                        _ => 16,
+                    };
+                    put_reply(call.id, call.codec, [0, 2], status, out);
+                }
+            }
             _ => return Err(Refused),
         }
         Ok(accepted)
@@ -395,11 +487,11 @@ impl Codec for Bolt {
     }
 
     fn ending(&self) -> Ending {
-        Ending::Open
+        if self.over { Ending::Aborted } else { Ending::Open }
     }
 
     fn wants_input(&self) -> bool {
-        self.uncredited < 1 << 20
+        !self.over && self.held < 1 << 20
     }
 
     fn next_reset(&mut self) -> Option<StreamId> {
@@ -407,10 +499,14 @@ impl Codec for Bolt {
     }
 
     fn deadline(&self) -> Option<Tick> {
-        None
+        self.frame_due
     }
 
-    fn on_deadline(&mut self, _: Tick, _: &mut Out<'_>) -> Result<(), ConnectionFault> {
+    fn on_deadline(&mut self, now: Tick, _: &mut Out<'_>) -> Result<(), ConnectionFault> {
+        if self.frame_due.is_some_and(|due| due <= now) {
+            self.over = true;
+            return Err(fault("a frame takes too long"));
+        }
         Ok(())
     }
 
