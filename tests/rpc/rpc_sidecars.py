@@ -205,7 +205,5 @@ def _http_chain(routes: list[Fields]) -> Fields:
             "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}],
         },
         "http_filters": [router],
-        # Dubbo fails calls beyond what a peer allows on its one connection, where others wait.
-        "http2_protocol_options": {"max_concurrent_streams": 4_096},
     }
     return {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}

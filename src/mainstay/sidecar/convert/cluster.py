@@ -355,7 +355,7 @@ def http2_options(message: Any) -> plan.Http2Options:
     most = 16 * 1024 * 1024
     keepalive = message.connection_keepalive if message.HasField("connection_keepalive") else None
     return plan.Http2Options(
-        values.wrapped(message, "max_concurrent_streams", 256),
+        values.wrapped(message, "max_concurrent_streams", 1_024),
         min(most, values.wrapped(message, "initial_stream_window_size", 262_144)),
         min(most, values.wrapped(message, "initial_connection_window_size", 1_048_576)),
         values.limit(keepalive, "interval", None) if keepalive is not None else None,

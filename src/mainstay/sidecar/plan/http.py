@@ -21,7 +21,7 @@ class Http1Options(msgspec.Struct, frozen=True):
 
 
 class Http2Options(msgspec.Struct, frozen=True):
-    max_concurrent_streams: int = 256
+    max_concurrent_streams: int = 1_024
     stream_window: int = 262_144
     connection_window: int = 1_048_576
     keepalive_interval: int | None = None
