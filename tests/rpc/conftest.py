@@ -149,6 +149,22 @@ class Called(NamedTuple):
         return {"protocol": self.pair.client.protocol, **self.pair.options, **more}
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What a pair of peers cannot do is no test of it; the table of peers says why."""
+    lacking = [item for item in items if _lacks(item)]
+    config.hook.pytest_deselected(items=lacking)
+    items[:] = [item for item in items if item not in lacking]
+
+
+def _lacks(item: pytest.Item) -> bool:
+    wanted = item.get_closest_marker("capability")
+    if wanted is None or not isinstance(item, pytest.Function):
+        return False
+    pair = item.callspec.params["called"]
+    assert isinstance(pair, Pair)
+    return wanted.args[0] in pair.lacks
+
+
 def _marked(pair: Pair) -> object:
     is_quick = set(pair.families) <= QUICK
     return pytest.param(pair, id=pair.key, marks=() if is_quick else pytest.mark.peers)

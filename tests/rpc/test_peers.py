@@ -14,12 +14,6 @@ pytestmark = pytest.mark.timeout(180)
 MEBIBYTES_8 = 8 << 20
 
 
-def needs(called: Called, capability: str) -> None:
-    """A pair that cannot do something says why, in the table as here."""
-    if reason := called.pair.lacks.get(capability):
-        pytest.skip(reason)
-
-
 def told(called: Called, pattern: str, *arguments: str, **options: Any) -> None:
     """The call fails, and its caller says so in words that match."""
     answer = called.call(*arguments, **options)
@@ -37,8 +31,8 @@ def test_a_call_that_waits(called: Called) -> None:
     assert called.call("who").value == "plain"
 
 
+@pytest.mark.capability("one way")
 def test_one_way(called: Called) -> None:
-    needs(called, "one way")
     assert called.call("noted").value is not None
     for number in range(3):
         assert called.call("note", f"{number}", how="oneway").value == "sent"
@@ -50,9 +44,10 @@ def test_one_way(called: Called) -> None:
     assert sorted(noted) == ["0", "1", "2"]
 
 
-@pytest.mark.parametrize("how", ["future", "callback"])
+@pytest.mark.parametrize(
+    "how", [pytest.param(how, marks=pytest.mark.capability(how)) for how in ("future", "callback")]
+)
 def test_answers_that_are_fetched_or_delivered(called: Called, how: str) -> None:
-    needs(called, how)
     assert called.call("echo", "later", how=how).value == "later"
 
 
@@ -83,8 +78,8 @@ def test_a_thousand_calls_at_a_time_on_one_connection(called: Called) -> None:
         assert answer.value == f"{burst}", answer
 
 
+@pytest.mark.capability("canary by header")
 def test_a_header_chooses_the_canary(called: Called) -> None:
-    needs(called, "canary by header")
     for user, provider in (("kim", "canary"), ("lee", "plain"), ("kim", "canary")):
         assert called.call("who", **{"header.x-user": user}).value == provider
 
