@@ -106,7 +106,8 @@ test-rust:
 
 test-python: build $(ENVOY_BIN) $(GO_CONTROL_PLANE) $(RPC_PYTHON)
 	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m 'not alone and not h2spec and not elsewhere and not peers'
-	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -m 'alone and not h2spec and not elsewhere and not peers'
+	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -m 'alone and not machine and not h2spec and not elsewhere and not peers'
+	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -m 'machine and not h2spec and not elsewhere and not peers'
 
 lint: build  ## Format, lint, types, layers, licences
 	$(BIN)/ruff format --check .

@@ -23,7 +23,12 @@ import pytest
 from mainstay import examples
 from mainstay.up.plane import ask
 
-pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.mesh,
+    pytest.mark.xdist_group("mesh"),
+    pytest.mark.machine,
+    pytest.mark.timeout(300),
+]
 
 SHOP = Path(examples.__file__).parent / "shop"
 HERE = Path(__file__).parent / "applications"

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh"), pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.mesh,
+    pytest.mark.xdist_group("mesh"),
+    pytest.mark.machine,
+    pytest.mark.timeout(400),
+]
 
 INSIDE = {
     ("edge", "front"),

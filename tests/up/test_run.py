@@ -26,6 +26,7 @@ FAKE = (sys.executable, str(FOLDER / "fake_mainstay.py"))
 pytestmark = [
     pytest.mark.skipif(not look_at_machine().own_addresses, reason="each workload needs a loopback address"),
     pytest.mark.xdist_group("mesh"),
+    pytest.mark.machine,
 ]
 
 
