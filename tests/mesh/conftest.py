@@ -29,6 +29,9 @@ from waiting import until
 
 WAIT_S = 100
 """For what must come, on a machine that may be busy with other things."""
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PORTS = (20_000 + 1_000 * (_WORKER % 10), 21_000 + 1_000 * (_WORKER % 10))
+"""Of this worker alone, since meshes run beside each other."""
 ANY_PORTS = ("--metrics-port", "0")
 
 
@@ -240,7 +243,7 @@ class Operator:
     def free_port(self) -> int:
         """Below the ports that the system gives to clients: nobody takes it until it is listened on."""
         while True:
-            port = random.randrange(20_000, 30_000)
+            port = random.randrange(*PORTS)
             with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
                 return port
 
