@@ -16,7 +16,7 @@ from bench.peers import Setup
 from bench.scale import Scale
 from bench.scale import rounds_of as scale_rounds
 from bench.traffic import Course, Traffic, rounds_of
-from bench.yardstick import FRAME, HAND
+from bench.yardstick import FRAME, HAND, INSTRUCTIONS
 from bench.yardstick import rounds_of as yardstick_rounds
 
 LOAD, CHANGE, RSS, CONNECTION = "load ms", "change ms", "RSS MiB", "KiB/connection"
@@ -114,7 +114,7 @@ RPC_ROWS: dict[str, Row] = {
         "The described codec beside one written by hand: a call's frames read, given another id, written",
         yardstick_rounds,
         (Bar(FRAME, HAND, 1.1),),
-        (FRAME,),
+        (FRAME, INSTRUCTIONS),
         on_request=True,
     ),
 }
