@@ -16,6 +16,7 @@ import rpc_dubbo as dubbo
 from rpc_bootstrap import (
     ENVOY_DUBBO,
     PROXY,
+    TYPE,
     Fields,
     chain,
     check,
@@ -28,6 +29,8 @@ from rpc_bootstrap import (
     write,
     write_pair,
 )
+
+from waiting import until
 
 if TYPE_CHECKING:
     from engine_live import Server
@@ -151,6 +154,40 @@ def test_trees_of_matchers_decide_as_envoys_do(
     differing = [(call, theirs, ours) for call, theirs, ours in seen if theirs.text != ours.text]
     assert not differing, f"{len(differing)} of {len(calls())}: {differing[:5]}"
     assert {answer.text for answer in answers["envoy"]} == {*CLUSTERS, ""}
+
+
+FORMAT = (
+    "%PROTOCOL% %HOST% %PATH% %METHOD% %GENERIC_RESPONSE_CODE% %REQUEST_PROPERTY(x)% %REQUEST_PROPERTY(host)% "
+    "%REQUEST_PROPERTY(x?method)% %RESPONSE_PROPERTY(x)% %UPSTREAM_CLUSTER%\n"
+)
+
+
+def test_a_format_of_envoys_gives_the_same_line(
+    start: Start, ports: Ports, upstreams: dict[str, int], tmp_path: Path
+) -> None:
+    lines = {}
+    for kind in ("envoy", "mainstay"):
+        port, log = ports(), tmp_path / f"{kind}.log"
+        to_file = {
+            "name": "envoy.access_loggers.file",
+            "typed_config": {
+                "@type": TYPE + "access_loggers.file.v3.FileAccessLog",
+                "path": str(log),
+                "log_format": {"text_format_source": {"inline_string": FORMAT}},
+            },
+        }
+        made = chain(ENVOY_DUBBO, table(first_of(otherwise=to("red"))), access_log=[to_file])
+        file = write(tmp_path / f"{kind}.yaml", [listener(port, made)], [cluster("red", upstreams["red"])])
+        start(kind, file, port)
+        dubbo.ask(port, dubbo.request(1, "shop.Cart", "add", {"x": "a", "host": "b"}))
+        dubbo.ask(port, dubbo.request(2, "shop.Cart", "remove"))
+        until(lambda log=log: log.exists() and log.read_text().count("\n") == 2, f"{kind} writes two lines")
+        lines[kind] = log.read_text().splitlines()
+    assert lines["mainstay"] == lines["envoy"]
+    assert lines["mainstay"] == [
+        "dubbo shop.Cart shop.Cart add 20 a b - - red",
+        "dubbo shop.Cart shop.Cart remove 20 - - - - red",
+    ]
 
 
 @pytest.mark.parametrize(("caller", "server"), [("mainstay", "envoy"), ("envoy", "mainstay")])

@@ -4,6 +4,7 @@
 //! is refused by name. Who knows an exchange (a running one, or its facts) implements `Source`; nothing here does.
 
 use crate::matching::Field;
+use crate::message::Name;
 
 /// Operators of one value, by their text in a format.
 macro_rules! operators {
@@ -210,17 +211,20 @@ fn named(name: &str, parameters: Option<&str>) -> Result<Operator, String> {
         }
         Ok((Field::new(first), second.map(Field::new)))
     };
+    // The whole of it is one name, and no pseudo-header: a call may have an attachment called `host`.
+    let property = || match parameters.unwrap_or_default() {
+        "" => Err(format!("%{name}(…)% needs the name of a property")),
+        key => Ok(Field::Header(Name::new(&key.to_ascii_lowercase()))),
+    };
     match (name, parameters) {
-        // Those of Envoy's generic proxy.
+        // Those of Envoy's generic proxy, whose codecs of RPC say the service for both host and path.
         ("METHOD", None) => Ok(Operator::Value(Value::RpcMethod)),
-        ("HOST", None) => Ok(Operator::Value(Value::RpcService)),
-        ("PATH", None) => Ok(Operator::Request { name: Field::Path, otherwise: None }),
-        ("REQ" | "REQUEST_PROPERTY", _) => {
-            headers().map(|(name, otherwise)| Operator::Request { name, otherwise })
-        }
-        ("RESP" | "RESPONSE_PROPERTY", _) => {
-            headers().map(|(name, otherwise)| Operator::Response { name, otherwise })
-        }
+        ("HOST" | "PATH", None) => Ok(Operator::Value(Value::RpcService)),
+        ("GENERIC_RESPONSE_CODE", None) => Ok(Operator::Value(Value::RpcStatus)),
+        ("REQUEST_PROPERTY", _) => Ok(Operator::Request { name: property()?, otherwise: None }),
+        ("RESPONSE_PROPERTY", _) => Ok(Operator::Response { name: property()?, otherwise: None }),
+        ("REQ", _) => headers().map(|(name, otherwise)| Operator::Request { name, otherwise }),
+        ("RESP", _) => headers().map(|(name, otherwise)| Operator::Response { name, otherwise }),
         ("TRAILER", _) => headers().map(|(name, otherwise)| Operator::Trailer { name, otherwise }),
         ("START_TIME", format) => Ok(Operator::StartTime { format: format.unwrap_or_default().into() }),
         ("GRPC_STATUS", Some("NUMBER")) => Ok(Operator::Value(Value::GrpcStatusNumber)),

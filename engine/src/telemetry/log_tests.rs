@@ -126,7 +126,8 @@ fn calls_of_framed_protocols_are_told_by_their_own_words() {
     });
     let text =
         "%PROTOCOL% %RPC_PROTOCOL% %RPC_SERVICE%/%RPC_METHOD% %RPC_STATUS% %RPC_REQUEST_ID% %RPC_ONE_WAY%";
-    let envoys = "%HOST% %METHOD% %PATH% %REQUEST_PROPERTY(user-agent):2% %RESPONSE_PROPERTY(x)%";
+    let envoys = "%HOST% %METHOD% %PATH% %GENERIC_RESPONSE_CODE% %REQUEST_PROPERTY(User-Agent):2% \
+                  %REQUEST_PROPERTY(host)% %REQUEST_PROPERTY(x?user-agent)% %RESPONSE_PROPERTY(x)%";
     let call = RpcFacts {
         protocol: "bolt",
         service: b"shop.Cart:1.0",
@@ -147,7 +148,7 @@ fn calls_of_framed_protocols_are_told_by_their_own_words() {
     assert_eq!(told(Some(silent), &text), "bolt bolt shop.Cart:1.0/- - 42 true");
     assert_eq!(told(None, &text), "HTTP/2 - -/- - - -");
     let envoys = text_log(envoys, AccessLogSink::Stdout {});
-    assert_eq!(told(Some(call), &envoys), "shop.Cart:1.0 add /new?q=\"1\" te -");
+    assert_eq!(told(Some(call), &envoys), "shop.Cart:1.0 add shop.Cart:1.0 4 te - - -");
     let json = json.unwrap();
     assert_eq!(told(Some(call), &json), "{\"service\":\"shop.Cart:1.0\",\"status\":4,\"id\":42}\n");
     assert_eq!(told(None, &json), "{\"service\":null,\"status\":null,\"id\":null}\n");

@@ -29,10 +29,16 @@ _LOG_FIELDS = {
     "route_name": "%ROUTE_NAME%",
 }
 _ONLY_HTTP = ("upstream_service_time", "user_agent", "request_id")
-_OF_CALLS = {"method": "%METHOD%", "path": "%PATH%", "authority": "%HOST%"}
+_OF_CALLS = {
+    "method": "%METHOD%",
+    "path": "%PATH%",
+    "authority": "%HOST%",
+    "rpc_status": "%GENERIC_RESPONSE_CODE%",
+}
 _OF_DESCRIBED_CALLS = {
     **_OF_CALLS,
-    "rpc_status": "%RPC_STATUS%",
+    # `%PATH%` is the service alone, as Envoy tells it.
+    "path": "%REQ(:PATH)%",
     "rpc_one_way": "%RPC_ONE_WAY%",
     "trace_id": "%TRACE_ID%",
     "request_id": "%RPC_REQUEST_ID%",
