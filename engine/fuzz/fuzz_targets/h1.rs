@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
         head.set_path(b"/");
         let (mut outbox, mut pool) = (Outbox::default(), Pool::default());
         let mut out = Out::new(&mut outbox, &mut pool);
-        let _ = client.perform(Command::SendRequest { stream, head: &head, end: true }, &mut out, Tick(0));
+        let _ = client.perform(Command::SendRequest { stream, head: &head, body: &[], end: true }, &mut out, Tick(0));
     }
     drive::drive(&mut client, rest, step);
 });

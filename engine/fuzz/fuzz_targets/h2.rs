@@ -29,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
         head.set_authority(b"a");
         head.set_path(b"/");
         let mut out = Out::new(&mut outbox, &mut pool);
-        let _ = client.perform(Command::SendRequest { stream, head: &head, end }, &mut out, Tick(0));
+        let _ = client.perform(Command::SendRequest { stream, head: &head, body: &[], end }, &mut out, Tick(0));
     }
     drive::drive(&mut client, &[SETTINGS, rest].concat(), step);
 });

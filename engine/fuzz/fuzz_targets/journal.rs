@@ -20,13 +20,15 @@ fn fields(headers: &HeaderBlock) -> Vec<u8> {
 
 impl Journal {
     fn note(&mut self, event: Event<'_>) -> Option<(mainstay_engine::codec::contract::StreamId, usize)> {
-        let mut credit = None;
+        let (mut credit, mut with_head) = (None, &[][..]);
         let (stream, what, bytes, ends) = match event {
-            Event::RequestReceived { stream, head, end } => {
+            Event::RequestReceived { stream, head, body, end } => {
+                with_head = body;
                 let what = format!("request {} {:?}", head.one_way, head.deadline_milliseconds);
                 (stream, what, [head.path(), b"\n", &fields(&head.headers)].concat(), end)
             }
-            Event::ResponseReceived { stream, head, end } => {
+            Event::ResponseReceived { stream, head, body, end } => {
+                with_head = body;
                 (stream, format!("response {}", head.status), fields(&head.headers), end)
             }
             Event::DataReceived { stream, bytes, end } => {
@@ -44,6 +46,9 @@ impl Journal {
                 known.extend(bytes)
             }
             _ => self.events.push((stream.0, what, bytes)),
+        }
+        if !with_head.is_empty() {
+            self.events.push((stream.0, "data".to_owned(), with_head.to_vec()));
         }
         if ends {
             self.events.push((stream.0, "end".to_owned(), Vec::new()));

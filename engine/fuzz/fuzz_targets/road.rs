@@ -32,37 +32,31 @@ pub fn pass(description: &Arc<Description>, stream: &[u8]) {
             Ok(None) | Err(_) => break,
         };
         match event {
-            Event::RequestReceived { stream, head, end } => {
+            Event::RequestReceived { stream, head, body, end } => {
                 let pin = head.frame.map_or(0, |frame| frame.pin);
                 let (up, outbox, sent) = ups.entry(pin).or_insert_with(|| {
                     (Connection::client(Arc::clone(description)), Outbox::default(), Vec::new())
                 });
                 let Some(open) = up.open_stream() else { return };
-                let command = Command::SendRequest { stream: open, head: &head, end };
-                up.perform(command, &mut Out::new(outbox, &mut pool), NOW)
-                    .expect("it came from such a frame");
+                let command = Command::SendRequest { stream: open, head: &head, body, end };
+                let accepted = up
+                    .perform(command, &mut Out::new(outbox, &mut pool), NOW)
+                    .expect("it came from such a frame")
+                    .bytes;
                 drain(outbox, &mut pool, sent);
+                let rest = body.get(accepted..).unwrap_or(&[]);
+                if !rest.is_empty() {
+                    pass_on(up, open, (rest, end), outbox, &mut pool, sent);
+                }
                 calls.insert(stream, (pin, open));
+                bytes_came += body.len();
                 came += 1;
             }
             Event::DataReceived { stream, bytes, end } => {
                 bytes_came += bytes.len();
                 let Some((pin, open)) = calls.get(&stream) else { continue };
                 let Some((up, outbox, sent)) = ups.get_mut(pin) else { continue };
-                let mut rest = bytes;
-                loop {
-                    let command = Command::SendData { stream: *open, bytes: rest, end };
-                    let accepted = up
-                        .perform(command, &mut Out::new(outbox, &mut pool), NOW)
-                        .expect("as many bytes as were announced")
-                        .bytes;
-                    drain(outbox, &mut pool, sent);
-                    rest = rest.get(accepted..).unwrap_or(&[]);
-                    if rest.is_empty() {
-                        break;
-                    }
-                    up.on_room();
-                }
+                pass_on(up, *open, (bytes, end), outbox, &mut pool, sent);
                 let credit = Command::GrantCredit { stream, bytes: bytes.len() };
                 let _ = down.perform(credit, &mut Out::new(&mut Outbox::default(), &mut pool), NOW);
             }
@@ -76,7 +70,10 @@ pub fn pass(description: &Arc<Description>, stream: &[u8]) {
         loop {
             let mut out = Out::new(&mut outbox, &mut pool);
             match server.next_event(&mut input, &mut out, NOW) {
-                Ok(Some(Event::RequestReceived { .. })) => arrived += 1,
+                Ok(Some(Event::RequestReceived { body, .. })) => {
+                    bytes_arrived += body.len();
+                    arrived += 1;
+                }
                 Ok(Some(Event::DataReceived { stream, bytes, .. })) => {
                     bytes_arrived += bytes.len();
                     let credit = Command::GrantCredit { stream, bytes: bytes.len() };
@@ -94,6 +91,30 @@ pub fn pass(description: &Arc<Description>, stream: &[u8]) {
         assert!(input.rest().is_empty(), "a proxy sent half a frame");
     }
     assert_eq!((came, bytes_came), (arrived, bytes_arrived));
+}
+
+/// Data of a body, all of it.
+fn pass_on(
+    up: &mut Connection,
+    stream: StreamId,
+    (mut rest, end): (&[u8], bool),
+    outbox: &mut Outbox,
+    pool: &mut Pool,
+    sent: &mut Vec<u8>,
+) {
+    loop {
+        let command = Command::SendData { stream, bytes: rest, end };
+        let accepted = up
+            .perform(command, &mut Out::new(outbox, pool), NOW)
+            .expect("as many bytes as were announced")
+            .bytes;
+        drain(outbox, pool, sent);
+        rest = rest.get(accepted..).unwrap_or(&[]);
+        if rest.is_empty() {
+            break;
+        }
+        up.on_room();
+    }
 }
 
 fn drain(outbox: &mut Outbox, pool: &mut Pool, sent: &mut Vec<u8>) {

@@ -58,10 +58,14 @@ impl<'b> Input<'b> {
 /// What a codec reports, one at a time.
 #[derive(Debug)]
 pub enum Event<'b> {
-    /// Server role: a request's head; `end`: no body and no trailers follow.
+    /// Server role: a request's head, and with it `body`: all of the body, where it lies in the input as one piece with its
+    /// head; `end` is true then, and a message that is whole is one event. Else it is empty, and `end` says that there is
+    /// none: no body and no trailers follow. A codec need not look for it. Its bytes count as if they had left our hands
+    /// already; for those that have not, the exchange says `HoldCredit`.
     RequestReceived {
         stream: StreamId,
         head: Box<RequestHead>,
+        body: &'b [u8],
         end: bool,
     },
     /// Client role: a 1xx head other than 101.
@@ -69,9 +73,11 @@ pub enum Event<'b> {
         stream: StreamId,
         head: Box<ResponseHead>,
     },
+    /// `body` and `end` as with `RequestReceived`. Nothing follows on the stream for which credit would count.
     ResponseReceived {
         stream: StreamId,
         head: Box<ResponseHead>,
+        body: &'b [u8],
         end: bool,
     },
     DataReceived {
@@ -111,19 +117,23 @@ pub enum Event<'b> {
 /// What the exchange asks of a codec. Only bytes in the outbox result; writing belongs to the flush.
 #[derive(Debug)]
 pub enum Command<'a> {
-    /// Client role: the head of a request on the stream that `open_stream` gave.
+    /// Client role: the head of a request on the stream that `open_stream` gave, and what there is of its body. `end`: that is
+    /// all. What is not accepted of the body is for a `SendData`, which may be sent at once: it says whether to wait.
     SendRequest {
         stream: StreamId,
         head: &'a RequestHead,
+        body: &'a [u8],
         end: bool,
     },
     SendInterim {
         stream: StreamId,
         head: &'a ResponseHead,
     },
+    /// `body` and `end` as with `SendRequest`.
     SendResponse {
         stream: StreamId,
         head: &'a ResponseHead,
+        body: &'a [u8],
         end: bool,
     },
     SendData {
@@ -149,6 +159,11 @@ pub enum Command<'a> {
         stream: StreamId,
         bytes: usize,
     },
+    /// `bytes` of the body that came with the request's head have not left our hands: a `GrantCredit` follows when they have.
+    HoldCredit {
+        stream: StreamId,
+        bytes: usize,
+    },
     /// After 101 (HTTP/1) or 2xx to CONNECT: what follows on the stream is raw bytes both ways. A request that asks for
     /// an upgrade ends as any other (`end` after its head or body); this opens both directions again. Until the command
     /// comes, HTTP/1 leaves the bytes behind a 101 unread.
@@ -162,7 +177,8 @@ pub enum Command<'a> {
     },
 }
 
-/// How a codec took a command. `bytes`: how much of a `SendData` was accepted (its `end` counts only if all was); 0 for others.
+/// How a codec took a command. `bytes`: how much of a `SendData`, or of the body that goes with a head, was accepted (its `end`
+/// counts only if all was); 0 for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Accepted {
     pub bytes: usize,

@@ -214,6 +214,14 @@ fn note(event: Event<'_>) -> Vec<Seen> {
         | Event::TrailersReceived { stream, .. } => Some(Seen::End(stream.0)),
         _ => None,
     };
+    let body = match &event {
+        Event::RequestReceived { stream, body, end, .. }
+        | Event::ResponseReceived { stream, body, end, .. } => {
+            assert!(body.is_empty() || *end, "a body that comes with its head is whole");
+            (!body.is_empty()).then(|| Seen::Data(stream.0, body.to_vec()))
+        }
+        _ => None,
+    };
     let seen = match event {
         Event::RequestReceived { stream, head, .. } => Seen::Request(stream.0, request_text(&head)),
         Event::InterimReceived { stream, head } => Seen::Interim(stream.0, response_text(&head)),
@@ -227,7 +235,7 @@ fn note(event: Event<'_>) -> Vec<Seen> {
         Event::GoAwayReceived { last, .. } => Seen::GoAway(last.0),
         Event::InputEnded => Seen::InputEnded,
     };
-    std::iter::once(seen).chain(ended).collect()
+    std::iter::once(seen).chain(body).chain(ended).collect()
 }
 
 /// Data joins what came before on its stream, if nothing of that stream lies between.

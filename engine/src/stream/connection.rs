@@ -73,16 +73,15 @@ impl Streams {
 
     pub(super) fn client_event<P: Port>(&mut self, port: &mut P, connection: Key, event: Event<'_>) {
         match event {
-            Event::RequestReceived { stream, head, end } => {
-                self.begin_exchange(port, connection, stream, head, end);
+            Event::RequestReceived { stream, head, body, end } => {
+                self.begin_exchange(port, connection, stream, head, end && body.is_empty());
+                if !body.is_empty() {
+                    self.run(port);
+                    self.client_data(port, connection, stream, body, end, true);
+                }
             }
             Event::DataReceived { stream, bytes, end } => {
-                let Some(key) = find_client(port, connection, stream) else { return };
-                let mirrors = self.mirrors_of(key);
-                self.with(port, key, |exchange, turn| exchange.request_data(turn, bytes, end));
-                for mirror in mirrors {
-                    self.mirror_data(port, mirror, bytes, end);
-                }
+                self.client_data(port, connection, stream, bytes, end, false);
             }
             Event::TrailersReceived { stream, trailers } => {
                 let Some(key) = find_client(port, connection, stream) else { return };
@@ -112,6 +111,32 @@ impl Streams {
             | Event::CapacityChanged { .. }
             | Event::GoAwayReceived { .. }
             | Event::InputEnded => {}
+        }
+    }
+
+    /// `ahead`: the bytes came with the head.
+    fn client_data<P: Port>(
+        &mut self,
+        port: &mut P,
+        connection: Key,
+        stream: StreamId,
+        bytes: &[u8],
+        end: bool,
+        ahead: bool,
+    ) {
+        let Some(key) = find_client(port, connection, stream) else { return };
+        let mirrors = self.mirrors_of(key);
+        self.with(port, key, |exchange, turn| {
+            if ahead {
+                exchange.up.take_ahead(bytes.len());
+            }
+            exchange.request_data(turn, bytes, end);
+            if ahead {
+                exchange.hold_credit(turn);
+            }
+        });
+        for mirror in mirrors {
+            self.mirror_data(port, mirror, bytes, end);
         }
     }
 
@@ -160,9 +185,14 @@ impl Streams {
                 let Some(key) = find(port, stream) else { return };
                 self.with(port, key, |exchange, turn| exchange.interim_received(turn, &head));
             }
-            Event::ResponseReceived { stream, head, end } => {
+            Event::ResponseReceived { stream, head, body, end } => {
                 let Some(key) = find(port, stream) else { return };
-                self.with(port, key, |exchange, turn| exchange.response_received(turn, head, end));
+                self.with(port, key, |exchange, turn| {
+                    exchange.response_received(turn, head, end && body.is_empty());
+                    if !body.is_empty() {
+                        exchange.response_data(turn, body, end);
+                    }
+                });
             }
             Event::DataReceived { stream, bytes, end } => {
                 let Some(key) = find(port, stream) else { return };

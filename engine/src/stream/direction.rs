@@ -48,6 +48,8 @@ pub struct Direction {
     granted: u64,
     /// What is kept at most; 0: nothing is.
     keeps: usize,
+    /// A body is being taken that needs no credit as long as it does not stay here.
+    is_ahead: bool,
 }
 
 impl Direction {
@@ -159,10 +161,29 @@ impl Direction {
         usize::try_from(credit).unwrap_or(usize::MAX)
     }
 
+    /// A body came with its head, and counts as gone: no credit is earned with it until `settle_ahead` says what has stayed.
+    pub fn take_ahead(&mut self, bytes: usize) {
+        self.granted += bytes as u64;
+        self.is_ahead = true;
+    }
+
+    /// How much of such a body has not left our hands; from now on credit is earned with it.
+    pub fn settle_ahead(&mut self) -> usize {
+        self.is_ahead = false;
+        let left = self.base + self.sent as u64;
+        let stayed = self.granted.saturating_sub(left);
+        self.granted -= stayed;
+        usize::try_from(stayed).unwrap_or(usize::MAX)
+    }
+
     /// A filter has put `after` bytes in the place of `before`. Returns the credit for those that vanished; for those that were
     /// added the source gets none.
     pub fn resized(&mut self, before: usize, after: usize) -> usize {
         self.granted += after.saturating_sub(before) as u64;
+        if self.is_ahead {
+            self.granted = self.granted.saturating_sub(before.saturating_sub(after) as u64);
+            return 0;
+        }
         before.saturating_sub(after)
     }
 

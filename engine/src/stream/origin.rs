@@ -53,9 +53,9 @@ impl Origin {
 
     pub fn head<P: Port>(&mut self, port: &mut P, head: &ResponseHead, end: bool) -> Result<(), Refused> {
         match self {
-            Self::Client { connection, stream } => {
-                port.perform(*connection, Command::SendResponse { stream: *stream, head, end }).map(|_| ())
-            }
+            Self::Client { connection, stream } => port
+                .perform(*connection, Command::SendResponse { stream: *stream, head, body: &[], end })
+                .map(|_| ()),
             Self::Caller(caller) => {
                 caller.head(port, head, end);
                 Ok(())

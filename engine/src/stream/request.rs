@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use super::direction::{CALL_REPLAY_LIMIT, REPLAY_LIMIT, Stage};
 use super::exchange::{Errand, Exchange, Phase};
 use super::head::{self, Entrance, Received};
+use super::origin::Origin;
 use super::port::Port;
 use super::reply::flagged;
 use super::shared::{Own, Todo, Turn};
@@ -333,6 +334,17 @@ impl Exchange {
         let end = end && self.up.trailers().is_none();
         if let Some(bytes) = self.filter_request_data(turn, Run::All, bytes, end) {
             self.send_up(turn, &bytes);
+        }
+    }
+
+    /// Of the body that came with the head, what is still here.
+    pub fn hold_credit<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
+        let bytes = self.up.settle_ahead();
+        if let Origin::Client { connection, stream } = self.origin
+            && bytes > 0
+            && !self.is_finished()
+        {
+            let _ = turn.port.perform(connection, Command::HoldCredit { stream, bytes });
         }
     }
 

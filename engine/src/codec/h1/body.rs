@@ -50,6 +50,18 @@ impl Body {
         matches!(self, Self::Ended)
     }
 
+    /// All of the body, if its length is known and it lies in the input: it is over then. Else nothing.
+    pub fn take_whole<'b>(&mut self, input: &mut Input<'b>) -> &'b [u8] {
+        match self {
+            Self::Length(length) if *length <= input.rest().len() as u64 => {
+                let bytes = take(input, length);
+                *self = Self::Ended;
+                bytes
+            }
+            _ => &[],
+        }
+    }
+
     /// The next piece, `None` when more bytes are needed. Not to be called once the body has ended.
     pub fn next<'b>(
         &mut self,

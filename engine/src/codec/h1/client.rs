@@ -92,7 +92,7 @@ impl Client {
             Receiving::Head(search) => {
                 let asked = current.asked;
                 match take_head(input, search, &self.settings, |section| parse_response(section, asked)) {
-                    Ok(Some(response)) => return self.next_head(response),
+                    Ok(Some(response)) => return self.next_head(response, input),
                     Ok(None) => Ok(None),
                     Err(malformed) => Err(malformed),
                 }
@@ -129,7 +129,11 @@ impl Client {
         }
     }
 
-    fn next_head<'b>(&mut self, response: Response) -> Result<Option<Event<'b>>, ConnectionFault> {
+    fn next_head<'b>(
+        &mut self,
+        response: Response,
+        input: &mut Input<'b>,
+    ) -> Result<Option<Event<'b>>, ConnectionFault> {
         let stream = self.id();
         let State::Exchange(current) = &mut self.state else { return Ok(None) };
         let head = response.head;
@@ -144,15 +148,16 @@ impl Client {
             }
             status if status == 101 || (current.asked == Asked::Connect && status < 300) => {
                 current.receiving = Receiving::Switching;
-                Ok(Some(Event::ResponseReceived { stream, head, end: false }))
+                Ok(Some(Event::ResponseReceived { stream, head, body: &[], end: false }))
             }
             _ => {
-                let body = Body::new(response.framing);
+                let mut body = Body::new(response.framing);
+                let bytes = body.take_whole(input);
                 let end = body.has_ended();
                 current.persists = response.persists;
                 current.receiving = Receiving::Body(body);
                 self.finish_if_both_ended();
-                Ok(Some(Event::ResponseReceived { stream, head, end }))
+                Ok(Some(Event::ResponseReceived { stream, head, body: bytes, end }))
             }
         }
     }
@@ -182,6 +187,7 @@ impl Client {
     fn request(
         &mut self,
         head: &crate::message::RequestHead,
+        body: &[u8],
         end: bool,
         out: &mut Out<'_>,
     ) -> Result<Accepted, Refused> {
@@ -191,8 +197,12 @@ impl Client {
         }
         current.asked = Asked::of(head.method());
         current.asked_upgrade = head.upgrade.is_some();
-        current.sending = put_request(out, head, end);
-        Ok(Accepted::default())
+        current.sending = put_request(out, head, end && body.is_empty());
+        if body.is_empty() {
+            return Ok(Accepted::default());
+        }
+        // What is wrong with it shows again when it comes by itself.
+        Ok(self.send(body, end, out).unwrap_or_default())
     }
 
     fn send(&mut self, bytes: &[u8], end: bool, out: &mut Out<'_>) -> Result<Accepted, Refused> {
@@ -242,7 +252,9 @@ impl Codec for Client {
                 }
                 done
             }
-            Command::SendRequest { stream, head, end } if stream == self.id() => self.request(head, end, out),
+            Command::SendRequest { stream, head, body, end } if stream == self.id() => {
+                self.request(head, body, end, out)
+            }
             Command::SendData { stream, bytes, end } if stream == self.id() => self.send(bytes, end, out),
             Command::SendTrailers { stream, trailers } if stream == self.id() => {
                 let carry = self.settings.trailers;

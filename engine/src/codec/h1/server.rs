@@ -105,7 +105,7 @@ impl Server {
             _ => take_head(input, search, settings, |section| parse_request(section, settings)),
         };
         match found {
-            Ok(Some(request)) => Ok(Some(self.begin(request, out))),
+            Ok(Some(request)) => Ok(Some(self.begin(request, input, out))),
             Ok(None) if input.ended => {
                 Err(self.give_up(ResetReason::ConnectionClosed, "connection ended within a head"))
             }
@@ -127,7 +127,7 @@ impl Server {
         })
     }
 
-    fn begin<'b>(&mut self, request: Request, out: &mut Out<'_>) -> Event<'b> {
+    fn begin<'b>(&mut self, request: Request, input: &mut Input<'b>, out: &mut Out<'_>) -> Event<'b> {
         let Request { mut head, framing, persists, expects_continue } = request;
         self.stream = self.stream.wrapping_add(1);
         (self.head_deadline, self.empty_lines) = (None, 0);
@@ -135,7 +135,8 @@ impl Server {
             head.headers.remove_id(crate::message::NameId::EXPECT);
             out.put(CONTINUE);
         }
-        let body = Body::new(framing);
+        let mut body = Body::new(framing);
+        let bytes = body.take_whole(input);
         let end = body.has_ended();
         self.state = State::Exchange(Current {
             body,
@@ -144,7 +145,7 @@ impl Server {
             asked: Asked::of(head.method()),
             persists,
         });
-        Event::RequestReceived { stream: self.id(), head, end }
+        Event::RequestReceived { stream: self.id(), head, body: bytes, end }
     }
 
     fn next_in_exchange<'b>(
@@ -219,6 +220,7 @@ impl Server {
     fn respond(
         &mut self,
         head: &crate::message::ResponseHead,
+        body: &[u8],
         end: bool,
         out: &mut Out<'_>,
     ) -> Result<Accepted, Refused> {
@@ -227,11 +229,12 @@ impl Server {
         if current.sending != Sending::Head {
             return Err(Refused);
         }
+        let is_all = end && body.is_empty();
         // Response over before the request: the rest is not read, so the connection cannot go on.
-        let leaves_body = end && !current.body.has_ended();
+        let leaves_body = is_all && !current.body.has_ended();
         current.persists &= !draining && !leaves_body;
         let to = Recipient { protocol: current.protocol, asked: current.asked, persists: current.persists };
-        current.sending = put_response(out, head, end, to);
+        current.sending = put_response(out, head, is_all, to);
         current.persists &= current.sending != Sending::UntilClose;
         // What follows a 101 or a CONNECT's 2xx waits for `BecomeTunnel`.
         let is_tunnel =
@@ -239,7 +242,11 @@ impl Server {
         if !is_tunnel {
             self.finish_if_both_ended();
         }
-        Ok(Accepted::default())
+        if body.is_empty() {
+            return Ok(Accepted::default());
+        }
+        // What is wrong with it shows again when it comes by itself.
+        Ok(self.send(body, end, out).unwrap_or_default())
     }
 
     fn send(&mut self, bytes: &[u8], end: bool, out: &mut Out<'_>) -> Result<Accepted, Refused> {
@@ -311,8 +318,8 @@ impl Codec for Server {
                 }
                 done
             }
-            Command::SendResponse { stream, head, end } if stream == self.id() => {
-                self.respond(head, end, out)
+            Command::SendResponse { stream, head, body, end } if stream == self.id() => {
+                self.respond(head, body, end, out)
             }
             Command::SendData { stream, bytes, end } if stream == self.id() => self.send(bytes, end, out),
             Command::SendTrailers { stream, trailers } if stream == self.id() => {
@@ -342,6 +349,8 @@ impl Codec for Server {
                 self.uncredited = self.uncredited.saturating_sub(bytes);
                 done
             }
+            // Nothing more is read as long as it runs, but for its end.
+            Command::HoldCredit { stream, .. } if stream == self.id() => done,
             Command::BecomeTunnel { stream } if stream == self.id() => {
                 let State::Exchange(current) = &self.state else { return Err(Refused) };
                 if !current.sending.has_ended() {

@@ -21,7 +21,7 @@ fn client() -> (Bench<Client>, StreamId) {
 fn asking(method: &str) -> (Bench<Client>, StreamId) {
     let (mut bench, stream) = client();
     let head = request(method, "shop", "/", &[]);
-    bench.send(Command::SendRequest { stream, head: &head, end: true }).unwrap();
+    bench.send(Command::SendRequest { stream, head: &head, body: &[], end: true }).unwrap();
     bench.sent();
     (bench, stream)
 }
@@ -189,7 +189,7 @@ fn pipelined_requests_wait_for_the_response_before() {
     assert_eq!(bench.receive(two).len(), 2);
     assert!(!bench.codec.wants_input() && !bench.carry.is_empty());
     let head = response(200, &[("content-length", "2")]);
-    bench.send(Command::SendResponse { stream: StreamId(1), head: &head, end: false }).unwrap();
+    bench.send(Command::SendResponse { stream: StreamId(1), head: &head, body: &[], end: false }).unwrap();
     bench.send(Command::SendData { stream: StreamId(1), bytes: b"ok", end: true }).unwrap();
     assert!(bench.codec.wants_input());
     assert_eq!(bench.receive(b""), [Seen::Request(2, "GET http a /2".to_owned()), Seen::End(2)]);
@@ -204,7 +204,8 @@ fn pipelining_without_reading_stops_at_the_high_mark() {
     let mut answered = 0;
     bench.receive_with(&requests, |seen, step| {
         if let Seen::Request(stream, _) = seen {
-            step.send(Command::SendResponse { stream: StreamId(*stream), head: &head, end: true }).unwrap();
+            step.send(Command::SendResponse { stream: StreamId(*stream), head: &head, body: &[], end: true })
+                .unwrap();
             answered += 1;
         }
     });
@@ -272,7 +273,7 @@ fn responses_are_framed_by_what_their_recipient_understands() {
         let mut bench = server();
         bench.receive(format!("{ask}\r\nHost: a\r\n\r\n").as_bytes());
         let (stream, head) = (StreamId(1), response(status, headers));
-        bench.send(Command::SendResponse { stream, head: &head, end: body.is_none() }).unwrap();
+        bench.send(Command::SendResponse { stream, head: &head, body: &[], end: body.is_none() }).unwrap();
         if let Some(body) = body {
             bench.send(Command::SendData { stream, bytes: body.as_bytes(), end: true }).unwrap();
         }
@@ -290,7 +291,7 @@ fn body_that_breaks_its_announced_length_breaks_the_connection() {
         let mut bench = server();
         bench.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         let (stream, head) = (StreamId(1), response(200, &[("content-length", "2")]));
-        bench.send(Command::SendResponse { stream, head: &head, end: false }).unwrap();
+        bench.send(Command::SendResponse { stream, head: &head, body: &[], end: false }).unwrap();
         assert_eq!(bench.send(Command::SendData { stream, bytes, end }), Err(Refused));
         assert_eq!(bench.codec.ending(), Ending::Aborted);
     }
@@ -305,7 +306,7 @@ fn trailers_travel_in_chunks_and_are_dropped_elsewhere() {
         let mut bench = server();
         bench.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         let (stream, head) = (StreamId(1), response(200, headers));
-        bench.send(Command::SendResponse { stream, head: &head, end: false }).unwrap();
+        bench.send(Command::SendResponse { stream, head: &head, body: &[], end: false }).unwrap();
         bench.send(Command::SendData { stream, bytes: b"ok", end: false }).unwrap();
         bench.send(Command::SendTrailers { stream, trailers: &trailers() }).unwrap();
         assert_eq!(bench.sent_text(), format!("HTTP/1.1 200 OK\r\n{expected}"));
@@ -337,7 +338,9 @@ fn continue_is_answered_at_once_unless_it_is_passed_on() {
 fn response_over_before_the_request_lingers() {
     let mut bench = server();
     bench.receive(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nsome");
-    bench.send(Command::SendResponse { stream: StreamId(1), head: &response(413, &[]), end: true }).unwrap();
+    bench
+        .send(Command::SendResponse { stream: StreamId(1), head: &response(413, &[]), body: &[], end: true })
+        .unwrap();
     assert!(bench.sent_text().contains("connection: close"));
     assert_eq!((bench.codec.ending(), bench.codec.open_streams()), (Ending::Lingering, 0));
 }
@@ -363,7 +366,9 @@ fn draining_closes_behind_the_next_response() {
     bench.send(Command::GoAway { gentle: true }).unwrap();
     assert_eq!(bench.codec.ending(), Ending::Open);
     bench.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    bench.send(Command::SendResponse { stream: StreamId(1), head: &response(204, &[]), end: true }).unwrap();
+    bench
+        .send(Command::SendResponse { stream: StreamId(1), head: &response(204, &[]), body: &[], end: true })
+        .unwrap();
     assert_eq!(bench.sent_text(), "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
     assert_eq!(bench.codec.ending(), Ending::Closed);
     let mut idle = server();
@@ -392,7 +397,7 @@ fn websocket_becomes_a_tunnel_on_both_sides() {
     let (mut client, stream) = client();
     let mut head = request("GET", "a", "/ws", &[]);
     head.upgrade = Some(head.headers.stash(b"websocket"));
-    client.send(Command::SendRequest { stream, head: &head, end: true }).unwrap();
+    client.send(Command::SendRequest { stream, head: &head, body: &[], end: true }).unwrap();
     assert_eq!(
         client.sent_text(),
         "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
@@ -406,7 +411,7 @@ fn websocket_becomes_a_tunnel_on_both_sides() {
     assert_eq!(client.receive_end(b""), [Seen::data(1, b"\x02raw"), Seen::End(1)]);
 
     let head = response(101, &[("upgrade", "websocket")]);
-    server.send(Command::SendResponse { stream: StreamId(1), head: &head, end: false }).unwrap();
+    server.send(Command::SendResponse { stream: StreamId(1), head: &head, body: &[], end: false }).unwrap();
     server.send(Command::BecomeTunnel { stream: StreamId(1) }).unwrap();
     assert_eq!(server.receive(b""), [Seen::data(1, b"\x01early")]);
     server.send(Command::SendData { stream: StreamId(1), bytes: b"\x02raw", end: true }).unwrap();
@@ -446,7 +451,7 @@ fn requests_are_framed_by_length_or_chunks() {
     ] {
         let (mut bench, stream) = client();
         let head = request(method, "shop", "/", headers);
-        bench.send(Command::SendRequest { stream, head: &head, end: body.is_none() }).unwrap();
+        bench.send(Command::SendRequest { stream, head: &head, body: &[], end: body.is_none() }).unwrap();
         if let Some(body) = body {
             bench.send(Command::SendData { stream, bytes: body.as_bytes(), end: true }).unwrap();
         }
@@ -552,8 +557,13 @@ fn serve(bytes: &[u8], sizes: &[usize]) -> (Vec<Seen>, Vec<u8>) {
         let size = sizes[turn % sizes.len()].clamp(1, rest.len());
         let seen = bench.receive_with(&rest[..size], |seen, step| {
             if let Seen::End(stream) = seen {
-                step.send(Command::SendResponse { stream: StreamId(*stream), head: &head, end: true })
-                    .unwrap();
+                step.send(Command::SendResponse {
+                    stream: StreamId(*stream),
+                    head: &head,
+                    body: &[],
+                    end: true,
+                })
+                .unwrap();
             }
         });
         (rest, turn) = (&rest[size..], turn + 1);
@@ -596,7 +606,7 @@ proptest! {
             head.headers.push_id(NameId::CONTENT_LENGTH, body.len().to_string().as_bytes());
         }
         let end = body.is_empty() && !chunked;
-        client.send(Command::SendRequest { stream, head: &head, end }).unwrap();
+        client.send(Command::SendRequest { stream, head: &head, body: &[], end }).unwrap();
         if !end {
             client.send(Command::SendData { stream, bytes: &body, end: true }).unwrap();
         }

@@ -174,7 +174,7 @@ impl Connection {
             head.headers.remove_id(NameId::EXPECT);
             self.put_response_head(id, &ResponseHead::with_status(100), false, out);
         }
-        Ok(Step::Event(Event::RequestReceived { stream: StreamId(id), head, end }))
+        Ok(Step::Event(Event::RequestReceived { stream: StreamId(id), head, body: &[], end }))
     }
 
     /// 431 for a head beyond the limits; repeated, it is a flood.
@@ -229,7 +229,7 @@ impl Connection {
         if end {
             self.close_if_ended(id, out);
         }
-        Ok(Step::Event(Event::ResponseReceived { stream: StreamId(id), head, end }))
+        Ok(Step::Event(Event::ResponseReceived { stream: StreamId(id), head, body: &[], end }))
     }
 
     pub(super) fn on_trailers<'b>(

@@ -40,12 +40,18 @@ impl Connection {
         self.begin(out, now);
         let done = Ok(Accepted::default());
         match command {
-            Command::SendRequest { stream, head, end } => self.send_request(stream.0, head, end, out, now)?,
+            Command::SendRequest { stream, head, body, end } => {
+                self.send_request(stream.0, head, end && body.is_empty(), out, now)?;
+                return Ok(self.send_with_head(stream.0, body, end, out));
+            }
             Command::SendInterim { stream, head } => {
                 self.head_not_sent(stream.0, Role::Server)?;
                 self.put_response_head(stream.0, head, false, out);
             }
-            Command::SendResponse { stream, head, end } => self.send_response(stream.0, head, end, out)?,
+            Command::SendResponse { stream, head, body, end } => {
+                self.send_response(stream.0, head, end && body.is_empty(), out)?;
+                return Ok(self.send_with_head(stream.0, body, end, out));
+            }
             Command::SendData { stream, bytes, end } => return self.send_data(stream.0, bytes, end, out),
             Command::SendTrailers { stream, trailers } => self.send_trailers(stream.0, trailers, out)?,
             Command::ResetStream { stream, reason } => self.reset(stream.0, reason, out)?,
@@ -54,6 +60,8 @@ impl Connection {
             }
             Command::DeclineStream { .. } => return Err(Refused),
             Command::GrantCredit { stream, bytes } => self.grant(stream.0, bytes, out)?,
+            // Heads come without bodies.
+            Command::HoldCredit { .. } => {}
             Command::BecomeTunnel { stream } => self.become_tunnel(stream.0)?,
             Command::GoAway { gentle } => self.go_away(gentle, out, now),
         }
@@ -176,6 +184,14 @@ impl Connection {
         if block.capacity() <= KEPT_SCRATCH {
             SCRATCH.set(block);
         }
+    }
+
+    /// A body behind its head. What is wrong with it shows again when it comes by itself.
+    fn send_with_head(&mut self, id: u32, body: &[u8], end: bool, out: &mut Out<'_>) -> Accepted {
+        if body.is_empty() {
+            return Accepted::default();
+        }
+        self.send_data(id, body, end, out).unwrap_or_default()
     }
 
     fn send_data(

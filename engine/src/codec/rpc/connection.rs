@@ -304,19 +304,26 @@ impl Codec for Connection {
 
     fn perform(&mut self, command: Command<'_>, out: &mut Out<'_>, now: Tick) -> Result<Accepted, Refused> {
         let (state, description) = (&mut *self.state, &*self.description);
-        if let Command::GrantCredit { stream, bytes } = command {
-            state.grant(stream.0, bytes, now);
-            return Ok(Accepted::default());
+        match command {
+            Command::GrantCredit { stream, bytes } => {
+                state.grant(stream.0, bytes, now);
+                return Ok(Accepted::default());
+            }
+            Command::HoldCredit { stream, bytes } => {
+                state.calls.hand_over(stream.0, bytes);
+                return Ok(Accepted::default());
+            }
+            _ => {}
         }
         if state.over.is_some() {
             return Err(Refused);
         }
         let (stream, taken) = match command {
-            Command::SendRequest { stream, head, end } => {
-                (stream, state.send_request(description, stream.0, head, end, out, now).map(|()| 0))
+            Command::SendRequest { stream, head, body, end } => {
+                (stream, state.send_request(description, stream.0, head, (body, end), out, now))
             }
-            Command::SendResponse { stream, head, end } => {
-                (stream, state.send_response(description, stream.0, head, end, out).map(|()| 0))
+            Command::SendResponse { stream, head, body, end } => {
+                (stream, state.send_response(description, stream.0, head, (body, end), out))
             }
             Command::SendData { stream, bytes, end } => {
                 (stream, state.send_data(description, stream.0, bytes, end, out))
@@ -332,7 +339,9 @@ impl Codec for Connection {
                 state.go_away(description, gentle, out);
                 return Ok(Accepted::default());
             }
-            Command::SendInterim { .. } | Command::GrantCredit { .. } => return Ok(Accepted::default()),
+            Command::SendInterim { .. } | Command::GrantCredit { .. } | Command::HoldCredit { .. } => {
+                return Ok(Accepted::default());
+            }
             Command::BecomeTunnel { .. } | Command::DeclineStream { .. } => return Err(Refused),
         };
         if taken.is_err() {

@@ -196,9 +196,9 @@ impl State {
             self.first = Some(First { shape: seen.located.shape, pin, kept: kept.clone() });
         }
         let stream = self.calls.next_number();
-        let end = self.take_front(seen, stream, input);
         self.calls.insert(stream, Call::new(id, seen.located.shape, one_way, kept));
-        Ok(Step::Event(Event::RequestReceived { stream: StreamId(stream), head, end }))
+        let (body, end) = self.take_front(seen, stream, input);
+        Ok(Step::Event(Event::RequestReceived { stream: StreamId(stream), head, body, end }))
     }
 
     fn begin_response<'b>(
@@ -222,11 +222,11 @@ impl State {
             Ok(head) => head,
             Err(broken) => return self.spoilt(description, input, broken, out),
         };
-        let end = self.take_front(seen, stream, input);
+        let (body, end) = self.take_front(seen, stream, input);
         if end {
             self.answered(stream);
         }
-        Ok(Step::Event(Event::ResponseReceived { stream: StreamId(stream), head, end }))
+        Ok(Step::Event(Event::ResponseReceived { stream: StreamId(stream), head, body, end }))
     }
 
     /// A response is whole: its call is over, unless its request is still being written.
@@ -240,14 +240,19 @@ impl State {
         }
     }
 
-    /// Consumes all in front of the body, or the whole frame if there is no body. Says whether it was all.
-    fn take_front(&mut self, seen: &Seen<'_>, stream: u32, input: &mut Input<'_>) -> bool {
+    /// Consumes the frame and gives its body, or all in front of the body if the frame is not whole. Says whether it was all.
+    fn take_front<'b>(&mut self, seen: &Seen<'_>, stream: u32, input: &mut Input<'b>) -> (&'b [u8], bool) {
         let layout = seen.layout;
-        let verifies = layout.size > WHOLE && seen.shape.checksum.as_ref().is_some_and(|sum| sum.verify);
+        if layout.size <= WHOLE {
+            let frame = &*input.take(layout.size);
+            let body = frame.get(layout.body_start()..layout.body_start() + layout.body_length());
+            return (body.unwrap_or(&[]), true);
+        }
+        let verifies = seen.shape.checksum.as_ref().is_some_and(|sum| sum.verify);
         let front = input.take(layout.body_start());
         if layout.body_length() == 0 {
             input.take(layout.tail);
-            return true;
+            return (&[], true);
         }
         self.incoming = Incoming::Body {
             stream,
@@ -255,7 +260,7 @@ impl State {
             tail: layout.tail,
             summing: if verifies { Summing::begin(seen.shape, front, layout) } else { None },
         };
-        false
+        (&[], false)
     }
 
     fn next_piece<'b>(&mut self, input: &mut Input<'b>, now: Tick) -> Result<Step<'b>, ConnectionFault> {

@@ -21,10 +21,10 @@ impl State {
         description: &Description,
         stream: u32,
         head: &RequestHead,
-        end: bool,
+        (body, end): (&[u8], bool),
         out: &mut Out<'_>,
         now: Tick,
-    ) -> Result<(), Refused> {
+    ) -> Result<usize, Refused> {
         let frame = head.frame.ok_or(Refused)?;
         if !self.is_client || self.first.as_ref().is_some_and(|first| first.pin != frame.pin) {
             return Err(Refused);
@@ -38,7 +38,22 @@ impl State {
             self.first = Some(First { shape: frame.shape, pin: frame.pin, kept });
         }
         self.heart.note_traffic(description, now);
-        if end { self.finish(description, stream, &[], out) } else { Ok(()) }
+        self.send_body(description, stream, (body, end), out)
+    }
+
+    /// The body that goes with a head. What is wrong with it shows again when it comes by itself.
+    fn send_body(
+        &mut self,
+        description: &Description,
+        stream: u32,
+        (body, end): (&[u8], bool),
+        out: &mut Out<'_>,
+    ) -> Result<usize, Refused> {
+        match (body, end) {
+            ([], true) => self.finish(description, stream, &[], out).map(|()| 0),
+            ([], false) => Ok(0),
+            _ => Ok(self.send_data(description, stream, body, end, out).unwrap_or(0)),
+        }
     }
 
     pub fn send_response(
@@ -46,9 +61,9 @@ impl State {
         description: &Description,
         stream: u32,
         head: &ResponseHead,
-        end: bool,
+        (body, end): (&[u8], bool),
         out: &mut Out<'_>,
-    ) -> Result<(), Refused> {
+    ) -> Result<usize, Refused> {
         if self.is_client || self.calls.get(stream).is_none_or(|call| call.one_way) {
             return Err(Refused);
         }
@@ -59,7 +74,7 @@ impl State {
                 call.draft = Some(Draft::Reply { status: status_of(head), message: Vec::new() });
             }
         }
-        if end { self.finish(description, stream, &[], out) } else { Ok(()) }
+        self.send_body(description, stream, (body, end), out)
     }
 
     /// Prepares a frame: all in front of its body.

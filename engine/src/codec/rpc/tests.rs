@@ -113,33 +113,20 @@ impl Proxy {
             };
             let mut out = Out::new(&mut self.outboxes.1, &mut self.pool);
             match event {
-                Event::RequestReceived { stream, mut head, end } => {
+                Event::RequestReceived { stream, mut head, body, end } => {
                     (self.edit_request)(&mut head);
                     let up = self.up.open_stream().unwrap();
                     self.ups.insert(stream.0, up.0);
                     self.downs.insert(up.0, stream.0);
-                    self.up
-                        .perform(Command::SendRequest { stream: up, head: &head, end }, &mut out, Tick(1))
-                        .unwrap();
+                    let command = Command::SendRequest { stream: up, head: &head, body, end };
+                    let accepted = self.up.perform(command, &mut out, Tick(1)).unwrap().bytes;
+                    if accepted < body.len() {
+                        self.data_goes_up(up, &body[accepted..], end, &mut sent);
+                    }
                 }
                 Event::DataReceived { stream, bytes, end } => {
                     let up = StreamId(self.ups[&stream.0]);
-                    let mut rest = bytes;
-                    loop {
-                        let mut out = Out::new(&mut self.outboxes.1, &mut self.pool);
-                        let data = Command::SendData { stream: up, bytes: rest, end };
-                        let accepted = self.up.perform(data, &mut out, Tick(1)).unwrap().bytes;
-                        rest = &rest[accepted..];
-                        if rest.is_empty() {
-                            break;
-                        }
-                        // The socket takes it all; then there is room again.
-                        sent.extend(Self::drain(&mut self.outboxes.1, &mut self.pool));
-                        self.up.on_room();
-                        let mut out = Out::new(&mut self.outboxes.1, &mut self.pool);
-                        let room = self.up.next_event(&mut Input::new(&mut [], false), &mut out, Tick(1));
-                        assert!(matches!(room, Ok(Some(Event::StreamWritable { stream })) if stream == up));
-                    }
+                    self.data_goes_up(up, bytes, end, &mut sent);
                     let bytes = bytes.len();
                     let mut out = Out::new(&mut self.outboxes.0, &mut self.pool);
                     self.down.perform(Command::GrantCredit { stream, bytes }, &mut out, Tick(1)).unwrap();
@@ -151,6 +138,25 @@ impl Proxy {
         self.carries.0 = buffer.split_off(consumed);
         sent.extend(Self::drain(&mut self.outboxes.1, &mut self.pool));
         (sent, Self::drain(&mut self.outboxes.0, &mut self.pool))
+    }
+
+    fn data_goes_up(&mut self, up: StreamId, bytes: &[u8], end: bool, sent: &mut Vec<u8>) {
+        let mut rest = bytes;
+        loop {
+            let mut out = Out::new(&mut self.outboxes.1, &mut self.pool);
+            let data = Command::SendData { stream: up, bytes: rest, end };
+            let accepted = self.up.perform(data, &mut out, Tick(1)).unwrap().bytes;
+            rest = &rest[accepted..];
+            if rest.is_empty() {
+                break;
+            }
+            // The socket takes it all; then there is room again.
+            sent.extend(Self::drain(&mut self.outboxes.1, &mut self.pool));
+            self.up.on_room();
+            let mut out = Out::new(&mut self.outboxes.1, &mut self.pool);
+            let room = self.up.next_event(&mut Input::new(&mut [], false), &mut out, Tick(1));
+            assert!(matches!(room, Ok(Some(Event::StreamWritable { stream })) if stream == up));
+        }
     }
 
     /// Bytes of the server; gives those for the caller.
@@ -170,11 +176,11 @@ impl Proxy {
             };
             let mut out = Out::new(&mut self.outboxes.0, &mut self.pool);
             match event {
-                Event::ResponseReceived { stream, mut head, end } => {
+                Event::ResponseReceived { stream, mut head, body, end } => {
                     (self.edit_response)(&mut head);
                     let stream = StreamId(self.downs[&stream.0]);
                     self.down
-                        .perform(Command::SendResponse { stream, head: &head, end }, &mut out, Tick(1))
+                        .perform(Command::SendResponse { stream, head: &head, body, end }, &mut out, Tick(1))
                         .unwrap();
                 }
                 Event::DataReceived { stream, bytes, end } => {

@@ -23,7 +23,7 @@ impl Exchange {
         self.notes.moments.last_upstream_sent = Some(now);
         self.set_try_limits(now);
         let end = self.up.is_complete() && self.up.waiting().is_empty() && self.up.trailers().is_none();
-        let command = Command::SendRequest { stream, head: &self.request, end };
+        let command = Command::SendRequest { stream, head: &self.request, body: &[], end };
         if turn.port.perform(connection, command).is_err() {
             return self.upstream_reset(turn, ResetReason::ConnectionClosed, true);
         }

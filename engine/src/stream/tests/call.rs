@@ -34,7 +34,7 @@ impl Server {
     fn head(&mut self, worker: &mut Worker, status: u16, fields: &[(&str, &str)], end: bool) {
         let mut head = ResponseHead::with_status(status);
         fields.iter().for_each(|(name, value)| head.headers.push(name.as_bytes(), value.as_bytes()));
-        self.send(worker, Command::SendResponse { stream: STREAM, head: &head, end });
+        self.send(worker, Command::SendResponse { stream: STREAM, head: &head, body: &[], end });
     }
 
     fn open(&mut self, worker: &mut Worker) {
@@ -80,7 +80,7 @@ impl Server {
             let mut out = Out::new(&mut self.outbox, &mut self.pool);
             match self.codec.next_event(&mut input, &mut out, Tick(1)).unwrap() {
                 None => break,
-                Some(Event::RequestReceived { head, .. }) => {
+                Some(Event::RequestReceived { head, body, end, .. }) => {
                     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                     let fields: String = head
                         .headers
@@ -88,6 +88,10 @@ impl Server {
                         .map(|(_, name, value)| format!(" {}: {}", text(name), text(value)))
                         .collect();
                     self.seen.push(format!("{} {}{fields}", text(head.authority()), text(head.path())));
+                    self.body.extend_from_slice(body);
+                    if end && !body.is_empty() {
+                        self.seen.push("end".into());
+                    }
                 }
                 Some(Event::DataReceived { stream, bytes, end }) => {
                     self.body.extend_from_slice(bytes);

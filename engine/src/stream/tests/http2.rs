@@ -34,7 +34,7 @@ pub(super) fn server() -> Bench<h2::Server> {
 
 pub(super) fn ask(peer: &mut Bench<h2::Client>, head: &crate::message::RequestHead, end: bool) -> StreamId {
     let stream = peer.codec.open_stream().expect("a stream");
-    peer.send(Command::SendRequest { stream, head, end }).unwrap();
+    peer.send(Command::SendRequest { stream, head, body: &[], end }).unwrap();
     stream
 }
 
@@ -94,7 +94,7 @@ fn http1_comes_in_and_http2_goes_out() {
     assert!(seen.contains(&Seen::data(1, b"abc")) && seen.contains(&Seen::End(3)));
     for stream in [StreamId(3), StreamId(1)] {
         let head = response(200, &[("content-length", "2")]);
-        peer.send(Command::SendResponse { stream, head: &head, end: false }).unwrap();
+        peer.send(Command::SendResponse { stream, head: &head, body: &[], end: false }).unwrap();
         peer.send(Command::SendData { stream, bytes: b"ok", end: true }).unwrap();
     }
     talk(&mut worker, upstream, &mut peer);
@@ -121,7 +121,7 @@ fn grpc_streams_both_ways_and_ends_by_trailers() {
     let seen = talk(&mut worker, upstream, &mut callee);
     assert!(matches!(&seen[0], Seen::Request(1, text) if text.contains("te: trailers")), "{seen:?}");
     let head = response(200, &[("content-type", "application/grpc")]);
-    callee.send(Command::SendResponse { stream: StreamId(1), head: &head, end: false }).unwrap();
+    callee.send(Command::SendResponse { stream: StreamId(1), head: &head, body: &[], end: false }).unwrap();
     for message in [b"\0\0\0\0\x01a".as_slice(), b"\0\0\0\0\x01b"] {
         caller.send(Command::SendData { stream, bytes: message, end: false }).unwrap();
         talk(&mut worker, link, &mut caller);
@@ -176,7 +176,7 @@ fn a_refused_stream_is_tried_again() {
     let seen = talk(&mut worker, upstream, &mut peer);
     assert!(matches!(seen.first(), Some(Seen::Request(3, _))), "{seen:?}");
     let head = response(204, &[]);
-    peer.send(Command::SendResponse { stream: StreamId(3), head: &head, end: true }).unwrap();
+    peer.send(Command::SendResponse { stream: StreamId(3), head: &head, body: &[], end: true }).unwrap();
     talk(&mut worker, upstream, &mut peer);
     assert!(worker.sent(client).starts_with("HTTP/1.1 204"));
 }
@@ -196,7 +196,7 @@ fn a_client_that_cancels_resets_only_its_stream() {
     assert!(matches!(seen[..], [Seen::Reset(1, ResetReason::Cancelled, _)]), "{seen:?}");
     assert_eq!(worker.record().flags, "DR");
     let head = response(204, &[]);
-    callee.send(Command::SendResponse { stream: StreamId(3), head: &head, end: true }).unwrap();
+    callee.send(Command::SendResponse { stream: StreamId(3), head: &head, body: &[], end: true }).unwrap();
     talk(&mut worker, upstream, &mut callee);
     assert_eq!(status_of(&talk(&mut worker, link, &mut caller)), [(second.0, 204)]);
 }
@@ -213,7 +213,7 @@ fn a_goodbye_of_the_endpoint_moves_new_requests_to_another_connection() {
     worker.receive(clients[1], "GET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(worker.next_dial().as_deref(), Some(UPSTREAM));
     let head = response(204, &[]);
-    peer.send(Command::SendResponse { stream: StreamId(1), head: &head, end: true }).unwrap();
+    peer.send(Command::SendResponse { stream: StreamId(1), head: &head, body: &[], end: true }).unwrap();
     talk(&mut worker, upstream, &mut peer);
     assert!(worker.sent(clients[0]).starts_with("HTTP/1.1 204"));
     worker.settle();
@@ -247,7 +247,7 @@ fn http1_rides_inside_http2_between_sidecars() {
     assert_eq!(seen.iter().filter(marked).count(), 2, "{seen:?}");
     let head = response(204, &[]);
     for stream in [StreamId(1), StreamId(3)] {
-        peer.send(Command::SendResponse { stream, head: &head, end: true }).unwrap();
+        peer.send(Command::SendResponse { stream, head: &head, body: &[], end: true }).unwrap();
     }
     talk(&mut worker, upstream, &mut peer);
     for client in clients {

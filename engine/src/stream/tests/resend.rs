@@ -158,7 +158,7 @@ fn a_declined_stream_goes_elsewhere_with_its_body() {
     let seen = talk(&mut worker, second, &mut takes);
     assert_eq!(body_of(&seen), "hello", "{seen:?}");
     let head = response(204, &[]);
-    takes.send(Command::SendResponse { stream: StreamId(1), head: &head, end: true }).unwrap();
+    takes.send(Command::SendResponse { stream: StreamId(1), head: &head, body: &[], end: true }).unwrap();
     talk(&mut worker, second, &mut takes);
     assert!(worker.sent(client).starts_with("HTTP/1.1 204"));
     assert_eq!(resent(&worker), 1);

@@ -256,7 +256,7 @@ impl Bolt {
         }
         input.take(content);
         self.incoming = (!end).then_some((stream, lengths.content));
-        Ok(Some(Event::RequestReceived { stream: StreamId(stream), head, end }))
+        Ok(Some(Event::RequestReceived { stream: StreamId(stream), head, body: &[], end }))
     }
 
     fn response<'b>(&mut self, input: &mut Input<'b>) -> Result<Option<Event<'b>>, ConnectionFault> {
@@ -312,7 +312,7 @@ impl Bolt {
             self.end(id);
         }
         self.incoming = (!end).then_some((id, lengths.content));
-        Ok(Some(Event::ResponseReceived { stream: StreamId(id), head, end }))
+        Ok(Some(Event::ResponseReceived { stream: StreamId(id), head, body: &[], end }))
     }
 
     /// The id of a frame that is whole; `None` while bytes are missing.
@@ -437,17 +437,17 @@ impl Codec for Bolt {
     fn perform(&mut self, command: Command<'_>, out: &mut Out<'_>, _: Tick) -> Result<Accepted, Refused> {
         let mut accepted = Accepted::default();
         match command {
-            Command::SendRequest { stream, head, end } => {
+            Command::SendRequest { stream, head, body, end } => {
                 self.calls.get_mut(&stream.0).ok_or(Refused)?.one_way = head.one_way;
                 self.begin(stream.0, (&head.headers, head.frame), head.body)?;
-                if end {
-                    self.send(stream.0, &[], true, out)?;
+                if end || !body.is_empty() {
+                    accepted.bytes = self.send(stream.0, body, end, out)?;
                 }
             }
-            Command::SendResponse { stream, head, end } => {
+            Command::SendResponse { stream, head, body, end } => {
                 self.begin(stream.0, (&head.headers, head.frame), head.body)?;
-                if end {
-                    self.send(stream.0, &[], true, out)?;
+                if end || !body.is_empty() {
+                    accepted.bytes = self.send(stream.0, body, end, out)?;
                 }
             }
             Command::SendData { stream, bytes, end } => {

@@ -69,10 +69,10 @@ impl<C: Codec> Pair<C> {
         let mut current = StreamId(0);
         while let Some(event) = next(down, &mut input, pool) {
             match event {
-                Event::RequestReceived { stream, head, end } => {
+                Event::RequestReceived { stream, head, body, end } => {
                     current = up.codec.open_stream().unwrap_or_else(|| fail("no stream is left"));
                     streams.push((stream, current));
-                    perform(up, Command::SendRequest { stream: current, head: &head, end }, pool);
+                    perform(up, Command::SendRequest { stream: current, head: &head, body, end }, pool);
                 }
                 Event::DataReceived { stream, bytes, end } => {
                     perform(up, Command::SendData { stream: current, bytes, end }, pool);
@@ -93,9 +93,9 @@ impl<C: Codec> Pair<C> {
         let mut current = StreamId(0);
         while let Some(event) = next(up, &mut input, pool) {
             match event {
-                Event::ResponseReceived { head, end, .. } => {
+                Event::ResponseReceived { head, body, end, .. } => {
                     current = callers.next().unwrap_or_else(|| fail("an answer too many"));
-                    perform(down, Command::SendResponse { stream: current, head: &head, end }, pool);
+                    perform(down, Command::SendResponse { stream: current, head: &head, body, end }, pool);
                 }
                 Event::DataReceived { stream, bytes, end } => {
                     perform(down, Command::SendData { stream: current, bytes, end }, pool);

@@ -44,7 +44,9 @@ fn cancelled_streams_among_good_ones_are_no_flood() {
             bench.receive(&frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
         } else {
             let head = response(204, &[]);
-            bench.send(Command::SendResponse { stream: StreamId(stream), head: &head, end: true }).unwrap();
+            bench
+                .send(Command::SendResponse { stream: StreamId(stream), head: &head, body: &[], end: true })
+                .unwrap();
         }
         bench.sent();
     }

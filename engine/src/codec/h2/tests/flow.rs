@@ -14,7 +14,9 @@ fn answering(streams: &[u32], initial_window: u32) -> Bench<Server> {
     for &stream in streams {
         bench.receive(&get(stream));
         let head = response(200, &[]);
-        bench.send(Command::SendResponse { stream: StreamId(stream), head: &head, end: false }).unwrap();
+        bench
+            .send(Command::SendResponse { stream: StreamId(stream), head: &head, body: &[], end: false })
+            .unwrap();
     }
     bench.sent();
     bench
@@ -170,7 +172,12 @@ fn window_of_the_connection_outlives_its_streams() {
                 bench.receive(&frame(DATA, END_STREAM, stream, b""));
                 let head = response(200, &[]);
                 bench
-                    .send(Command::SendResponse { stream: StreamId(stream), head: &head, end: true })
+                    .send(Command::SendResponse {
+                        stream: StreamId(stream),
+                        head: &head,
+                        body: &[],
+                        end: true,
+                    })
                     .unwrap();
             }
         }

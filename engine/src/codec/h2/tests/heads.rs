@@ -172,7 +172,7 @@ fn secrets_are_passed_on_as_secrets() {
     let mut client = client();
     for _ in 0..2 {
         let stream = client.codec.open_stream().unwrap();
-        client.send(Command::SendRequest { stream, head: &head, end: true }).unwrap();
+        client.send(Command::SendRequest { stream, head: &head, body: &[], end: true }).unwrap();
         let sent = client.sent();
         assert!(
             sent.windows(2).any(|pair| pair == b"\x10\x04" || pair == b"\x10\x84" || pair == b"\x10\x05")

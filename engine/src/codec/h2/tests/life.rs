@@ -15,7 +15,7 @@ fn both_sides_open_with_their_settings() {
     let mut client = Bench::new(Client::new(Settings::default()));
     let stream = client.codec.open_stream().unwrap();
     let head = request("GET", "shop", "/", &[]);
-    client.send(Command::SendRequest { stream, head: &head, end: true }).unwrap();
+    client.send(Command::SendRequest { stream, head: &head, body: &[], end: true }).unwrap();
     let bytes = client.sent();
     assert!(bytes.starts_with(HTTP2_PREFACE));
     let kinds: Vec<_> = frames(&bytes).iter().map(|frame| frame.0).collect();
@@ -55,7 +55,7 @@ fn request_with_body_and_trailers_gets_its_response() {
     let stream = StreamId(1);
     bench.send(Command::SendInterim { stream, head: &response(103, &[]) }).unwrap();
     let head = response(200, &[("content-type", "text/plain"), ("connection", "close")]);
-    bench.send(Command::SendResponse { stream, head: &head, end: false }).unwrap();
+    bench.send(Command::SendResponse { stream, head: &head, body: &[], end: false }).unwrap();
     bench.send(Command::SendData { stream, bytes: b"ok", end: false }).unwrap();
     let mut trailers = HeaderBlock::default();
     trailers.push(b"grpc-status", b"0");
@@ -97,7 +97,7 @@ fn response_without_a_body_by_nature_drops_what_is_given() {
         bench.receive(&frame(HEADERS, END, 1, &with(&[(":method", method)], &GET[1..])));
         let stream = StreamId(1);
         let head = response(status, &[("content-length", "5")]);
-        bench.send(Command::SendResponse { stream, head: &head, end: false }).unwrap();
+        bench.send(Command::SendResponse { stream, head: &head, body: &[], end: false }).unwrap();
         bench.send(Command::SendData { stream, bytes: b"hello", end: true }).unwrap();
         let sent = bench.sent();
         assert_eq!(
@@ -151,8 +151,11 @@ fn heads_go_out_in_the_order_of_their_streams() {
     let mut bench = client();
     let (first, second) = (bench.codec.open_stream().unwrap(), bench.codec.open_stream().unwrap());
     let head = request("GET", "shop", "/", &[]);
-    bench.send(Command::SendRequest { stream: second, head: &head, end: true }).unwrap();
-    assert_eq!(bench.send(Command::SendRequest { stream: first, head: &head, end: true }), Err(Refused));
+    bench.send(Command::SendRequest { stream: second, head: &head, body: &[], end: true }).unwrap();
+    assert_eq!(
+        bench.send(Command::SendRequest { stream: first, head: &head, body: &[], end: true }),
+        Err(Refused)
+    );
     assert_eq!(bench.codec.open_streams(), 1);
 }
 
@@ -209,7 +212,9 @@ fn gentle_go_away_takes_what_was_under_way() {
     for stream in [1, 3] {
         assert_eq!(bench.codec.ending(), Ending::Open);
         let head = response(204, &[]);
-        bench.send(Command::SendResponse { stream: StreamId(stream), head: &head, end: true }).unwrap();
+        bench
+            .send(Command::SendResponse { stream: StreamId(stream), head: &head, body: &[], end: true })
+            .unwrap();
     }
     assert_eq!(bench.codec.ending(), Ending::Lingering);
 }
@@ -302,11 +307,11 @@ fn connect_becomes_a_tunnel_on_its_stream() {
     let mut client = client();
     let stream = client.codec.open_stream().unwrap();
     let head = request("CONNECT", "shop:443", "", &[]);
-    client.send(Command::SendRequest { stream, head: &head, end: true }).unwrap();
+    client.send(Command::SendRequest { stream, head: &head, body: &[], end: true }).unwrap();
     let mut server = server();
     let seen = server.receive(&client.sent());
     assert_eq!(seen, [Seen::Request(1, "CONNECT  shop:443 ".to_owned())]);
-    server.send(Command::SendResponse { stream, head: &response(200, &[]), end: true }).unwrap();
+    server.send(Command::SendResponse { stream, head: &response(200, &[]), body: &[], end: true }).unwrap();
     server.send(Command::BecomeTunnel { stream }).unwrap();
     server.send(Command::SendData { stream, bytes: b"down", end: false }).unwrap();
     assert_eq!(client.receive(&server.sent()), [Seen::Response(1, "200".to_owned()), Seen::data(1, b"down")]);
@@ -323,7 +328,7 @@ fn only_a_client_that_sends_elsewhere_is_declined() {
     for resends in [false, true] {
         let mut asking = Bench::new(Client::new(Settings { resends, ..Settings::default() }));
         let (stream, head) = (asking.codec.open_stream().unwrap(), request("GET", "shop", "/", &[]));
-        asking.send(Command::SendRequest { stream, head: &head, end: true }).unwrap();
+        asking.send(Command::SendRequest { stream, head: &head, body: &[], end: true }).unwrap();
         let mut bench = Bench::new(Server::new(Settings::default()));
         bench.receive(&asking.sent());
         let declined = bench.send(Command::DeclineStream { stream });

@@ -144,7 +144,7 @@ pub fn asking(method: &str, end: bool) -> (Bench<Client>, StreamId) {
 pub fn ask(bench: &mut Bench<Client>, method: &str, end: bool) -> StreamId {
     let stream = bench.codec.open_stream().unwrap();
     let head = request(method, "shop", "/", &[]);
-    bench.send(Command::SendRequest { stream, head: &head, end }).unwrap();
+    bench.send(Command::SendRequest { stream, head: &head, body: &[], end }).unwrap();
     bench.sent();
     stream
 }

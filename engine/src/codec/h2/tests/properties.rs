@@ -52,8 +52,13 @@ fn serve(bytes: &[u8], sizes: &[usize]) -> (Vec<Seen>, Vec<u8>) {
         let size = sizes[turn % sizes.len()].clamp(1, rest.len());
         let seen = bench.receive_with(&rest[..size], |seen, step| {
             if let Seen::End(stream) = seen {
-                step.send(Command::SendResponse { stream: StreamId(*stream), head: &head, end: true })
-                    .unwrap();
+                step.send(Command::SendResponse {
+                    stream: StreamId(*stream),
+                    head: &head,
+                    body: &[],
+                    end: true,
+                })
+                .unwrap();
             }
         });
         (rest, turn) = (&rest[size..], turn + 1);
@@ -108,7 +113,7 @@ proptest! {
             head.headers.push(b"x-long", &vec![b'z'; long]);
             let stream = client.codec.open_stream().unwrap();
             let end = body.is_empty();
-            client.send(Command::SendRequest { stream, head: &head, end }).unwrap();
+            client.send(Command::SendRequest { stream, head: &head, body: &[], end }).unwrap();
             let mut sent = client.sent();
             let mut rest = &body[..];
             while !rest.is_empty() {
@@ -128,7 +133,7 @@ proptest! {
 
             let mut head = response(200, &[("server", "mainstay")]);
             head.headers.push_id(NameId::CONTENT_LENGTH, b"2");
-            server.send(Command::SendResponse { stream, head: &head, end: false }).unwrap();
+            server.send(Command::SendResponse { stream, head: &head, body: &[], end: false }).unwrap();
             server.send(Command::SendData { stream, bytes: b"ok", end: true }).unwrap();
             let seen = client.receive_split(&server.sent(), &sizes);
             let text = format!("200{}", fields(&head.headers));

@@ -141,7 +141,7 @@ fn both_versions_may_share_a_port_but_not_an_upstream_connection() {
     let mut upstream = client("bolt");
     let mut try_send = |head: &crate::message::RequestHead| {
         let stream = upstream.codec.open_stream().unwrap();
-        upstream.send(Command::SendRequest { stream, head, end: true }).is_ok()
+        upstream.send(Command::SendRequest { stream, head, body: &[], end: true }).is_ok()
     };
     assert!(try_send(&heads[1]));
     assert_eq!([&heads[0], &heads[2], &heads[3]].map(|head| try_send(head)), [false, false, true]);
@@ -238,7 +238,9 @@ fn replies_of_ours_have_the_status_that_fits_and_the_callers_id() {
         let mut bench = server("bolt");
         bench.receive(&plus(0x0102_0304));
         let head = response(http, &[]);
-        bench.send(Command::SendResponse { stream: StreamId(1), head: &head, end: false }).unwrap();
+        bench
+            .send(Command::SendResponse { stream: StreamId(1), head: &head, body: &[], end: false })
+            .unwrap();
         bench.send(Command::SendData { stream: StreamId(1), bytes: b"no route", end: true }).unwrap();
         let expected = format!("01 00 0002 01 01020304 01 {status:04x} 0000 0000 00000000");
         assert_eq!(bench.sent(), bytes(&expected), "{http}");
@@ -250,7 +252,12 @@ fn replies_of_ours_have_the_status_that_fits_and_the_callers_id() {
     bench.receive(&one_way);
     assert!(
         bench
-            .send(Command::SendResponse { stream: StreamId(1), head: &response(404, &[]), end: true })
+            .send(Command::SendResponse {
+                stream: StreamId(1),
+                head: &response(404, &[]),
+                body: &[],
+                end: true
+            })
             .is_err()
     );
     assert_eq!(bench.sent(), b"");
@@ -263,7 +270,7 @@ fn statuses_of_responses_are_outcomes() {
         let mut bench = client("bolt");
         let head = super::life::head_of(&mut caller, &plus(1));
         let stream = bench.codec.open_stream().unwrap();
-        bench.send(Command::SendRequest { stream, head: &head, end: true }).unwrap();
+        bench.send(Command::SendRequest { stream, head: &head, body: &[], end: true }).unwrap();
         let mut frame = bytes("01 00 0002 01 00000001 01 0000 0000 0000 00000000");
         frame[11] = status;
         assert_eq!(bench.receive(&frame), [Seen::Response(1, http.to_string()), Seen::End(1)]);
@@ -329,10 +336,10 @@ fn other_answers_wait_until_a_large_one_has_gone_out() {
     let mut bench = server("bolt");
     bench.receive(&[plus(70), plus(80)].concat());
     let (one, two) = (StreamId(1), StreamId(2));
-    bench.send(Command::SendResponse { stream: one, head: &large.0, end: false }).unwrap();
+    bench.send(Command::SendResponse { stream: one, head: &large.0, body: &[], end: false }).unwrap();
     let (first, rest) = large.1[20..].split_at(1_000);
     bench.send(Command::SendData { stream: one, bytes: first, end: false }).unwrap();
-    bench.send(Command::SendResponse { stream: two, head: &small.0, end: false }).unwrap();
+    bench.send(Command::SendResponse { stream: two, head: &small.0, body: &[], end: false }).unwrap();
     bench.send(Command::SendData { stream: two, bytes: &small.1[20..], end: true }).unwrap();
     assert_eq!(bench.sent().len(), 20 + 1_000);
     bench.send(Command::SendData { stream: one, bytes: rest, end: true }).unwrap();
@@ -348,7 +355,7 @@ fn a_large_request_is_gathered_where_others_share_its_connection() {
     let head = super::life::head_of(&mut server("bolt"), &frame);
     let mut bench = client("bolt");
     let (one, two) = (bench.codec.open_stream().unwrap(), bench.codec.open_stream().unwrap());
-    bench.send(Command::SendRequest { stream: two, head: &head, end: false }).unwrap();
+    bench.send(Command::SendRequest { stream: two, head: &head, body: &[], end: false }).unwrap();
     bench.send(Command::SendData { stream: two, bytes: &[b'l'; WHOLE], end: false }).unwrap();
     assert_eq!(bench.sent(), b"");
     bench.send(Command::SendData { stream: two, bytes: &[b'l'; WHOLE], end: true }).unwrap();
@@ -361,7 +368,7 @@ fn half_a_large_frame_cannot_be_taken_back() {
     let head = super::life::head_of(&mut server("bolt"), &v2(7, 1, 0, &[], &vec![0; 2 * WHOLE]));
     let mut bench = client("bolt");
     let stream = bench.codec.open_stream().unwrap();
-    bench.send(Command::SendRequest { stream, head: &head, end: false }).unwrap();
+    bench.send(Command::SendRequest { stream, head: &head, body: &[], end: false }).unwrap();
     bench.send(Command::SendData { stream, bytes: b"some", end: false }).unwrap();
     bench.send(Command::ResetStream { stream, reason: ResetReason::Cancelled }).unwrap();
     assert_eq!(bench.codec.ending(), Ending::Aborted);

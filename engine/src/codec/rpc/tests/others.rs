@@ -117,7 +117,9 @@ fn dubbo_heartbeats_and_errors() {
     bench.receive(&bytes("dabb e2 00 0000000000000005 00000001 4e"));
     assert_eq!(bench.sent(), bytes("dabb 22 14 0000000000000005 00000001 4e"));
     bench.receive(&dubbo(6));
-    bench.send(Command::SendResponse { stream: StreamId(1), head: &response(404, &[]), end: false }).unwrap();
+    bench
+        .send(Command::SendResponse { stream: StreamId(1), head: &response(404, &[]), body: &[], end: false })
+        .unwrap();
     bench.send(Command::SendData { stream: StreamId(1), bytes: b"no route", end: true }).unwrap();
     assert_eq!(bench.sent(), bytes(r#"dabb 02 3c 0000000000000006 0000000b 53 0008 "no route""#));
     // Another serialisation passes, with neither service nor method.
@@ -155,7 +157,9 @@ fn thrift_ids_lie_behind_the_name() {
 fn thrift_errors_are_application_exceptions_of_the_same_name() {
     let mut bench = server("thrift");
     bench.receive(&thrift(1, "add", 77, b"\0"));
-    bench.send(Command::SendResponse { stream: StreamId(1), head: &response(404, &[]), end: false }).unwrap();
+    bench
+        .send(Command::SendResponse { stream: StreamId(1), head: &response(404, &[]), body: &[], end: false })
+        .unwrap();
     bench.send(Command::SendData { stream: StreamId(1), bytes: b"no route", end: true }).unwrap();
     let exception = bytes(r#"0b 0001 00000008 "no route" 08 0002 00000001 00"#);
     assert_eq!(bench.sent(), thrift(3, "add", 77, &exception));
@@ -229,6 +233,7 @@ fn a_made_up_protocol_is_served_like_any_other() {
         .send(Command::SendResponse {
             stream: StreamId(1),
             head: &crate::codec::testing::response(429, &[]),
+            body: &[],
             end: true,
         })
         .unwrap();

@@ -15,7 +15,7 @@ fn half_sent() -> (Bench<Connection>, StreamId) {
     let head = head_of(&mut server("bolt"), &v2(7, 1, 0, &[], &[b'l'; LARGE]));
     let mut bench = client("bolt");
     let stream = bench.codec.open_stream().unwrap();
-    bench.send(Command::SendRequest { stream, head: &head, end: false }).unwrap();
+    bench.send(Command::SendRequest { stream, head: &head, body: &[], end: false }).unwrap();
     bench.send(Command::SendData { stream, bytes: b"some", end: false }).unwrap();
     bench.sent();
     (bench, stream)
@@ -26,7 +26,7 @@ fn asked(count: u32) -> Bench<Connection> {
     let mut bench = client("bolt");
     for _ in 0..count {
         let stream = bench.codec.open_stream().unwrap();
-        bench.send(Command::SendRequest { stream, head: &head, end: true }).unwrap();
+        bench.send(Command::SendRequest { stream, head: &head, body: &[], end: true }).unwrap();
     }
     bench.sent();
     bench
@@ -40,7 +40,7 @@ fn numbers_of_a_thousand_calls_wrap_around() {
     let mut numbers = Vec::new();
     for _ in 0..1_000 {
         let stream = bench.codec.open_stream().unwrap();
-        bench.send(Command::SendRequest { stream, head: &head, end: true }).unwrap();
+        bench.send(Command::SendRequest { stream, head: &head, body: &[], end: true }).unwrap();
         numbers.push(stream.0);
     }
     assert_eq!((numbers[0], numbers[499], numbers[500]), (u32::MAX - 499, u32::MAX, 1));
@@ -78,7 +78,7 @@ fn a_server_that_reads_slowly_makes_callers_wait() {
     let mut waiting = Vec::new();
     for _ in 0..6 {
         let stream = bench.codec.open_stream().unwrap();
-        bench.send(Command::SendRequest { stream, head: &head, end: false }).unwrap();
+        bench.send(Command::SendRequest { stream, head: &head, body: &[], end: false }).unwrap();
         let accepted = bench.send(Command::SendData { stream, bytes: &body, end: true }).unwrap();
         if accepted.bytes == 0 {
             waiting.push(stream.0);
@@ -168,7 +168,11 @@ fn an_answer_that_cannot_be_written_is_an_error_for_its_caller_alone() {
     head.headers.push(b"x-large", &[b'x'; 70_000]);
     let mut bench = server("bolt");
     bench.receive(&[plus(5), plus(6)].concat());
-    assert!(bench.send(Command::SendResponse { stream: StreamId(1), head: &head, end: false }).is_err());
+    assert!(
+        bench
+            .send(Command::SendResponse { stream: StreamId(1), head: &head, body: &[], end: false })
+            .is_err()
+    );
     assert_eq!(bench.sent(), bytes("01 00 0002 01 00000005 01 0003 0000 0000 00000000"));
     assert_eq!((bench.codec.open_streams(), bench.codec.ending()), (1, Ending::Open));
 }
@@ -196,7 +200,7 @@ fn answers_that_nobody_takes_are_bounded() {
     let head = super::life::response_head(&mut upstream, &large_answer(1, 40 << 20));
     let piece = vec![b'a'; 1 << 20];
     for stream in [StreamId(1), StreamId(2)] {
-        bench.send(Command::SendResponse { stream, head: &head, end: false }).unwrap();
+        bench.send(Command::SendResponse { stream, head: &head, body: &[], end: false }).unwrap();
     }
     // The first goes out in pieces, the second has to wait for its end; both count.
     let mut taken = 0;
