@@ -14,8 +14,8 @@ from mainstay.compile.resource import MESSAGES, Kind
 from mainstay.compile.traits import Interception, Proxy
 from mainstay.compile.view import View, compile_view, consistent
 from mainstay.model.application import Application
-from mainstay.model.endpoints import Health
-from mainstay.model.key import ObjectKey, ServiceKey, WorkloadKey
+from mainstay.model.endpoints import Endpoint, Health, pack_endpoints
+from mainstay.model.key import EndpointSetKey, ObjectKey, ServiceKey, WorkloadKey
 from mainstay.model.protocol import PortProtocol
 from mainstay.model.rpc import RpcProtocol
 from mainstay.model.scope import IngressListener, Scope
@@ -158,8 +158,68 @@ def test_services_in_scope_are_called_there_too() -> None:
 
 def test_a_protocol_that_nobody_described_gives_no_listener() -> None:
     odd = registered("caller", "127.0.0.1", Application("odd", (), (HELLO,), 0, "", "127.0.0.1:12220"))
-    assert list(view_of("caller", *PROVIDER, *odd).resources["listener"]) == []
+    view = view_of("caller", *PROVIDER, *odd)
+    assert list(view.resources["listener"]) == []
+    [problem] = view.problems
+    assert (problem.code, problem.object) == ("MS4205", "WorkloadEntry/shop/caller")
+    assert "odd" in problem.reason
+    silent = registered("caller", "127.0.0.1", Application("odd", data="127.0.0.1:12220"))
+    assert not view_of("caller", *silent).problems, "it may never register"
     assert list(view_of("caller", *PROVIDER, *CALLER, software="envoy").resources["listener"]) == []
+
+
+def publishing(name: str, address: str, service: str, *weights: tuple[str, int]) -> tuple[Fact, Fact]:
+    application = Application(
+        "bolt", (service,), (), 12_200, f"{address}:22200", f"{address}:12220", weights=weights
+    )
+    return registered(name, address, application)
+
+
+def weights(view: View, cluster: str = CLUSTER) -> dict[str, int]:
+    return {
+        each["endpoint"]["address"]["socket_address"]["address"]: each["load_balancing_weight"]
+        for locality in shown(view, "endpoint", cluster).get("endpoints", [])
+        for each in locality["lb_endpoints"]
+    }
+
+
+def test_callers_of_a_group_reach_its_providers_alone() -> None:
+    gray = f"{HELLO}@gray"
+    providers = (*PROVIDER, *publishing("next", "127.0.0.6", gray))
+    plain = view_of("caller", *providers, *CALLER)
+    assert endpoints(plain) == [("127.0.0.5", 12_200)]
+    assert f"outbound|12200||{gray}" not in plain.resources["cluster"]
+    wants = registered("caller", "127.0.0.1", Application("bolt", (), (gray,), 0, "", "127.0.0.1:12220"))
+    port = ServicePort(12_200, "bolt", PortProtocol.TCP, 12_200, claims=("bolt",))
+    written = Service(ServiceKey("shop", HELLO), (port,), origin="Service/shop/hello")
+    view = view_of("caller", written, *providers, *wants)
+    [virtual_host] = shown(view, "generic_route", ROUTE)["virtual_hosts"]
+    assert virtual_host["hosts"] == [HELLO], "calls name no group"
+    assert endpoints(view, f"outbound|12200||{gray}") == [("127.0.0.6", 12_200)]
+
+
+def test_whoever_is_intercepted_and_subscribed_to_nothing_calls_no_group() -> None:
+    silent = registered("caller", "127.0.0.1", None)
+    view = view_of(
+        "caller", *publishing("next", "127.0.0.6", f"{HELLO}@gray"), *silent, interception="REDIRECT"
+    )
+    assert not [name for name in view.resources["cluster"] if HELLO in name]
+
+
+def test_weights_are_shares_of_the_calls() -> None:
+    half = publishing("half", "127.0.0.6", HELLO, (HELLO, 50))
+    assert weights(view_of("caller", *PROVIDER, *half, *CALLER)) == {"127.0.0.5": 2, "127.0.0.6": 1}
+    none = publishing("none", "127.0.0.7", HELLO, (HELLO, 0))
+    assert weights(view_of("caller", *PROVIDER, *none, *CALLER)) == {"127.0.0.5": 1}
+
+
+def test_weights_beside_endpoints_that_somebody_wrote() -> None:
+    key = ServiceKey("shop", HELLO)
+    port = ServicePort(12_200, "bolt", PortProtocol.TCP, 12_200, claims=("bolt",))
+    written = Service(key, (port,), origin="ServiceEntry/shop/hello")
+    rows = pack_endpoints(EndpointSetKey(key, 12_200, "ServiceEntry"), (Endpoint("10.0.0.9", 12_200, 3),))
+    half = publishing("half", "127.0.0.6", HELLO, (HELLO, 50))
+    assert weights(view_of("caller", written, rows, *half, *CALLER)) == {"10.0.0.9": 6, "127.0.0.6": 1}
 
 
 def test_nobody_takes_over_a_host_that_was_written_in_another_namespace() -> None:

@@ -26,10 +26,20 @@ spec:
   settings: {{mtls: STRICT}}
   services:
   - {{name: front, ports: [{{name: http, number: 8000, protocol: http}}]}}
+  - {{name: gray-front, ports: [{{name: http, number: 8000, protocol: http}}]}}
   workloads:
   - {{name: hello, version: v1, command: [$PYTHON, {SOFA}, publish, "{HELLO}"], registry: own, instances: 2}}
   - {{name: canary, version: v2, command: [$PYTHON, {SOFA}, publish, "{HELLO}"], registry: own}}
   - {{name: front, service: front, command: [$PYTHON, {SOFA}, subscribe, "{HELLO}"], registry: own}}
+  - name: gray
+    command: [$PYTHON, {SOFA}, publish, "{HELLO}"]
+    env: {{GROUP: gray}}
+    registry: own
+  - name: gray-front
+    service: gray-front
+    command: [$PYTHON, {SOFA}, subscribe, "{HELLO}"]
+    env: {{GROUP: gray}}
+    registry: own
   config:
   - apiVersion: networking.istio.io/v1
     kind: DestinationRule
@@ -79,9 +89,9 @@ def mesh(up: Any) -> Any:
     return running
 
 
-def call(mesh: Any, query: str = "") -> dict[str, Any]:
+def call(mesh: Any, query: str = "", caller: str = "front") -> dict[str, Any]:
     """One call of the caller to whatever publishes the service."""
-    told: dict[str, Any] = json.loads(ask_caller(mesh, "front", query))
+    told: dict[str, Any] = json.loads(ask_caller(mesh, caller, query))
     return told
 
 
@@ -117,6 +127,12 @@ def test_a_header_chooses_the_canary(mesh: Any) -> None:
     mesh.until(lambda: call(mesh, "?colour=red")["instance"] == "canary", "the canary")
     assert {call(mesh)["instance"] for _ in range(10)} == {"hello-1", "hello-2"}
     assert {call(mesh, "?colour=red")["instance"] for _ in range(10)} == {"canary"}
+
+
+def test_callers_of_a_group_reach_its_provider_alone(mesh: Any) -> None:
+    mesh.until(lambda: call(mesh, caller="gray-front")["instance"] == "gray", "the provider of the group")
+    assert {call(mesh, "?colour=red", "gray-front")["instance"] for _ in range(6)} == {"gray"}
+    assert "gray" not in {call(mesh)["instance"] for _ in range(10)}
 
 
 def test_a_provider_that_dies_takes_no_calls_until_it_is_back(mesh: Any) -> None:

@@ -93,6 +93,65 @@ def test_subscribing_before_a_provider_exists_gives_an_address_with_a_query() ->
     assert machine.handle("/services/subscribe", JAVA_SUBSCRIBE.encode()).body.startswith(b'{"success":true,')
 
 
+def in_group(body: str, group: str) -> str:
+    return body.replace('"group":null', f'"group":"{group}"')
+
+
+def test_a_group_is_part_of_what_is_published_and_wanted() -> None:
+    machine = registry()
+    post(machine, "/services/publish", in_group(JAVA_PUBLISH, "gray"))
+    told = post(machine, "/services/subscribe", in_group(JAVA_SUBSCRIBE, "gray"))
+    assert told["serviceName"] == HELLO, "calls name it so"
+    assert machine.application.published == machine.application.subscribed == (f"{HELLO}@gray",)
+    post(machine, "/services/unpublish", {"serviceName": HELLO})
+    assert machine.application.published == (f"{HELLO}@gray",), "that is another service"
+    post(machine, "/services/unpublish", {"serviceName": HELLO, "group": "gray"})
+    assert machine.application.published == ()
+    post(machine, "/services/publish", in_group(JAVA_PUBLISH, "SOFA"))
+    assert machine.application.published == (HELLO,), "the group of whoever names none"
+
+
+def test_one_application_calls_a_service_of_one_group() -> None:
+    machine = registry()
+    post(machine, "/services/subscribe", in_group(JAVA_SUBSCRIBE, "blue"))
+    assert "another group" in post(machine, "/services/subscribe", JAVA_SUBSCRIBE)["errorMessage"]
+    post(machine, "/configs/application", '{"appName":"its successor"}')
+    assert post(machine, "/services/subscribe", JAVA_SUBSCRIBE)["success"]
+    assert machine.application.subscribed == (HELLO,)
+    post(machine, "/services/publish", in_group(JAVA_PUBLISH, "blue"))
+    post(machine, "/services/publish", JAVA_PUBLISH)
+    assert machine.application.published == (HELLO,), "one process serves it once"
+
+
+@pytest.mark.parametrize(
+    ("properties", "weights"),
+    [
+        ('{"weight":"50"}', ((HELLO, 50),)),
+        ('{"_WEIGHT":200}', ((HELLO, 200),)),
+        ('{"weight":"0"}', ((HELLO, 0),)),
+        ('{"weight":"70000"}', ((HELLO, 10_000),)),
+        ('{"weight":"100"}', ()),
+        ('{"weight":"heavy"}', ()),
+        ("{}", ()),
+        ("null", ()),
+    ],
+)
+def test_a_providers_weight_is_told(properties: str, weights: tuple[tuple[str, int], ...]) -> None:
+    machine = registry()
+    post(machine, "/services/publish", JAVA_PUBLISH.replace('{"weight":"100"}', properties))
+    assert machine.application.weights == weights
+    assert decode_application(encode_application(machine.application)) == machine.application
+    post(machine, "/services/publish", JAVA_PUBLISH)
+    assert machine.application.weights == ()
+
+
+def test_a_weight_goes_with_its_service() -> None:
+    machine = registry()
+    post(machine, "/services/publish", JAVA_PUBLISH.replace('"100"', '"5"'))
+    post(machine, "/services/unpublish", {"serviceName": HELLO})
+    assert machine.application.weights == ()
+
+
 def test_an_application_name_that_would_break_the_query_is_left_out() -> None:
     machine = registry()
     post(machine, "/configs/application", {"appName": "a&p=13"})
@@ -127,6 +186,7 @@ def test_a_data_id_is_the_service_that_calls_name() -> None:
         ("/services/publish", '{"serviceName":"*"}', "no name of a service"),
         ("/services/publish", '{"serviceName":"a|b"}', "no name of a service"),
         ("/services/subscribe", json.dumps({"serviceName": "x" * 256}), "255 characters"),
+        ("/services/publish", '{"serviceName":"a","group":"b c"}', "no name of a group"),
         ("/services/publish", '{"serviceName":"a","port":"70000"}', "no port"),
         ("/services/publish", '{"serviceName":"a","port":"-1"}', "no port"),
         ("/services/publish", '{"serviceName":"a","protocolType":"rest"}', "only bolt"),
@@ -256,6 +316,11 @@ def test_any_text_is_taken_or_refused_in_words(text: str) -> None:
         {"subscribed": [f"s{number:05}" for number in range(3_000)]},
         {"endpoint": "localhost:1"},
         {"protocol": "Bolt;"},
+        {"published": ["a@b c"]},
+        {"published": ["a@SOFA"]},
+        {"published": ["a"], "weights": [["b", 1]]},
+        {"published": ["a"], "weights": [["a", 10_001]]},
+        {"published": ["a"], "weights": [["a", 1], ["a", 2]]},
         {"other": 1},
     ],
 )

@@ -307,6 +307,13 @@ _TABLE = (
         " left out there. `docs/rpc-routes.md` says which words mean what.",
     ),
     Code(
+        "MS4205",
+        "error",
+        "Unknown protocol of an application",
+        "An application registered at its sidecar with a protocol that is neither one of Mainstay's nor a Protocol object: what"
+        " it publishes gets no callers, and its own calls have no routes. `docs/registry-api.md`.",
+    ),
+    Code(
         "IST0101",
         "error",
         "Referenced object not found",

@@ -6,6 +6,7 @@ HTTP/1 inside HTTP/2 (``mainstay.dev``). What rows share is worked out once per 
 the message is kept, so that a change among a thousand costs joining bytes, not building messages.
 """
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -13,9 +14,11 @@ from mainstay.compile.facts import Facts
 from mainstay.compile.lookup import mtls_mode
 from mainstay.compile.resource import Resource, length_delimited, resource_of_bytes, serialise, struct
 from mainstay.compile.traits import EndpointsTraits
+from mainstay.model.application import DEFAULT_WEIGHT
 from mainstay.model.endpoints import EndpointAttributes, Health, text_of_address
 from mainstay.model.key import selects
 from mainstay.model.locality import Locality
+from mainstay.model.published import SOURCE
 
 TAKES_TRAFFIC = frozenset({Health.HEALTHY, Health.UNKNOWN})
 
@@ -27,7 +30,10 @@ def compile_endpoints(facts: Facts, traits: EndpointsTraits) -> Resource:
     """Compile the endpoints of one cluster; an empty assignment where there are none, so that the proxy answers 503."""
     groups: dict[Locality, list[_Row]] = {}
     seen: set[tuple[bytes, int]] = set()
-    for entry in facts.endpoint_sets(traits.service, traits.port):
+    sets = facts.endpoint_sets(traits.service, traits.port)
+    has_published = any(entry.key.source == SOURCE for entry in sets)
+    for entry in sets:
+        unit = DEFAULT_WEIGHT if has_published and entry.key.source != SOURCE else 1
         kinds = [_Shared(facts, traits, attributes) for attributes in entry.attributes]
         for address, port, weight, health, _, index, _, _ in entry.raw_rows():
             place = (address, port)
@@ -37,10 +43,12 @@ def compile_endpoints(facts: Facts, traits: EndpointsTraits) -> Resource:
             seen.add(place)
             shared = kinds[index]
             if health in TAKES_TRAFFIC and shared.chosen:
-                shared.rows.append((address, port, weight, shared.metadata(port)))
+                shared.rows.append((address, port, weight * unit, shared.metadata(port)))
         for shared in kinds:
             if shared.rows:
                 groups.setdefault(shared.attributes.locality, []).extend(shared.rows)
+    if has_published:
+        _reduce(groups)
     # Fields of ClusterLoadAssignment: 1 cluster_name, 2 endpoints.
     body = [length_delimited(1, traits.name.encode())]
     body += [
@@ -51,6 +59,16 @@ def compile_endpoints(facts: Facts, traits: EndpointsTraits) -> Resource:
 
 _Row = tuple[bytes, int, int, bytes]
 """Address (16 bytes), port, weight, serialised metadata."""
+
+
+def _reduce(groups: dict[Locality, list[_Row]]) -> None:
+    """Weights in their lowest terms: 1 where all are alike, as it is where nobody publishes."""
+    common = math.gcd(*(weight for rows in groups.values() for _, _, weight, _ in rows))
+    if common > 1:
+        for locality, rows in groups.items():
+            groups[locality] = [
+                (address, port, weight // common, rest) for address, port, weight, rest in rows
+            ]
 
 
 class _Shared:

@@ -32,7 +32,7 @@ from mainstay.compile.traits import (
     Step,
     VirtualOutboundTraits,
 )
-from mainstay.model.application import Application, is_rpc_service
+from mainstay.model.application import Application, called_as, is_rpc_service
 from mainstay.model.key import MESH, Labels, ServiceKey, is_visible, selects
 from mainstay.model.problem import Problem
 from mainstay.model.protocol import PortProtocol
@@ -62,7 +62,7 @@ def plan(facts: Facts, proxy: Proxy) -> Plan:
     scope = find_scope(facts, proxy.namespace, proxy.labels)
     problems: list[Problem] = []
     steps: list[Step] = []
-    application = _registered(facts, proxy)
+    application = _registered(facts, proxy, problems)
     if application is not None:
         steps += plan_calls(facts, proxy, application, ports_in_scope(facts, proxy.namespace, scope))
     if proxy.interception == "NONE":
@@ -76,12 +76,29 @@ def plan(facts: Facts, proxy: Proxy) -> Plan:
     return Plan(tuple(dict.fromkeys(steps)), tuple(problems))
 
 
-def _registered(facts: Facts, proxy: Proxy) -> Application | None:
+def _registered(facts: Facts, proxy: Proxy, problems: list[Problem]) -> Application | None:
     """What the application beside the proxy has registered, if the mesh and the proxy know its protocol."""
     application = facts.application(proxy.workload)
-    if application is None or not proxy.capability.speaks(application.protocol):
+    if application is None:
         return None
-    return application if facts.protocol(application.protocol) is not None else None
+    if facts.protocol(application.protocol) is None:
+        if application.published or application.subscribed:
+            problems.append(_unknown_protocol(proxy, application))
+        return None
+    return application if proxy.capability.speaks(application.protocol) else None
+
+
+def _unknown_protocol(proxy: Proxy, application: Application) -> Problem:
+    return Problem(
+        code="MS4205",
+        severity="error",
+        object=f"WorkloadEntry/{proxy.workload}",
+        path="",
+        reason=f"its application registered {len(application.published)} services and wants"
+        f" {len(application.subscribed)}, in the protocol {application.protocol}, which nobody described; nobody can call it,"
+        " and its calls go nowhere",
+        remedy="Apply a Protocol of that name, or start its sidecar with the --registry-protocol that it speaks.",
+    )
 
 
 def _bound_inbound(
@@ -328,7 +345,8 @@ def ports_in_scope(
     seen: set[tuple[ServiceKey, int]] = set()
     for entry in entries:
         for key in services_matching(facts, entry.hosts, namespace):
-            service = facts.service(key)
+            # A service of a registry's group is called by those who subscribed to it alone.
+            service = facts.service(key) if called_as(key.host) == key.host else None
             for port in service.ports if service else ():
                 fits = port.number == entry.port if entry.port else port.number not in taken
                 if service is not None and fits and (key, port.number) not in seen:

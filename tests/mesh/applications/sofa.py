@@ -26,7 +26,7 @@ BODY = b"hi"
 
 def register(path: str, **fields: object) -> dict[str, object]:
     """As the Java client does: compact JSON as text/plain, unset fields as null."""
-    body = json.dumps({**fields, "group": None}, separators=(",", ":")).encode()
+    body = json.dumps({**fields, "group": os.environ.get("GROUP")}, separators=(",", ":")).encode()
     asked = urllib.request.Request(
         f"http://{os.environ['REGISTRY_ADDR']}{path}", body, {"Content-Type": "text/plain"}
     )

@@ -23,7 +23,7 @@ from mainstay.compile.traits import (
     RpcUse,
     Step,
 )
-from mainstay.model.application import Application, split_place
+from mainstay.model.application import Application, called_as, split_place
 from mainstay.model.key import ServiceKey
 from mainstay.model.protocol import PortProtocol
 from mainstay.model.published import ORIGIN, RPC_PORT
@@ -61,10 +61,14 @@ def plan_calls(
 def _called(
     facts: Facts, namespace: str, application: Application, in_scope: Iterable[tuple[Service, ServicePort]]
 ) -> tuple[ServiceKey, ...]:
+    # Whoever subscribes to a service of a group means no other's by that name.
+    grouped = {called_as(name) for name in application.subscribed if name != called_as(name)}
     written = [
         service.key
         for service, port in in_scope
-        if _fits(port, application) and not service.origin.startswith(ORIGIN)
+        if _fits(port, application)
+        and not service.origin.startswith(ORIGIN)
+        and service.key.host not in grouped
     ]
     subscribed: list[ServiceKey] = []
     for name in application.subscribed:

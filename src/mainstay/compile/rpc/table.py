@@ -23,6 +23,7 @@ from mainstay.compile.route.match import applies
 from mainstay.compile.rpc.action import rpc_action
 from mainstay.compile.rpc.match import Inexpressible, rpc_predicate
 from mainstay.compile.traits import RpcRouteTraits
+from mainstay.model.application import called_as
 from mainstay.model.key import MESH, ObjectKey, is_visible
 from mainstay.model.problem import Problem
 from mainstay.model.route import Forward, HttpMatch, HttpRule, RouteTable, StringMatch
@@ -45,7 +46,7 @@ def compile_rpc_route(facts: Facts, traits: RpcRouteTraits) -> Resource:
             continue
         rules = list(making.rules_of(service))
         matcher = making.matcher(service, rules)
-        free = [name for name in (key.host, *_names_in(rules)) if name not in taken]
+        free = [name for name in (called_as(key.host), *_names_in(rules)) if name not in taken]
         taken.update(free)
         if not traits.alone and free:
             hosts.append({"name": f"{key.host}:{traits.port}", "hosts": free, "routes": matcher})

@@ -14,7 +14,13 @@ import re
 
 import msgspec
 
-from mainstay.model.application import MAX_PUBLISHED, MAX_SUBSCRIBED, Application
+from mainstay.model.application import (
+    DEFAULT_WEIGHT,
+    MAX_PUBLISHED,
+    MAX_SUBSCRIBED,
+    Application,
+    called_as,
+)
 from mainstay.sidecar.registry_api.requests import (
     Publish,
     Register,
@@ -47,12 +53,14 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """What outlives a restart. `port`: the application's, if it told another than the setting."""
+    """What outlives a restart. `port`: the application's, if it told another than the setting. `weights`: of what is published,
+    where they are not the default."""
 
     name: str = ""
     published: tuple[str, ...] = ()
     subscribed: tuple[str, ...] = ()
     port: int = 0
+    weights: dict[str, int] = {}
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -73,6 +81,7 @@ class Registry:
     def __init__(self, place: Place, state: State) -> None:
         self._place = place
         self._died = False
+        self._subscribing: set[str] = set()
         self.state = state
 
     @property
@@ -89,6 +98,7 @@ class Registry:
             endpoint=endpoint,
             data=place.data,
             name=state.name,
+            weights=tuple(sorted(state.weights.items())),
         )
 
     @property
@@ -111,33 +121,45 @@ class Registry:
         except (ValueError, Refused) as error:
             return refusal(str(error))
         if isinstance(request, Subscribe):
-            found = {"success": True, "serviceName": request.service, "datas": [self._address()]}
-            return Answer(msgspec.json.encode(found), waits_for=request.service)
+            found = {"success": True, "serviceName": called_as(request.service), "datas": [self._address()]}
+            return Answer(msgspec.json.encode(found), waits_for=called_as(request.service))
         return Answer(b'{"success":true}')
 
     def _after(self, request: Request) -> State:
         state = self.state
         match request:
             case Register(name):
+                self._subscribing.clear()
                 if self._died:
                     self._died = False
                     state = State()
                 return msgspec.structs.replace(state, name=name)
-            case Publish(service, protocol, port):
+            case Publish(service, protocol, port, weight):
                 self._check_protocol(protocol)
                 if not self._place.application:
                     raise Refused(
                         "the sidecar was told of no RPC port of the application: set --registry-application-port"
                     )
-                published = _with(state.published, service, MAX_PUBLISHED, "published")
-                return msgspec.structs.replace(state, published=published, port=self._port_of(port))
+                former = _named(state.published, service)
+                published = _with(former, service, MAX_PUBLISHED, "published")
+                weights = _weights(state.weights, published)
+                if weight != DEFAULT_WEIGHT:
+                    weights[service] = weight
+                else:
+                    weights.pop(service, None)
+                port = self._port_of(port)
+                return msgspec.structs.replace(state, published=published, port=port, weights=weights)
             case Unpublish(service):
-                return msgspec.structs.replace(state, published=_without(state.published, service))
+                published = _without(state.published, service)
+                weights = _weights(state.weights, published)
+                return msgspec.structs.replace(state, published=published, weights=weights)
             case Subscribe(service, protocol):
                 self._check_protocol(protocol)
                 if not self._place.data:
                     raise Refused("the sidecar has no port for calls: set --registry-data-port")
-                subscribed = _with(state.subscribed, service, MAX_SUBSCRIBED, "subscribed")
+                former = self._check_group(service)
+                subscribed = _with(former, service, MAX_SUBSCRIBED, "subscribed")
+                self._subscribing.add(called_as(service))
                 return msgspec.structs.replace(state, subscribed=subscribed)
             case Unsubscribe(service):
                 return msgspec.structs.replace(state, subscribed=_without(state.subscribed, service))
@@ -154,6 +176,17 @@ class Registry:
                 "or set --registry-inbound-port"
             )
         return port or known
+
+    def _check_group(self, service: str) -> tuple[str, ...]:
+        """What is subscribed to, without the same service of another group: that is what a former process wanted, unless this
+        one wants both, which its calls could not tell apart."""
+        name = called_as(service)
+        rest = _named(self.state.subscribed, service)
+        if len(rest) < len(self.state.subscribed) and name in self._subscribing:
+            raise Refused(
+                f"{name} is subscribed to in another group; calls carry no group, so one application calls the service of one"
+            )
+        return rest
 
     def _check_protocol(self, protocol: str) -> None:
         if protocol not in ("", self._place.protocol):
@@ -183,6 +216,16 @@ def _with(names: tuple[str, ...], name: str, limit: int, what: str) -> tuple[str
     if len(names) >= limit:
         raise Refused(f"{limit} services are {what} already, which is the most")
     return tuple(sorted((*names, name)))
+
+
+def _named(names: tuple[str, ...], service: str) -> tuple[str, ...]:
+    """Without the same service of other groups."""
+    name = called_as(service)
+    return tuple(each for each in names if each == service or called_as(each) != name)
+
+
+def _weights(weights: dict[str, int], published: tuple[str, ...]) -> dict[str, int]:
+    return {name: weight for name, weight in weights.items() if name in published}
 
 
 def _without(names: tuple[str, ...], name: str) -> tuple[str, ...]:

@@ -7,9 +7,11 @@ clients has fields of its own; a name is one that calls can carry.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from mainstay.model.application import check_name, service_of
+from mainstay.model.application import DEFAULT_WEIGHT, MAX_WEIGHT, check_name, in_group, service_of
 
 DEFAULT_PROTOCOLS = frozenset({"", "DEFAULT"})
 """Clients that have one protocol alone do not name it."""
@@ -22,11 +24,13 @@ class Register(msgspec.Struct, frozen=True):
 
 
 class Publish(msgspec.Struct, frozen=True):
-    """`protocol` empty: the one there is. `port` 0: the one that the sidecar was told (Java sends none)."""
+    """`service` with its group, here and below. `protocol` empty: the one there is. `port` 0: the one that the sidecar was told
+    (Java sends none)."""
 
     service: str
     protocol: str
     port: int
+    weight: int = DEFAULT_WEIGHT
 
 
 class Unpublish(msgspec.Struct, frozen=True):
@@ -53,10 +57,20 @@ class _Application(msgspec.Struct):
     appName: str | None = None  # noqa: N815
 
 
+class _Provider(msgspec.Struct):
+    properties: dict[str, Any] | None = None
+
+
 class _Service(msgspec.Struct):
     serviceName: str | None = None  # noqa: N815
     protocolType: str | None = None  # noqa: N815
     port: str | int | None = None
+    group: str | None = None
+    providerMetaInfo: _Provider | None = None  # noqa: N815
+
+
+WEIGHTS = ("weight", "_WEIGHT")
+"""What SOFARPC calls the weight of a provider, now and of old."""
 
 
 _application = msgspec.json.Decoder(_Application).decode
@@ -71,7 +85,7 @@ def read_request(path: str, body: bytes) -> Request:
                 return Register((_application(body).appName or "")[:255])
             case "/services/publish":
                 told = _service(body)
-                return Publish(_name(told), _protocol(told), _port(told))
+                return Publish(_name(told), _protocol(told), _port(told), _weight(told))
             case "/services/unpublish":
                 return Unpublish(_name(_service(body)))
             case "/services/subscribe":
@@ -90,7 +104,19 @@ def _name(told: _Service) -> str:
         raise ValueError("serviceName is missing")
     name = service_of(told.serviceName)
     check_name(name)
+    name = in_group(name, told.group or "")
+    check_name(name)
     return name
+
+
+def _weight(told: _Service) -> int:
+    """Java sends the parameters of a provider, a weight among them if somebody set it there. What is no weight is left out, as
+    SOFARPC does."""
+    properties = (told.providerMetaInfo.properties if told.providerMetaInfo else None) or {}
+    text = str(next((properties[key] for key in WEIGHTS if key in properties), ""))
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        return DEFAULT_WEIGHT
+    return min(int(text), MAX_WEIGHT)
 
 
 def _protocol(told: _Service) -> str:
