@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import struct
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstay.cli.protocol import protocol
@@ -26,10 +27,26 @@ CLIENT, SERVER = (b"\x0a\x00\x00\x01", 40_000), (b"\x0a\x00\x00\x02", 12_200)
 
 
 def packet(sequence: int, data: bytes, flags: int = 0x18, back: bool = False) -> bytes:
+    (whole,) = fragments(sequence, data, flags=flags, back=back)
+    return whole
+
+
+def fragments(
+    sequence: int, data: bytes, *edges: int, flags: int = 0x18, back: bool = False, identity: int = 0
+) -> list[bytes]:
+    """A packet, cut at `edges`, which are counted in units of 8 bytes from the beginning of its TCP segment."""
     (source, from_port), (target, to_port) = (SERVER, CLIENT) if back else (CLIENT, SERVER)
     tcp = struct.pack(">HHIIBBHHH", from_port, to_port, sequence % (1 << 32), 0, 0x50, flags, 0, 0, 0) + data
-    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(tcp), 0, 0, 64, 6, 0, source, target) + tcp
-    return b"\0" * 12 + b"\x08\x00" + ip
+    found = []
+    for start, end in itertools.pairwise([0, *edges, None]):
+        assert start is not None
+        piece = tcp[8 * start : None if end is None else 8 * end]
+        place = start | (0x2000 if end is not None else 0)
+        head = struct.pack(
+            ">BBHHHBBH4s4s", 0x45, 0, 20 + len(piece), identity, place, 64, 6, 0, source, target
+        )
+        found.append(b"\0" * 12 + b"\x08\x00" + head + piece)
+    return found
 
 
 def pcap(packets: list[bytes], order: str = "<") -> bytes:
@@ -58,6 +75,7 @@ def test_both_directions_come_out_of_every_form() -> None:
         assert read_capture(form) == expected
 
 
+@settings(deadline=None)
 @given(
     data=st.binary(min_size=1, max_size=60),
     cuts=st.lists(st.integers(0, 60), max_size=5),
@@ -91,16 +109,90 @@ def test_what_lies_behind_a_gap_is_left_out() -> None:
         "00000000  02 02 01 00 00 01 00 00  00 07 01 01 00 00 0b b8  |................|\n"
         "00000010  00 00 00 00 00 00 00 00  87 62 9f c5              |.........b..|\n0000001c\n",
     ],
+    ids=["digits", "with blanks", "xxd", "hexdump -C"],
 )
 def test_hexadecimal_text_is_read_as_tools_print_it(text: str) -> None:
-    text = text.replace("\n0000001c", "")
     assert read_capture(text.encode()) == [Stream("", HEARTBEAT)]
 
 
-def test_other_files_are_refused() -> None:
-    for data, why in [(b"\xff\xfe", "neither"), (b"zz", "line 1"), (b"\xd4\xc3\xb2\xa1", "cut")]:
-        with pytest.raises(Unreadable, match=why):
-            read_capture(data)
+@settings(deadline=None)
+@given(st.text(st.characters(codec="ascii"), max_size=48))
+def test_the_text_beside_the_digits_is_never_taken_for_digits(text: str) -> None:
+    """What a dump shows of `face` or `add` looks like more digits."""
+    data = text.encode()
+    shown = [data[at : at + 16] for at in range(0, len(data), 16)]
+    plain = ["".join(chr(byte) if 32 <= byte < 127 else "." for byte in line) for line in shown]
+    xxd = [f"{16 * at:08x}: {line.hex(' ', -2):39}  {plain[at]}" + "\n" for at, line in enumerate(shown)]
+    hexdump = [
+        f"{16 * at:08x}  {line[:8].hex(' '):23}  {line[8:].hex(' '):23}  |{plain[at]}|\n"
+        for at, line in enumerate(shown)
+    ]
+    assert read_capture("".join(xxd).encode()) == [Stream("", data)]
+    assert read_capture("".join([*hexdump, f"{len(data):08x}\n" if data else ""]).encode()) == [
+        Stream("", data)
+    ]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_fragments_of_a_packet_are_joined(order: tuple[int, ...]) -> None:
+    data = bytes(range(60))
+    pieces = fragments(1, data, 4, 7, identity=9)
+    # One of another packet, which never becomes whole.
+    lost = fragments(1, bytes(60), 4, identity=8)[0]
+    packets = [packet(0, b"", flags=2), lost, *(pieces[at] for at in order), packet(61, b"more")]
+    (stream,) = read_capture(pcap(packets))
+    assert (stream.data, stream.has_gap) == (data + b"more", False)
+
+
+def test_a_lost_fragment_is_a_gap() -> None:
+    first, _, last = fragments(4, bytes(60), 4, 7, identity=9)
+    (stream,) = read_capture(
+        pcap([packet(0, b"", flags=2), packet(1, b"one"), first, last, packet(64, b"x")])
+    )
+    assert (stream.data, stream.has_gap) == (b"one", True)
+
+
+def test_a_second_connection_between_the_same_ports_goes_on_behind_the_first() -> None:
+    packets = [packet(0, b"", flags=2), packet(1, b"one"), packet(900, b"", flags=2), packet(901, b"two")]
+    (stream,) = read_capture(pcap(packets))
+    assert stream.data == b"onetwo"
+
+
+def test_a_long_capture_with_a_gap_near_its_beginning_is_read_at_once() -> None:
+    """Each segment is looked at once: a hundred thousand of them took minutes when all that wait were."""
+    packets = [packet(0, b"", flags=2), packet(1, b"one")]
+    packets += [packet(100 + at, b"x") for at in range(40_000)]
+    (stream,) = read_capture(pcap(packets))
+    assert (stream.data, stream.has_gap) == (b"one", True)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"\xff\xfe", "neither"),
+        (b"zz", "line 1"),
+        (b"00\n*\n00", "line 2 .*hexdump -vC"),
+        (b"\xd4\xc3\xb2\xa1", "cut"),
+        (struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65_535, 147) + bytes(17), "link type 147"),
+    ],
+)
+def test_other_files_are_refused(data: bytes, why: str) -> None:
+    with pytest.raises(Unreadable, match=why):
+        read_capture(data)
+
+
+@settings(deadline=None)
+@given(st.sampled_from([b"", b"\xd4\xc3\xb2\xa1", b"\x0a\x0d\x0d\x0a"]), st.binary(max_size=200), st.data())
+def test_any_file_is_read_or_refused(magic: bytes, data: bytes, draw: st.DataObject) -> None:
+    if draw.draw(st.booleans()):
+        # A capture that is spoilt somewhere.
+        whole = bytearray(
+            (pcap if magic != b"\x0a\x0d\x0d\x0a" else pcapng)([*fragments(1, data, 3), packet(7, b"x")])
+        )
+        whole[draw.draw(st.integers(0, len(whole) - 1))] = draw.draw(st.integers(0, 255))
+        magic, data = b"", bytes(whole)
+    with contextlib.suppress(Unreadable):
+        read_capture(magic + data)
 
 
 def test_frames_are_explained_by_the_engine() -> None:
@@ -115,6 +207,44 @@ def test_frames_are_explained_by_the_engine() -> None:
     assert "checksum  right" in lines
     assert guess([DUBBO, THRIFT, BOLT], HEARTBEAT) is BOLT
     assert guess([DUBBO, THRIFT, BOLT], b"GET / HTTP/1.1") is None
+
+
+def test_names_of_bits_and_letters_by_chance_are_shown_so_that_they_can_be_read() -> None:
+    heartbeat = bytes.fromhex("dabbe200 0000000000000005 00000001 4e")
+    lines = list(show(explain(DUBBO, heartbeat)))
+    columns = {line.find("226"): line for line in lines if "flags" in line}
+    (column,) = columns
+    for name, value in (("twoWay", "1"), ("serialization", "2")):
+        (line,) = (line for line in lines if f".{name}" in line)
+        assert line[column:] == value
+    # The magic happens to be a letter in UTF-8.
+    assert any(line.endswith('"\u06bb"  da bb') for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "holds no bytes"),
+        (b"# nothing\n", "holds no bytes"),
+        (pcap([]), "holds no bytes of TCP connections"),
+        (pcap([packet(0, b"", flags=2)]), "holds no bytes of TCP connections"),
+        (pcap([packet(0, b"", flags=2), packet(9, b"late")]), "in front of missing segments"),
+        (b"0101", "bolt: the frame is not whole; dubbo: no such frame; thrift: the frame is not whole"),
+        (b"GET / HTTP/1.1".hex().encode(), "bolt: no such frame"),
+    ],
+)
+def test_why_nothing_is_shown_is_said(tmp_path: Path, data: bytes, words: str) -> None:
+    file = tmp_path / "calls"
+    file.write_bytes(data)
+    run = CliRunner().invoke(protocol, ["decode", str(file)], standalone_mode=False)
+    assert words in (str(run.exception) if run.exception else run.stderr)
+    assert run.return_value == 1 or isinstance(run.exception, OperatorError)
+
+
+def test_no_more_is_read_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mainstay.protocols.capture.MAX_BYTES", 1_000)
+    run = CliRunner().invoke(protocol, ["decode", "/dev/zero"], standalone_mode=False)
+    assert "more than 1,000 bytes" in str(run.exception)
 
 
 def test_the_engine_takes_what_was_checked_and_refuses_the_rest_by_path() -> None:

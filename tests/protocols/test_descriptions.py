@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import msgspec
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mainstay.protocols.check import check_together
 from mainstay.protocols.compile import compile_protocol
 from mainstay.protocols.description import Protocol
+from mainstay.protocols.explain import refusal
 from mainstay.protocols.read import description_schema, read_descriptions, shipped, shipped_texts
 from mainstay.sidecar import plan
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 
 BOLT = shipped_texts()["bolt"]
 DUBBO = shipped_texts()["dubbo"]
@@ -235,6 +245,88 @@ CASES = {
         "HTTP/1 may begin with the same bytes",
     ),
     "magic in words": (DUBBO, "magic: dabb}", "magic: dubbo}", "'dubbo' is not allowed here"),
+    "bits that overlap": (
+        DUBBO,
+        "name: twoWay, at: 6",
+        "name: twoWay, at: 7",
+        "twoWay and request share bits",
+    ),
+    "field against its bits": (
+        DUBBO,
+        "{kind: oneWay, when: {request: [1], twoWay: [0], event: [0]}}",
+        "{kind: oneWay, when: {request: [1], flags: [2]}}",
+        "no frame can be a oneWay",
+    ),
+    "heartbeats without a pause": (BOLT, "interval: 15s", "interval: 0s", "heartbeat.interval: 0 is no time"),
+    "heartbeats without patience": (BOLT, "timeout: 1s", "timeout: 0s", "heartbeat.timeout: 0 is no time"),
+    "text that no request has": (
+        BOLT,
+        "bolt-class: [{field: class}]",
+        "bolt-status: [{field: status}]",
+        "attributes.bolt-status[0].field: no request has status",
+    ),
+    "number behind the body": (
+        DUBBO,
+        "    - {name: data, length: {field: bodyLength}}",
+        "    - {name: data, length: {field: bodyLength}}\n    - {name: end, size: 2}",
+        "end lies behind the body",
+    ),
+    "id behind the body": (
+        BOLT,
+        "  id: requestId",
+        "  id: crc",
+        "id: crc lies behind the body in frames with proto 2",
+    ),
+    "rest in the middle": (
+        THRIFT,
+        "{name: name, length: {field: nameLength}}",
+        "{name: name, rest: true}",
+        "two parts take the rest",
+    ),
+    "body behind the rest": (
+        THRIFT,
+        "{name: payload, rest: true}",
+        "{name: extra, rest: true}\n    - {name: payload, length: {field: nameLength}}",
+        "extra leaves nothing for the part behind it",
+    ),
+    "too many parts": (
+        BOLT,
+        "    - {name: class, length: {field: classLength}}\n",
+        "".join(f"    - {{name: class{at}, length: {{field: ver2}}}}\n" for at in range(6))
+        + "    - {name: class, length: {field: classLength}}\n",
+        "there are 9 parts in frames with proto 1",
+    ),
+    "nothing in front": (
+        THRIFT,
+        "    - {name: frameLength, size: 4}\n",
+        "    - {name: lead, length: {field: frameLength}}\n    - {name: frameLength, size: 4}\n",
+        "0 bytes lie in front of the first part",
+    ),
+    "much in front": (
+        BOLT,
+        "    - {name: class, length: {field: classLength}}\n",
+        "".join(f"    - {{name: m{at}, magic: '{'00' * 60}'}}\n" for at in range(4))
+        + "    - {name: class, length: {field: classLength}}\n",
+        "260 bytes lie in front of the first part in frames with proto 1; type 0; 1 to 256 may",
+    ),
+    "checksum of what is not there": (
+        BOLT,
+        "from: proto, to: content,",
+        "from: status, to: content,",
+        "checksum.from: status is missing in frames with proto 2; type 1, 2",
+    ),
+    "checksum told too late": (
+        BOLT,
+        "when: {ver1: [2], crcOn: [1]}",
+        "when: {ver1: [2], contentLength: [1]}",
+        "checksum.when.contentLength: contentLength does not lie within the first 16 bytes",
+    ),
+    "body told too late": (
+        BOLT,
+        "when: {codec: [1, 4]}",
+        "when: {codec: [1], contentLength: [4]}",
+        "body.hessian.when.contentLength: contentLength does not lie within the first 16 bytes",
+    ),
     "too many combinations": (
         BOLT,
         "{name: ver2, size: 1}",
@@ -253,6 +345,52 @@ def test_nonsense_is_refused(case: str) -> None:
     assert any(expected in each for each in found), found
 
 
+def test_a_checksum_that_is_never_there_is_no_field_of_such_frames() -> None:
+    text = BOLT.replace("{name: crc, size: 4, when: {proto: [2]}}", "{name: crc, size: 4}")
+    ((described,), problems) = read_descriptions([("bolt.yaml", text)])
+    assert not problems
+    assert compile_protocol("bolt", described.description) == compiled("bolt")
+
+
+def paths_of(node: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place in a document: the dict or list, and the key."""
+    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in pairs:
+        yield node, key
+        yield from paths_of(value)
+
+
+NUMBERS = [-(2**31), -128, -1, *range(9), 15, 16, 64, 127, 128, 255, 256, 65_535, 65_536, 2**32, 2**63]
+DOCUMENTS = [yaml.safe_load(text) for text in (BOLT, DUBBO, THRIFT, (HERE / "volt.yaml").read_text())]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(DOCUMENTS), st.integers(1, 3), st.randoms(use_true_random=False))
+def test_what_is_not_refused_makes_a_codec(document: Any, changes: int, chance: Random) -> None:
+    """Descriptions that were spoilt anywhere are refused, with a remedy and a line, or the engine takes them."""
+    document = copy.deepcopy(document)
+    spec = document["spec"]
+    names = sorted({value for node, key in paths_of(spec) if isinstance(value := node[key], str)})
+    for _ in range(changes):
+        node, key = chance.choice(list(paths_of(spec)))
+        match chance.randrange(4), node[key]:
+            case 0, _:
+                del node[key]
+            case 1, value if isinstance(node, list):
+                node.insert(chance.randrange(len(node) + 1), copy.deepcopy(value))
+            case _, bool(value):
+                node[key] = not value
+            case _, int():
+                node[key] = chance.choice(NUMBERS)
+            case _, str():
+                node[key] = chance.choice(names)
+    found, problems = read_descriptions([("spoilt.yaml", json.dumps(document))])
+    if problems:
+        assert all(problem.reason and problem.remedy and problem.line for problem in problems)
+    else:
+        assert [refusal(each) for each in found] == [""]
+
+
 def test_problems_have_the_line() -> None:
     _, (problem,) = read_descriptions(
         [("mine.yaml", BOLT.replace("pinned: [proto, ver1]", "pinned: [proto, ver3]"))]
@@ -265,6 +403,16 @@ def test_problems_have_the_line() -> None:
         "spec.pinned[1]",
     )
     assert re.search("proto, ver1, type", problem.remedy)
+
+
+@pytest.mark.parametrize("name", ["http", "tcp-parcel", "grpc", "tls-1"])
+def test_a_name_that_means_something_else_is_refused_as_it_is_when_it_is_applied(name: str) -> None:
+    text = BOLT.replace("name: bolt", f"name: {name}").replace(
+        "detection: certain", "detection: declared-only"
+    )
+    _, (problem,) = read_descriptions([("mine.yaml", text)])
+    assert (problem.code, problem.path, problem.line) == ("MS1012", "metadata.name", 5)
+    assert problem.reason == f"a port whose name begins with {name.partition('-')[0]} speaks that"
 
 
 def test_certain_protocols_that_begin_alike_are_refused_together() -> None:

@@ -73,13 +73,17 @@ def decode(capture: str, named: str, output: str) -> int:
     CAPTURE is a pcap or pcapng file, or hexadecimal text (plain, or as xxd and hexdump -C print it), or - for stdin.
     """
     from mainstay.protocols.capture import Unreadable, read_capture
-    from mainstay.protocols.explain import explain, guess, show
+    from mainstay.protocols.explain import explain, guess, misfits, show
     from mainstay.protocols.read import shipped
 
     try:
         streams = read_capture(_read_bytes(capture))
     except Unreadable as error:
         raise OperatorError(f"{capture}: {error}", USAGE) from None
+    if not any(stream.data for stream in streams):
+        what = "bytes" if any(not stream.name for stream in streams) else "bytes of TCP connections"
+        where = " in front of missing segments" if any(stream.has_gap for stream in streams) else ""
+        raise OperatorError(f"{capture} holds no {what}{where}", 1)
     described = _find(named) if named else None
     known = shipped() if described is None else []
     results, understood = [], False
@@ -88,7 +92,10 @@ def decode(capture: str, named: str, output: str) -> int:
         if stream.name and output == "table":
             click.echo(click.style(stream.name, bold=True))
         if chosen is None:
-            click.echo("no protocol that comes with Mainstay fits: name one with --protocol", err=True)
+            why = misfits(known, stream.data) or "no bytes"
+            click.echo(
+                f"no protocol that comes with Mainstay fits ({why}): name one with --protocol", err=True
+            )
             continue
         explained = explain(chosen, stream.data)
         understood |= bool(explained.frames)
@@ -143,10 +150,14 @@ def heartbeat(named: str) -> int:
 
 
 def _read_bytes(path: str) -> bytes:
+    from mainstay.protocols.capture import MAX_BYTES
+
+    # One byte more than is read tells that the file is too large, even if it has no end.
     if path == "-":
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read(MAX_BYTES + 1)
     try:
-        return Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise OperatorError(f"cannot read {path}: {error.strerror}", USAGE) from None
 

@@ -11,6 +11,8 @@ from typing import Any
 
 _COLOURS = {"error": 31, "warning": 33}
 _OTHER_COLOUR = 36
+_SHOWN = 160
+"""Characters of a line."""
 
 
 def describe_problem(problem: Mapping[str, Any], texts: Mapping[str, str], *, coloured: bool) -> str:
@@ -38,9 +40,15 @@ def _quoted(text: str, line: int, column: int) -> list[str]:
     if not 0 < line <= len(source):
         return []
     margin = " " * len(str(line))
-    quoted = [f"  {margin} |", f"  {line} | {source[line - 1].rstrip()}"]
+    shown, place = source[line - 1].rstrip(), max(column - 1, 0)
+    if len(shown) > _SHOWN:
+        # Of a document on one line the place is what matters.
+        start = max(place - _SHOWN // 2, 0)
+        before, behind = "… " if start else "", " …" if start + _SHOWN < len(shown) else ""
+        shown, place = before + shown[start : start + _SHOWN] + behind, place - start + len(before)
+    quoted = [f"  {margin} |", f"  {line} | {shown}"]
     if column:
-        quoted.append(f"  {margin} | {' ' * (column - 1)}^")
+        quoted.append(f"  {margin} | {' ' * place}^")
     return quoted
 
 

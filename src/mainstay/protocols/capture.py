@@ -1,8 +1,8 @@
 """Takes bytes of connections out of captured files: hexadecimal text, pcap, pcapng.
 
 In: a file's bytes. Out: one `Stream` for each direction of each TCP connection (one for hexadecimal text), in the order
-in which they begin. Segments are put in order by their sequence numbers; behind a gap nothing more is taken, and the
-stream says so.
+in which they begin. Fragments are joined, segments put in order by their sequence numbers; behind a gap nothing more is
+taken, and the stream says so.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ipaddress
 import re
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,11 +24,13 @@ _PCAP = {
     b"\x4d\x3c\xb2\xa1": "<",
     b"\xa1\xb2\x3c\x4d": ">",
 }
+_MAX_FRAGMENTS = 128
+"""Of one packet."""
 _PCAPNG = b"\x0a\x0d\x0d\x0a"
 _TCP = 6
-_HEX_LINE = re.compile(
-    r"(?:[0-9a-fA-F]+:\s|[0-9a-fA-F]{8}\s{2})?((?:[0-9a-fA-F]{2}){1,8}(?:\s{1,2}(?:[0-9a-fA-F]{2}){1,8})*)"
-)
+_XXD = re.compile(r"[0-9a-fA-F]+:\s(.*)")
+_HEXDUMP = re.compile(r"([0-9a-fA-F]{8,})\s\s([^|]*)\|")
+_HEXDUMP_END = re.compile(r"[0-9a-fA-F]{8,}")
 
 
 class Unreadable(Exception):  # noqa: N818  it reports the author's mistake
@@ -45,7 +48,7 @@ class Stream(msgspec.Struct, frozen=True):
 def read_capture(data: bytes) -> list[Stream]:
     """Return the streams of a captured file; raises Unreadable."""
     if len(data) > MAX_BYTES:
-        raise Unreadable(f"the file has {len(data):,} bytes; {MAX_BYTES:,} are the limit")
+        raise Unreadable(f"the file has more than {MAX_BYTES:,} bytes, which are the limit")
     if data[:4] in _PCAP:
         return _streams(_packets_of_pcap(data))
     if data[:4] == _PCAPNG:
@@ -58,21 +61,27 @@ def _read_hex(data: bytes) -> bytes:
     try:
         text = data.decode("ascii")
     except UnicodeDecodeError:
-        raise Unreadable("the file is neither hexadecimal text nor a pcap file") from None
+        reason = "the file is neither hexadecimal text nor a pcap file: make bytes readable with `xxd`"
+        raise Unreadable(reason) from None
     found = bytearray()
+    is_dump = False
     for number, line in enumerate(text.splitlines(), 1):
         bare = line.split("#", 1)[0].strip()
-        if not bare:
+        if dumped := _HEXDUMP.match(bare):
+            digits, is_dump = dumped[2], True
+        elif is_dump and _HEXDUMP_END.fullmatch(bare) and int(bare, 16) == len(found):
+            # `hexdump -C` ends with the number of bytes.
             continue
-        if "|" in bare or re.match(r"[0-9a-fA-F]+:\s", bare):
-            match = _HEX_LINE.match(bare)
-            digits = match[1] if match else ""
+        elif dumped := _XXD.match(bare):
+            # Two blanks part the digits from the same bytes as text, which may look like digits.
+            digits = dumped[1].split("  ", 1)[0]
         else:
             digits = bare
         try:
             found += bytes.fromhex(digits)
         except ValueError:
-            raise Unreadable(f"line {number} is no hexadecimal text: {bare[:40]!r}") from None
+            more = "; `hexdump -vC` leaves no lines out" if bare == "*" else ""
+            raise Unreadable(f"line {number} is no hexadecimal text: {bare[:40]!r}{more}") from None
     return bytes(found)
 
 
@@ -130,68 +139,118 @@ def _network(link: int, packet: bytes) -> bytes:
     )
 
 
-def _segment(packet: bytes) -> tuple[str, str, bytes] | None:
-    """Source and destination address and the TCP segment of an IP packet."""
+class _Packet(NamedTuple):
+    """An IP packet that carries TCP, or a fragment of one."""
+
+    source: str
+    target: str
+    data: bytes
+    identity: int = 0
+    at: int = 0
+    has_more: bool = False
+
+
+def _packet(packet: bytes) -> _Packet | None:
     if packet[:1] and packet[0] >> 4 == 4 and len(packet) >= 20 and packet[9] == _TCP:
         start, total = (packet[0] & 15) * 4, int.from_bytes(packet[2:4], "big")
-        source, target = packet[12:16], packet[16:20]
-        # Offloading leaves 0 for what is longer than a packet can be.
-        segment = packet[start : total or None]
-    elif packet[:1] and packet[0] >> 4 == 6 and len(packet) >= 40 and packet[6] == _TCP:
-        source, target = packet[8:24], packet[24:40]
-        segment = packet[40 : 40 + int.from_bytes(packet[4:6], "big") or None]
-    else:
-        return None
-    return str(ipaddress.ip_address(source)), str(ipaddress.ip_address(target)), segment
+        fragment = int.from_bytes(packet[6:8], "big")
+        # Offloading leaves a total of 0 for what is longer than a packet can be.
+        return _Packet(
+            _host(packet[12:16]),
+            _host(packet[16:20]),
+            packet[start : total or None],
+            int.from_bytes(packet[4:6], "big"),
+            (fragment & 0x1FFF) * 8,
+            bool(fragment & 0x2000),
+        )
+    if packet[:1] and packet[0] >> 4 == 6 and len(packet) >= 40 and packet[6] == _TCP:
+        length = int.from_bytes(packet[4:6], "big")
+        return _Packet(
+            _host(packet[8:24]), _host(packet[24:40]), packet[40 : 40 + length if length else None]
+        )
+    return None
+
+
+def _host(address: bytes) -> str:
+    return str(ipaddress.ip_address(address))
+
+
+def _joined(packets: Iterator[tuple[int, bytes]]) -> Iterator[_Packet]:
+    """Packets with a TCP segment, those of several fragments when the last of them is there."""
+    waiting: dict[tuple[str, str, int], list[_Packet]] = {}
+    for link, raw in packets:
+        packet = _packet(_network(link, raw))
+        if packet is None:
+            continue
+        if not packet.at and not packet.has_more:
+            yield packet
+            continue
+        name = packet.source, packet.target, packet.identity
+        pieces = sorted([*waiting.pop(name, ()), packet], key=lambda piece: piece.at)
+        data = b""
+        for piece in pieces:
+            if piece.at <= len(data):
+                data += piece.data[len(data) - piece.at :]
+        if not pieces[-1].has_more and len(data) == pieces[-1].at + len(pieces[-1].data):
+            yield packet._replace(data=data)
+        elif len(pieces) <= _MAX_FRAGMENTS:
+            waiting[name] = pieces
 
 
 class _Direction:
     """Segments of one direction, by sequence number."""
 
     def __init__(self) -> None:
-        self.next: int | None = None
-        self.early: dict[int, bytes] = {}
         self.data = bytearray()
+        self.has_gap = False
+        self._begun: int | None = None
+        """The sequence number of this connection's first byte; later ones count from it, around the wrap."""
+        self._last = 0
+        self._segments: list[tuple[int, bytes]] = []
 
     def take(self, sequence: int, begins: bool, payload: bytes) -> None:
         if begins:
             sequence = (sequence + 1) & 0xFFFFFFFF
-        if self.next is None or begins:
-            self.next = sequence
+            if sequence != self._begun:
+                # Another connection between the same ports.
+                self.end()
+                self._begun = sequence
+        if self._begun is None:
+            self._begun = sequence
         if payload:
-            known = self.early.get(sequence, b"")
-            self.early[sequence] = max(known, payload, key=len)
-        self._join()
+            ahead = (sequence - self._begun - self._last + (1 << 31)) % (1 << 32) - (1 << 31)
+            self._last += ahead
+            self._segments.append((self._last, payload))
 
-    def _join(self) -> None:
-        while self.early:
-            assert self.next is not None
-            # How far behind (positive) or ahead (negative) a segment begins, around the wrap.
-            behind = {start: (self.next - start + (1 << 31)) % (1 << 32) - (1 << 31) for start in self.early}
-            start = next((start for start, distance in behind.items() if distance >= 0), None)
-            if start is None:
-                return
-            fresh = self.early.pop(start)[behind[start] :]
+    def end(self) -> None:
+        """Joins the segments of the connection."""
+        at = 0
+        for start, payload in sorted(self._segments, key=lambda segment: segment[0]):
+            if start > at or self.has_gap:
+                self.has_gap = True
+                break
+            fresh = payload[at - start :]
             self.data += fresh
-            self.next = (self.next + len(fresh)) & 0xFFFFFFFF
+            at += len(fresh)
+        self._begun, self._last, self._segments = None, 0, []
 
 
 def _streams(packets: Iterator[tuple[int, bytes]]) -> list[Stream]:
     directions: dict[str, _Direction] = {}
-    for link, packet in packets:
-        found = _segment(_network(link, packet))
-        if found is None or len(found[2]) < 20:
+    for source, target, segment, *_ in _joined(packets):
+        if len(segment) < 20:
             continue
-        source, target, segment = found
         ports = struct.unpack_from(">HH", segment)
         sequence = int.from_bytes(segment[4:8], "big")
         payload = segment[(segment[12] >> 4) * 4 :]
         name = f"{_address(source, ports[0])} → {_address(target, ports[1])}"
         directions.setdefault(name, _Direction()).take(sequence, bool(segment[13] & 2), payload)
+    for each in directions.values():
+        each.end()
     return [
-        Stream(name, bytes(each.data), bool(each.early))
+        Stream(name, bytes(each.data), each.has_gap)
         for name, each in directions.items()
-        if each.data or each.early
+        if each.data or each.has_gap
     ]
 
 

@@ -48,6 +48,9 @@ CERTAIN_BITS = 16
 WHOLE = 64 << 10
 """Bytes up to which the engine handles a frame whole."""
 
+MAX_FRONT, MAX_PARTS = 256, 8
+"""Bytes in front of the first part, and parts, that the engine takes."""
+
 _CHECKSUM_BYTES = {"crc32": 4, "crc32c": 4, "adler32": 4}
 
 
@@ -75,6 +78,7 @@ def check(description: Protocol) -> list[Finding]:
     used = [shape for index, shape in enumerate(shapes) if any(each.shape == index for each in openings)]
     for shape in used:
         found += _check_shape(description, shape)
+    found += _check_found_texts(description, shapes, openings)
     return found or [
         *_check_made(description, shapes, openings),
         *_check_detection(description, shapes, openings),
@@ -127,6 +131,10 @@ def _check_fields(description: Protocol) -> Iterator[Finding]:
             if field.size is not None and bits.at + bits.count > 8 * field.size:
                 reason = f"{field.name} has {8 * field.size} bits"
                 yield _say(*here, "bits", at, reason=reason, remedy="Count bits from 0, the lowest")
+            for other in field.bits[:at]:
+                if bits.at < other.at + other.count and other.at < bits.at + bits.count:
+                    reason = f"{bits.name} and {other.name} share bits"
+                    yield _say(*here, "bits", at, reason=reason, remedy="Give each bit one name")
         for value in field.values:
             if field.size is not None and not _fits(value, 8 * field.size):
                 yield _say(
@@ -224,6 +232,12 @@ def _check_references(description: Protocol) -> Iterator[Finding]:
             see.say(("pinned", index), f"{name} is a part of a field", "Pin whole fields")
     for path, made in _made_frames(description):
         _check_made_names(see, path, made)
+    if description.heartbeat is not None:
+        for key in ("interval", "timeout"):
+            if not getattr(description.heartbeat, key):
+                see.say(
+                    ("heartbeat", key), "0 is no time", "Give at least 1ms; leave out `send` to send none"
+                )
     yield from see.found
 
 
@@ -391,6 +405,22 @@ def _check_kinds(
                 )
 
 
+def _check_found_texts(
+    description: Protocol, shapes: Sequence[Shape], openings: Sequence[Opening]
+) -> Iterator[Finding]:
+    """What is read of requests must be in one of them."""
+    asked = [shapes[each.shape] for each in openings if each.kind in ("request", "oneWay")]
+    lists = {name: getattr(description, name) for name in ("service", "method", "deadline")}
+    for path, sources in [
+        *(((name,), sources) for name, sources in lists.items()),
+        *((("attributes", name), sources) for name, sources in description.attributes.items()),
+    ]:
+        for index, source in enumerate(sources):
+            if source.field and not any(shape.has(source.field) for shape in asked):
+                reason = f"no request has {source.field}"
+                yield Finding((*path, index, "field"), reason, "Use a field that requests have")
+
+
 def _check_shape(description: Protocol, shape: Shape) -> Iterator[Finding]:
     def where(name: str) -> Path:
         return ("fields", next(at for at, field in enumerate(description.fields) if field.name == name))
@@ -403,11 +433,41 @@ def _check_shape(description: Protocol, shape: Shape) -> Iterator[Finding]:
     if not shape.has(description.body.field):
         return
     body = next(at for at, field in enumerate(fields) if field.name == description.body.field)
+    checksum = description.checksum
     for field in fields[body + 1 :]:
-        if fixed_size(field) is None:
-            yield Finding(
-                where(field.name), f"{field.name} lies behind the body", "Only numbers may follow the body"
-            )
+        if checksum is None or field.name != checksum.field:
+            reason = f"{field.name} lies behind the body{which}"
+            yield Finding(where(field.name), reason, "Only a checksum may follow the body")
+    first = next(at for at, field in enumerate(fields) if fixed_size(field) is None)
+    front = sum(fixed_size(field) or 0 for field in fields[:first])
+    if not 1 <= front <= MAX_FRONT:
+        reason = f"{front} bytes lie in front of the first part{which}; 1 to {MAX_FRONT} may"
+        yield Finding(where(fields[first].name), reason, "Put what tells lengths in front, and little else")
+    if len(parts := [field for field in fields if fixed_size(field) is None]) > MAX_PARTS:
+        reason = f"there are {len(parts)} parts{which}, and {MAX_PARTS} may be"
+        yield Finding(where(parts[MAX_PARTS].name), reason, "Describe parts that nothing asks for as one")
+    for field in parts[:-1]:
+        if field.rest is not None:
+            reason = f"{field.name} leaves nothing for the part behind it{which}"
+            yield Finding((*where(field.name), "rest"), reason, "Let the last part take the rest")
+    if checksum is not None and shape.has(checksum.field):
+        for key, name in (("from", checksum.from_), ("to", checksum.to)):
+            if not shape.has(name):
+                yield _say("checksum", key, reason=f"{name} is missing{which}", remedy="Every frame needs it")
+    if any(field.name == description.id for field in fields[body:]):
+        yield _say(
+            "id", reason=f"{description.id} lies behind the body{which}", remedy="Use a field in front"
+        )
+    conditions: list[tuple[Path, Mapping[str, Sequence[int]]]] = []
+    if checksum is not None:
+        conditions.append((("checksum", "when"), checksum.when))
+    if description.body.hessian is not None:
+        conditions.append((("body", "hessian", "when"), description.body.hessian.when))
+    for path, when in conditions:
+        for name in filter(shape.has, when):
+            if not _is_early(description, shape, name):
+                reason = f"{name} does not lie within the first {WINDOW} bytes{which}"
+                yield Finding((*path, name), reason, "Depend on earlier fields")
     if description.frame_size is not None and shape.place(description.frame_size.field) is None:
         reason = f"the frame's size must lie before all parts{which}"
         yield _say("frameSize", "field", reason=reason, remedy="Use a field in front")
@@ -437,11 +497,16 @@ def _check_shape(description: Protocol, shape: Shape) -> Iterator[Finding]:
             reason = f"{name} does not lie within the first {WINDOW} bytes{which}"
             yield Finding(where(name), reason, "Leave out `values`")
     for name in shape.told_by:
-        field = numbers_of(description)[name].field
-        place = shape.place(field.name)
-        if place is None or place + (field.size or 0) > WINDOW:
+        if not _is_early(description, shape, name):
             reason = f"{name} decides, but does not lie within the first {WINDOW} bytes{which}"
-            yield Finding(where(field.name), reason, "Depend on earlier fields")
+            yield Finding(where(numbers_of(description)[name].field.name), reason, "Depend on earlier fields")
+
+
+def _is_early(description: Protocol, shape: Shape, number: str) -> bool:
+    """Whether first bytes tell this number."""
+    field = numbers_of(description)[number].field
+    place = shape.place(field.name)
+    return place is not None and place + (field.size or 0) <= WINDOW
 
 
 def _check_made(

@@ -223,15 +223,18 @@ def _shape(description: Protocol, shape: Shape) -> plan.RpcShape:
     status = description.status.field
     hessian = description.body.hessian
     condition = hessian.when if hessian else {}
+    checksum = _checksum(description, shape)
     return plan.RpcShape(
         name=shape.name,
-        items=tuple(_item(field) for field in shape.fields),
+        items=tuple(
+            _item(field) for field in shape.fields if checksum or field.name != _checksum_field(description)
+        ),
         size=plan.RpcLength(size.field, size.times, size.plus) if size else None,
         id=description.id,
         status=_field(numbers[status]) if shape.has(status) else None,
         headers=headers.field if headers and shape.has(headers.field) else None,
         body=description.body.field,
-        checksum=_checksum(description, shape),
+        checksum=checksum,
         look_into_body=tuple(
             map(_pattern, patterns_of(numbers, shape, condition, whole=False)) if condition else ()
         ),
@@ -253,20 +256,26 @@ def _item(field: Field) -> plan.RpcItem:
 
 
 def _checksum(description: Protocol, shape: Shape) -> plan.RpcChecksum | None:
-    """The checksum of a shape; None if its field is not in it or its condition cannot hold."""
+    """The checksum of a shape; None if its field is not in it, or never there as the condition cannot hold."""
     given = description.checksum
     if given is None or not shape.has(given.field):
         return None
     numbers = numbers_of(description)
     present = tuple(map(_pattern, patterns_of(numbers, shape, given.when, whole=False))) if given.when else ()
+    if given.when and not present:
+        return None
     return plan.RpcChecksum(
         item=given.field,
         algorithm=given.algorithm,
         first=given.from_,
         last=given.to,
-        present=present or ((plan.RpcPattern(b"", b"\xff"),) if given.when else ()),
+        present=present,
         verify=given.verify,
     )
+
+
+def _checksum_field(description: Protocol) -> str:
+    return description.checksum.field if description.checksum else ""
 
 
 def _headers(description: Protocol) -> plan.RpcHeaders | None:

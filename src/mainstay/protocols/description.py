@@ -223,7 +223,7 @@ class Hessian(Part, frozen=True):
 
 
 class Body(Part, frozen=True):
-    """The part that filters and retries know as the body; nothing but numbers may follow it."""
+    """The part that filters and retries know as the body; nothing but a checksum may follow it."""
 
     field: Annotated[Name, "The part."]
     hessian: Annotated[

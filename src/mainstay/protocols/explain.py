@@ -16,6 +16,7 @@ from mainstay.sidecar import plan
 
 _SHOWN = 48
 """Bytes of a part in one line."""
+_FEW = 8
 
 _decoder = msgspec.msgpack.Decoder(plan.RpcExplained)
 
@@ -41,13 +42,18 @@ def guess(known: list[Described], data: bytes) -> Described | None:
     return min(understood, key=lambda pair: pair[0])[1] if understood else None
 
 
+def misfits(known: list[Described], data: bytes) -> str:
+    """Why none of the protocols understands a frame of these bytes."""
+    return "; ".join(f"{each.name}: {explain(each, data).problem}" for each in known)
+
+
 def show(explained: plan.RpcExplained) -> Iterator[str]:
     """Yield lines of text."""
     for number, frame in enumerate(explained.frames, 1):
         kind = frame.frame.replace("_", " ")
         shape = "" if frame.shape == "frame" else f" · {frame.shape}"
         yield f"frame {number}: {kind} · {frame.size:,} bytes at {frame.offset:,}{shape}"
-        width = max(len(row.name) for row in frame.rows) + 2
+        width = max(len(row.name) + 3 * _is_bits(row) for row in frame.rows) + 2
         for row in frame.rows:
             yield _show_row(row, width)
         yield from _show_meaning(frame)
@@ -56,8 +62,12 @@ def show(explained: plan.RpcExplained) -> Iterator[str]:
         yield f"{explained.left:,} bytes left: {explained.problem or 'no more frames are shown'}"
 
 
+def _is_bits(row: plan.RpcRow) -> bool:
+    return not row.length and row.number is not None
+
+
 def _show_row(row: plan.RpcRow, width: int) -> str:
-    if not row.length and row.number is not None:
+    if _is_bits(row):
         return f"  {'':8}{'':7}  {f'  .{row.name}':{width}}{row.number}"
     shown = _show_bytes(row.bytes_, row.length)
     value = shown if row.number is None else f"{row.number:<12} {row.bytes_.hex()}"
@@ -73,7 +83,11 @@ def _show_bytes(data: bytes, length: int) -> str:
         text = ""
     if not shown:
         return "-"
-    return (f'"{text}"' if text.isprintable() and text else shown.hex(" ")) + more
+    if not text.isprintable() or not text:
+        return shown.hex(" ") + more
+    # Two or three bytes are a letter of some alphabet by chance.
+    digits = "" if text.isascii() or len(shown) > _FEW else f"  {shown.hex(' ')}"
+    return f'"{text}"{digits}{more}'
 
 
 def _show_meaning(frame: plan.RpcSeen) -> Iterator[str]:

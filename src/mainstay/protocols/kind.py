@@ -28,14 +28,22 @@ MAX_DESCRIPTION = 64 << 10
 """Bytes of a description on its way to a proxy; what describes a protocol has a twentieth of it."""
 
 
+TAKEN, OTHER_NAME = "MS1012", "Give the protocol another name"
+
+
+def taken(name: str) -> str:
+    """Why no port could declare a protocol of this name; empty if one can."""
+    first = name.partition("-")[0]
+    return f"a port whose name begins with {first} speaks that" if declared_protocol(first) else ""
+
+
 def translate_protocol(thing: Object, _defaults: Defaults) -> list[Fact] | list[Problem]:
     """Return the protocol."""
     found = Findings(thing)
     for finding in check(thing.spec):
         found.add(CONTRADICTS, ("spec", *finding.path), finding.reason, finding.remedy)
-    if declared_protocol(thing.name.partition("-")[0]):
-        reason = f"a port whose name begins with {thing.name.partition('-')[0]} speaks that"
-        found.add("MS1012", ("metadata", "name"), reason, "Give the protocol another name")
+    if reason := taken(thing.name):
+        found.add(TAKEN, ("metadata", "name"), reason, OTHER_NAME)
     if found.problems:
         return found.problems
     text = _document(thing.name, thing.spec)

@@ -20,7 +20,7 @@ from mainstay.api.publish import schema_document
 from mainstay.model.problem import Problem
 from mainstay.protocols.check import Finding, check, check_together
 from mainstay.protocols.description import Protocol
-from mainstay.protocols.kind import ALIKE, CONTRADICTS, KIND
+from mainstay.protocols.kind import ALIKE, CONTRADICTS, KIND, OTHER_NAME, TAKEN, taken
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -61,6 +61,9 @@ def _decode(document: Document, problems: list[Problem]) -> Described | None:
         return None
     findings = check(thing.spec)
     problems += [_problem(document, CONTRADICTS, finding) for finding in findings]
+    if reason := taken(thing.name):
+        problems.append(document.problem(TAKEN, ("metadata", "name"), reason, OTHER_NAME))
+        return None
     return None if findings else Described(thing.name, thing.spec, document)
 
 

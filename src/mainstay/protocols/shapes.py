@@ -214,8 +214,12 @@ def patterns_of(
         mask, value = bytearray(WINDOW), bytearray(WINDOW)
         for place, text in magic:
             _put(mask, value, place, b"\xff" * (len(text) // 2), bytes.fromhex(text))
-        for name, number in zip(names, choice, strict=True):
+        # A field and bits of it, or two conditions on the same bits, may contradict each other.
+        if not all(
             _put_number(mask, value, shape, numbers[name], number)
+            for name, number in zip(names, choice, strict=True)
+        ):
+            continue
         length = max((at + 1 for at, byte in enumerate(mask) if byte), default=0)
         yield Pattern(bytes(mask[:length]), bytes(value[:length]))
 
@@ -224,21 +228,25 @@ def _unsigned(number: Number, given: Sequence[int]) -> frozenset[int]:
     return frozenset(value % (1 << number.bits) for value in given)
 
 
-def _put(mask: bytearray, value: bytearray, place: int, part: bytes, text: bytes) -> None:
+def _put(mask: bytearray, value: bytearray, place: int, part: bytes, text: bytes) -> bool:
+    """Add to a pattern; false if it says something else of the same bits already."""
+    agrees = True
     for at, (mask_byte, byte) in enumerate(zip(part, text, strict=True), place):
         if at < WINDOW:
+            agrees &= mask[at] & mask_byte & (value[at] ^ byte) == 0
             mask[at] |= mask_byte
             value[at] = (value[at] & ~mask_byte) | (byte & mask_byte)
+    return agrees
 
 
-def _put_number(mask: bytearray, value: bytearray, shape: Shape, number: Number, given: int) -> None:
+def _put_number(mask: bytearray, value: bytearray, shape: Shape, number: Number, given: int) -> bool:
     place = shape.place(number.field.name)
     if place is None:
-        return
+        return True
     size = number.field.size or 0
     part = ((1 << number.bits) - 1) << number.at
     order = number.field.byte_order or "big"
-    _put(
+    return _put(
         mask,
         value,
         place,
