@@ -30,7 +30,21 @@ def to(destination: str) -> str:
     return f"{{route: [{{destination: {destination}}}]}}"
 
 
+PROBED = "{template: {}, probe: {tcpSocket: {port: 12200}}}"
+HEARTBEAT = "annotations: {mainstay.dev/probe-heartbeat: PROTOCOL}, name"
+
 CASES = [
+    (an("WorkloadGroup", PROBED).replace("name", HEARTBEAT.replace("PROTOCOL", "bolt"), 1), []),
+    (
+        an("WorkloadGroup", PROBED).replace("name", HEARTBEAT.replace("PROTOCOL", "blot"), 1),
+        [
+            (
+                "IST0101",
+                'metadata.annotations["mainstay.dev/probe-heartbeat"]',
+                "Apply a Protocol of that name, or name one of bolt, dubbo, thrift",
+            )
+        ],
+    ),
     (several(REVIEWS, RULE, virtual(to("{host: reviews, subset: v2, port: {number: 80}}"))), []),
     (
         several(REVIEWS, RULE, virtual(to("{host: reviews, subset: v3}"))),

@@ -14,7 +14,7 @@ from mainstay.model.route import Forward, Redirect, RouteTable
 from mainstay.model.scope import HostPattern, Scope
 from mainstay.model.service import Service
 from mainstay.model.traffic import TrafficRule
-from mainstay.model.workload import HttpProbe, Workload, WorkloadGroup
+from mainstay.model.workload import HttpProbe, TcpProbe, Workload, WorkloadGroup
 
 GROUPS = {
     "ServiceEntry": "networking.istio.io/v1",
@@ -111,6 +111,17 @@ def test_workload_group_keeps_its_probe() -> None:
     assert group.probe is not None
     assert group.probe.period == 2_000
     assert group.probe.check == HttpProbe(80, "/ready", "", "https")
+
+
+HEARTBEAT = "annotations: {mainstay.dev/probe-heartbeat: bolt}, name"
+
+
+def test_an_annotation_lets_a_probe_by_connecting_want_a_heartbeat_answered() -> None:
+    text = an("WorkloadGroup", "{template: {}, probe: {tcpSocket: {port: 12200}}}")
+    [group] = facts_of(text.replace("name", HEARTBEAT, 1))
+    assert isinstance(group, WorkloadGroup)
+    assert group.probe is not None
+    assert group.probe.check == TcpProbe(12_200, "", "bolt")
 
 
 def test_matches_that_name_gateways_count_for_these_only() -> None:
@@ -316,6 +327,11 @@ REFUSED = [
     (an("WorkloadEntry", "{address: 'unix:///x'}"), "MS1009", "spec.address"),
     (an("WorkloadEntry", "{address: 'a b'}"), "MS1103", "spec.address"),
     (an("WorkloadGroup", "{template: {address: 10.0.0.1}}"), "MS1106", "spec.template.address"),
+    (
+        an("WorkloadGroup", "{template: {}}").replace("name", HEARTBEAT, 1),
+        "MS1106",
+        'metadata.annotations["mainstay.dev/probe-heartbeat"]',
+    ),
     # VirtualService
     (an("VirtualService", "{hosts: [a]}"), "MS1010", "spec"),
     (an("VirtualService", f"{{hosts: [a/b], http: [{{{TO_A}}}]}}"), "MS1101", "spec.hosts[0]"),

@@ -314,6 +314,13 @@ _TABLE = (
         " it publishes gets no callers, and its own calls have no routes. `docs/registry-api.md`.",
     ),
     Code(
+        "MS4206",
+        "warning",
+        "No heartbeat to probe with",
+        "A WorkloadGroup wants its probe to speak the heartbeat of a protocol that has none, or none whose bytes can be known"
+        " beforehand: the probe connects, and no more.",
+    ),
+    Code(
         "IST0101",
         "error",
         "Referenced object not found",

@@ -16,6 +16,7 @@ from mainstay.api.istio.check.gateway import check_gateway
 from mainstay.api.istio.check.service_entry import check_service_entry
 from mainstay.api.istio.check.sidecar import check_sidecar
 from mainstay.api.istio.check.virtual_service import check_virtual_service
+from mainstay.api.istio.check.workload_group import check_workload_group
 from mainstay.api.istio.destination_rule import DestinationRule
 from mainstay.api.istio.gateway import Gateway
 from mainstay.api.istio.peer_authentication import PeerAuthentication
@@ -77,7 +78,14 @@ KINDS: Final[tuple[Kind, ...]] = (
         makes_services=True,
     ),
     Kind(*_NETWORKING, "WorkloadEntry", "workloadentries", WorkloadEntry, translate_workload_entry, _nothing),
-    Kind(*_NETWORKING, "WorkloadGroup", "workloadgroups", WorkloadGroup, translate_workload_group, _nothing),
+    Kind(
+        *_NETWORKING,
+        "WorkloadGroup",
+        "workloadgroups",
+        WorkloadGroup,
+        translate_workload_group,
+        check_workload_group,
+    ),
     Kind(
         *_NETWORKING,
         "VirtualService",

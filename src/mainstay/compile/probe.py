@@ -10,6 +10,7 @@ from mainstay.compile.facts import Facts
 from mainstay.compile.resource import Fields, Resource, duration, extension, make_resource, struct
 from mainstay.compile.traits import ProbeTraits, Proxy
 from mainstay.model.key import ObjectKey
+from mainstay.model.problem import Problem
 from mainstay.model.workload import ExecProbe, GrpcProbe, HttpProbe, Probe, TcpProbe
 
 LOOPBACK = "127.0.0.1"
@@ -36,12 +37,36 @@ def compile_probe(facts: Facts, traits: ProbeTraits) -> Resource:
     name = names.probe_cluster(traits.group)
     fields: Fields = {"name": name, "type": "STATIC", "connect_timeout": duration(10_000)}
     group = facts.workload_group(traits.group)
+    problems: list[Problem] = []
     if group is not None and group.probe is not None:
-        fields |= _checked(name, group.probe, traits.address)
-    return make_resource("cluster", name, fields)
+        said: Fields = {}
+        if isinstance(group.probe.check, TcpProbe):
+            said = _heartbeat(facts, group.probe.check.heartbeat, traits.group, problems)
+        fields |= _checked(name, group.probe, traits.address, said)
+    return make_resource("cluster", name, fields, (), problems)
 
 
-def _checked(name: str, probe: Probe, address: str) -> Fields:
+def _heartbeat(facts: Facts, name: str, group: ObjectKey, problems: list[Problem]) -> Fields:
+    """Return what is said and heard. A protocol that nobody described was reported with the object; connecting is left."""
+    protocol = facts.protocol(name) if name else None
+    if protocol is None:
+        return {}
+    if not protocol.heartbeat:
+        problem = Problem(
+            code="MS4206",
+            severity="warning",
+            object=f"WorkloadGroup/{group}",
+            path="metadata.annotations",
+            reason=f"{name} has no heartbeat whose bytes are known beforehand: the probe only connects",
+            remedy="Leave the annotation out, or probe by a command that speaks the protocol",
+        )
+        problems.append(problem)
+        return {}
+    send, receive = protocol.heartbeat
+    return {"send": {"text": send.hex()}, "receive": [{"text": receive.hex()}]}
+
+
+def _checked(name: str, probe: Probe, address: str, said: Fields) -> Fields:
     check: Fields = {
         "timeout": duration(probe.timeout),
         "interval": duration(probe.period),
@@ -65,7 +90,7 @@ def _checked(name: str, probe: Probe, address: str) -> Fields:
                 # As Kubernetes does: a probe asks whether somebody answers, not who.
                 transport = {"transport_socket": extension("envoy.transport_sockets.tls", _TLS)}
         case TcpProbe(port, host):
-            check["tcp_health_check"] = {}
+            check["tcp_health_check"] = said
         case GrpcProbe(port, service):
             host = ""
             check["grpc_health_check"] = {"service_name": service}

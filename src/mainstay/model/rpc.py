@@ -54,13 +54,15 @@ class Opening(msgspec.Struct, frozen=True, gc=False, order=True):
 class RpcProtocol(msgspec.Struct, frozen=True, gc=False):
     """A described protocol. ``description`` is the whole document, empty for one that comes with Mainstay, which every
     proxy of ours has too; ``sha256`` is that of the description's bytes, in hexadecimal. ``openings`` are the first bytes
-    by which it is detected, empty where a port has to declare it."""
+    by which it is detected, empty where a port has to declare it. ``heartbeat``: the bytes of one, and how its answer begins;
+    empty where that cannot be known beforehand."""
 
     name: str
     description: str = ""
     sha256: str = ""
     openings: tuple[Opening, ...] = ()
     created: int = 0
+    heartbeat: tuple[bytes, ...] = ()
 
     @property
     def key(self) -> str:

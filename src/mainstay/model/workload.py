@@ -31,10 +31,12 @@ class HttpProbe(msgspec.Struct, frozen=True, gc=False, tag="http"):
 
 
 class TcpProbe(msgspec.Struct, frozen=True, gc=False, tag="tcp"):
-    """Connect to ``port``; ``host`` empty: where the application listens (`compile.probe`)."""
+    """Connect to ``port``; ``host`` empty: where the application listens (`compile.probe`). ``heartbeat``: the described protocol
+    whose heartbeat has to be answered then, empty if connecting is enough."""
 
     port: int
     host: str = ""
+    heartbeat: str = ""
 
 
 class GrpcProbe(msgspec.Struct, frozen=True, gc=False, tag="grpc"):

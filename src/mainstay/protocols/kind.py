@@ -20,6 +20,7 @@ from mainstay.model.protocol import declared_protocol
 from mainstay.model.rpc import Opening, RpcProtocol
 from mainstay.protocols.check import check
 from mainstay.protocols.description import Protocol, resolve
+from mainstay.protocols.heartbeat import heartbeat_check
 from mainstay.protocols.shapes import detection_of, openings_of, shapes_of
 
 CONTRADICTS, ALIKE = "MS1112", "MS1113"
@@ -88,12 +89,14 @@ def shipped_protocols() -> tuple[RpcProtocol, ...]:
     """Return the protocols that come with Mainstay, without their descriptions: every proxy of ours has them."""
     from mainstay.protocols.read import shipped  # `read` decodes with the kind above
 
-    return tuple(RpcProtocol(each.name, openings=_openings(each.description)) for each in shipped())
+    return tuple(_fact(each.name, each.description) for each in shipped())
 
 
-def _fact(name: str, description: Protocol, text: str, created: int) -> RpcProtocol:
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return RpcProtocol(name, text, digest, _openings(description), created)
+def _fact(name: str, description: Protocol, text: str = "", created: int = 0) -> RpcProtocol:
+    digest = hashlib.sha256(text.encode()).hexdigest() if text else ""
+    check = heartbeat_check(name, description)
+    heartbeat = (check.send, check.receive) if check else ()
+    return RpcProtocol(name, text, digest, _openings(description), created, heartbeat)
 
 
 def _document(name: str, description: Protocol) -> str:

@@ -11,6 +11,10 @@ from typing import Annotated, ClassVar, Literal
 from mainstay.api.define import Count, Labels, Length, OneOf, Part, Port, Range
 from mainstay.api.istio.service_entry import WorkloadEntry
 
+HEARTBEAT = "mainstay.dev/probe-heartbeat"
+"""Annotation: the protocol whose heartbeat a `tcpSocket` probe wants answered. Beside the spec, which is Istio's: an object with
+it is taken by Istio too, where such a probe connects and no more."""
+
 Seconds = Annotated[int, Range(0, 86_400)]
 PositiveSeconds = Annotated[int, Range(1, 86_400)]
 
@@ -36,7 +40,8 @@ class HTTPHealthCheck(Part, frozen=True, kw_only=True):
 
 
 class TCPHealthCheck(Part, frozen=True, kw_only=True):
-    """Connecting is success."""
+    """Connecting is success; with the annotation `mainstay.dev/probe-heartbeat: bolt` on the group, an answer to that protocol's
+    heartbeat."""
 
     host: Annotated[
         str | None,

@@ -53,6 +53,10 @@ def translate_workload_group(thing: Object, _defaults: Defaults) -> list[Fact] |
             "each workload of the group has an address of its own",
             "Leave address out",
         )
+    heartbeat = thing.metadata.annotations.get(written.HEARTBEAT, "")
+    if heartbeat and (group.probe is None or group.probe.tcp_socket is None):
+        reason = "a heartbeat is what a tcpSocket probe says, and there is none"
+        found.add("MS1106", ("metadata", "annotations", written.HEARTBEAT), reason, "Add probe.tcpSocket")
     fact = WorkloadGroup(
         thing.key,
         labels_of({**metadata.labels, **template.labels}),
@@ -62,7 +66,7 @@ def translate_workload_group(thing: Object, _defaults: Defaults) -> list[Fact] |
         parse_locality(template.locality or ""),
         template.network or "",
         template.weight or 1,
-        _probe(group.probe) if group.probe else None,
+        _probe(group.probe, heartbeat) if group.probe else None,
     )
     return found.or_facts([fact])
 
@@ -103,9 +107,9 @@ def workload_of(
     )
 
 
-def _probe(probe: written.ReadinessProbe) -> Probe:
+def _probe(probe: written.ReadinessProbe, heartbeat: str) -> Probe:
     return Probe(
-        _check(probe),
+        _check(probe, heartbeat),
         probe.initial_delay_seconds * 1_000,
         probe.timeout_seconds * 1_000,
         probe.period_seconds * 1_000,
@@ -114,7 +118,7 @@ def _probe(probe: written.ReadinessProbe) -> Probe:
     )
 
 
-def _check(probe: written.ReadinessProbe) -> HttpProbe | TcpProbe | GrpcProbe | ExecProbe:
+def _check(probe: written.ReadinessProbe, heartbeat: str) -> HttpProbe | TcpProbe | GrpcProbe | ExecProbe:
     if get := probe.http_get:
         headers = tuple((header.name.lower(), header.value) for header in get.http_headers)
         scheme = "https" if get.scheme.lower() == "https" else "http"
@@ -125,4 +129,4 @@ def _check(probe: written.ReadinessProbe) -> HttpProbe | TcpProbe | GrpcProbe | 
         return ExecProbe(run.command)
     tcp = probe.tcp_socket
     assert tcp is not None, "the decoder lets exactly one check pass"
-    return TcpProbe(tcp.port, tcp.host or "")
+    return TcpProbe(tcp.port, tcp.host or "", heartbeat)
