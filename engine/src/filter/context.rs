@@ -4,6 +4,7 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::remembered::Remembered;
 use crate::message::{Key, Peer, RequestHead, Tick};
 use crate::route::{CompiledRoute, Override, Overrides};
 use crate::telemetry::log_format::Source;
@@ -54,6 +55,8 @@ pub struct Context<'a> {
     /// The client's address as trusted hops forwarded it.
     pub client: Option<SocketAddr>,
     pub route: Option<&'a CompiledRoute>,
+    /// Of the peer's connection.
+    pub remembered: Option<&'a Remembered>,
     /// `Decision::overrides`.
     pub overrides: &'a Overrides,
     /// Of the connection manager.
@@ -89,6 +92,7 @@ impl<'a> Context<'a> {
             peer,
             client: peer.remote,
             route: None,
+            remembered: None,
             overrides,
             counters,
             source,

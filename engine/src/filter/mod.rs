@@ -17,6 +17,7 @@ mod local_rate_limit;
 mod network;
 mod rbac;
 mod registry;
+mod remembered;
 mod state;
 #[cfg(test)]
 mod testing;
@@ -26,4 +27,5 @@ pub use context::{CallRequest, Context, Direction, Token, Wishes};
 pub use contract::{Answer, Data, HttpFilter, HttpFilterFactory, LocalReply, Verdict, Wants};
 pub use network::{Counts, NetworkChain, NetworkContext, NetworkFilter, NetworkVerdict};
 pub use registry::{Extension, Registry};
+pub use remembered::Remembered;
 pub use state::{StateSlot, States};

@@ -157,12 +157,12 @@ impl HeaderMatcher {
         Ok(Self { field, test, invert: plan.invert, absent_as_empty: plan.absent_as_empty })
     }
 
-    /// Every one of a list, with its index in the path of a refusal.
     /// Matches where the header is there.
     pub fn present(name: &str) -> Self {
         Self { field: Field::new(name), test: Test::Present(true), invert: false, absent_as_empty: false }
     }
 
+    /// Every one of a list, with its index in the path of a refusal.
     pub fn compile_all(plans: &[HeaderMatch], path: &str) -> Result<Box<[Self]>, PlanError> {
         let compile = |(index, plan)| {
             Self::compile(plan).map_err(|problem| problem.within(&format!("{path}[{index}]")))
@@ -176,6 +176,12 @@ impl HeaderMatcher {
             Test::Text(matcher) if !self.invert && !self.absent_as_empty => matcher.only_value(),
             _ => None,
         }
+    }
+
+    /// How dear the test is, by and large in nanoseconds: a field must be looked for among all.
+    pub fn cost(&self) -> u32 {
+        let looking = if matches!(self.field, Field::Header(_)) { 20 } else { 5 };
+        looking + if let Test::Text(matcher) = &self.test { matcher.cost() } else { 0 }
     }
 
     pub fn matches(&self, head: &RequestHead) -> bool {

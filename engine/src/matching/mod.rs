@@ -9,25 +9,27 @@
 
 mod address;
 mod header;
+mod path;
 mod pattern;
 mod query;
 mod text;
 
 pub use address::Range;
 pub use header::{Field, HeaderMatcher};
+pub use path::PathMatcher;
 pub use pattern::{MAX_PATTERN_BYTES, Pattern, Substitution};
 pub use query::QueryMatcher;
 pub use text::TextMatcher;
 
 /// A path without its query and fragment.
 pub fn without_query(path: &[u8]) -> &[u8] {
-    let end = path.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(path.len());
+    let end = memchr::memchr2(b'?', b'#', path).unwrap_or(path.len());
     path.get(..end).unwrap_or(path)
 }
 
 /// The query of a path, without `?` and fragment; `None` if it has none.
 pub fn query_of(path: &[u8]) -> Option<&[u8]> {
-    let start = path.iter().position(|byte| matches!(byte, b'?' | b'#'))?;
+    let start = memchr::memchr2(b'?', b'#', path)?;
     let rest = path.get(start..)?.strip_prefix(b"?")?;
     let end = rest.iter().position(|&byte| byte == b'#').unwrap_or(rest.len());
     rest.get(..end)

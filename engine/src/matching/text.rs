@@ -46,6 +46,15 @@ impl TextMatcher {
         }
     }
 
+    /// How dear the test is, by and large in nanoseconds.
+    pub fn cost(&self) -> u32 {
+        match &self.test {
+            Test::Exact(_) | Test::Prefix(_) | Test::Suffix(_) => 5,
+            Test::Contains(_) => 30,
+            Test::Regex(_) => 100,
+        }
+    }
+
     pub fn matches(&self, value: &[u8]) -> bool {
         let equal = |left: &[u8], right: &[u8]| {
             if self.ignore_case { left.eq_ignore_ascii_case(right) } else { left == right }

@@ -11,6 +11,7 @@ pub type QuickHash = BuildHasherDefault<QuickHasher>;
 pub struct QuickHasher(u64);
 
 impl QuickHasher {
+    #[inline]
     fn mix(&mut self, word: u64) {
         // An odd constant near 2^64 divided by the golden ratio spreads neighbouring keys.
         self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -24,12 +25,17 @@ impl Hasher for QuickHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        let mut chunks = bytes.chunks_exact(8);
-        for chunk in &mut chunks {
-            self.mix(chunk.try_into().map_or(0, u64::from_le_bytes));
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.mix(u64::from_le_bytes(*word));
         }
-        let tail = chunks.remainder().iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-        self.mix(tail ^ (bytes.len() as u64) << 56);
+        // What is left with bytes before it is a word, too; the length tells it from what is left alone.
+        let tail = match bytes.last_chunk::<8>() {
+            Some(_) if rest.is_empty() => 0,
+            Some(last) => u64::from_le_bytes(*last),
+            None => rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        self.mix(tail ^ (bytes.len() as u64).rotate_right(8));
     }
 
     fn write_u8(&mut self, value: u8) {

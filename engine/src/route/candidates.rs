@@ -1,9 +1,8 @@
 //! Which routes of a virtual host can match at all: where many of them test one header for equality, its value leaves few.
 //!
-//! In: the matchers of all routes, later a request. Out: indices in order, among which is every route that matches. Whether one does
-//! is still asked of its matcher.
+//! In: the matchers of all routes, later a request. Out: the first route that matches. Routes are asked in order, all that can match
+//! among them; whether one does is still asked of its matcher, but for the test that the value has passed by finding it.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::matches::Matcher;
@@ -21,15 +20,22 @@ pub(super) struct Candidates(Option<ByValue>);
 struct ByValue {
     field: Field,
     /// Routes that want this value of the field.
-    routes: HashMap<Box<[u8]>, Vec<u32>, QuickHash>,
+    routes: HashMap<Box<[u8]>, Vec<Wanting>, QuickHash>,
     /// Routes that take any value of it.
-    others: Vec<u32>,
+    others: Vec<usize>,
+}
+
+/// A route, and which of its header tests a value has passed that led to it.
+#[derive(Debug)]
+struct Wanting {
+    route: usize,
+    test: usize,
 }
 
 impl Candidates {
     pub fn new<'m>(matchers: impl Iterator<Item = &'m Matcher> + Clone) -> Self {
         let mut counts: HashMap<&Field, usize> = HashMap::new();
-        for (field, _) in matchers.clone().flat_map(Matcher::wanted_values) {
+        for (_, field, _) in matchers.clone().flat_map(Matcher::wanted_values) {
             *counts.entry(field).or_default() += 1;
         }
         let Some((field, count)) = counts.into_iter().max_by_key(|(_, count)| *count) else {
@@ -39,42 +45,53 @@ impl Candidates {
             return Self::default();
         }
         let mut made = ByValue { field: field.clone(), routes: HashMap::default(), others: Vec::new() };
-        for (index, matcher) in matchers.enumerate() {
-            let wanted = matcher.wanted_values().find(|(known, _)| *known == field);
-            let list = match wanted {
-                Some((_, value)) => made.routes.entry(value.into()).or_default(),
-                None => &mut made.others,
-            };
-            list.push(index as u32);
+        for (route, matcher) in matchers.enumerate() {
+            match matcher.wanted_values().find(|(_, known, _)| *known == field) {
+                Some((test, _, value)) => {
+                    made.routes.entry(value.into()).or_default().push(Wanting { route, test });
+                }
+                None => made.others.push(route),
+            }
         }
         Self(Some(made))
     }
 
-    /// Indices of the routes to ask, in order; `None`: all of them.
-    pub fn of(&self, head: &RequestHead) -> Option<impl Iterator<Item = usize>> {
-        let by_value = self.0.as_ref()?;
-        let value = match &by_value.field {
+    /// The first of so many routes that `matches(route, test)`; `test`: the header test that needs no asking.
+    pub fn first(
+        &self,
+        head: &RequestHead,
+        routes: usize,
+        matches: impl Fn(usize, Option<usize>) -> bool,
+    ) -> Option<usize> {
+        let any = || (0..routes).find(|&route| matches(route, None));
+        let Some(by_value) = &self.0 else { return any() };
+        let wanting = match &by_value.field {
             Field::Header(name) => {
                 let mut values = head.headers.all(name);
-                let first = values.next();
+                let value = values.next();
                 if values.next().is_some() {
                     // Each of them is tested by itself: too rare to be worth a look-up of its own.
-                    return None;
+                    return any();
                 }
-                first.map(Cow::Borrowed)
+                value.and_then(|value| by_value.routes.get(value))
             }
-            field => field.of_request(head),
+            field => field.of_request(head).and_then(|value| by_value.routes.get(&*value)),
         };
-        let wanted = value.and_then(|value| by_value.routes.get(&*value)).map_or(&[][..], Vec::as_slice);
-        let (mut wanted, mut others) = (wanted.iter().peekable(), by_value.others.iter().peekable());
-        Some(std::iter::from_fn(move || {
-            let from_wanted = match (wanted.peek(), others.peek()) {
-                (Some(left), Some(right)) => left < right,
-                (left, _) => left.is_some(),
-            };
-            let next = if from_wanted { wanted.next() } else { others.next() };
-            next.map(|index| *index as usize)
-        }))
+        let mut others = by_value.others.as_slice();
+        for wanting in wanting.map_or(&[][..], Vec::as_slice) {
+            while let Some((&route, behind)) = others.split_first()
+                && route < wanting.route
+            {
+                if matches(route, None) {
+                    return Some(route);
+                }
+                others = behind;
+            }
+            if matches(wanting.route, Some(wanting.test)) {
+                return Some(wanting.route);
+            }
+        }
+        others.iter().copied().find(|&route| matches(route, None))
     }
 }
 
@@ -108,7 +125,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_route_that_matches_is_asked_in_order(
+        fn each_route_that_matches_is_found_in_its_turn(
             routes in proptest::collection::vec(
                 proptest::collection::vec((0u8..2, 0u8..4, any::<bool>(), any::<bool>()), 0..3), 0..12),
             fields in proptest::collection::vec((0u8..2, 0u8..5), 0..4),
@@ -118,13 +135,24 @@ mod tests {
             for (name, value) in fields {
                 head.headers.push(format!("x-{name}").as_bytes(), format!("v{value}").as_bytes());
             }
-            let matching = |index: &usize| matchers[*index].matches(&head, b"/", 0);
-            let asked: Vec<_> = match Candidates::new(matchers.iter()).of(&head) {
-                Some(few) => few.filter(matching).collect(),
-                None => (0..matchers.len()).filter(matching).collect(),
-            };
-            let all: Vec<_> = (0..matchers.len()).filter(matching).collect();
-            prop_assert_eq!(asked, all);
+            head.set_path(b"/");
+            let candidates = Candidates::new(matchers.iter());
+            let matching = |route: usize| matchers[route].matches(&head, None, 0);
+            // Each in its turn is the first when those before it are passed over.
+            let mut passed = 0;
+            for expected in (0..matchers.len()).filter(|&route| matching(route)) {
+                let found = candidates.first(&head, matchers.len(), |route, test| {
+                    let is_meant = matchers[route].matches(&head, test, 0);
+                    assert_eq!(is_meant, matching(route), "{route} {test:?}");
+                    is_meant && route >= passed
+                });
+                prop_assert_eq!(found, Some(expected));
+                passed = expected + 1;
+            }
+            let last = candidates.first(&head, matchers.len(), |route, test| {
+                matchers[route].matches(&head, test, 0) && route >= passed
+            });
+            prop_assert_eq!(last, None);
         }
     }
 
@@ -134,6 +162,11 @@ mod tests {
         let candidates = Candidates::new(matchers.iter());
         let mut head = RequestHead::default();
         head.headers.push(b"x-0", b"v7");
-        assert_eq!(candidates.of(&head).unwrap().collect::<Vec<_>>(), [7]);
+        let asked = std::cell::RefCell::new(Vec::new());
+        candidates.first(&head, matchers.len(), |route, test| {
+            asked.borrow_mut().push((route, test));
+            false
+        });
+        assert_eq!(*asked.borrow(), [(7, Some(0))]);
     }
 }

@@ -1,33 +1,14 @@
 //! Which virtual host a request is for: exact name, longest `*.suffix`, longest `prefix.*`, `*`.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use super::redirect::split_port;
+use crate::bytes;
+use crate::message::QuickHash;
 use crate::plan::PlanError;
 
-/// Eight bytes at a time: keys come from configuration, clients only look up.
-#[derive(Debug, Clone, Copy, Default)]
-struct Fold(u64);
-
-impl Hasher for Fold {
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 29)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            if let Some(target) = word.get_mut(..chunk.len()) {
-                target.copy_from_slice(chunk);
-            }
-            self.0 =
-                (self.0.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x51_7c_c1_b7_27_22_0a_95);
-        }
-    }
-}
-
-type Names = HashMap<Box<[u8]>, u32, BuildHasherDefault<Fold>>;
+/// Keys come from configuration, clients only look up.
+type Names = HashMap<Box<[u8]>, u32, QuickHash>;
 
 /// Wildcards of one length.
 #[derive(Debug, Default)]
@@ -93,7 +74,7 @@ impl HostIndex {
             Some((host, _)) if self.ignore_port => host,
             _ => authority,
         };
-        if self.case_sensitive {
+        if self.case_sensitive || !has_capitals(bare) {
             return self.find_folded(bare);
         }
         let mut small = [0; 256];
@@ -119,6 +100,10 @@ impl HostIndex {
             .or_else(|| self.prefixes.find(host, |host, length| host.get(..length)))
             .or(self.any)
     }
+}
+
+fn has_capitals(host: &[u8]) -> bool {
+    bytes::find(host, |word| word.within(b'A', b'Z'), |byte| byte.is_ascii_uppercase()).is_some()
 }
 
 #[cfg(test)]

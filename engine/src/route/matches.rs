@@ -1,6 +1,6 @@
 //! Whether a route is meant: path, headers, query, and its share of requests.
 
-use crate::matching::{Field, HeaderMatcher, Pattern, QueryMatcher, query_of, without_query};
+use crate::matching::{Field, HeaderMatcher, PathMatcher, Pattern, QueryMatcher, query_of, without_query};
 use crate::message::RequestHead;
 use crate::plan::{Fraction, PathMatch, PlanError, RouteMatch};
 
@@ -27,19 +27,11 @@ impl Share {
     }
 }
 
-/// The path part of a match. Bytes of the route are compared with the path as it came, without query.
-#[derive(Debug, Clone)]
-enum PathTest {
-    Prefix(Box<[u8]>),
-    Exact(Box<[u8]>),
-    SeparatedPrefix(Box<[u8]>),
-    Regex(Box<Pattern>),
-}
-
 #[derive(Debug, Clone)]
 pub(super) struct Matcher {
-    path: PathTest,
-    ignore_case: bool,
+    path: PathMatcher,
+    /// Bytes of a path that matched, where they are always as many: those of a prefix.
+    matched: Option<usize>,
     headers: Box<[HeaderMatcher]>,
     query: Box<[QueryMatcher]>,
     grpc_only: bool,
@@ -48,9 +40,9 @@ pub(super) struct Matcher {
 
 impl Matcher {
     pub fn compile(plan: &RouteMatch) -> Result<Self, PlanError> {
-        let path = match &plan.path {
-            PathMatch::Prefix { text } => PathTest::Prefix(text.as_bytes().into()),
-            PathMatch::Exact { text } => PathTest::Exact(text.as_bytes().into()),
+        let (path, matched) = match &plan.path {
+            PathMatch::Prefix { text } => (PathMatcher::prefix(text, plan.ignore_case), Some(text.len())),
+            PathMatch::Exact { text } => (PathMatcher::exact(text, plan.ignore_case), None),
             PathMatch::SeparatedPrefix { text } => {
                 if text.len() < 2 || text.ends_with('/') || text.contains(['?', '#']) {
                     return Err(PlanError::new(
@@ -58,18 +50,20 @@ impl Matcher {
                         "a path-separated prefix is longer than \"/\", does not end in \"/\", and has no query or fragment",
                     ));
                 }
-                PathTest::SeparatedPrefix(text.as_bytes().into())
+                (PathMatcher::segments(text, plan.ignore_case), Some(text.len()))
             }
-            PathMatch::Regex { text } => PathTest::Regex(Box::new(
-                Pattern::compile(&text.0).map_err(|reason| PlanError::new("path.text", reason))?,
-            )),
+            PathMatch::Regex { text } => {
+                let pattern =
+                    Pattern::compile(&text.0).map_err(|reason| PlanError::new("path.text", reason))?;
+                (PathMatcher::pattern(pattern), None)
+            }
         };
         let query = plan.query.iter().enumerate().map(|(index, query)| {
             QueryMatcher::compile(query).map_err(|problem| problem.within(&format!("query[{index}]")))
         });
         Ok(Self {
             path,
-            ignore_case: plan.ignore_case,
+            matched,
             headers: HeaderMatcher::compile_all(&plan.headers, "headers")?,
             query: query.collect::<Result<_, _>>()?,
             grpc_only: plan.grpc_only,
@@ -81,15 +75,21 @@ impl Matcher {
         })
     }
 
-    /// Header fields that must have exactly one value.
-    pub fn wanted_values(&self) -> impl Iterator<Item = (&Field, &[u8])> {
-        self.headers.iter().filter_map(|matcher| Some((&matcher.field, matcher.only_value()?)))
+    /// Header fields that must have exactly one value, each with the index of its test.
+    pub fn wanted_values(&self) -> impl Iterator<Item = (usize, &Field, &[u8])> {
+        let tests = self.headers.iter().enumerate();
+        tests.filter_map(|(index, matcher)| Some((index, &matcher.field, matcher.only_value()?)))
     }
 
-    pub fn matches(&self, head: &RequestHead, bare_path: &[u8], random: u64) -> bool {
-        self.matches_path(bare_path)
+    /// `proven`: the index of a header's test that is known to hold.
+    pub fn matches(&self, head: &RequestHead, proven: Option<usize>, random: u64) -> bool {
+        self.path.matches(head.path())
             && (!self.grpc_only || head.is_grpc())
-            && self.headers.iter().all(|matcher| matcher.matches(head))
+            && self
+                .headers
+                .iter()
+                .enumerate()
+                .all(|(index, matcher)| Some(index) == proven || matcher.matches(head))
             && (self.query.is_empty() || {
                 let query = query_of(head.path());
                 self.query.iter().all(|matcher| matcher.matches(query))
@@ -97,27 +97,8 @@ impl Matcher {
             && self.share.is_none_or(|share| share.takes(random))
     }
 
-    fn matches_path(&self, path: &[u8]) -> bool {
-        match &self.path {
-            PathTest::Prefix(text) => path.get(..text.len()).is_some_and(|start| self.equal(start, text)),
-            PathTest::Exact(text) => self.equal(path, text),
-            PathTest::SeparatedPrefix(text) => {
-                path.get(..text.len()).is_some_and(|start| self.equal(start, text))
-                    && matches!(path.get(text.len()), None | Some(b'/'))
-            }
-            PathTest::Regex(pattern) => pattern.matches(path),
-        }
-    }
-
-    fn equal(&self, left: &[u8], right: &[u8]) -> bool {
-        if self.ignore_case { left.eq_ignore_ascii_case(right) } else { left == right }
-    }
-
     /// How many bytes of a path that matched a prefix rewrite replaces.
     pub fn matched_length(&self, path: &[u8]) -> usize {
-        match &self.path {
-            PathTest::Prefix(text) | PathTest::SeparatedPrefix(text) => text.len().min(path.len()),
-            PathTest::Exact(_) | PathTest::Regex(_) => without_query(path).len(),
-        }
+        self.matched.map_or_else(|| without_query(path).len(), |length| length.min(path.len()))
     }
 }

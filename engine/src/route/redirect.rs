@@ -104,7 +104,7 @@ impl Redirector {
 
 /// Host and port of an authority; `None` if it names no port.
 pub(super) fn split_port(authority: &[u8]) -> Option<(&[u8], &[u8])> {
-    let colon = authority.iter().rposition(|&byte| byte == b':')?;
+    let colon = memchr::memrchr(b':', authority)?;
     let (host, port) = (authority.get(..colon)?, authority.get(colon + 1..)?);
     let is_port = !port.is_empty() && port.iter().all(u8::is_ascii_digit);
     // Colons inside of brackets, or of a bare IPv6 address, start no port.

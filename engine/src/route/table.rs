@@ -13,7 +13,6 @@ use super::overrides::{CompileOverride, Overrides};
 use super::redirect::Redirector;
 use super::retry::RetryPolicy;
 use super::rewrite::{set_host, set_path};
-use crate::matching::without_query;
 use crate::message::{Name, NameId, RequestHead, ResponseHead};
 use crate::plan::{self, PlanError, RouteTable};
 use crate::telemetry::log_format::Source;
@@ -170,18 +169,11 @@ impl Table {
         else {
             return Decision::NotFound;
         };
-        // A proxy before us may have ended TLS: what it says of the client's scheme counts, as in Envoy.
-        let forwarded = head.headers.get_id(NameId::X_FORWARDED_PROTO);
-        let is_https = forwarded.map_or(input.is_tls, |scheme| scheme == b"https");
-        if host.policy.require_tls && !is_https {
+        if host.policy.require_tls && !is_https(input) {
             let location = self.to_https.location(head, 0);
             return Decision::Redirect { route: None, status: self.to_https.status, location };
         }
-        let path = without_query(head.path());
-        match host.find(|route| route.matcher.matches(head, path, input.random), head) {
-            Some(route) => route.decide(input),
-            None => Decision::NotFound,
-        }
+        host.find(input).map_or(Decision::NotFound, |route| route.decide(input))
     }
 
     /// Removes from a request that came from outside what only the inside may send (`internal_only_headers`).
@@ -247,16 +239,19 @@ impl Host {
     }
 
     /// The first route that matches.
-    fn find(
-        &self,
-        matches: impl Fn(&CompiledRoute) -> bool,
-        head: &RequestHead,
-    ) -> Option<&Arc<CompiledRoute>> {
-        match self.candidates.of(head) {
-            Some(mut few) => few.find_map(|index| self.routes.get(index).filter(|route| matches(route))),
-            None => self.routes.iter().find(|route| matches(route)),
-        }
+    fn find(&self, input: &RouteInput<'_>) -> Option<&Arc<CompiledRoute>> {
+        let matches = |route: usize, proven: Option<usize>| {
+            let route = self.routes.get(route);
+            route.is_some_and(|route| route.matcher.matches(input.head, proven, input.random))
+        };
+        self.routes.get(self.candidates.first(input.head, self.routes.len(), matches)?)
     }
+}
+
+/// A proxy before us may have ended TLS: what it says of the client's scheme counts, as in Envoy.
+fn is_https(input: &RouteInput<'_>) -> bool {
+    let forwarded = input.head.headers.get_id(NameId::X_FORWARDED_PROTO);
+    forwarded.map_or(input.is_tls, |scheme| scheme == b"https")
 }
 
 impl CompiledRoute {

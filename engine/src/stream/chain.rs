@@ -34,6 +34,7 @@ macro_rules! run {
             &known,
         );
         $context.client = $exchange.notes.client;
+        $context.remembered = Some(&$exchange.site.remembered);
         $context.route = $exchange.notes.decision.route().map(AsRef::as_ref);
         let $filters: &Instance = &$http.filters;
         let $states = &mut $exchange.states;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::head::{caller, peer_metadata};
-use crate::filter::Instance;
+use crate::filter::{Instance, Remembered};
 use crate::message::{Peer, SECOND, Tick};
 use crate::plan::TrafficDirection;
 use crate::snapshot::{Chain, HttpManager, Snapshot, Terminal};
@@ -18,6 +18,8 @@ pub struct Site {
     pub reporter: Reporter,
     pub http: Option<HttpSite>,
     pub connection_id: u64,
+    /// What filters have found out about the peer.
+    pub remembered: Remembered,
     chain: Option<Arc<Chain>>,
     /// Labels of the client by what it said last: it mostly says the same.
     said: RefCell<Option<(Vec<u8>, Arc<PeerLabels>)>>,
@@ -54,6 +56,7 @@ impl Site {
             reporter,
             http,
             connection_id,
+            remembered: Remembered::default(),
             chain: Some(Arc::clone(chain)),
             said: RefCell::default(),
             calling: RefCell::default(),
@@ -67,6 +70,7 @@ impl Site {
             reporter: Reporter::None,
             http: None,
             connection_id: 0,
+            remembered: Remembered::default(),
             chain: None,
             said: RefCell::default(),
             calling: RefCell::default(),

@@ -131,7 +131,8 @@ struct Rbac(Rules);
 
 impl NetworkFilter for Rbac {
     fn on_connection(&self, context: &NetworkContext<'_>) -> NetworkVerdict {
-        let subject = Subject { peer: context.peer, client: context.peer.remote, request: None };
+        let subject =
+            Subject { peer: context.peer, client: context.peer.remote, request: None, remembered: None };
         let verdicts = self.0.judge(&subject);
         let count = |tcp, http| match context.counts {
             Counts::Tcp(group) => group.increment(tcp),

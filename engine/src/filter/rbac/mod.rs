@@ -3,12 +3,16 @@
 //! Shadow rules are evaluated and counted, never enforced. A route may have rules of its own in place of the chain's.
 
 mod engine;
+#[cfg(test)]
+mod tests;
+mod tree;
 
 use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub(super) use engine::{Rules, Subject, Verdicts};
+pub(super) use engine::{Rules, Verdicts};
+pub(super) use tree::Subject;
 
 use super::context::Context;
 use super::contract::{HttpFilter, HttpFilterFactory, LocalReply, Verdict, Wants};
@@ -53,8 +57,12 @@ impl HttpFilter for Rbac {
         _: bool,
     ) -> Verdict {
         let rules = context.config::<Rules>().unwrap_or(&self.0);
-        let verdicts =
-            rules.judge(&Subject { peer: context.peer, client: context.client, request: Some(head) });
+        let verdicts = rules.judge(&Subject {
+            peer: context.peer,
+            client: context.client,
+            request: Some(head),
+            remembered: context.remembered,
+        });
         if let Some(allowed) = verdicts.shadow {
             context.counters.increment(if allowed {
                 HttpCounter::RbacShadowAllowed
