@@ -137,6 +137,8 @@ pub struct Instance {
     request_data: Box<[u16]>,
     request_trailers: Box<[u16]>,
     response_head: Box<[u16]>,
+    /// Some of those who want heads of responses want every one.
+    wants_all_response_heads: bool,
     response_data: Box<[u16]>,
     response_trailers: Box<[u16]>,
     finish: Box<[u16]>,
@@ -145,7 +147,7 @@ pub struct Instance {
 impl Instance {
     fn new(chain: &Chain, filters: Box<[Placed]>) -> Self {
         let forward = |wanted: Wants| -> Box<[u16]> {
-            let wants = |(_, member): &(usize, &Member)| member.wants.contains(wanted);
+            let wants = |(_, member): &(usize, &Member)| member.wants.meets(wanted);
             chain.filters.iter().enumerate().filter(wants).map(|(index, _)| index as u16).collect()
         };
         let backward = |wanted: Wants| forward(wanted).iter().rev().copied().collect();
@@ -154,7 +156,8 @@ impl Instance {
             request_head: forward(Wants::REQUEST_HEAD),
             request_data: forward(Wants::REQUEST_DATA),
             request_trailers: forward(Wants::REQUEST_TRAILERS),
-            response_head: backward(Wants::RESPONSE_HEAD),
+            response_head: backward(Wants::RESPONSE_HEAD.and(Wants::RESPONSE_HEAD_IF_STATE)),
+            wants_all_response_heads: !forward(Wants::RESPONSE_HEAD).is_empty(),
             response_data: backward(Wants::RESPONSE_DATA),
             response_trailers: backward(Wants::RESPONSE_TRAILERS),
             finish: forward(Wants::FINISH),
@@ -166,8 +169,9 @@ impl Instance {
         !self.request_head.is_empty()
     }
 
-    pub fn wants_response_head(&self) -> bool {
-        !self.response_head.is_empty()
+    /// Whether anyone looks at the head of this response, by what the filters have left.
+    pub fn wants_response_head(&self, states: &States) -> bool {
+        self.wants_all_response_heads || !self.response_head.is_empty() && !states.is_empty()
     }
 
     pub fn wants_finish(&self) -> bool {

@@ -45,6 +45,13 @@ pub struct Wishes {
     pub refresh_route: bool,
 }
 
+impl Wishes {
+    /// Nothing to carry out, `refresh_route` apart, which the step tells.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.wakes.is_empty()
+    }
+}
+
 /// Built by the exchange for each run of the chain.
 pub struct Context<'a> {
     pub exchange: Key,

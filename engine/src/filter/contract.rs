@@ -100,10 +100,17 @@ impl Wants {
     pub const RESPONSE_DATA: Self = Self(1 << 4);
     pub const RESPONSE_TRAILERS: Self = Self(1 << 5);
     pub const FINISH: Self = Self(1 << 6);
+    /// `RESPONSE_HEAD`, but no head of a response need come by before the filter has left something in its state.
+    pub const RESPONSE_HEAD_IF_STATE: Self = Self(1 << 7);
 
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// One of these is wanted.
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     pub const fn contains(self, other: Self) -> bool {

@@ -12,6 +12,10 @@ pub enum StateSlot {
 }
 
 impl StateSlot {
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
     pub fn words(&self) -> Option<[u64; 2]> {
         match self {
             Self::Words(words) => Some(*words),
@@ -43,6 +47,11 @@ pub struct States {
 }
 
 impl States {
+    /// No filter has left anything.
+    pub fn is_empty(&self) -> bool {
+        self.more.is_empty() && self.few.iter().all(StateSlot::is_empty)
+    }
+
     pub fn slot(&mut self, filter: usize) -> &mut StateSlot {
         let Some(more) = filter.checked_sub(INLINE) else {
             return self.few.get_mut(filter).unwrap_or(&mut self.spare);
@@ -67,6 +76,7 @@ mod tests {
         assert_eq!(states.slot(9).words(), Some([9, 1]));
         assert_eq!(states.slot(3).words(), Some([3, 1]));
         assert_eq!(states.slot(5).words(), None);
+        assert!(!states.is_empty() && States::default().is_empty());
         *states.slot(5).boxed::<String>().unwrap() = "x".into();
         assert_eq!(states.slot(5).boxed::<String>().unwrap(), "x");
         assert!(states.slot(5).boxed::<u64>().is_none());

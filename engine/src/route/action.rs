@@ -224,6 +224,25 @@ impl Forward {
         }
     }
 
+    /// Requests are changed on their way: rewritten, or as a weighted cluster says.
+    pub(super) fn changes_request(&self) -> bool {
+        self.path_rewrite.is_some()
+            || self.host_rewrite.is_some()
+            || self.entries().iter().any(|entry| entry.host.is_some() || !entry.request.is_empty())
+    }
+
+    /// Responses are changed as a weighted cluster says.
+    pub(super) fn changes_response(&self) -> bool {
+        self.entries().iter().any(|entry| !entry.response.is_empty())
+    }
+
+    fn entries(&self) -> &[Weighted] {
+        match &self.upstreams {
+            Upstreams::Weighted { entries, .. } => entries,
+            _ => &[],
+        }
+    }
+
     /// Names of every cluster the route may choose without looking at a header.
     pub fn clusters(&self) -> Vec<&Arc<str>> {
         match &self.upstreams {

@@ -23,7 +23,7 @@ impl Share {
 
     /// One random number decides alike for all shares: what 10 % takes, 20 % takes too (as in Envoy).
     pub fn takes(self, random: u64) -> bool {
-        random % self.denominator < self.numerator
+        self.numerator >= self.denominator || random % self.denominator < self.numerator
     }
 }
 

@@ -101,8 +101,7 @@ pub struct VirtualHost {
     pub name: Box<str>,
     /// `x-envoy-attempt-count` to the endpoint.
     pub send_attempt_count: bool,
-    /// `x-envoy-attempt-count` to the client.
-    pub return_attempt_count: bool,
+    return_attempt_count: bool,
     require_tls: bool,
     request: HeaderChanges,
     response: HeaderChanges,
@@ -125,6 +124,11 @@ pub struct CompiledRoute {
     pub operation: Box<str>,
     pub host: Arc<VirtualHost>,
     pub action: Action,
+    /// `x-envoy-attempt-count` to the client: the host's, at hand for each response.
+    pub return_attempt_count: bool,
+    /// Requests, or responses, are changed on their way at all: mostly they are not.
+    changes_request: bool,
+    changes_response: bool,
     matcher: Matcher,
     request: HeaderChanges,
     response: HeaderChanges,
@@ -263,14 +267,25 @@ impl CompiledRoute {
         let overrides =
             Overrides::compile(&plan.filters, inherited.scope, inherited.compiler)?.over(inherited.overrides);
         let inherited = Inherited { overrides: &overrides, ..inherited };
+        let action = Action::compile(&plan.action, &inherited).map_err(|problem| problem.within("action"))?;
+        let (request, response) =
+            (HeaderChanges::of_request(&plan.headers)?, HeaderChanges::of_response(&plan.headers)?);
+        let changes = |levels: [&HeaderChanges; 3]| levels.iter().any(|changes| !changes.is_empty());
+        let by_action =
+            |changes: fn(&Forward) -> bool| matches!(&action, Action::Forward(forward) if changes(forward));
         Ok(Self {
             name: plan.name.as_str().into(),
             operation: plan.operation.as_str().into(),
             host: Arc::clone(host),
-            action: Action::compile(&plan.action, &inherited).map_err(|problem| problem.within("action"))?,
+            return_attempt_count: host.return_attempt_count,
+            changes_request: changes([&request, &host.request, &host.level.request])
+                || by_action(Forward::changes_request),
+            changes_response: changes([&response, &host.response, &host.level.response])
+                || by_action(Forward::changes_response),
+            action,
             matcher: Matcher::compile(&plan.matches).map_err(|problem| problem.within("matches"))?,
-            request: HeaderChanges::of_request(&plan.headers)?,
-            response: HeaderChanges::of_response(&plan.headers)?,
+            request,
+            response,
             overrides,
         })
     }
@@ -308,7 +323,14 @@ impl CompiledRoute {
 
     /// The changes of a request on its way to the endpoint, in Envoy's order: headers of the weighted cluster, then route,
     /// virtual host, table (or the reverse where the most specific wins); then host and path. Once per request, not per attempt.
+    #[inline]
     pub fn apply_request(&self, weighted: Option<u16>, head: &mut RequestHead, source: &dyn Source) {
+        if self.changes_request {
+            self.change_request(weighted, head, source);
+        }
+    }
+
+    fn change_request(&self, weighted: Option<u16>, head: &mut RequestHead, source: &dyn Source) {
         let entry = self.forward().and_then(|forward| forward.weighted(weighted));
         if let Some(entry) = entry {
             entry.request.apply_request(head, source);
@@ -330,7 +352,14 @@ impl CompiledRoute {
     }
 
     /// The changes of a response on its way down, local replies of a matched route included.
+    #[inline]
     pub fn apply_response(&self, weighted: Option<u16>, head: &mut ResponseHead, source: &dyn Source) {
+        if self.changes_response {
+            self.change_response(weighted, head, source);
+        }
+    }
+
+    fn change_response(&self, weighted: Option<u16>, head: &mut ResponseHead, source: &dyn Source) {
         if let Some(entry) = self.forward().and_then(|forward| forward.weighted(weighted)) {
             entry.response.apply_response(head, source);
         }

@@ -172,7 +172,7 @@ impl Exchange {
     /// The response's head goes through the filters from `run` on.
     pub fn filter_response_head<P: Port>(&mut self, turn: &mut Turn<'_, P>, run: Run) {
         let site = Rc::clone(&self.site);
-        let http = site.http.as_ref().filter(|http| http.filters.wants_response_head());
+        let http = site.http.as_ref().filter(|http| http.filters.wants_response_head(&self.states));
         let Some(http) = http else { return self.response_passed(turn) };
         let Some(mut head) = self.response.take() else { return };
         let end = self.down.is_complete() && self.down.waiting().is_empty() && self.down.trailers().is_none();

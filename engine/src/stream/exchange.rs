@@ -194,7 +194,15 @@ impl Exchange {
     }
 
     /// Carries out what filters asked for, but for another route, which `Step::RefreshRoute` says.
+    #[inline]
     pub fn grant_wishes<P: Port>(&mut self, turn: &mut Turn<'_, P>, wishes: Wishes) {
+        if !wishes.is_empty() {
+            self.grant(turn, wishes);
+        }
+    }
+
+    #[cold]
+    fn grant<P: Port>(&mut self, turn: &mut Turn<'_, P>, wishes: Wishes) {
         for call in wishes.calls {
             turn.shared.call_for_filter(call);
         }

@@ -19,6 +19,7 @@ mod born;
 mod call;
 mod chain;
 mod connection;
+mod decide;
 mod direction;
 mod exchange;
 mod expiry;

@@ -8,7 +8,7 @@ use super::notes::Known;
 use super::origin::Origin;
 use super::port::Port;
 use super::reply::{flagged, status_of_grpc};
-use super::request::PEER_METADATA;
+use super::request::BETWEEN_SIDECARS;
 use super::resend::Whereto;
 use super::shared::{Own, Turn};
 use crate::bytes::decimal;
@@ -107,8 +107,7 @@ impl Exchange {
             return;
         }
         let headers = &mut head.headers;
-        headers.remove_ids(PEER_METADATA);
-        headers.remove_id(NameId::MAINSTAY_ORIG_PROTO);
+        headers.remove_ids(BETWEEN_SIDECARS);
         if self.notes.asked_who_we_are {
             headers.push_id(NameId::X_ENVOY_PEER_METADATA, own.metadata.as_bytes());
             headers.push_id(NameId::X_ENVOY_PEER_METADATA_ID, own.metadata_id.as_bytes());
@@ -122,7 +121,7 @@ impl Exchange {
 
     /// `include_attempt_count_in_response`, once something was attempted.
     pub fn tell_attempts(&self, head: &mut ResponseHead) {
-        let returns = self.notes.decision.route().is_some_and(|route| route.host.return_attempt_count);
+        let returns = self.notes.decision.route().is_some_and(|route| route.return_attempt_count);
         if returns && self.notes.attempts > 0 {
             let count = decimal(self.notes.attempts.into());
             head.headers.set_id(NameId::X_ENVOY_ATTEMPT_COUNT, count.as_bytes());
@@ -149,8 +148,10 @@ impl Exchange {
             && self.down.trailers().is_none()
             && !self.is_tunnel;
         if let Some(http) = &self.site.http {
-            let date = turn.shared.date.at(turn.port.wall());
-            head::send(&http.manager.options, &self.request, &mut head, date, is_ours);
+            if self.request.protocol != Protocol::Rpc {
+                let date = turn.shared.date.at(turn.port.wall());
+                head::send(&http.manager.options, &self.request, &mut head, date, is_ours);
+            }
             if let Origin::Client { connection, .. } = self.origin
                 && self.request.protocol != Protocol::Http2
                 && turn.port.ends_keep_alive()

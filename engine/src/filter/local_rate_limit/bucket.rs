@@ -17,18 +17,32 @@ pub struct Bucket {
     max: u32,
     /// Tokens a second.
     rate: f64,
+    /// Seconds in which a token flows in, and in which all do.
+    span: f64,
+    full_span: f64,
     /// Bits of an f64, seconds since the engine started.
     empty_at: AtomicU64,
 }
 
 /// What became of asking for a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Taken {
     pub allowed: bool,
+    /// Tokens left, with what has flowed in of the next.
+    tokens: f64,
+}
+
+impl Taken {
     /// Whole tokens left.
-    pub left: u32,
+    pub fn left(self) -> u32 {
+        (self.tokens + EPSILON).max(0.0).floor() as u32
+    }
+
     /// Seconds until the next whole token, rounded up.
-    pub reset: u64,
+    pub fn reset(self, bucket: &Bucket) -> u64 {
+        let left = (self.tokens + EPSILON).max(0.0).floor();
+        ((left + 1.0 - self.tokens) / bucket.rate).ceil() as u64
+    }
 }
 
 impl Bucket {
@@ -41,7 +55,13 @@ impl Bucket {
             return Err(PlanError::new("fill_interval", format!("must be at least {MIN_INTERVAL} ms")));
         }
         let rate = f64::from(plan.tokens_per_fill) * 1_000.0 / plan.fill_interval as f64;
-        Ok(Self { max: plan.max_tokens, rate, empty_at: AtomicU64::new(f64::NEG_INFINITY.to_bits()) })
+        Ok(Self {
+            max: plan.max_tokens,
+            rate,
+            span: 1.0 / rate,
+            full_span: f64::from(plan.max_tokens) / rate,
+            empty_at: AtomicU64::new(f64::NEG_INFINITY.to_bits()),
+        })
     }
 
     pub fn max(&self) -> u32 {
@@ -51,27 +71,21 @@ impl Bucket {
     /// Takes a token if there is one.
     pub fn take(&self, now: Tick) -> Taken {
         let now = now.0 as f64 / SECOND as f64;
-        let full = now - f64::from(self.max) / self.rate;
+        let full = now - self.full_span;
         let mut bits = self.empty_at.load(Relaxed);
         loop {
             // A bucket fuller than full is full; a worker whose clock reading is older sees fewer tokens, never more.
             let empty_at = f64::from_bits(bits).max(full);
             let tokens = (now - empty_at) * self.rate;
             if tokens < 1.0 - EPSILON {
-                return self.taken(false, tokens);
+                return Taken { allowed: false, tokens };
             }
-            let next = (empty_at + 1.0 / self.rate).to_bits();
+            let next = (empty_at + self.span).to_bits();
             match self.empty_at.compare_exchange_weak(bits, next, Relaxed, Relaxed) {
-                Ok(_) => return self.taken(true, tokens - 1.0),
+                Ok(_) => return Taken { allowed: true, tokens: tokens - 1.0 },
                 Err(seen) => bits = seen,
             }
         }
-    }
-
-    fn taken(&self, allowed: bool, tokens: f64) -> Taken {
-        let left = (tokens + EPSILON).max(0.0).floor();
-        let reset = ((left + 1.0 - tokens) / self.rate).ceil();
-        Taken { allowed, left: left as u32, reset: reset as u64 }
     }
 }
 
@@ -95,8 +109,12 @@ mod tests {
             .collect();
         let (yes, no) = (true, false);
         assert_eq!(allowed, [yes, yes, yes, no, no, yes, no, yes, yes, yes, no]);
-        assert_eq!(made.take(at(10_000)), Taken { allowed: false, left: 0, reset: 1 });
-        assert_eq!(bucket(5, 5, 60_000).take(at(1)), Taken { allowed: true, left: 4, reset: 12 });
+        let told = |bucket: &Bucket, at| {
+            let taken = bucket.take(at);
+            (taken.allowed, taken.left(), taken.reset(bucket))
+        };
+        assert_eq!(told(&made, at(10_000)), (false, 0, 1));
+        assert_eq!(told(&bucket(5, 5, 60_000), at(1)), (true, 4, 12));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::plan::{HttpFilterConfig, PlanError};
 use crate::route::{HeaderChanges, Share};
 use crate::telemetry::HttpCounter;
 
-pub(super) const WANTS: Wants = Wants::REQUEST_HEAD.and(Wants::RESPONSE_HEAD);
+pub(super) const WANTS: Wants = Wants::REQUEST_HEAD.and(Wants::RESPONSE_HEAD_IF_STATE);
 
 /// A compiled limit with its bucket: who holds it shares the tokens.
 struct Limit {
@@ -92,7 +92,10 @@ impl HttpFilter for LocalRateLimit {
         context.counters.increment(HttpCounter::RateLimitEnabled);
         let taken = bucket.take(context.now);
         if limit.draft_headers {
-            *state = StateSlot::Words([u64::from(bucket.max()) << 32 | u64::from(taken.left), taken.reset]);
+            *state = StateSlot::Words([
+                u64::from(bucket.max()) << 32 | u64::from(taken.left()),
+                taken.reset(bucket),
+            ]);
         }
         if taken.allowed {
             context.counters.increment(HttpCounter::RateLimitOk);

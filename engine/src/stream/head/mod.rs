@@ -166,7 +166,7 @@ fn set_request_id(
     }
 }
 
-/// What the connection manager adds to a final response. `is_ours`: made here, not by an upstream.
+/// What the connection manager adds to a final response of HTTP. `is_ours`: made here, not by an upstream.
 pub fn send(
     manager: &plan::HttpConnectionManager,
     request: &RequestHead,
@@ -174,9 +174,6 @@ pub fn send(
     date: &[u8],
     is_ours: bool,
 ) {
-    if request.protocol == Protocol::Rpc {
-        return;
-    }
     let headers = &mut head.headers;
     if let Some(name) = &manager.server_name
         && (is_ours || !manager.server_name_if_absent || !headers.contains_id(NameId::SERVER))
