@@ -4,6 +4,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ENGINE_SOURCES := $(shell find engine/src -name '*.rs') engine/Cargo.toml Cargo.toml Cargo.lock
+PYTHON_SOURCES := $(shell find src -name '*.py' -o -name '*.yaml') pyproject.toml
+# An environment that has the release wheel, as users have it.
+RELEASE := .venvs/release
 # The Envoy wheel owns the top-level package `envoy`, as xds-protos does: it lives in an environment of its own.
 ENVOY_BIN := .venvs/envoy/bin/envoy
 OWN_GO := $(CURDIR)/.venvs/go-toolchain/bin/go
@@ -21,7 +24,7 @@ export MAINSTAY_TEST_GO_CONTROL_PLANE_SNAPSHOTS := $(CURDIR)/$(GO_SNAPSHOTS)
 PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-mixed test test-rust test-python lint format bench bench-rpc conformance interop test-rpc docs clean
+.PHONY: help build wheel demo demo-mixed test test-rust test-python lint format bench bench-rpc conformance interop test-rpc docs clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,7 +34,7 @@ help:  ## Show this list
 	@command -v cargo >/dev/null || { echo "Mainstay needs Rust: cargo was not found (see https://rustup.rs)"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --group test --group lint 'maturin>=1.9,<2'
+	$(BIN)/python -m pip install --quiet --group test --group lint 'maturin>=1.16,<2'
 	@touch $@
 
 .venv/.engine: .venv/.dependencies $(ENGINE_SOURCES)
@@ -39,6 +42,22 @@ help:  ## Show this list
 	@touch $@
 
 build: .venv/.engine  ## Build the release engine; leaves .venv/bin/mainstay
+
+dist/.wheel: .venv/.dependencies $(ENGINE_SOURCES) $(PYTHON_SOURCES) bench/train.py
+	@test -x "$$(rustc --print sysroot)/lib/rustlib/$$(rustc -vV | sed -n 's/^host: //p')/bin/llvm-profdata" \
+		|| command -v llvm-profdata >/dev/null || rustup component add llvm-tools \
+		|| { echo "make wheel needs llvm-profdata: rustup component add llvm-tools"; exit 1; }
+	cargo build --quiet --release --package mainstay-bench
+	rm -rf dist
+	$(BIN)/maturin build --release --pgo --quiet --out dist
+	@touch $@
+
+wheel: dist/.wheel  ## Build the release wheel in dist/: the engine is built twice, trained with its own load in between
+
+$(RELEASE)/.installed: dist/.wheel
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python -m pip install --quiet --force-reinstall dist/*.whl
+	@touch $@
 
 demo: build  ## Run the shop: a mesh on this machine, with a live table
 	$(BIN)/mainstay up shop
@@ -138,15 +157,15 @@ interop: build $(ENVOY_BIN) $(GO_CONTROL_PLANE) $(GO_SNAPSHOTS) $(JAVA_CONTROL_P
 	MAINSTAY_TEST_ENVOY=$(CURDIR)/$(ENVOY_BIN) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m 'elsewhere or not alone' \
 		tests/interop/foreign tests/xds
 
-bench: build $(ENVOY_BIN)  ## Measure beside a byte relay, haproxy and Envoy (bench/README.md)
+bench: build $(RELEASE)/.installed $(ENVOY_BIN)  ## Measure beside a byte relay, haproxy and Envoy (bench/README.md)
 	cargo build --quiet --release --package mainstay-bench
 	cargo build --quiet --release --package mainstay-engine --bin mainstay-bare
-	$(BIN)/python -m bench
+	$(RELEASE)/bin/python -m bench
 
-bench-rpc: build  ## Measure framed RPC beside a byte relay that does not multiplex (bench/README.md)
+bench-rpc: build $(RELEASE)/.installed  ## Measure framed RPC beside a byte relay that does not multiplex (bench/README.md)
 	cargo build --quiet --release --package mainstay-bench
 	cargo build --quiet --release --package mainstay-engine --bin mainstay-bare
-	$(BIN)/python -m bench rpc
+	$(RELEASE)/bin/python -m bench rpc
 
 docs: build  ## Write the generated reference pages
 	$(BIN)/python tests/sidecar/shown.py

@@ -83,6 +83,7 @@ def save(results: list[dict[str, Any]]) -> Path:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
+        "build": "release wheel" if Path(sys.prefix) == ROOT / ".venvs" / "release" else "make build",
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     day = datetime.date.today().isoformat()

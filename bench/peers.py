@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "bench" / "configs"
 PROGRAMS = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 ENVOY = ROOT / ".venvs" / "envoy" / "bin" / "envoy"
+PLAIN_PYTHON = ROOT / ".venv" / "bin" / "python"
+"""Has what `make build` builds: the engine as it is compiled without having been trained."""
 MISSING = {
     "haproxy": "haproxy is not installed (package haproxy of the distribution)",
     "envoy": f"Envoy is not there: make {ENVOY.relative_to(ROOT)}",
@@ -33,13 +35,15 @@ MISSING = {
 
 class Setup(NamedTuple):
     """`template`: of `configs/`. `http2`: the upstream speaks it, in clear text. `pair`: two proxies, mutual TLS between them.
-    `rpc`: what the load speaks, if it is framed RPC; a peer named after such a speech is Mainstay, driven with that."""
+    `rpc`: what the load speaks, if it is framed RPC; a peer named after such a speech is Mainstay, driven with that. `plain`:
+    Mainstay as `make build` leaves it, since `mainstay-bare` is built so too; else that of the Python that runs this."""
 
     template: str
     peers: tuple[str, ...] = ("relay", "haproxy", "envoy", "mainstay")
     http2: bool = False
     pair: bool = False
     rpc: str = ""
+    plain: bool = False
 
 
 class Peer(NamedTuple):
@@ -93,7 +97,7 @@ def _make(
     speech = rpc.spoken_by(name, setup.rpc)
     hops = [hop._replace(rpc=speech) for hop in _hops(name, setup, upstream, ports, certificates)]
     processes = tuple(
-        Process(command(name, setup.template, hop, folder / f"{name}-{number}"), hop.port)
+        Process(command(name, setup, hop, folder / f"{name}-{number}"), hop.port)
         for number, hop in enumerate(hops)
     )
     return Peer(name, processes, hops[0].port)
@@ -114,7 +118,7 @@ def _hops(
     return [_Hop(front, back, inside), _Hop(back, upstream, inward)]
 
 
-def command(name: str, template: str, hop: _Hop, prefix: Path) -> tuple[str, ...]:
+def command(name: str, setup: Setup, hop: _Hop, prefix: Path) -> tuple[str, ...]:
     """What starts one proxy; its configuration is written beside."""
     if name == "relay":
         return (str(PROGRAMS / "relay"), f"127.0.0.1:{hop.port}", f"127.0.0.1:{hop.upstream}")
@@ -122,7 +126,7 @@ def command(name: str, template: str, hop: _Hop, prefix: Path) -> tuple[str, ...
     kind = "haproxy.cfg" if own == "haproxy" else "envoy.yaml"
     config = prefix.with_suffix(f".{kind}")
     config.write_text(
-        string.Template((CONFIGS / f"{template}.{kind}").read_text()).substitute(
+        string.Template((CONFIGS / f"{setup.template}.{kind}").read_text()).substitute(
             hop.values | rpc.values(hop.rpc), port=hop.port, upstream=hop.upstream
         )
     )
@@ -132,7 +136,7 @@ def command(name: str, template: str, hop: _Hop, prefix: Path) -> tuple[str, ...
         case "envoy":
             return envoy(config)
         case "mainstay" | "bolt":
-            return mainstay(config)
+            return mainstay(config, PLAIN_PYTHON if setup.plain else Path(sys.executable))
         case "bare":
             return (str(PROGRAMS / "mainstay-bare"), str(delta_of(config)), "1")
     raise BenchError(f"nobody knows how to start {name}")
@@ -143,10 +147,10 @@ def envoy(config: Path) -> tuple[str, ...]:
     return (str(ENVOY), "-c", str(config), *flags)
 
 
-def mainstay(config: Path) -> tuple[str, ...]:
+def mainstay(config: Path, python: Path = Path(sys.executable)) -> tuple[str, ...]:
     """The whole sidecar, Python and engine."""
     flags = ("--concurrency", "1", "--metrics-port", "0", "--health-port", "0", "--log-level", "warning")
-    return (sys.executable, "-m", "mainstay", "sidecar", "--bootstrap", str(config), *flags)
+    return (str(python), "-m", "mainstay", "sidecar", "--bootstrap", str(config), *flags)
 
 
 def delta_of(config: Path) -> Path:

@@ -179,8 +179,8 @@ ROWS: dict[str, Row] = {
     "clusters-1000": _scale(1_000, rss=Bar(RSS, "envoy", 0.35), megabytes=45),
     "clusters-5000": _scale(5_000, rss=Bar(RSS, "envoy", 0.25), megabytes=95),
     "embedded": Row(
-        "The engine inside Python beside the engine alone, HTTP/1.1 128 B saturated, all features",
-        _traffic(Setup("features", ("bare", "mainstay")), Drive(64)),
+        "The engine inside Python beside the engine alone, both untrained, HTTP/1.1 128 B saturated, all features",
+        _traffic(Setup("features", ("bare", "mainstay"), plain=True), Drive(64)),
         (Bar(CPU, "bare", 1.05, 1.02),),
     ),
     "http1-bare": Row(
