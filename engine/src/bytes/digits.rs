@@ -16,20 +16,6 @@ impl Digits {
     pub fn as_bytes(&self) -> &[u8] {
         self.buffer.get(usize::from(self.start)..).unwrap_or(&[])
     }
-
-    #[inline]
-    fn write<const BASE: u64>(mut number: u64) -> Self {
-        let mut digits = Self { buffer: [b'0'; 20], start: 20 };
-        for slot in digits.buffer.iter_mut().rev() {
-            *slot = digit((number % BASE) as u8);
-            digits.start -= 1;
-            number /= BASE;
-            if number == 0 {
-                break;
-            }
-        }
-        digits
-    }
 }
 
 /// Of a number below 16.
@@ -37,13 +23,50 @@ fn digit(value: u8) -> u8 {
     if value < 10 { b'0' + value } else { b'a' - 10 + value }
 }
 
-pub fn decimal(number: u64) -> Digits {
-    Digits::write::<10>(number)
+/// `00` to `99`.
+static PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
+/// Both digits of the last two.
+#[inline]
+fn pair(number: u64) -> [u8; 2] {
+    PAIRS.get((number % 100) as usize).copied().unwrap_or_default()
+}
+
+pub fn decimal(mut number: u64) -> Digits {
+    let mut digits = Digits { buffer: [b'0'; 20], start: 20 };
+    let (pairs, _) = digits.buffer.as_chunks_mut::<2>();
+    for slot in pairs.iter_mut().rev() {
+        *slot = pair(number);
+        digits.start -= 2;
+        number /= 100;
+        if number == 0 {
+            digits.start += u8::from(slot[0] == b'0');
+            break;
+        }
+    }
+    digits
 }
 
 /// Lower-case.
-pub fn hexadecimal(number: u64) -> Digits {
-    Digits::write::<16>(number)
+pub fn hexadecimal(mut number: u64) -> Digits {
+    let mut digits = Digits { buffer: [b'0'; 20], start: 20 };
+    for slot in digits.buffer.iter_mut().rev() {
+        *slot = digit((number % 16) as u8);
+        digits.start -= 1;
+        number /= 16;
+        if number == 0 {
+            break;
+        }
+    }
+    digits
 }
 
 /// All sixteen digits of a word, lower-case.
@@ -65,18 +88,33 @@ fn eight_digits(number: u32) -> [u8; 8] {
     (word + 0x3030_3030_3030_3030 + above_nine * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
+/// Most numbers are short.
+#[inline]
 pub fn push_decimal(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(decimal(number).as_bytes());
+    match number {
+        0..10 => out.push(b'0' + number as u8),
+        10..100 => out.extend_from_slice(&pair(number)),
+        100..1_000 => {
+            let [tens, ones] = pair(number);
+            out.extend_from_slice(&[b'0' + (number / 100) as u8, tens, ones]);
+        }
+        _ => out.extend_from_slice(decimal(number).as_bytes()),
+    }
 }
 
 /// The last `N` digits, with leading zeros.
-pub fn push_padded<const N: usize>(out: &mut Vec<u8>, mut number: u64) {
+#[inline]
+pub fn padded<const N: usize>(mut number: u64) -> [u8; N] {
     let mut text = [b'0'; N];
     for slot in text.iter_mut().rev() {
         *slot = b'0' + (number % 10) as u8;
         number /= 10;
     }
-    out.extend_from_slice(&text);
+    text
+}
+
+pub fn push_padded<const N: usize>(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(&padded::<N>(number));
 }
 
 /// As `IpAddr` prints itself.

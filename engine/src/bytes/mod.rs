@@ -10,7 +10,7 @@ mod pool;
 mod words;
 
 pub use digits::{
-    Digits, decimal, hexadecimal, hexadecimal_word, push_address, push_decimal, push_ip, push_padded,
+    Digits, decimal, hexadecimal, hexadecimal_word, padded, push_address, push_decimal, push_ip, push_padded,
 };
 pub use outbox::{Out, Outbox, WriteThrough};
 pub use pool::{Block, LARGE_BLOCK, Pool, SMALL_BLOCK};

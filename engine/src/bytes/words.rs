@@ -32,6 +32,13 @@ impl Word {
         reached & !passed & !self.0 & TOPS
     }
 
+    /// Marks DEL, and bytes that are no ASCII.
+    #[inline]
+    pub fn beyond_graphic(self) -> u64 {
+        // A carry out of 0xff marks the byte above it, and 0xff is marked itself.
+        (self.0 | self.0.wrapping_add(ONES)) & TOPS
+    }
+
     /// Marks bytes that are no ASCII.
     #[inline]
     pub fn beyond_ascii(self) -> u64 {
@@ -78,6 +85,8 @@ mod tests {
             prop_assert_eq!(equal, bytes.iter().position(|&each| each == byte));
             let capital = find(&bytes, |word| word.within(b'A', b'Z'), |each| each.is_ascii_uppercase());
             prop_assert_eq!(capital, bytes.iter().position(u8::is_ascii_uppercase));
+            let graphic = find(&bytes, Word::beyond_graphic, |each| each >= 0x7f);
+            prop_assert_eq!(graphic, bytes.iter().position(|&each| each >= 0x7f));
             let beyond = find(&bytes, Word::beyond_ascii, |each| !each.is_ascii());
             prop_assert_eq!(beyond, bytes.iter().position(|each| !each.is_ascii()));
         }

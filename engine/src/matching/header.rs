@@ -65,53 +65,60 @@ impl Field {
     }
 }
 
-/// The same values, appended to `out`; false if there is none.
+/// A value as it lies in a head; or, where it had to be made, in a caller's buffer from there on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lent<'h> {
+    Here(&'h [u8]),
+    Pushed { from: usize },
+}
+
+/// The same values, not copied where they need not be.
 impl Field {
-    pub fn push_of_request(&self, head: &RequestHead, out: &mut Vec<u8>) -> bool {
-        let filled = |value: &[u8], out: &mut Vec<u8>| {
-            out.extend_from_slice(value);
-            !value.is_empty()
-        };
+    #[inline]
+    pub fn lend_of_request<'h>(&self, head: &'h RequestHead, out: &mut Vec<u8>) -> Option<Lent<'h>> {
+        let filled = |value: &'h [u8]| (!value.is_empty()).then_some(Lent::Here(value));
         match self {
-            Self::Method => filled(head.method(), out),
-            Self::Scheme => filled(head.scheme(), out),
-            Self::Authority => filled(head.authority(), out),
-            Self::Path => filled(head.path(), out),
-            Self::RpcMethod => head.rpc_method().is_some_and(|method| filled(method, out)),
-            Self::Status => false,
-            Self::Header(name) => push_joined(&head.headers, name, out),
+            Self::Method => filled(head.method()),
+            Self::Scheme => filled(head.scheme()),
+            Self::Authority => filled(head.authority()),
+            Self::Path => filled(head.path()),
+            Self::RpcMethod => head.rpc_method().and_then(filled),
+            Self::Status => None,
+            Self::Header(name) => lent(&head.headers, name, out),
         }
     }
 
-    pub fn push_of_response(&self, head: &ResponseHead, out: &mut Vec<u8>) -> bool {
+    pub fn lend_of_response<'h>(&self, head: &'h ResponseHead, out: &mut Vec<u8>) -> Option<Lent<'h>> {
         match self {
             Self::Status => {
+                let from = out.len();
                 push_decimal(out, head.status.into());
-                true
+                Some(Lent::Pushed { from })
             }
-            Self::Header(name) => push_joined(&head.headers, name, out),
-            _ => false,
+            Self::Header(name) => lent(&head.headers, name, out),
+            _ => None,
         }
     }
 
-    pub fn push_of_trailers(&self, trailers: &HeaderBlock, out: &mut Vec<u8>) -> bool {
+    pub fn lend_of_trailers<'h>(&self, trailers: &'h HeaderBlock, out: &mut Vec<u8>) -> Option<Lent<'h>> {
         match self {
-            Self::Header(name) => push_joined(trailers, name, out),
-            _ => false,
+            Self::Header(name) => lent(trailers, name, out),
+            _ => None,
         }
     }
 }
 
-fn push_joined(block: &HeaderBlock, name: &Name, out: &mut Vec<u8>) -> bool {
-    let mut found = false;
-    for value in block.all(name) {
-        if found {
-            out.push(b',');
-        }
+fn lent<'h>(block: &'h HeaderBlock, name: &Name, out: &mut Vec<u8>) -> Option<Lent<'h>> {
+    let mut values = block.all(name);
+    let first = values.next()?;
+    let Some(second) = values.next() else { return Some(Lent::Here(first)) };
+    let from = out.len();
+    out.extend_from_slice(first);
+    for value in std::iter::once(second).chain(values) {
+        out.push(b',');
         out.extend_from_slice(value);
-        found = true;
     }
-    found
+    Some(Lent::Pushed { from })
 }
 
 fn joined<'h>(block: &'h HeaderBlock, name: &Name) -> Option<Cow<'h, [u8]>> {
@@ -258,9 +265,8 @@ mod tests {
             head.set_path(path.as_bytes());
             let found = Field::new(":rpc-method").of_request(&head);
             assert_eq!(found.as_deref(), expected.map(str::as_bytes), "{path}");
-            let mut pushed = Vec::new();
-            assert_eq!(Field::RpcMethod.push_of_request(&head, &mut pushed), expected.is_some());
-            assert_eq!(pushed, expected.unwrap_or_default().as_bytes());
+            let lent = Field::RpcMethod.lend_of_request(&head, &mut Vec::new());
+            assert_eq!(lent, expected.map(|method| Lent::Here(method.as_bytes())));
         }
     }
 
@@ -328,9 +334,13 @@ mod tests {
         head.headers.push(b"x-mine", b"b");
         assert_eq!(Field::new("X-Mine").of_request(&head).as_deref(), Some(&b"a,b"[..]));
         let mut out = b"x=".to_vec();
-        assert!(Field::new("X-Mine").push_of_request(&head, &mut out));
-        assert!(!Field::new(":path").push_of_request(&head, &mut out));
-        assert!(Field::new(":status").push_of_response(&ResponseHead::with_status(204), &mut out));
+        assert_eq!(Field::new("X-Mine").lend_of_request(&head, &mut out), Some(Lent::Pushed { from: 2 }));
+        assert_eq!(Field::new(":path").lend_of_request(&head, &mut out), None);
+        let response = ResponseHead::with_status(204);
+        assert_eq!(
+            Field::new(":status").lend_of_response(&response, &mut out),
+            Some(Lent::Pushed { from: 5 })
+        );
         assert_eq!(out, b"x=a,b204");
         assert_eq!(Field::new("Host").of_request(&head).as_deref(), Some(&b"cart"[..]));
         assert_eq!(Field::new(":path").of_request(&head), None);

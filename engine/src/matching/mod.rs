@@ -15,7 +15,7 @@ mod query;
 mod text;
 
 pub use address::Range;
-pub use header::{Field, HeaderMatcher};
+pub use header::{Field, HeaderMatcher, Lent};
 pub use path::PathMatcher;
 pub use pattern::{MAX_PATTERN_BYTES, Pattern, Substitution};
 pub use query::QueryMatcher;

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 
 use super::access_log::AccessLogger;
 use super::facts::Facts;
+use super::log_texts::Texts;
 use crate::plan::AccessLogSink;
 
 /// A buffer is handed over when it holds so much (or when the worker's second is over).
@@ -58,7 +59,7 @@ pub struct LogWriter(Arc<Shared>);
 impl LogWriter {
     /// Buffers for one more worker.
     pub fn buffers(&self) -> LogBuffers {
-        LogBuffers { shared: Arc::clone(&self.0), open: Vec::new() }
+        LogBuffers { shared: Arc::clone(&self.0), open: Vec::new(), texts: Texts::default() }
     }
 
     /// Lines that nobody will read: the writer was behind, or the file refused them.
@@ -87,6 +88,7 @@ impl std::fmt::Debug for LogWriter {
 pub struct LogBuffers {
     shared: Arc<Shared>,
     open: Vec<Open>,
+    texts: Texts,
 }
 
 /// What a worker gathers for one sink.
@@ -115,7 +117,8 @@ impl LogBuffers {
             }
         };
         let Some(open) = self.open.get_mut(index) else { return };
-        logger.write(facts, &mut open.bytes);
+        self.texts.touch();
+        logger.write(facts, &mut self.texts, &mut open.bytes);
         open.lines += 1;
         if open.bytes.len() >= FULL {
             self.hand_over(index);
@@ -124,6 +127,7 @@ impl LogBuffers {
 
     /// Hands over what there is; the worker calls it each second and at its end.
     pub fn flush(&mut self) {
+        self.texts.tick();
         for index in 0..self.open.len() {
             self.hand_over(index);
         }

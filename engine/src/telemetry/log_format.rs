@@ -137,6 +137,18 @@ impl Format {
         &self.pieces
     }
 
+    pub(super) fn into_pieces(self) -> Box<[Piece]> {
+        self.pieces
+    }
+
+    /// The only operator, if there is nothing else.
+    pub(super) fn single(self) -> Result<(Operator, Option<usize>), Self> {
+        match *self.pieces {
+            [Piece::Operator { ref operator, most }] => Ok((operator.clone(), most)),
+            _ => Err(self),
+        }
+    }
+
     /// The format has no operators: its value is always the same.
     pub fn constant(&self) -> Option<&str> {
         match &*self.pieces {

@@ -4,22 +4,120 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 
 use super::facts::Facts;
-use super::log_format::{Operator, Source, Value};
+use super::log_format::{Operator, Piece, Source, Value};
+use super::log_line::{Key, What};
 use super::log_time::write_time;
 use super::trace::told_trace;
 use crate::bytes::{push_address, push_decimal, push_ip};
-use crate::matching::Field;
+use crate::matching::{Field, Lent};
 use crate::message::{MILLISECOND, Protocol, Tick};
 
 /// The value of an operator with its type, for logs that keep types.
 pub(super) enum Typed<'a> {
     Number(u64),
-    Text(&'a str),
+    Text(&'a [u8]),
     /// Made for the occasion, in the caller's buffer.
     Written,
     /// As `Written`; digits, letters and simple signs, which no notation escapes.
     Plain,
     Absent,
+}
+
+/// What a value depends on: how long a text of it may be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depends {
+    /// On nothing that changes while we run.
+    Nothing,
+    /// On the client's connection, and whom it speaks for.
+    Connection,
+    /// On where the request went and what became of it: few of these differ between the calls of a service.
+    Course,
+    /// On more than is worth keeping.
+    Call,
+}
+
+/// `texts` keeps what is told here to depend on a connection or a course by a key of all that is read for it: whoever changes
+/// one of these values in `typed` looks there too.
+fn depends(operator: &Operator) -> Depends {
+    let value = match operator {
+        Operator::Fixed { .. } => return Depends::Nothing,
+        Operator::Value(value) => *value,
+        _ => return Depends::Call,
+    };
+    match value {
+        Value::Hostname | Value::VirtualClusterName => Depends::Nothing,
+        Value::ConnectionId
+        | Value::DownstreamDirectRemoteAddress
+        | Value::DownstreamDirectRemoteAddressWithoutPort
+        | Value::DownstreamLocalAddress
+        | Value::DownstreamLocalAddressWithoutPort
+        | Value::DownstreamLocalPort
+        | Value::DownstreamRemoteAddress
+        | Value::DownstreamRemoteAddressWithoutPort
+        | Value::DownstreamRemotePort
+        | Value::DownstreamPeerCertificateFingerprint
+        | Value::DownstreamPeerSerial
+        | Value::DownstreamPeerSubject
+        | Value::DownstreamPeerUriSan
+        | Value::DownstreamTlsCipher
+        | Value::DownstreamTlsVersion
+        | Value::FilterChainName
+        | Value::RequestedServerName => Depends::Connection,
+        Value::ConnectionTerminationDetails
+        | Value::Protocol
+        | Value::ResponseCode
+        | Value::ResponseCodeDetails
+        | Value::ResponseFlags
+        | Value::RouteName
+        | Value::RpcProtocol
+        | Value::UpstreamCluster
+        | Value::UpstreamClusterRaw
+        | Value::UpstreamHost
+        | Value::UpstreamRemoteAddress
+        | Value::UpstreamRemotePort
+        | Value::UpstreamTransportFailureReason => Depends::Course,
+        Value::BytesReceived
+        | Value::BytesSent
+        | Value::DownstreamTransportFailureReason
+        | Value::Duration
+        | Value::GrpcStatus
+        | Value::GrpcStatusNumber
+        | Value::RequestDuration
+        | Value::ResponseDuration
+        | Value::ResponseTxDuration
+        | Value::RpcMethod
+        | Value::RpcOneWay
+        | Value::RpcRequestId
+        | Value::RpcService
+        | Value::RpcStatus
+        | Value::StreamId
+        | Value::TraceId
+        | Value::UpstreamLocalAddress
+        | Value::UpstreamRequestAttemptCount => Depends::Call,
+    }
+}
+
+/// What the text of a part may be kept for, if for anything.
+pub(super) fn depends_on(what: &What) -> Option<Key> {
+    let found = match what {
+        What::One { operator, .. } => depends(operator),
+        What::Several(format) => {
+            let operators = format.pieces().iter().filter_map(|piece| match piece {
+                Piece::Text(_) => None,
+                Piece::Operator { operator, .. } => Some(depends(operator)),
+            });
+            operators
+                .filter(|each| *each != Depends::Nothing)
+                .reduce(|one, other| if one == other { one } else { Depends::Call })
+                .unwrap_or(Depends::Nothing)
+        }
+        _ => Depends::Call,
+    };
+    match found {
+        Depends::Nothing | Depends::Connection => Some(Key::Connection),
+        Depends::Course => Some(Key::Course),
+        Depends::Call => None,
+    }
 }
 
 impl Source for Facts<'_> {
@@ -30,7 +128,7 @@ impl Source for Facts<'_> {
                 true
             }
             Typed::Text(text) => {
-                out.extend_from_slice(text.as_bytes());
+                out.extend_from_slice(text);
                 true
             }
             Typed::Written | Typed::Plain => true,
@@ -42,38 +140,43 @@ impl Source for Facts<'_> {
 /// Numbers and texts that exist are returned, others are appended to `out`.
 pub(super) fn typed<'f>(facts: &'f Facts<'_>, operator: &'f Operator, out: &mut Vec<u8>) -> Typed<'f> {
     match operator {
-        Operator::Request { name, otherwise } => {
-            let push = |field: &Field, out: &mut Vec<u8>| {
-                facts.request.is_some_and(|head| field.push_of_request(head, out))
-            };
-            field(push(name, out) || otherwise.as_ref().is_some_and(|field| push(field, out)))
-        }
-        Operator::Response { name, otherwise } => {
-            let push = |field: &Field, out: &mut Vec<u8>| {
-                facts.response.is_some_and(|head| field.push_of_response(head, out))
-            };
-            field(push(name, out) || otherwise.as_ref().is_some_and(|field| push(field, out)))
-        }
-        Operator::Trailer { name, otherwise } => {
-            let push = |field: &Field, out: &mut Vec<u8>| {
-                facts.trailers.is_some_and(|block| field.push_of_trailers(block, out))
-            };
-            field(push(name, out) || otherwise.as_ref().is_some_and(|field| push(field, out)))
-        }
+        Operator::Request { name, otherwise } => lent(name, otherwise.as_ref(), |field| {
+            facts.request.and_then(|head| field.lend_of_request(head, out))
+        }),
+        Operator::Response { name, otherwise } => lent(name, otherwise.as_ref(), |field| {
+            facts.response.and_then(|head| field.lend_of_response(head, out))
+        }),
+        Operator::Trailer { name, otherwise } => lent(name, otherwise.as_ref(), |field| {
+            facts.trailers.and_then(|block| field.lend_of_trailers(block, out))
+        }),
         Operator::StartTime { format } => {
             write_time(format, facts.moments.started_wall, out);
             if format.is_empty() { Typed::Plain } else { Typed::Written }
         }
-        Operator::Fixed { text } => text.as_deref().map_or(Typed::Absent, Typed::Text),
+        Operator::Fixed { text } => {
+            text.as_deref().map_or(Typed::Absent, |found| Typed::Text(found.as_bytes()))
+        }
         Operator::Value(value) => of_value(facts, *value, out),
     }
 }
 
-fn field<'f>(found: bool) -> Typed<'f> {
-    if found { Typed::Written } else { Typed::Absent }
+fn lent<'f>(
+    name: &'f Field,
+    otherwise: Option<&'f Field>,
+    mut look: impl FnMut(&'f Field) -> Option<Lent<'f>>,
+) -> Typed<'f> {
+    match look(name).or_else(|| look(otherwise?)) {
+        Some(Lent::Here(value)) => Typed::Text(value),
+        Some(Lent::Pushed { .. }) => Typed::Written,
+        None => Typed::Absent,
+    }
 }
 
 fn text(value: &str) -> Typed<'_> {
+    bytes(value.as_bytes())
+}
+
+fn bytes(value: &[u8]) -> Typed<'_> {
     if value.is_empty() { Typed::Absent } else { Typed::Text(value) }
 }
 
@@ -115,11 +218,6 @@ fn told_trace_id<'f>(facts: &Facts<'_>, out: &mut Vec<u8>) -> Typed<'f> {
         Some(context) => made(context.trace_id(), out),
         None => Typed::Absent,
     }
-}
-
-fn named<'f>(name: Option<&[u8]>, out: &mut Vec<u8>) -> Typed<'f> {
-    out.extend_from_slice(name.unwrap_or_default());
-    field(name.is_some_and(|name| !name.is_empty()))
 }
 
 fn milliseconds<'f>(from: Option<Tick>, to: Option<Tick>) -> Typed<'f> {
@@ -197,7 +295,7 @@ fn of_value<'f>(facts: &'f Facts<'_>, value: Value, out: &mut Vec<u8>) -> Typed<
         Value::ResponseTxDuration => milliseconds(moments.first_upstream_received, Some(moments.ended)),
         Value::FilterChainName => text(facts.filter_chain),
         Value::GrpcStatus => match facts.grpc_status.map(|status| (status, grpc_name(status))) {
-            Some((_, Some(name))) => Typed::Text(name),
+            Some((_, Some(name))) => Typed::Text(name.as_bytes()),
             Some((status, None)) => made(&status.to_string(), out),
             None => Typed::Absent,
         },
@@ -206,21 +304,21 @@ fn of_value<'f>(facts: &'f Facts<'_>, value: Value, out: &mut Vec<u8>) -> Typed<
         }
         Value::Hostname => text(host_name()),
         Value::Protocol if facts.protocol == Protocol::Tcp => Typed::Absent,
-        Value::Protocol if let Some(rpc) = facts.rpc => Typed::Text(rpc.protocol),
-        Value::Protocol => Typed::Text(facts.protocol.text()),
+        Value::Protocol if let Some(rpc) = facts.rpc => Typed::Text(rpc.protocol.as_bytes()),
+        Value::Protocol => Typed::Text(facts.protocol.text().as_bytes()),
         Value::RequestedServerName => text(peer.server_name.as_deref().unwrap_or_default()),
         Value::ResponseCode => Typed::Number(facts.status.into()),
         Value::ResponseCodeDetails if is_stream => Typed::Absent,
         Value::ResponseCodeDetails => joined(facts.details, out),
-        Value::ResponseFlags if facts.flags.is_empty() => Typed::Text("-"),
+        Value::ResponseFlags if facts.flags.is_empty() => Typed::Text(b"-"),
         Value::ResponseFlags => made(&facts.flags.text(), out),
-        Value::RpcProtocol => facts.rpc.map_or(Typed::Absent, |rpc| Typed::Text(rpc.protocol)),
-        Value::RpcService => named(facts.rpc.map(|rpc| rpc.service), out),
-        Value::RpcMethod => named(facts.rpc.map(|rpc| rpc.method), out),
+        Value::RpcProtocol => facts.rpc.map_or(Typed::Absent, |rpc| Typed::Text(rpc.protocol.as_bytes())),
+        Value::RpcService => bytes(facts.rpc.map_or(b"", |rpc| rpc.service)),
+        Value::RpcMethod => bytes(facts.rpc.map_or(b"", |rpc| rpc.method)),
         Value::RpcRequestId => facts.rpc.map_or(Typed::Absent, |rpc| Typed::Number(rpc.id)),
         Value::RpcStatus => facts.rpc.and_then(|rpc| rpc.status).map_or(Typed::Absent, Typed::Number),
         Value::RpcOneWay => match facts.rpc {
-            Some(rpc) => Typed::Text(if rpc.one_way { "true" } else { "false" }),
+            Some(rpc) => Typed::Text(if rpc.one_way { b"true" } else { b"false" }),
             None => Typed::Absent,
         },
         Value::RouteName => text(facts.route),

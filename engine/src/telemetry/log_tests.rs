@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::facts::{Facts, Moments, PeerLabels, Reporter, RpcFacts};
+use super::log_texts::Texts;
 use super::{AccessLogger, LogWriter};
 use crate::message::{
     HeaderBlock, MILLISECOND, NameId, Peer, PeerCertificate, Protocol, RequestHead, ResponseFlags,
@@ -108,7 +109,7 @@ fn text_log(format: &str, sink: AccessLogSink) -> AccessLogger {
 
 fn line(logger: &AccessLogger, is_stream: bool) -> String {
     let mut out = Vec::new();
-    with_facts(is_stream, |facts| logger.write(facts, &mut out));
+    with_facts(is_stream, |facts| logger.write(facts, &mut Texts::default(), &mut out));
     String::from_utf8(out).unwrap()
 }
 
@@ -139,7 +140,7 @@ fn calls_of_framed_protocols_are_told_by_their_own_words() {
     };
     let told = |rpc: Option<RpcFacts<'_>>, logger: &AccessLogger| {
         let mut out = Vec::new();
-        with_facts(false, |facts| logger.write(&Facts { rpc, ..*facts }, &mut out));
+        with_facts(false, |facts| logger.write(&Facts { rpc, ..*facts }, &mut Texts::default(), &mut out));
         String::from_utf8(out).unwrap()
     };
     let text = text_log(text, AccessLogSink::Stdout {});

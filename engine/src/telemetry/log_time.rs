@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::Write;
 
-use crate::bytes::push_padded;
+use crate::bytes::{padded, push_padded};
 
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const MONTHS: [&str; 12] = [
@@ -138,8 +138,9 @@ impl Moment {
     }
 }
 
-/// Bytes of RFC 3339 as far as the seconds.
-const STANDARD: usize = 19;
+/// Bytes of RFC 3339 with milliseconds, `2024-02-29T13:04:05.006Z`, and where the milliseconds are.
+const STANDARD: usize = 24;
+const MILLISECONDS: usize = 20;
 
 thread_local! {
     /// The second that was written last, with its text: thousands of lines may tell of it.
@@ -148,20 +149,19 @@ thread_local! {
 
 /// RFC 3339 with milliseconds.
 fn write_standard(wall: u64, out: &mut Vec<u8>) {
-    let (second, text) = SECOND.get();
-    if second == wall / 1_000_000_000 {
-        out.extend_from_slice(&text);
-    } else {
-        let start = out.len();
+    let (second, mut text) = SECOND.get();
+    if second != wall / 1_000_000_000 {
         let moment = Moment::new(wall);
-        moment.standard(out);
-        if let Some(Ok(text)) = out.get(start..).map(<[u8; STANDARD]>::try_from) {
-            SECOND.set((moment.seconds, text));
-        }
+        let mut written = Vec::with_capacity(STANDARD);
+        moment.standard(&mut written);
+        written.extend_from_slice(b".000Z");
+        text = written.try_into().unwrap_or(text);
+        SECOND.set((moment.seconds, text));
     }
-    out.push(b'.');
-    push_padded::<3>(out, wall / 1_000_000 % 1_000);
-    out.push(b'Z');
+    if let Some(place) = text.get_mut(MILLISECONDS..MILLISECONDS + 3) {
+        place.copy_from_slice(&padded::<3>(wall / 1_000_000));
+    }
+    out.extend_from_slice(&text);
 }
 
 /// Appends the moment. `format` empty: RFC 3339 with milliseconds. What is no letter of strftime stays as it is.
@@ -237,6 +237,13 @@ mod tests {
         assert_eq!(written("%F %j %a", 0), "1970-01-01 001 Thu");
         assert_eq!(written("%F %j", 1_735_689_599_000_000_000), "2024-12-31 366");
         assert_eq!(written("%F %j", 1_677_628_800_000_000_000), "2023-03-01 060");
+    }
+
+    #[test]
+    fn milliseconds_of_one_second_differ() {
+        for (wall, expected) in [(1_007, "00.000"), (999_999_999, "00.999"), (1_050_000_000, "01.050")] {
+            assert_eq!(written("", wall), format!("1970-01-01T00:00:{expected}Z"));
+        }
     }
 
     proptest! {

@@ -5,11 +5,17 @@ pub mod counters;
 pub mod facts;
 pub mod histogram;
 mod log_buffer;
+mod log_compile;
+mod log_escape;
 mod log_filter;
 pub mod log_format;
+mod log_line;
+#[cfg(test)]
+mod log_line_tests;
 mod log_source;
 #[cfg(test)]
 mod log_tests;
+mod log_texts;
 mod log_time;
 mod named;
 pub mod prometheus;
