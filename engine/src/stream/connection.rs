@@ -8,6 +8,7 @@ use super::binding::{Binding, Downstream, StreamTable};
 use super::exchange::Exchange;
 use super::origin::Origin;
 use super::port::{Close, Owner, Port, TimerSlot, Traffic};
+use super::shared::Whole;
 use super::site::{HttpSite, Site};
 use crate::codec::contract::{Command, ConnectionFault, Event, StreamId};
 use crate::filter::{Counts, NetworkContext, NetworkVerdict};
@@ -74,14 +75,15 @@ impl Streams {
     pub(super) fn client_event<P: Port>(&mut self, port: &mut P, connection: Key, event: Event<'_>) {
         match event {
             Event::RequestReceived { stream, head, body, end } => {
-                self.begin_exchange(port, connection, stream, head, end && body.is_empty());
-                if !body.is_empty() {
-                    self.run(port);
-                    self.client_data(port, connection, stream, body, end, true);
-                }
+                self.begin_exchange(port, connection, stream, head, (body, end));
             }
             Event::DataReceived { stream, bytes, end } => {
-                self.client_data(port, connection, stream, bytes, end, false);
+                let Some(key) = find_client(port, connection, stream) else { return };
+                let mirrors = self.mirrors_of(key);
+                self.with(port, key, |exchange, turn| exchange.request_data(turn, bytes, end));
+                for mirror in mirrors {
+                    self.mirror_data(port, mirror, bytes, end);
+                }
             }
             Event::TrailersReceived { stream, trailers } => {
                 let Some(key) = find_client(port, connection, stream) else { return };
@@ -114,39 +116,13 @@ impl Streams {
         }
     }
 
-    /// `ahead`: the bytes came with the head.
-    fn client_data<P: Port>(
-        &mut self,
-        port: &mut P,
-        connection: Key,
-        stream: StreamId,
-        bytes: &[u8],
-        end: bool,
-        ahead: bool,
-    ) {
-        let Some(key) = find_client(port, connection, stream) else { return };
-        let mirrors = self.mirrors_of(key);
-        self.with(port, key, |exchange, turn| {
-            if ahead {
-                exchange.up.take_ahead(bytes.len());
-            }
-            exchange.request_data(turn, bytes, end);
-            if ahead {
-                exchange.hold_credit(turn);
-            }
-        });
-        for mirror in mirrors {
-            self.mirror_data(port, mirror, bytes, end);
-        }
-    }
-
     fn begin_exchange<P: Port>(
         &mut self,
         port: &mut P,
         connection: Key,
         stream: StreamId,
         head: Box<RequestHead>,
-        end: bool,
+        (body, end): (&[u8], bool),
     ) {
         let key = self.exchanges.next_key();
         let Some(Binding::Downstream(bound)) = port.binding(connection) else { return };
@@ -172,7 +148,7 @@ impl Streams {
         let origin = Origin::Client { connection, stream };
         let exchange = Exchange::new(key, origin, Rc::clone(&site), head, now, wall);
         self.exchanges.insert(exchange);
-        self.with(port, key, |exchange, turn| exchange.begin(turn, end));
+        self.with_whole(port, key, Whole::request(body), |exchange, turn| exchange.begin(turn, end));
     }
 
     pub(super) fn endpoint_event<P: Port>(&mut self, port: &mut P, connection: Key, event: Event<'_>) {
@@ -187,11 +163,9 @@ impl Streams {
             }
             Event::ResponseReceived { stream, head, body, end } => {
                 let Some(key) = find(port, stream) else { return };
-                self.with(port, key, |exchange, turn| {
-                    exchange.response_received(turn, head, end && body.is_empty());
-                    if !body.is_empty() {
-                        exchange.response_data(turn, body, end);
-                    }
+                let whole = Whole::response(body);
+                self.with_whole(port, key, whole, |exchange, turn| {
+                    exchange.response_received(turn, head, end)
                 });
             }
             Event::DataReceived { stream, bytes, end } => {

@@ -154,6 +154,7 @@ impl Exchange {
     }
 
     fn start_mirrors<P: Port>(&self, turn: &mut Turn<'_, P>, forward: &Forward) {
+        let whole = turn.whole.of_request();
         for mirror in &forward.mirrors {
             if self.request.upgrade.is_some() || !mirror.takes(turn.port.random()) {
                 continue;
@@ -170,8 +171,8 @@ impl Exchange {
                 parent: self.key,
                 head,
                 errand,
-                body: self.up.waiting().to_vec(),
-                end: self.up.is_complete() && self.up.trailers().is_none(),
+                body: [self.up.waiting(), whole].concat(),
+                end: (self.up.is_complete() || !whole.is_empty()) && self.up.trailers().is_none(),
             });
         }
     }

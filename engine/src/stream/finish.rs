@@ -45,7 +45,7 @@ impl Streams {
 }
 
 fn end<P: Port>(exchange: &mut Exchange, port: &mut P, shared: &mut Shared) {
-    exchange.drop_attempt(&mut Turn { port, shared }, ResetReason::Cancelled);
+    exchange.drop_attempt(&mut Turn::new(port, shared), ResetReason::Cancelled);
     let owner = exchange.owner();
     exchange.deadlines.disarm(port, owner);
     exchange.notes.moments.ended = port.clock();

@@ -63,7 +63,7 @@ use crate::telemetry::ClusterCounter;
 use exchange::Exchange;
 use pipe::Pipe;
 use probe::Probing;
-use shared::{Shared, Turn};
+use shared::{Shared, Turn, Whole};
 use site::Site;
 
 /// All exchanges and pipes of one worker, and its pools.
@@ -216,8 +216,19 @@ impl Streams {
         key: Key,
         act: impl FnOnce(&mut Exchange, &mut Turn<'_, P>),
     ) -> bool {
+        self.with_whole(port, key, Whole::default(), act)
+    }
+
+    /// As `with`, for a head that came with the body of its message.
+    fn with_whole<P: Port>(
+        &mut self,
+        port: &mut P,
+        key: Key,
+        whole: Whole<'_>,
+        act: impl FnOnce(&mut Exchange, &mut Turn<'_, P>),
+    ) -> bool {
         let Some(exchange) = self.exchanges.get_mut(key) else { return false };
-        let mut turn = Turn { port, shared: &mut self.shared };
+        let mut turn = Turn { whole, ..Turn::new(port, &mut self.shared) };
         act(exchange, &mut turn);
         if exchange.is_finished() {
             self.finish(port, key);

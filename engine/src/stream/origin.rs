@@ -51,16 +51,23 @@ impl Origin {
         }
     }
 
-    pub fn head<P: Port>(&mut self, port: &mut P, head: &ResponseHead, end: bool) -> Result<(), Refused> {
+    /// A head and what there is of its body; says how much of that was taken.
+    pub fn head<P: Port>(
+        &mut self,
+        port: &mut P,
+        head: &ResponseHead,
+        (body, end): (&[u8], bool),
+    ) -> Result<usize, Refused> {
         match self {
-            Self::Client { connection, stream } => port
-                .perform(*connection, Command::SendResponse { stream: *stream, head, body: &[], end })
-                .map(|_| ()),
-            Self::Caller(caller) => {
-                caller.head(port, head, end);
-                Ok(())
+            Self::Client { connection, stream } => {
+                let command = Command::SendResponse { stream: *stream, head, body, end };
+                port.perform(*connection, command).map(|accepted| accepted.bytes)
             }
-            Self::Nobody => Ok(()),
+            Self::Caller(caller) => {
+                caller.head(port, head, end && body.is_empty());
+                Ok(if body.is_empty() { 0 } else { caller.data(port, body, end) })
+            }
+            Self::Nobody => Ok(body.len()),
         }
     }
 

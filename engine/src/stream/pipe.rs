@@ -170,7 +170,7 @@ impl Streams {
         act: impl FnOnce(&mut Pipe, &mut Turn<'_, P>),
     ) -> bool {
         let Some(pipe) = self.pipes.get_mut(key) else { return false };
-        act(pipe, &mut Turn { port, shared: &mut self.shared });
+        act(pipe, &mut Turn::new(port, &mut self.shared));
         if pipe.is_finished {
             self.finish_pipe(port, key);
         } else {
@@ -183,7 +183,7 @@ impl Streams {
     fn finish_pipe<P: Port>(&mut self, port: &mut P, key: Key) {
         let Some(mut pipe) = self.pipes.remove(key) else { return };
         pipe.deadlines.disarm(port, Owner::Pipe(key));
-        pipe.release(&mut Turn { port, shared: &mut self.shared });
+        pipe.release(&mut Turn::new(port, &mut self.shared));
         let now = port.clock();
         pipe.notes.moments.ended = now;
         pipe.notes.received = pipe.up.received;

@@ -22,8 +22,25 @@ static DOWNSTREAM_SERVICE_NODE: LazyLock<Name> =
     LazyLock::new(|| Name::new("x-envoy-downstream-service-node"));
 
 impl Exchange {
-    /// A client's request has come. `end`: its head was all of it.
+    /// A client's request has come. `end`: this is all of it, with the body that lies in the turn.
     pub fn begin<P: Port>(&mut self, turn: &mut Turn<'_, P>, end: bool) {
+        if turn.whole.body.is_empty() {
+            return self.begin_head(turn, end);
+        }
+        // Filters see a body when its head has gone on its way.
+        turn.whole.goes_along =
+            self.site.http.as_ref().is_some_and(|http| !http.filters.wants_request_data());
+        self.begin_head(turn, false);
+        let body = turn.whole.take();
+        if !body.is_empty() {
+            // It could not go with its head.
+            self.up.take_ahead(body.len());
+            self.request_data(turn, body, true);
+        }
+        self.hold_credit(turn);
+    }
+
+    fn begin_head<P: Port>(&mut self, turn: &mut Turn<'_, P>, end: bool) {
         let site = Rc::clone(&self.site);
         let Some(http) = &site.http else { return self.finish() };
         let now = turn.now();
@@ -123,14 +140,7 @@ impl Exchange {
             return;
         }
         self.touch(turn.now());
-        self.notes.received += bytes.len() as u64;
-        self.up.received += bytes.len() as u64;
-        if self.request.is_grpc() {
-            self.notes.request_messages.note(bytes);
-        }
-        if end {
-            self.request_ended(turn);
-        }
+        self.note_data(turn, bytes, end);
         if self.phase == Phase::Deciding || self.up.paused_at.is_some() {
             self.up.hold(bytes);
             if self.up.collects {
@@ -144,14 +154,35 @@ impl Exchange {
         }
     }
 
+    /// The body that came with the head goes out with it.
+    pub fn take_body<'b, P: Port>(&mut self, turn: &mut Turn<'b, P>) -> &'b [u8] {
+        let body = turn.whole.take_along(false);
+        if !body.is_empty() {
+            self.up.take_ahead(body.len());
+            self.note_data(turn, body, true);
+        }
+        body
+    }
+
     /// Of the body that came with the head, what is still here.
-    pub fn hold_credit<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
+    fn hold_credit<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
         let bytes = self.up.settle_ahead();
         if let Origin::Client { connection, stream } = self.origin
             && bytes > 0
             && !self.is_finished()
         {
             let _ = turn.port.perform(connection, Command::HoldCredit { stream, bytes });
+        }
+    }
+
+    fn note_data<P: Port>(&mut self, turn: &mut Turn<'_, P>, bytes: &[u8], end: bool) {
+        self.notes.received += bytes.len() as u64;
+        self.up.received += bytes.len() as u64;
+        if self.request.is_grpc() {
+            self.notes.request_messages.note(bytes);
+        }
+        if end {
+            self.request_ended(turn);
         }
     }
 

@@ -29,16 +29,33 @@ impl Exchange {
         }
     }
 
-    /// The endpoint has answered. `end`: the head is all of it.
-    pub fn response_received<P: Port>(
+    /// The endpoint has answered. `end`: this is all of it, with the body that lies in the turn.
+    pub fn response_received<P: Port>(&mut self, turn: &mut Turn<'_, P>, head: Box<ResponseHead>, end: bool) {
+        if turn.whole.body.is_empty() {
+            return self.answered(turn, head, end, false);
+        }
+        // Filters see a body when its head has gone on its way.
+        turn.whole.goes_along =
+            self.site.http.as_ref().is_none_or(|http| !http.filters.wants_response_data());
+        self.answered(turn, head, end, true);
+        let body = turn.whole.take();
+        if !body.is_empty() {
+            // It could not go with its head, or is not wanted.
+            self.response_data(turn, body, end);
+        }
+    }
+
+    fn answered<P: Port>(
         &mut self,
         turn: &mut Turn<'_, P>,
         mut head: Box<ResponseHead>,
-        end: bool,
+        is_over: bool,
+        has_body: bool,
     ) {
         if self.phase != Phase::Sending {
             return;
         }
+        let end = is_over && !has_body;
         let now = turn.port.clock();
         self.touch(now);
         self.notes.moments.first_upstream_received.get_or_insert(now);
@@ -57,7 +74,7 @@ impl Exchange {
         if self.follow_redirect(turn, &head) {
             return;
         }
-        if self.try_again(turn, &Outcome::Answered { head: &head, grpc_status }, end) {
+        if self.try_again(turn, &Outcome::Answered { head: &head, grpc_status }, is_over) {
             return;
         }
         self.notes.grpc_status = grpc_status;
@@ -143,10 +160,6 @@ impl Exchange {
     pub fn response_passed<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
         let Some(mut head) = self.response.take() else { return };
         let is_ours = self.down.is_ours;
-        let end = self.down.is_complete()
-            && self.down.waiting().is_empty()
-            && self.down.trailers().is_none()
-            && !self.is_tunnel;
         if let Some(http) = &self.site.http {
             if self.request.protocol != Protocol::Rpc {
                 let date = turn.shared.date.at(turn.port.wall());
@@ -164,18 +177,57 @@ impl Exchange {
         self.notes.moments.first_downstream_sent = Some(now);
         self.notes.status = head.status;
         self.notes.sent_headers = head.headers.bytes() as u64;
-        let sent = self.origin.head(turn.port, &head, end);
+        let fresh = if self.is_tunnel || is_ours { &[] } else { self.take_response_body(turn) };
+        let body = match fresh {
+            [] if !self.is_tunnel && self.down.paused_at.is_none() => self.down.waiting(),
+            fresh => fresh,
+        };
+        let (size, is_all) = (body.len(), body.len() == fresh.len() + self.down.waiting().len());
+        let end = is_all && self.down.is_complete() && self.down.trailers().is_none() && !self.is_tunnel;
+        let sent = self.origin.head(turn.port, &head, (body, end));
         self.response = Some(head);
         self.head_sent = true;
-        self.down.end_sent = end;
-        if sent.is_err() {
+        let Ok(accepted) = sent else {
+            self.down.end_sent = end && size == 0;
             // The stream is gone; its reset says why.
             return self.origin_reset(turn, ResetReason::ConnectionClosed);
+        };
+        self.down.end_sent = end && accepted == size;
+        if size > 0 {
+            self.notes.sent += accepted as u64;
+            match fresh {
+                [] => {
+                    let credit = self.down.advance(accepted);
+                    self.grant_attempt(turn, credit);
+                }
+                // Its source is over: nobody waits for credit.
+                fresh => _ = self.down.pass(fresh, accepted),
+            }
         }
         if self.is_tunnel && !self.open_tunnel(turn) {
             return self.cut(turn, ResetReason::Failed);
         }
-        self.flush_down(turn);
+        if self.down.end_sent { self.settle() } else { self.flush_down(turn) }
+    }
+
+    /// The body that came with the head goes down with it; its stream is over.
+    fn take_response_body<'b, P: Port>(&mut self, turn: &mut Turn<'b, P>) -> &'b [u8] {
+        let body = turn.whole.take_along(true);
+        if !body.is_empty() {
+            self.note_response_data(turn, body, true);
+        }
+        body
+    }
+
+    fn note_response_data<P: Port>(&mut self, turn: &mut Turn<'_, P>, bytes: &[u8], end: bool) {
+        self.down.received += bytes.len() as u64;
+        if self.request.is_grpc() {
+            self.notes.response_messages.note(bytes);
+        }
+        if end {
+            self.down.stage = Stage::Ended;
+            self.attempt_ended(turn);
+        }
     }
 
     /// Body bytes of the endpoint.
@@ -186,14 +238,7 @@ impl Exchange {
         let now = turn.now();
         self.touch(now);
         self.notes.moments.last_upstream_received = Some(now);
-        self.down.received += bytes.len() as u64;
-        if self.request.is_grpc() {
-            self.notes.response_messages.note(bytes);
-        }
-        if end {
-            self.down.stage = Stage::Ended;
-            self.attempt_ended(turn);
-        }
+        self.note_response_data(turn, bytes, end);
         if !self.head_sent || self.down.paused_at.is_some() {
             self.down.hold(bytes);
             if self.down.collects {

@@ -87,9 +87,47 @@ pub type Answers = Rc<RefCell<VecDeque<FilterAnswer>>>;
 pub struct Turn<'a, P: Port> {
     pub port: &'a mut P,
     pub shared: &'a mut Shared,
+    /// What came with the head at hand.
+    pub whole: Whole<'a>,
 }
 
-impl<P: Port> Turn<'_, P> {
+/// The body that came with a head and is the end of its message, until somebody takes it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Whole<'a> {
+    pub body: &'a [u8],
+    pub is_response: bool,
+    /// It may go on its way with its head: no filter looks at it.
+    pub goes_along: bool,
+}
+
+impl<'a> Whole<'a> {
+    pub fn request(body: &'a [u8]) -> Self {
+        Self { body, ..Self::default() }
+    }
+
+    pub fn response(body: &'a [u8]) -> Self {
+        Self { body, is_response: true, goes_along: false }
+    }
+
+    pub fn of_request(&self) -> &'a [u8] {
+        if self.is_response { &[] } else { self.body }
+    }
+
+    pub fn take(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.body)
+    }
+
+    /// Takes it for the head that goes out now, a response's or a request's.
+    pub fn take_along(&mut self, is_response: bool) -> &'a [u8] {
+        if self.goes_along && self.is_response == is_response { self.take() } else { &[] }
+    }
+}
+
+impl<'a, P: Port> Turn<'a, P> {
+    pub fn new(port: &'a mut P, shared: &'a mut Shared) -> Self {
+        Self { port, shared, whole: Whole::default() }
+    }
+
     pub fn now(&self) -> Tick {
         self.port.now()
     }

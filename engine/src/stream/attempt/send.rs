@@ -22,16 +22,34 @@ impl Exchange {
         self.notes.moments.first_upstream_sent.get_or_insert(now);
         self.notes.moments.last_upstream_sent = Some(now);
         self.set_try_limits(now);
-        let end = self.up.is_complete() && self.up.waiting().is_empty() && self.up.trailers().is_none();
-        let command = Command::SendRequest { stream, head: &self.request, body: &[], end };
-        if turn.port.perform(connection, command).is_err() {
+        let fresh = self.take_body(turn);
+        let body = match (fresh, self.up.paused_at) {
+            ([], None) => self.up.waiting(),
+            _ => fresh,
+        };
+        let is_all = body.len() == fresh.len() + self.up.waiting().len();
+        let end = is_all && self.up.is_complete() && self.up.trailers().is_none();
+        let size = body.len();
+        let command = Command::SendRequest { stream, head: &self.request, body, end };
+        let Ok(accepted) = turn.port.perform(connection, command) else {
+            self.up.hold(fresh);
             return self.upstream_reset(turn, ResetReason::ConnectionClosed, true);
-        }
+        };
+        let now = turn.port.now();
         if let Some(attempt) = &mut self.attempt {
-            attempt.sent_in = Some(turn.port.now());
+            attempt.sent_in = Some(now);
         }
-        self.up.end_sent = end;
-        if end {
+        let accepted = accepted.bytes;
+        if size > 0 {
+            let credit = match fresh {
+                [] => self.up.advance(accepted),
+                fresh => self.up.pass(fresh, accepted),
+            };
+            self.origin.grant(turn.port, credit);
+            self.notes.moments.last_upstream_sent = Some(now);
+        }
+        self.up.end_sent = end && accepted == size;
+        if self.up.end_sent {
             self.after_sending_up(turn);
         } else {
             self.flush_up(turn);
