@@ -25,6 +25,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod whole;
 mod window;
 mod write;
 

@@ -5,6 +5,7 @@ use super::calls::{Draft, Kept};
 use super::connection::{First, MAX_QUEUED, State, Writing};
 use super::description::Description;
 use super::shape::{Layout, Shape, Summing};
+use super::whole::{Message, put_pieces};
 use super::write;
 use crate::bytes::Out;
 use crate::codec::contract::{Ending, Refused};
@@ -12,8 +13,6 @@ use crate::message::{BodyLength, Frame, HeaderBlock, NameId, NameSet, RequestHea
 
 /// Longest text of a reply of ours, bytes.
 const MAX_MESSAGE: usize = 1_024;
-/// A body up to this size goes out in one piece with what is in front of it and behind it, bytes.
-const SMALL: usize = 4 * 1024;
 
 impl State {
     pub fn send_request(
@@ -29,8 +28,14 @@ impl State {
         if !self.is_client || self.first.as_ref().is_some_and(|first| first.pin != frame.pin) {
             return Err(Refused);
         }
-        self.calls.get_mut(stream).ok_or(Refused)?.one_way = head.one_way;
-        self.begin(description, stream, &frame, &head.headers, head.body)?;
+        let call = self.calls.get_mut(stream).ok_or(Refused)?;
+        call.one_way = head.one_way;
+        let id = call.id;
+        let message = Message { frame: &frame, headers: &head.headers, body };
+        let is_sent = end && self.send_whole(description, id, message, out);
+        if !is_sent {
+            self.begin(description, stream, &frame, &head.headers, head.body)?;
+        }
         if self.first.is_none() {
             let fixed = description.shape(frame.shape).map_or(0, |shape| shape.fixed);
             let front = head.headers.slice(frame.bytes);
@@ -38,6 +43,12 @@ impl State {
             self.first = Some(First { shape: frame.shape, pin: frame.pin, kept });
         }
         self.heart.note_traffic(description, now);
+        if is_sent {
+            if head.one_way {
+                self.calls.remove(stream);
+            }
+            return Ok(body.len());
+        }
         self.send_body(description, stream, (body, end), out)
     }
 
@@ -64,10 +75,17 @@ impl State {
         (body, end): (&[u8], bool),
         out: &mut Out<'_>,
     ) -> Result<usize, Refused> {
-        if self.is_client || self.calls.get(stream).is_none_or(|call| call.one_way) {
-            return Err(Refused);
-        }
+        let call = self.calls.get(stream).filter(|call| !call.one_way && !self.is_client).ok_or(Refused)?;
+        let id = call.id;
         match head.frame {
+            Some(frame) if end => {
+                let message = Message { frame: &frame, headers: &head.headers, body };
+                if self.send_whole(description, id, message, out) {
+                    self.calls.remove(stream);
+                    return Ok(body.len());
+                }
+                self.begin(description, stream, &frame, &head.headers, head.body)?;
+            }
             Some(frame) => self.begin(description, stream, &frame, &head.headers, head.body)?,
             None => {
                 let call = self.calls.get_mut(stream).ok_or(Refused)?;
@@ -184,13 +202,7 @@ impl State {
                 let sealed = write::seal(description, shape, &layout, length, front).map_err(|_| Refused)?;
                 let tail = write::put_checksum(shape, &sealed, front, &[body, last]);
                 if self.writing.is_none() {
-                    if last.len() <= SMALL {
-                        out.put_parts([&bytes, last, tail.bytes()]);
-                    } else {
-                        out.put(&bytes);
-                        out.put(last);
-                        out.put(tail.bytes());
-                    }
+                    put_pieces(&bytes, last, tail.bytes(), out);
                     self.recycle(bytes);
                     self.cut_if_stuck(out);
                 } else {

@@ -5,6 +5,7 @@ mod life;
 mod others;
 mod road;
 mod splits;
+mod whole;
 
 use std::collections::HashMap;
 use std::sync::Arc;

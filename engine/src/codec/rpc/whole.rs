@@ -1,0 +1,79 @@
+//! A message that is whole goes out at once: front, body and what is behind it in one piece, with nothing kept in between.
+//!
+//! In: a head with its body. Out: a frame in the outbox, or word that it cannot go this way: a large frame is being written, the
+//! peer takes nothing, its body is to be changed, it is too large for one piece, or something about it is wrong. Then it goes by a
+//! draft (`send`), which also says what is wrong. Invariant: what leaves is byte for byte what the draft would have made.
+
+use super::attachments::Edit;
+use super::connection::State;
+use super::description::Description;
+use super::shape::{Layout, Shape, Tail};
+use super::write;
+use crate::bytes::Out;
+use crate::message::{Frame, HeaderBlock};
+
+/// A body up to this size goes out in one piece with what is in front of it and behind it, bytes.
+const SMALL: usize = 4 * 1024;
+
+/// A frame that came, and the body that it is to have now.
+#[derive(Clone, Copy)]
+pub(super) struct Message<'a> {
+    pub frame: &'a Frame,
+    pub headers: &'a HeaderBlock,
+    pub body: &'a [u8],
+}
+
+impl State {
+    /// Sends all of a message under this id; false if it has to go by a draft.
+    pub fn send_whole(
+        &mut self,
+        description: &Description,
+        id: u64,
+        message: Message<'_>,
+        out: &mut Out<'_>,
+    ) -> bool {
+        let Message { frame, headers, body } = message;
+        let waits = self.writing.is_some() || self.is_client && out.room() == 0;
+        if waits || super::goes_in_pieces(u64::from(frame.bytes.length) + body.len() as u64) {
+            return false;
+        }
+        let shape = description.shape(frame.shape).filter(|_| frame.protocol == description.digest);
+        let Some(shape) = shape.filter(|shape| Edit::of(description, shape, frame, headers).is_none()) else {
+            return false;
+        };
+        let mut front = self.buffer();
+        let tail = fill(description, shape, message, id, &mut front);
+        if let Some(tail) = &tail {
+            put_pieces(&front, body, tail.bytes(), out);
+        }
+        self.recycle(front);
+        self.cut_if_stuck(out);
+        tail.is_some()
+    }
+}
+
+/// All in front of the body, and what is behind it.
+fn fill(
+    description: &Description,
+    shape: &Shape,
+    message: Message<'_>,
+    id: u64,
+    front: &mut Vec<u8>,
+) -> Option<Tail> {
+    let Message { frame, headers, body } = message;
+    let mut layout = Layout::default();
+    write::put_front(description, shape, frame, headers, id, front, &mut layout).ok()?;
+    let sealed = write::seal(description, shape, &layout, body.len(), front).ok()?;
+    Some(write::put_checksum(shape, &sealed, front, &[body]))
+}
+
+#[inline]
+pub(super) fn put_pieces(front: &[u8], body: &[u8], tail: &[u8], out: &mut Out<'_>) {
+    if body.len() <= SMALL {
+        out.put_parts([front, body, tail]);
+    } else {
+        out.put(front);
+        out.put(body);
+        out.put(tail);
+    }
+}
