@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,13 @@ def route(rule: str, parent: str = "{name: quotes}") -> str:
 )
 def test_what_could_not_work_is_refused_at_its_place(text: str, code: str, path: str) -> None:
     assert [(problem.code, problem.path) for problem in refusals(text)] == [(code, path)]
+
+
+def test_a_description_too_long_to_be_sent_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mainstay.protocols.kind.MAX_DESCRIPTION", 1_000)
+    (problem,) = refusals(VOLT)
+    assert (problem.code, problem.path) == ("MS1005", "spec")
+    assert re.fullmatch(r"the description has \d,\d{3} bytes", problem.reason)
 
 
 def virtual(http: str) -> str:

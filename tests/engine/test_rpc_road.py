@@ -145,6 +145,31 @@ def test_a_thousand_calls_at_once_get_their_own_answers(live: Live, serve: Serve
     assert server.accepted == 1
 
 
+def data_segments(connection: socket.socket) -> int:
+    """How often the other side wrote, as long as each write fits a segment of the loopback (64 KiB)."""
+    told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
+    return int(struct.unpack_from("=I", told, 152)[0])
+
+
+def test_calls_that_come_together_leave_together(live: Live, serve: Serve) -> None:
+    """As do their answers: one write for what one read brought."""
+    many = 200
+    writes: Queue[int] = Queue()
+
+    def serve_all(connection: socket.socket) -> None:
+        reader = Reader(connection)
+        frames = [read(reader) for _ in range(many)]
+        writes.put(data_segments(connection))
+        connection.sendall(b"".join(frame.answer(0, b"ok") for frame in frames))
+        reader.exactly(1)
+
+    front(live, serve(serve_all))
+    with live.dial("rpc") as client:
+        assert len(ask(client, *map(request, range(many)))) == many
+        assert writes.get() <= 10
+        assert data_segments(client) <= 10
+
+
 def test_one_way_calls_arrive_and_are_never_answered(live: Live, serve: Serve) -> None:
     seen: Queue[Frame] = Queue()
 

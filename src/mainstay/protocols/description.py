@@ -139,7 +139,7 @@ class HeaderMap(Part, frozen=True):
     text: Annotated[TextLines | None, "Text with separators."] = None
     duplicates: Annotated[
         Literal["last", "first"],
-        "Which of two equal names the peers believe. The other one is taken out, so that nobody reads it differently.",
+        "Which of two equal names the peers believe. The mesh looks at no other, and leaves it out where it writes the map anew.",
     ] = "last"
 
 
