@@ -221,6 +221,16 @@ def test_names_of_bits_and_letters_by_chance_are_shown_so_that_they_can_be_read(
     assert any(line.endswith('"\u06bb"  da bb') for line in lines)
 
 
+def test_captured_texts_cannot_speak_to_the_terminal() -> None:
+    block = b"".join(
+        struct.pack(">i", len(text)) + text for text in (b"x-note", b"\x1b[2Jgone\r\nframe 2: made up")
+    )
+    frame = struct.pack(">BBHBIBiHHI", 1, 1, 1, 1, 1, 11, -1, 0, len(block), 0) + block
+    lines = list(show(explain(BOLT, frame)))
+    assert "  header    x-note: \\x1b[2Jgone\\r\\nframe 2: made up" in lines
+    assert all(line.isprintable() for line in lines)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

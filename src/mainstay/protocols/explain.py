@@ -90,15 +90,20 @@ def _show_bytes(data: bytes, length: int) -> str:
     return f'"{text}"{digits}{more}'
 
 
+def _plain(text: str) -> str:
+    """Without what would change lines or colours of a terminal."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 def _show_meaning(frame: plan.RpcSeen) -> Iterator[str]:
     if frame.service or frame.method:
-        yield f"  service   {frame.service or '-'}"
-        yield f"  method    {frame.method or '-'}"
+        yield f"  service   {_plain(frame.service) or '-'}"
+        yield f"  method    {_plain(frame.method) or '-'}"
     if frame.deadline is not None:
         yield f"  deadline  {frame.deadline} ms"
     if frame.status is not None:
         yield f"  outcome   as HTTP {frame.status}"
     for name, value in frame.headers:
-        yield f"  header    {name}: {value}"
+        yield f"  header    {_plain(name)}: {_plain(value)}"
     if frame.checksum is not None:
         yield f"  checksum  {'right' if frame.checksum else 'WRONG'}"
