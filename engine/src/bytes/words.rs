@@ -10,6 +10,11 @@ const TOPS: u64 = 0x8080_8080_8080_8080;
 pub struct Word(u64);
 
 impl Word {
+    #[inline]
+    pub fn of(bytes: [u8; 8]) -> Self {
+        Self(u64::from_le_bytes(bytes))
+    }
+
     /// Marks bytes below `bound`, which is at most 128.
     #[inline]
     pub fn below(self, bound: u8) -> u64 {

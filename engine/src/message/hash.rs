@@ -20,10 +20,12 @@ impl QuickHasher {
 
 impl Hasher for QuickHasher {
     /// The map takes its tag from the top bits and its slot from the bottom ones: both must differ.
+    #[inline]
     fn finish(&self) -> u64 {
         self.0 ^ (self.0 >> 32)
     }
 
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
         for word in words {
@@ -38,22 +40,27 @@ impl Hasher for QuickHasher {
         self.mix(tail ^ (bytes.len() as u64).rotate_right(8));
     }
 
+    #[inline]
     fn write_u8(&mut self, value: u8) {
         self.mix(u64::from(value));
     }
 
+    #[inline]
     fn write_u16(&mut self, value: u16) {
         self.mix(u64::from(value));
     }
 
+    #[inline]
     fn write_u32(&mut self, value: u32) {
         self.mix(u64::from(value));
     }
 
+    #[inline]
     fn write_u64(&mut self, value: u64) {
         self.mix(value);
     }
 
+    #[inline]
     fn write_usize(&mut self, value: usize) {
         self.mix(value as u64);
     }

@@ -12,6 +12,7 @@ use crate::telemetry::log_format::{Format, Operator, Source};
 #[derive(Debug, Clone, Default)]
 pub struct HeaderChanges {
     removed: Box<[Name]>,
+    /// First those that overwrite, then those that add.
     changes: Box<[Change]>,
     /// Nothing depends on the message: what is written is known beforehand.
     is_fixed: bool,
@@ -28,6 +29,15 @@ struct Change {
 impl Change {
     fn overwrites(&self) -> bool {
         matches!(self.kind, HeaderChangeKind::OverwriteIfExists | HeaderChangeKind::OverwriteIfExistsOrAdd)
+    }
+
+    /// `None`: the change does not take place.
+    fn write(&self, value: Option<&[u8]>, block: &mut HeaderBlock) {
+        match value {
+            Some(value) if self.overwrites() => block.set(&self.name, value),
+            Some(value) => block.push_name(&self.name, value),
+            None => {}
+        }
     }
 
     /// The value, if it is always the same and always written.
@@ -67,6 +77,7 @@ impl HeaderChanges {
             modifiable(name).map_err(|problem| problem.within(&format!("{removed_path}[{index}]")))
         });
         let is_fixed = made.iter().all(|change| change.fixed().is_some());
+        made.sort_by_key(|change| !change.overwrites());
         Ok(Self { removed: removed.collect::<Result<_, _>>()?, changes: made.into(), is_fixed })
     }
 
@@ -91,10 +102,10 @@ impl HeaderChanges {
         }
         self.remove(&mut head.headers);
         if self.is_fixed {
-            return self.write(self.changes.iter().map(Change::fixed), &mut head.headers);
+            return self.write_fixed(&mut head.headers);
         }
         let values = self.evaluate(&head.headers, &RequestSource { head, rest: source });
-        self.write(values.iter().map(Option::as_deref), &mut head.headers);
+        self.write(&values, &mut head.headers);
     }
 
     /// `%RESP(…)%` is answered from the head itself, all else by `source`.
@@ -104,10 +115,10 @@ impl HeaderChanges {
         }
         self.remove(&mut head.headers);
         if self.is_fixed {
-            return self.write(self.changes.iter().map(Change::fixed), &mut head.headers);
+            return self.write_fixed(&mut head.headers);
         }
         let values = self.evaluate(&head.headers, &ResponseSource { head, rest: source });
-        self.write(values.iter().map(Option::as_deref), &mut head.headers);
+        self.write(&values, &mut head.headers);
     }
 
     fn remove(&self, block: &mut HeaderBlock) {
@@ -134,15 +145,15 @@ impl HeaderChanges {
         self.changes.iter().map(evaluate).collect()
     }
 
-    /// First those that overwrite, then those that add.
-    fn write<'v>(&self, values: impl Iterator<Item = Option<&'v [u8]>> + Clone, block: &mut HeaderBlock) {
-        let pairs =
-            || self.changes.iter().zip(values.clone()).filter_map(|(change, value)| Some((change, value?)));
-        for (change, value) in pairs().filter(|(change, _)| change.overwrites()) {
-            block.set(&change.name, value);
+    fn write_fixed(&self, block: &mut HeaderBlock) {
+        for change in &self.changes {
+            change.write(change.fixed(), block);
         }
-        for (change, value) in pairs().filter(|(change, _)| !change.overwrites()) {
-            block.push_name(&change.name, value);
+    }
+
+    fn write(&self, values: &[Option<Vec<u8>>], block: &mut HeaderBlock) {
+        for (change, value) in self.changes.iter().zip(values) {
+            change.write(value.as_deref(), block);
         }
     }
 }

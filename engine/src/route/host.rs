@@ -70,10 +70,8 @@ impl HostIndex {
         if authority.is_empty() || self.is_only_any() {
             return self.any;
         }
-        let bare = match split_port(authority) {
-            Some((host, _)) if self.ignore_port => host,
-            _ => authority,
-        };
+        let port = if self.ignore_port { split_port(authority) } else { None };
+        let bare = port.map_or(authority, |(host, _)| host);
         if self.case_sensitive || !has_capitals(bare) {
             return self.find_folded(bare);
         }

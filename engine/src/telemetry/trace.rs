@@ -42,16 +42,11 @@ impl TraceContext {
     pub fn parse(value: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(value).ok()?;
         let mut parts = text.split('-');
-        let hex = |part: Option<&'_ str>, length: usize| {
-            let part = part?.to_owned();
-            let digits = part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-            (part.len() == length && digits).then_some(part)
-        };
         let zero = |text: &str| text.bytes().all(|byte| byte == b'0');
-        let version = hex(parts.next(), 2)?;
-        let trace_id = hex(parts.next(), 32).filter(|id| !zero(id))?;
-        hex(parts.next(), 16).filter(|id| !zero(id))?;
-        let flags = u8::from_str_radix(&hex(parts.next(), 2)?, 16).ok()?;
+        let version = digits(parts.next(), 2)?;
+        let trace_id = digits(parts.next(), 32).filter(|id| !zero(id))?;
+        digits(parts.next(), 16).filter(|id| !zero(id))?;
+        let flags = u8::from_str_radix(digits(parts.next(), 2)?, 16).ok()?;
         if version == "ff" || (version == "00" && parts.next().is_some()) {
             return None;
         }
@@ -77,6 +72,12 @@ impl TraceContext {
         header.extend_from_slice(if sampled { b"-01" } else { b"-00" });
         (Self { trace_id, length: id.len() as u8, sampled }, header)
     }
+}
+
+/// A part of a `traceparent`: so many lower-case hexadecimal digits.
+fn digits(part: Option<&str>, length: usize) -> Option<&str> {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    part.filter(|part| part.len() == length && part.bytes().all(is_digit))
 }
 
 /// Keeps the request's trace context, or gives it one of which `share` (0 to 1) is sampled. A malformed one is replaced, and the

@@ -3,6 +3,8 @@
 //! In: the path with its query as it came, and what the connection manager asks for. Out: what to do with it. Pure. The
 //! query is never touched.
 
+use crate::bytes::Word;
+
 /// What to do with escaped slashes (`%2F`, `%5C`), which some servers take for separators and others do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EscapedSlashes {
@@ -50,9 +52,7 @@ pub fn normalize(target: &[u8], options: PathOptions) -> PathOutcome {
     }
     let query_at = memchr::memchr(b'?', target).unwrap_or(target.len());
     let (path, query) = target.split_at_checked(query_at).unwrap_or((target, &[]));
-    let suspicious = path.iter().any(|byte| matches!(byte, b'%' | b'\\'))
-        || path.windows(2).any(|pair| pair == b"//" || pair == b"/.");
-    if !suspicious {
+    if !may_need_form(path) {
         return PathOutcome::AsItIs;
     }
     let escaped = options.escaped_slashes != EscapedSlashes::Keep && has_escaped_slash(path);
@@ -75,6 +75,22 @@ pub fn normalize(target: &[u8], options: PathOptions) -> PathOutcome {
     } else {
         PathOutcome::Replaced(changed)
     }
+}
+
+/// Whether anything in the path may be written otherwise: an escape, a backslash, two slashes, or a segment that starts with a
+/// dot. It may say so of one that has none.
+fn may_need_form(path: &[u8]) -> bool {
+    let (words, _) = path.as_chunks::<8>();
+    let (nexts, _) = path.get(1..).unwrap_or(&[]).as_chunks::<8>();
+    let is_marked = words.iter().zip(nexts).any(|(word, next)| {
+        let (word, next) = (Word::of(*word), Word::of(*next));
+        let pair = word.equal(b'/') & (next.equal(b'/') | next.equal(b'.'));
+        word.equal(b'%') | word.equal(b'\\') | pair != 0
+    });
+    let rest = path.get(8 * words.len().min(nexts.len())..).unwrap_or(&[]);
+    is_marked
+        || rest.iter().any(|byte| matches!(byte, b'%' | b'\\'))
+        || rest.windows(2).any(|pair| pair == b"//" || pair == b"/.")
 }
 
 fn hex(byte: u8) -> Option<u8> {
@@ -211,6 +227,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_path_that_needs_form_is_seen(path in r"/[a/.%\\]{0,3}[a-f0-9]{0,12}(/[a.%/\\]{0,2}){0,3}") {
+            let bytes = path.as_bytes();
+            let needs = bytes.iter().any(|byte| matches!(byte, b'%' | b'\\'))
+                || bytes.windows(2).any(|pair| pair == b"//" || pair == b"/.");
+            prop_assert!(may_need_form(bytes) || !needs);
+        }
+
         /// What was brought into form stays as it is: no second look finds a dot segment that the first one made.
         #[test]
         fn form_is_stable(path in "/[a-c./%25eE\\\\]{0,24}") {
