@@ -353,7 +353,7 @@ def test_the_shorter_patience_counts(live: Live, serve: Serve) -> None:
 
 @pytest.mark.parametrize(
     ("status", "told"),
-    [(403, DENIED), (404, NOT_FOUND), (429, BUSY), (503, CLOSED), (504, TIMEOUT), (500, 3)],
+    [(403, DENIED), (404, NOT_FOUND), (429, BUSY), (502, CLOSED), (503, BUSY), (504, TIMEOUT), (500, 3)],
 )
 def test_a_direct_response_is_the_protocol_s_reply(live: Live, status: int, told: int) -> None:
     respond = plan.RespondAction(plan.DirectResponse(status, b"closed for today"))

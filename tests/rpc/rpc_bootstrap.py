@@ -268,7 +268,7 @@ def write_server(
     codec = codec if codec is not None else described(protocol)
     routes = table(first_of(otherwise=to("application")))
     made = chain(codec, routes, filters, access_log)
-    more: Fields = {}
+    more: Fields = {"traffic_direction": "INBOUND"}
     if leaves is not None:
         made |= accepting(leaves, "server", "caller")
         more["listener_filters"] = [TLS_INSPECTOR]

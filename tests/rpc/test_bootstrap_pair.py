@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rpc_bolt import Answer, ask, called, request
 from rpc_bootstrap import (
+    TYPE,
     chain,
     check,
     cluster,
@@ -81,6 +82,43 @@ def test_calls_go_by_service_method_and_header(
         (0, b"plain adder "),
     ]
     assert found[4].status != 0
+
+
+NOT_SENT = 8
+"""Bolt's status of a call that could not be sent."""
+PREVIOUS_HOSTS = {
+    "name": "envoy.retry_host_predicates.previous_hosts",
+    "typed_config": {"@type": TYPE + "retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+}
+ISTIOS_RETRIES = {
+    "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
+    "retriable_status_codes": [503],
+    "num_retries": 2,
+    "retry_host_predicate": [PREVIOUS_HOSTS],
+    "host_selection_retry_max_attempts": 5,
+}
+"""What the control plane gives routes that say nothing."""
+
+
+def test_calls_to_an_application_that_is_down_go_to_another(
+    start: Start, serve: Serve, ports: Ports, leaves: Any, tmp_path: Path
+) -> None:
+    port, dead, alive = ports(), ports(), ports()
+    start("mainstay", write_server(tmp_path / "dead.yaml", "bolt", dead, ports(), leaves), dead)
+    application = serve(called("alive"))
+    start("mainstay", write_server(tmp_path / "alive.yaml", "bolt", alive, application.port, leaves), alive)
+    only = when(check("method", exact="only"), to("dead"))
+    beside = {
+        "@type": "type.googleapis.com/envoy.config.route.v3.Route",
+        "route": {"retry_policy": ISTIOS_RETRIES},
+    }
+    routes = table(first_of(only, otherwise=to("both", per_filter_config={"mainstay.route": beside})))
+    upstreams = {"both": [dead, alive], "dead": [dead]}
+    start("mainstay", write_caller(tmp_path / "caller.yaml", "bolt", port, upstreams, routes, leaves), port)
+    for number in range(1, 21):
+        assert ask(port, request(number, "shop.Cart:1.0", "add")) == [Answer(number, 0, b"alive add ")]
+    [told] = ask(port, request(1, "shop.Cart:1.0", "only"))
+    assert told.status == NOT_SENT, "where nobody else is, the caller hears that nothing was sent"
 
 
 def write_resource(path: Path, kind: str, resource: dict[str, Any]) -> None:

@@ -84,7 +84,7 @@ well_known! {
     X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE = "x-envoy-upstream-rq-timeout-alt-response",
     X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS = "x-envoy-upstream-rq-timeout-ms", X_ENVOY_UPSTREAM_SERVICE_TIME = "x-envoy-upstream-service-time",
     X_ENVOY_UPSTREAM_STREAM_DURATION_MS = "x-envoy-upstream-stream-duration-ms", MAINSTAY_ORIG_PROTO = "mainstay-orig-proto",
-    MAINSTAY_PEER = "mainstay-peer", X_ENVOY_ORIGINAL_HOST = "x-envoy-original-host",
+    MAINSTAY_PEER = "mainstay-peer", MAINSTAY_UNREACHED = "mainstay-unreached", X_ENVOY_ORIGINAL_HOST = "x-envoy-original-host",
 }
 
 const _: () = assert!(TEXTS.len() <= 128, "a NameSet has 128 places");

@@ -89,6 +89,10 @@ impl Exchange {
                 count(HttpCounter::RqDirectResponse);
                 let mut reply = LocalReply::new(response.status, "", "direct_response");
                 reply.body = response.body.to_vec().into();
+                if self.request.protocol == Protocol::Rpc {
+                    // Authors mean by 503 that we are busy; for nobody being there they have 502.
+                    reply.headers.push_id(NameId::X_ENVOY_LOCAL_OVERLOADED, b"true");
+                }
                 reply
             }
             Decision::NotFound => {

@@ -15,7 +15,8 @@ use super::origin::Origin;
 use super::port::Port;
 use super::shared::Turn;
 use crate::codec::contract::Command;
-use crate::message::{Key, MILLISECOND, ResetReason, ResponseFlags, Tick};
+use crate::filter::LocalReply;
+use crate::message::{Key, MILLISECOND, NameId, Protocol, ResetReason, ResponseFlags, Tick};
 use crate::telemetry::{ClusterCounter, HttpCounter};
 use crate::upstream::{Cluster, PickContext};
 
@@ -100,6 +101,15 @@ impl Exchange {
         self.phase = Phase::Connecting;
         self.attempt(turn);
         true
+    }
+
+    /// The application behind us got nothing of the call: its protocol may have a status that says so, by which the caller's side
+    /// knows that it may send the call elsewhere.
+    pub fn tell_unreached<P: Port>(&self, turn: &Turn<'_, P>, reply: &mut LocalReply) {
+        let is_framed = self.request.protocol == Protocol::Rpc;
+        if is_framed && turn.shared.resends && self.site.is_inbound() && !self.tries.was_seen {
+            reply.headers.set_id(NameId::MAINSTAY_UNREACHED, b"true");
+        }
     }
 
     /// The application behind us takes no connection: a peer that asked for it learns that its request was not processed, and

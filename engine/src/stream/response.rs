@@ -400,6 +400,9 @@ impl Exchange {
         )
         .into_bytes()
         .into();
+        if unprocessed {
+            self.tell_unreached(turn, &mut reply);
+        }
         self.reply(turn, reply);
     }
 

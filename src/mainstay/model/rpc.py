@@ -19,10 +19,12 @@ OutcomeName = Literal[
     "notFound",
     "serverError",
     "unavailable",
+    "unreached",
     "overloaded",
     "timeout",
 ]
-"""How a call ended, in words that every protocol's own status is mapped to."""
+"""How a call ended, in words that every protocol's own status is mapped to. ``unreached``: surely nothing of it came to the
+provider, so that it may be sent elsewhere, as after ``overloaded``; ``unavailable``: it may have come there."""
 
 HTTP_STATUS: dict[OutcomeName, int] = {
     "success": 200,
@@ -31,10 +33,15 @@ HTTP_STATUS: dict[OutcomeName, int] = {
     "notFound": 404,
     "serverError": 500,
     "unavailable": 502,
+    "unreached": 503,
     "overloaded": 503,
     "timeout": 504,
 }
 """The HTTP status that stands for an outcome wherever policies, metrics and logs are shared with HTTP."""
+
+
+UNBEGUN_OUTCOMES: frozenset[OutcomeName] = frozenset({"overloaded", "unreached"})
+"""After these a call did not happen, so that it may be tried again whatever it does. Policies see both as 503."""
 
 
 class Opening(msgspec.Struct, frozen=True, gc=False, order=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mainstay.model.rpc import HTTP_STATUS
+from mainstay.model.rpc import HTTP_STATUS, OutcomeName
 from mainstay.protocols.description import (
     Field,
     KindName,
@@ -34,6 +34,9 @@ from mainstay.protocols.shapes import (
     shapes_of,
 )
 from mainstay.sidecar import plan
+
+# Among replies each outcome has a status of its own; 421 (sent to whom cannot answer it) is what HTTP says of such a request.
+_REPLIES: dict[OutcomeName, int] = {**HTTP_STATUS, "unreached": 421}
 
 _KINDS: dict[KindName, plan.RpcKind] = {
     "request": "request",
@@ -101,7 +104,7 @@ def compile_protocol(name: str, description: Protocol) -> plan.RpcProtocol:
             for value in known.values
         ),
         other_status=HTTP_STATUS[description.status.other],
-        replies=tuple(plan.RpcStatus(each.status, HTTP_STATUS[each.outcome]) for each in reply.statuses),
+        replies=tuple(plan.RpcStatus(each.status, _REPLIES[each.outcome]) for each in reply.statuses),
         other_reply=reply.other,
         error_replies=made(reply, "request", "response"),
         heartbeat=plan.RpcHeartbeat(

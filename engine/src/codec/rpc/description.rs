@@ -247,6 +247,7 @@ impl Description {
             401 => 403,
             408 => 504,
             429 => 503,
+            super::send::UNREACHED => 502,
             400..=499 if !matches!(http, 403 | 404) => 400,
             500..=599 if !matches!(http, 502..=504) => 500,
             other => other,

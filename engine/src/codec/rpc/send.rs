@@ -291,8 +291,15 @@ impl State {
     }
 }
 
+/// Stands for a call that surely did not reach its provider among the statuses of replies: what HTTP says of requests that came to
+/// a server that cannot answer them, and may be sent elsewhere.
+pub(super) const UNREACHED: u16 = 421;
+
 /// HTTP says 503 where we are busy and where nobody is there; framed protocols mostly have a word for each.
 pub(super) fn status_of(head: &ResponseHead) -> u16 {
+    if head.status == 503 && head.headers.contains_id(NameId::MAINSTAY_UNREACHED) {
+        return UNREACHED;
+    }
     let busy = NameSet::of(&[
         NameId::X_ENVOY_OVERLOADED,
         NameId::X_ENVOY_LOCAL_OVERLOADED,
@@ -308,8 +315,8 @@ fn words_of(status: u16) -> &'static [u8] {
         404 => b"no route for this call",
         408 | 504 => b"timeout",
         429 | 503 => b"overloaded",
+        502 | UNREACHED => b"no provider can be reached",
         400..=499 => b"bad request",
-        502 => b"no provider can be reached",
         _ => b"the proxy failed",
     }
 }

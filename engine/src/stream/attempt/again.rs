@@ -51,7 +51,9 @@ impl Exchange {
             body.push_str(&self.notes.upstream_failure);
         }
         let flags = ResponseFlags::UPSTREAM_CONNECTION_FAILURE;
-        let reply = LocalReply { body: body.into_bytes().into(), flags, ..LocalReply::new(503, "", details) };
+        let mut reply =
+            LocalReply { body: body.into_bytes().into(), flags, ..LocalReply::new(503, "", details) };
+        self.tell_unreached(turn, &mut reply);
         self.reply(turn, reply);
     }
 

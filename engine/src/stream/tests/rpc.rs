@@ -103,6 +103,17 @@ fn replies_made_here_are_frames_too() {
 }
 
 #[test]
+fn answers_that_a_route_gives_are_told_apart() {
+    for (http, status) in [(503, BUSY), (502, CONNECTION_CLOSED), (404, NO_PROCESSOR)] {
+        let response = plan::DirectResponse { status: http, body: Vec::new() };
+        let mut worker = worker(vec![route("/", plan::RouteAction::Respond { response })]);
+        let client = worker.connect_rpc();
+        worker.receive(client, call(1, "cart/add", b""));
+        assert_eq!(worker.sent_bytes(client), answer(1, status, b""), "{http}");
+    }
+}
+
+#[test]
 fn one_way_calls_end_when_they_are_sent() {
     let mut worker = shop();
     let client = worker.connect_rpc();

@@ -15,6 +15,7 @@ use crate::telemetry::ClusterCounter;
 const ERROR: u16 = 1;
 const BUSY: u16 = 4;
 const TIMEOUT: u16 = 7;
+const NOT_SENT: u16 = 8;
 const CONNECTION_CLOSED: u16 = 16;
 /// What Istio's routes retry by default.
 const BY_DEFAULT: [&str; 5] =
@@ -118,7 +119,9 @@ fn four_connections_at_most_serve_large_and_small_calls() {
 
 #[test]
 fn what_did_not_run_is_repeated_by_default_and_nothing_else() {
-    for (status, repeated) in [(BUSY, true), (ERROR, false), (TIMEOUT, false), (CONNECTION_CLOSED, false)] {
+    let statuses =
+        [(BUSY, true), (NOT_SENT, true), (ERROR, false), (TIMEOUT, false), (CONNECTION_CLOSED, false)];
+    for (status, repeated) in statuses {
         let mut worker = retrying(1, &BY_DEFAULT);
         let client = worker.connect_rpc();
         worker.receive(client, call(1, "cart/add", b"tea"));
@@ -135,6 +138,52 @@ fn what_did_not_run_is_repeated_by_default_and_nothing_else() {
             assert_eq!(worker.sent_bytes(client), answer(1, status, b""));
         }
     }
+}
+
+/// The side of a provider, in front of its application.
+fn beside_the_application(action: plan::RouteAction) -> Worker {
+    let manager = plan::HttpConnectionManager {
+        protocol: plan::Protocol::Rpc,
+        rpc: vec![bolt::protocol()],
+        ..manager()
+    };
+    let mut listener = listener(plan::Terminal::Http { manager });
+    listener.direction = plan::TrafficDirection::Inbound;
+    Worker::new(&listener, &[table(vec![route("/", action)])], &[cluster("shop", &["127.0.0.1:80"])])
+}
+
+#[test]
+fn a_caller_learns_that_nothing_of_its_call_reached_the_application() {
+    let mut worker = beside_the_application(to("shop"));
+    let client = worker.connect_rpc();
+    worker.receive(client, call(1, "cart/add", b"tea"));
+    worker.refuse();
+    assert_eq!(worker.sent_bytes(client), answer(1, NOT_SENT, b""));
+    let record = worker.record();
+    assert_eq!((record.status, &*record.flags), (503, "UF"));
+    // A call that was written may have run.
+    worker.receive(client, call(2, "cart/add", b"tea"));
+    let upstream = worker.accept();
+    worker.pass(1);
+    worker.lose(upstream);
+    assert_eq!(worker.sent_bytes(client), answer(2, CONNECTION_CLOSED, b""));
+    // Nobody hears of a one-way call.
+    worker.receive(client, one_way(3, "cart/note", b"x"));
+    worker.refuse();
+    assert_eq!(worker.sent_bytes(client), b"");
+}
+
+#[test]
+fn a_call_whose_first_try_may_have_run_is_not_said_to_have_reached_nobody() {
+    let mut worker = beside_the_application(to_with_retries("shop", retries(1, &["reset"])));
+    let client = worker.connect_rpc();
+    worker.receive(client, call(1, "cart/add", b"tea"));
+    let upstream = worker.accept();
+    worker.pass(1);
+    worker.lose(upstream);
+    worker.pass(25);
+    worker.refuse();
+    assert_eq!(worker.sent_bytes(client), answer(1, CONNECTION_CLOSED, b""));
 }
 
 #[test]

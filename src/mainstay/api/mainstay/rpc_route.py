@@ -150,11 +150,11 @@ class RPCRetry(Part, frozen=True):
     attempts: Annotated[Count, "Retries beside the first attempt; 0 switches them off.", Range(0, 100)] = 2
     outcomes: Annotated[
         tuple[OutcomeName, ...], "Answers after which the call is tried again.", Length(0, 8)
-    ] = ("overloaded",)
+    ] = ("overloaded", "unreached")
     idempotent: Annotated[
         bool,
         "Calls may happen twice: connections that end in the middle of a call are a reason too, and outcomes other than"
-        " `overloaded` are allowed.",
+        " `overloaded` and `unreached` are allowed.",
     ] = False
     backoff: Annotated[Duration | None, "Base of the exponential back-off."] = None
 

@@ -119,9 +119,9 @@ def retry_policy(retry: Retry) -> Fields:
     return fields
 
 
-def unavailable(reason: str) -> Fields:
+def unavailable(reason: str, status: int = 503) -> Fields:
     """Return the action for what does not exist."""
-    return {"direct_response": {"status": 503, "body": {"inline_string": reason}}}
+    return {"direct_response": {"status": status, "body": {"inline_string": reason}}}
 
 
 def _forward(
@@ -130,7 +130,8 @@ def _forward(
     found = [(entry, _cluster(facts, entry.destination, client)) for entry in action.destinations]
     if not any(cluster for _, cluster in found):
         missing = ", ".join(_text(entry.destination) for entry, _ in found)
-        return unavailable(f"no such destination: {missing}")
+        # Of a call 503 means that we are busy.
+        return unavailable(f"no such destination: {missing}", 502 if client.calls else 503)
     route: Fields = {"timeout": duration(action.timeout) if action.timeout is not None else {}}
     extra: Fields = {}
     clusters = [cluster or names.BLACK_HOLE for _, cluster in found]

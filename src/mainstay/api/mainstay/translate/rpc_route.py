@@ -47,7 +47,7 @@ from mainstay.model.route import (
     StringMatch,
     WeightedDestination,
 )
-from mainstay.model.rpc import HTTP_STATUS
+from mainstay.model.rpc import HTTP_STATUS, UNBEGUN_OUTCOMES
 
 _MILLION = 10_000  # parts per million of one percent
 _UNBEGUN = ("connect-failure", "reset-before-request")
@@ -225,15 +225,15 @@ def _retry(retry: RPCRetry, found: Findings, path: Path) -> Retry:
     for at, outcome in enumerate(retry.outcomes):
         if outcome == "success":
             found.add("MS1109", (*path, "outcomes", at), "success is no reason to try again", "Remove it")
-        elif outcome != "overloaded" and not retry.idempotent:
+        elif outcome not in UNBEGUN_OUTCOMES and not retry.idempotent:
             reason = f"after {outcome} the call may have happened"
             found.add("MS1109", (*path, "outcomes", at), reason, "Say idempotent: true, or remove it")
     if retry.backoff == 0:
         found.add("MS1105", (*path, "backoff"), "0s is no time limit", "Give at least 1ms, or leave it out")
     classes = [*_UNBEGUN]
-    classes += _BUSY if "overloaded" in retry.outcomes else ()
+    classes += _BUSY if not UNBEGUN_OUTCOMES.isdisjoint(retry.outcomes) else ()
     classes += _BROKEN_OFF if retry.idempotent else ()
-    statuses = tuple(sorted({HTTP_STATUS[each] for each in retry.outcomes if each != "overloaded"}))
+    statuses = tuple(sorted({HTTP_STATUS[each] for each in retry.outcomes if each not in UNBEGUN_OUTCOMES}))
     classes += ["retriable-status-codes"] if statuses else []
     return Retry(retry.attempts, tuple(sorted(classes)), statuses, backoff=retry.backoff or None)
 
