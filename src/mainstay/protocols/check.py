@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-import msgspec
-
 from mainstay.api.node import Path
-from mainstay.protocols.compile import Unmakable, compile_made
+from mainstay.protocols.check_frames import check_frames, check_made, made_frames
 from mainstay.protocols.description import (
     Checksum,
     Field,
     Hessian,
-    KindName,
     Made,
     Piece,
     Protocol,
@@ -25,10 +22,10 @@ from mainstay.protocols.description import (
     Trace,
     resolve,
 )
+from mainstay.protocols.finding import Finding, say
 from mainstay.protocols.shapes import (
     MAX_OPENINGS,
     MAX_SHAPES,
-    WINDOW,
     Number,
     Opening,
     Pattern,
@@ -48,18 +45,7 @@ CERTAIN_BITS = 16
 WHOLE = 64 << 10
 """Bytes up to which the engine handles a frame whole."""
 
-MAX_FRONT, MAX_PARTS = 256, 8
-"""Bytes in front of the first part, and parts, that the engine takes."""
-
 _CHECKSUM_BYTES = {"crc32": 4, "crc32c": 4, "adler32": 4}
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One fault of a description; `path` begins below `spec`."""
-
-    path: Path
-    reason: str
-    remedy: str
 
 
 def check(description: Protocol) -> list[Finding]:
@@ -74,13 +60,8 @@ def check(description: Protocol) -> list[Finding]:
     except TooMany:
         reason = f"the conditions have more than {MAX_SHAPES} combinations, or {MAX_OPENINGS} with all values"
         return [Finding(("fields",), reason, "Use fewer values in `when`, or two descriptions")]
-    found = list(_check_kinds(description, shapes, openings))
-    used = [shape for index, shape in enumerate(shapes) if any(each.shape == index for each in openings)]
-    for shape in used:
-        found += _check_shape(description, shape)
-    found += _check_found_texts(description, shapes, openings)
-    return found or [
-        *_check_made(description, shapes, openings),
+    return list(check_frames(description, shapes, openings)) or [
+        *check_made(description, shapes, openings),
         *_check_detection(description, shapes, openings),
     ]
 
@@ -104,40 +85,34 @@ def check_together(descriptions: Mapping[str, Protocol]) -> list[tuple[str, Find
     return found
 
 
-def _say(*path: str | int, reason: str, remedy: str) -> Finding:
-    return Finding(path, reason, remedy)
-
-
 def _check_fields(description: Protocol) -> Iterator[Finding]:
     names: set[str] = set()
     for index, field in enumerate(description.fields):
         here = ("fields", index)
         if field.name in names:
-            yield _say(*here, "name", reason=f"there are two fields {field.name}", remedy="Rename one")
+            yield say(*here, "name", reason=f"there are two fields {field.name}", remedy="Rename one")
         names.add(field.name)
         if field.rest is False:
-            yield _say(*here, "rest", reason="rest can only be true", remedy="Leave it out")
+            yield say(*here, "rest", reason="rest can only be true", remedy="Leave it out")
         if field.size is None:
             for what, given in (("bits", field.bits), ("values", field.values), ("signed", field.signed)):
                 if given:
                     reason = f"{what} are of numbers, and {field.name} is none"
-                    yield _say(*here, what, reason=reason, remedy="Give it a size, or remove them")
+                    yield say(*here, what, reason=reason, remedy="Give it a size, or remove them")
         for at, bits in enumerate(field.bits):
             if bits.name in names:
-                yield _say(
-                    *here, "bits", at, "name", reason=f"there are two {bits.name}", remedy="Rename one"
-                )
+                yield say(*here, "bits", at, "name", reason=f"there are two {bits.name}", remedy="Rename one")
             names.add(bits.name)
             if field.size is not None and bits.at + bits.count > 8 * field.size:
                 reason = f"{field.name} has {8 * field.size} bits"
-                yield _say(*here, "bits", at, reason=reason, remedy="Count bits from 0, the lowest")
+                yield say(*here, "bits", at, reason=reason, remedy="Count bits from 0, the lowest")
             for other in field.bits[:at]:
                 if bits.at < other.at + other.count and other.at < bits.at + bits.count:
                     reason = f"{bits.name} and {other.name} share bits"
-                    yield _say(*here, "bits", at, reason=reason, remedy="Give each bit one name")
+                    yield say(*here, "bits", at, reason=reason, remedy="Give each bit one name")
         for value in field.values:
             if field.size is not None and not _fits(value, 8 * field.size):
-                yield _say(
+                yield say(
                     *here,
                     "values",
                     reason=f"{value} does not fit {field.size} bytes",
@@ -230,7 +205,7 @@ def _check_references(description: Protocol) -> Iterator[Finding]:
     for index, name in enumerate(description.pinned):
         if (number := see.number(("pinned", index), name)) and number.count:
             see.say(("pinned", index), f"{name} is a part of a field", "Pin whole fields")
-    for path, made in _made_frames(description):
+    for path, made in made_frames(description):
         _check_made_names(see, path, made)
     if description.heartbeat is not None:
         for key in ("interval", "timeout"):
@@ -339,16 +314,6 @@ def _check_status(see: _References) -> None:
             seen.add(value)
 
 
-def _made_frames(description: Protocol) -> Iterator[tuple[Path, Made]]:
-    yield ("errorReply",), description.error_reply
-    if description.heartbeat is not None:
-        for key in ("send", "answer"):
-            if (made := getattr(description.heartbeat, key)) is not None:
-                yield ("heartbeat", key), made
-    if description.go_away is not None and description.go_away.send is not None:
-        yield ("goAway", "send"), description.go_away.send
-
-
 def _check_made_names(see: _References, path: Path, made: Made) -> None:
     for name, value in made.set.items():
         number = see.number((*path, "set", name), name)
@@ -376,161 +341,6 @@ def _tells_error(piece: Piece) -> bool:
     return piece.message is not None or piece.status is not None
 
 
-def _check_kinds(
-    description: Protocol, shapes: Sequence[Shape], openings: Sequence[Opening]
-) -> Iterator[Finding]:
-    for wanted in ("request", "response"):
-        if not any(kind.kind == wanted for kind in description.kinds):
-            yield _say("kinds", reason=f"nothing is a {wanted}", remedy=f"Add a kind {wanted}")
-    for index, kind in enumerate(description.kinds):
-        numbers = numbers_of(description)
-        for name in kind.when:
-            if all(not shape.has(name) for shape in shapes):
-                yield _say("kinds", index, "when", name, reason=f"no frame has {name}", remedy="Remove it")
-            field = numbers[name].field
-            places = [shape.place(field.name) for shape in shapes if shape.has(name)]
-            if any(place is None or place + (field.size or 0) > WINDOW for place in places):
-                reason = f"{name} does not lie within the first {WINDOW} bytes"
-                yield _say("kinds", index, "when", name, reason=reason, remedy="Tell kinds by earlier fields")
-        if not any(opening.kind == kind.kind for opening in openings):
-            yield _say(
-                "kinds", index, reason=f"no frame can be a {kind.kind}", remedy="Check values and conditions"
-            )
-    for index, kind in enumerate(description.kinds):
-        for earlier in description.kinds[:index]:
-            if earlier.when.items() <= kind.when.items() and earlier.kind != kind.kind:
-                reason = f"every such frame is a {earlier.kind} already"
-                yield _say(
-                    "kinds", index, reason=reason, remedy="Put the narrower one first, or tell them apart"
-                )
-
-
-def _check_found_texts(
-    description: Protocol, shapes: Sequence[Shape], openings: Sequence[Opening]
-) -> Iterator[Finding]:
-    """What is read of requests must be in one of them."""
-    asked = [shapes[each.shape] for each in openings if each.kind in ("request", "oneWay")]
-    lists = {name: getattr(description, name) for name in ("service", "method", "deadline")}
-    for path, sources in [
-        *(((name,), sources) for name, sources in lists.items()),
-        *((("attributes", name), sources) for name, sources in description.attributes.items()),
-    ]:
-        for index, source in enumerate(sources):
-            if source.field and not any(shape.has(source.field) for shape in asked):
-                reason = f"no request has {source.field}"
-                yield Finding((*path, index, "field"), reason, "Use a field that requests have")
-
-
-def _check_shape(description: Protocol, shape: Shape) -> Iterator[Finding]:
-    def where(name: str) -> Path:
-        return ("fields", next(at for at, field in enumerate(description.fields) if field.name == name))
-
-    which = "" if shape.name == "frame" else f" in frames with {shape.name}"
-    fields = shape.fields
-    for key, name in (("id", description.id), ("body", description.body.field)):
-        if not shape.has(name):
-            yield _say(key, reason=f"{name} is missing{which}", remedy="Every frame needs it")
-    if not shape.has(description.body.field):
-        return
-    body = next(at for at, field in enumerate(fields) if field.name == description.body.field)
-    checksum = description.checksum
-    for field in fields[body + 1 :]:
-        if checksum is None or field.name != checksum.field:
-            reason = f"{field.name} lies behind the body{which}"
-            yield Finding(where(field.name), reason, "Only a checksum may follow the body")
-    first = next(at for at, field in enumerate(fields) if fixed_size(field) is None)
-    front = sum(fixed_size(field) or 0 for field in fields[:first])
-    if not 1 <= front <= MAX_FRONT:
-        reason = f"{front} bytes lie in front of the first part{which}; 1 to {MAX_FRONT} may"
-        yield Finding(where(fields[first].name), reason, "Put what tells lengths in front, and little else")
-    if len(parts := [field for field in fields if fixed_size(field) is None]) > MAX_PARTS:
-        reason = f"there are {len(parts)} parts{which}, and {MAX_PARTS} may be"
-        yield Finding(where(parts[MAX_PARTS].name), reason, "Describe parts that nothing asks for as one")
-    for field in parts[:-1]:
-        if field.rest is not None:
-            reason = f"{field.name} leaves nothing for the part behind it{which}"
-            yield Finding((*where(field.name), "rest"), reason, "Let the last part take the rest")
-    if checksum is not None and shape.has(checksum.field):
-        for key, name in (("from", checksum.from_), ("to", checksum.to)):
-            if not shape.has(name):
-                yield _say("checksum", key, reason=f"{name} is missing{which}", remedy="Every frame needs it")
-    if any(field.name == description.id for field in fields[body:]):
-        yield _say(
-            "id", reason=f"{description.id} lies behind the body{which}", remedy="Use a field in front"
-        )
-    conditions: list[tuple[Path, Mapping[str, Sequence[int]]]] = []
-    if checksum is not None:
-        conditions.append((("checksum", "when"), checksum.when))
-    if description.body.hessian is not None:
-        conditions.append((("body", "hessian", "when"), description.body.hessian.when))
-    for path, when in conditions:
-        for name in filter(shape.has, when):
-            if not _is_early(description, shape, name):
-                reason = f"{name} does not lie within the first {WINDOW} bytes{which}"
-                yield Finding((*path, name), reason, "Depend on earlier fields")
-    if description.frame_size is not None and shape.place(description.frame_size.field) is None:
-        reason = f"the frame's size must lie before all parts{which}"
-        yield _say("frameSize", "field", reason=reason, remedy="Use a field in front")
-    if sum(field.rest is not None for field in fields) > 1:
-        yield _say("fields", reason=f"two parts take the rest{which}", remedy="Give one of them a length")
-    for field in fields:
-        if field.rest is not None and description.frame_size is None:
-            reason = "there is no rest without frameSize"
-            yield Finding((*where(field.name), "rest"), reason, "Say which field tells the frame's size")
-        if field.length is None:
-            continue
-        told = shape.place(field.length.field)
-        if not shape.has(field.length.field):
-            reason = f"{field.length.field} is missing{which}"
-            yield Finding((*where(field.name), "length", "field"), reason, "Give both the same condition")
-        elif told is None and description.frame_size is None:
-            reason = "a length must lie before all parts, unless frameSize tells where the frame ends"
-            yield Finding((*where(field.name), "length", "field"), reason, "Move it, or give frameSize")
-        elif [f.name for f in fields].index(field.length.field) > fields.index(field):
-            yield Finding(
-                (*where(field.name), "length", "field"), "the length lies behind the part", "Move it"
-            )
-    for name in [field.name for field in fields if field.values or field.magic]:
-        place = shape.place(name)
-        size = fixed_size(next(field for field in fields if field.name == name)) or 0
-        if place is None or (place + size > WINDOW and not next(f for f in fields if f.name == name).magic):
-            reason = f"{name} does not lie within the first {WINDOW} bytes{which}"
-            yield Finding(where(name), reason, "Leave out `values`")
-    for name in shape.told_by:
-        if not _is_early(description, shape, name):
-            reason = f"{name} decides, but does not lie within the first {WINDOW} bytes{which}"
-            yield Finding(where(numbers_of(description)[name].field.name), reason, "Depend on earlier fields")
-
-
-def _is_early(description: Protocol, shape: Shape, number: str) -> bool:
-    """Whether first bytes tell this number."""
-    field = numbers_of(description)[number].field
-    place = shape.place(field.name)
-    return place is not None and place + (field.size or 0) <= WINDOW
-
-
-def _check_made(
-    description: Protocol, shapes: Sequence[Shape], openings: Sequence[Opening]
-) -> Iterator[Finding]:
-    for index, shape in enumerate(shapes):
-        is_response = any(each.shape == index and each.kind == "response" for each in openings)
-        if is_response and not shape.has(description.status.field):
-            reason = f"responses with {shape.name} have no {description.status.field}"
-            yield _say("status", "field", reason=reason, remedy="Use a field that all responses have")
-    targets: dict[Path, tuple[KindName, KindName]] = {
-        ("errorReply",): ("request", "response"),
-        ("heartbeat", "send"): ("request", "heartbeat"),
-        ("heartbeat", "answer"): ("heartbeat", "heartbeatAnswer"),
-        ("goAway", "send"): ("request", "goAway"),
-    }
-    for path, made in _made_frames(description):
-        like, target = targets[path]
-        try:
-            compile_made(description, shapes, openings, made, like, target)
-        except Unmakable as error:
-            yield Finding(path, error.reason, error.remedy)
-
-
 def _check_detection(
     description: Protocol, shapes: Sequence[Shape], openings: Sequence[Opening]
 ) -> Iterator[Finding]:
@@ -540,7 +350,7 @@ def _check_detection(
     weakest = min((pattern.bits for pattern in patterns), default=0)
     if weakest < CERTAIN_BITS:
         reason = f"a client's first frame has only {weakest} bits that are fixed; {CERTAIN_BITS} are needed to be certain"
-        yield _say(
+        yield say(
             "detection", reason=reason, remedy="Give `values` or `magic` to more fields, or say declared-only"
         )
     for name, known in _KNOWN.items():
@@ -548,7 +358,7 @@ def _check_detection(
             all(_may_be(pattern, at, allowed) for at, allowed in enumerate(known)) for pattern in patterns
         ):
             reason = f"{name} may begin with the same bytes"
-            yield _say("detection", reason=reason, remedy="Say declared-only")
+            yield say("detection", reason=reason, remedy="Say declared-only")
 
 
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")

@@ -18,8 +18,9 @@ from mainstay.api.document import Document, read
 from mainstay.api.problems import make_problem
 from mainstay.api.publish import schema_document
 from mainstay.model.problem import Problem
-from mainstay.protocols.check import Finding, check, check_together
+from mainstay.protocols.check import check, check_together
 from mainstay.protocols.description import Protocol
+from mainstay.protocols.finding import Finding
 from mainstay.protocols.kind import ALIKE, CONTRADICTS, KIND, OTHER_NAME, TAKEN, taken
 
 
