@@ -44,7 +44,7 @@ def test_bars_compare_peers_that_the_row_has(name: str) -> None:
 @pytest.mark.parametrize("template", ["bare", "features"])
 def test_mainstay_takes_each_file_as_it_stands(template: str, name: str, tmp_path: Path) -> None:
     hop = peers._Hop(20_000, 20_001, speech(name, tmp_path))
-    command = peers.command("mainstay", template, hop, tmp_path / "a")
+    command = peers.command("mainstay", peers.Setup(template), hop, tmp_path / "a")
     config = Path(command[command.index("--bootstrap") + 1])
     assert read_bootstrap(config, "test").static
     assert yaml.safe_load(config.read_text())["static_resources"]["listeners"]
@@ -54,7 +54,7 @@ def test_envoy_and_mainstay_get_the_same_file(tmp_path: Path) -> None:
     hop = peers._Hop(20_000, 20_001, transport.clear())
     texts = []
     for name in ("envoy", "mainstay"):
-        peers.command(name, "features", hop, tmp_path / name)
+        peers.command(name, peers.Setup("features"), hop, tmp_path / name)
         texts.append((tmp_path / f"{name}.envoy.yaml").read_text())
     assert texts[0] == texts[1]
 
@@ -64,7 +64,7 @@ def test_envoy_and_mainstay_get_the_same_file(tmp_path: Path) -> None:
 def test_mainstay_takes_the_file_for_rpc(speech: str, pair: bool, tmp_path: Path) -> None:
     values = transport.inbound_rpc(Certificates.make(tmp_path)) if pair else transport.clear()
     hop = peers._Hop(20_000, 20_001, values, speech)
-    command = peers.command("mainstay", "rpc", hop, tmp_path / "a")
+    command = peers.command("mainstay", peers.Setup("rpc"), hop, tmp_path / "a")
     made = read_bootstrap(Path(command[command.index("--bootstrap") + 1]), "test").static
     (body,) = [each.resource.body for each in made if each.resource.kind == "listener"]
     (chain,) = msgspec.msgpack.decode(body, type=plan.Listener).chains
