@@ -8,7 +8,7 @@ use super::calls::{Asked, Call, Kept};
 use super::connection::{FRAME_TIMEOUT, First, Incoming, State};
 use super::description::{Description, Located};
 use super::head::Reading;
-use super::shape::{Layout, Shape, Summing};
+use super::shape::{Checksum, Layout, Shape, Summing};
 use super::window::WINDOW;
 use super::write::{self, Telling};
 use super::{Broken, WHOLE, broken, spoilt};
@@ -428,8 +428,10 @@ fn look<'a>(description: &'a Description, bytes: &[u8], layout: &mut Layout) -> 
     if needed < size && is_small {
         return Err(broken("a heartbeat is too large"));
     }
+    // Of a large frame, one that covers nothing of the body and stands in front of it; the others run along with the body.
+    let is_here = |sum: &Checksum| needed == size || (sum.last_is_in_front && !sum.trails);
     if let Some(checksum) =
-        shape.checksum.as_ref().filter(|sum| layout.has_checksum && sum.verify && needed == size)
+        shape.checksum.as_ref().filter(|sum| layout.has_checksum && sum.verify && is_here(sum))
     {
         let body = frame.get(layout.body_start()..layout.body_start() + layout.body_length()).unwrap_or(&[]);
         if checksum.place.read(frame, layout) != Some(checksum.over(frame, &[body], layout)) {

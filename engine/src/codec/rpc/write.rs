@@ -33,6 +33,10 @@ pub(super) fn put_front(
             to.extend_from_slice(front.get(end..).unwrap_or(&[]));
             *layout = layout.with_part(part, length);
             tell_length(shape, part, layout, length, to)?;
+            // Whoever reads it has the same limits, and would end a connection that others share.
+            if to.len() as u64 > description.limits.head {
+                return Err(broken("a frame has too much in front of its body"));
+            }
         }
         _ => to.extend_from_slice(front),
     }
@@ -84,7 +88,8 @@ fn put_map(
     let count = headers.iter_with_removed().enumerate().filter(|(index, field)| {
         if is_pair(*index) { field.is_some() } else { *index >= received && is_added(description, *field) }
     });
-    let mut fits = map::put_count(form, count.count(), to);
+    let count = count.count();
+    let mut fits = map::put_count(form, count, to) && count <= description.limits.headers as usize;
     let mut originals = Pairs::new(form, map)?;
     for (index, field) in headers.iter_with_removed().enumerate().skip(attributes) {
         if index < attributes + pairs {

@@ -244,6 +244,29 @@ fn breakers_answer_that_we_are_busy() {
 }
 
 #[test]
+fn calls_that_wait_for_a_connection_are_bounded() {
+    let mut plan = cluster("shop", &["10.1.0.1:80"]);
+    plan.breakers.default.max_pending = Some(1);
+    let manager = plan::HttpConnectionManager {
+        protocol: plan::Protocol::Rpc,
+        rpc: vec![bolt::protocol()],
+        ..manager()
+    };
+    let listener = listener(plan::Terminal::Http { manager });
+    let mut worker = Worker::new(&listener, &[table(vec![route("/", to("shop"))])], &[plan]);
+    let client = worker.connect_rpc();
+    worker.receive(client, [call(1, "cart/add", b""), call(2, "cart/add", b"")].concat());
+    assert_eq!(worker.sent_bytes(client), answer(2, BUSY, b""));
+    assert_eq!(worker.record().flags, "UO");
+    let upstream = worker.accept();
+    assert_eq!(worker.sent_bytes(upstream), call(1, "cart/add", b""));
+    // Where a connection is there, nobody waits.
+    worker.receive(client, [call(3, "cart/add", b""), call(4, "cart/add", b"")].concat());
+    assert_eq!(worker.sent_bytes(client), b"");
+    assert_eq!(worker.sent_bytes(upstream), [call(2, "cart/add", b""), call(3, "cart/add", b"")].concat());
+}
+
+#[test]
 fn a_trace_that_a_call_brings_is_told_and_left_alone() {
     let mut worker = traced();
     let client = worker.connect_rpc();

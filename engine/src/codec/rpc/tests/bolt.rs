@@ -184,6 +184,44 @@ fn a_changed_header_map_keeps_the_others_as_they_were_written() {
 }
 
 #[test]
+fn what_is_in_front_of_a_body_is_bounded() {
+    let many = |count: usize| -> Vec<u8> {
+        (0..count).flat_map(|index| pairs(&[(format!("n{index}").as_str(), "v")])).collect()
+    };
+    let long = |length: usize| pairs(&[("long", "v".repeat(length).as_str())]);
+    for (map, refused) in [
+        (many(128), None),
+        (many(129), Some("too many headers, or too long a name")),
+        (long(32_801), None),
+        (long(32_802), Some("a frame has too much in front of its body")),
+    ] {
+        let mut bench = server("bolt");
+        let seen = bench.receive(&v2(1, 1, 0, &map, b""));
+        let fault = refused.map(|what| Seen::Fault(Some(400), what));
+        assert_eq!(seen.last().cloned().filter(|seen| matches!(seen, Seen::Fault(..))), fault);
+        assert_eq!(bench.sent().get(12..14), refused.map(|_| &[0, 9][..]));
+    }
+    // Nor is anything written that goes beyond: its reader, with the same limits, would end a connection that others share.
+    for (map, added, fits) in [
+        (many(127), 10, true),
+        (many(128), 10, false),
+        (long(32_000), 786, true),
+        (long(32_000), 787, false),
+    ] {
+        let mut head = super::life::head_of(&mut server("bolt"), &v2(1, 1, 0, &map, b""));
+        head.headers.push(b"x-added", &b"a".repeat(added));
+        let mut bench = client("bolt");
+        let stream = bench.codec.open_stream().unwrap();
+        assert_eq!(
+            bench.send(Command::SendRequest { stream, head: &head, body: &[], end: true }).is_ok(),
+            fits
+        );
+        assert_eq!((bench.sent().is_empty(), bench.codec.ending()), (!fits, Ending::Open));
+        assert_eq!(bench.codec.open_streams(), usize::from(fits));
+    }
+}
+
+#[test]
 fn of_equal_headers_the_last_one_counts() {
     let map = pairs(&[("service", "first"), ("app", "a"), ("service", "last")]);
     let mut bench = server("bolt");

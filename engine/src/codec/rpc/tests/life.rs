@@ -162,6 +162,31 @@ fn draining_ends_a_connection_after_its_last_call() {
 }
 
 #[test]
+fn who_understands_a_go_away_is_told_once_and_keeps_its_calls() {
+    let mut plan = super::plan("bolt");
+    // MOSN's: a request of command 100, shaped as a heartbeat is.
+    plan.go_away = plan.heartbeat.as_ref().unwrap().templates.clone();
+    for template in &mut plan.go_away {
+        template.values.iter_mut().find(|value| value.field.item == "command").unwrap().value = 100;
+    }
+    let mut bench = Bench::new(Connection::server(std::sync::Arc::new(super::compile(&plan).unwrap())));
+    bench.send(Command::GoAway { gentle: true }).unwrap();
+    assert_eq!(bench.sent(), b"", "what it speaks is not known yet");
+    let mut bench = Bench::new(Connection::server(std::sync::Arc::new(super::compile(&plan).unwrap())));
+    bench.receive(&[v2(5, 1, 0, &[], b""), v2(6, 1, 0, &[], b"")].concat());
+    bench.send(Command::GoAway { gentle: true }).unwrap();
+    let told = bench.sent();
+    assert_eq!((&told[..6], told.len()), (&[2, 1, 1, 0, 100, 1][..], 24));
+    bench.send(Command::GoAway { gentle: false }).unwrap();
+    assert_eq!((bench.sent(), bench.codec.ending()), (vec![], Ending::Open));
+    for stream in [1, 2].map(StreamId) {
+        let refusal = crate::codec::testing::response(404, &[]);
+        bench.send(Command::SendResponse { stream, head: &refusal, body: &[], end: true }).unwrap();
+    }
+    assert_eq!(bench.codec.ending(), Ending::Closed);
+}
+
+#[test]
 fn a_caller_that_reads_no_answers_is_not_read() {
     let mut bench = server("bolt");
     bench.receive(&plus(1));

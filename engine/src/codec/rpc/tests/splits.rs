@@ -106,6 +106,32 @@ proptest! {
     }
 
     #[test]
+    fn limits_hold_whatever_comes((protocol, bytes) in stream_of_frames(), cut in 1usize..5_000) {
+        let mut plan = plan(NAMES[protocol]);
+        (plan.limits.frame, plan.limits.head, plan.limits.headers) = (9_000, 300, 3);
+        (plan.limits.calls, plan.limits.provider_calls) = (2, 2);
+        let description = std::sync::Arc::new(compile(&plan).unwrap());
+        let mut bench = crate::codec::testing::Bench::new(crate::codec::rpc::Connection::server(description));
+        let mut seen = Vec::new();
+        for piece in bytes.chunks(cut) {
+            seen.extend(bench.receive(piece));
+            prop_assert!(bench.codec.open_streams() <= 2);
+            // A frame beyond the limit is not waited for.
+            prop_assert!(bench.carry.len() <= 9_000 + cut, "{}", bench.carry.len());
+            if matches!(seen.last(), Some(Seen::Fault(..))) {
+                break;
+            }
+        }
+        for id in 1..=2 {
+            let body: usize = seen.iter().map(|seen| match seen {
+                Seen::Data(stream, data) if *stream == id => data.len(),
+                _ => 0,
+            }).sum();
+            prop_assert!(body <= 9_000);
+        }
+    }
+
+    #[test]
     fn what_is_read_is_written_again(frames in proptest::collection::vec(frame_of(0), 1..4)) {
         for frame in frames {
             let mut proxy = Proxy::new("bolt");
