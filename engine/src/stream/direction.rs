@@ -4,12 +4,15 @@
 //! earned. Invariant: a source gets credit for a byte once, when it has first left our hands; so what is held here is bounded by
 //! the source's window, plus what a replay may keep.
 
-use crate::message::HeaderBlock;
+use crate::message::{HeaderBlock, Span};
 
 /// Body bytes kept so that a request can be sent again; a longer one is not retried. Bytes.
 pub const REPLAY_LIMIT: usize = 64 * 1024;
 /// The same of a framed call: those are whole messages, and few are larger.
 pub const CALL_REPLAY_LIMIT: usize = 1024 * 1024;
+
+/// A body up to this size is kept behind its head, in the head's own memory, bytes.
+const KEPT_WITH_HEAD: usize = 1024;
 
 /// How far the source has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,6 +42,8 @@ pub struct Direction {
     /// Made here: no source to give credit to.
     pub is_ours: bool,
     trailers: Option<Box<HeaderBlock>>,
+    /// What has left, and lies in the memory of the head, in case it must leave again: in front of all in `buffer`.
+    kept: Option<Span>,
     buffer: Vec<u8>,
     /// Offset in `buffer` of the first byte not sent.
     sent: usize,
@@ -74,6 +79,8 @@ impl Direction {
     /// No second sending any more: frees what was kept.
     pub fn stop_keeping(&mut self) {
         self.keeps = 0;
+        self.base += self.kept_length();
+        self.kept = None;
         self.discard_sent();
     }
 
@@ -82,8 +89,11 @@ impl Direction {
         self.base == 0 && (self.keeps > 0 || self.sent == 0)
     }
 
-    /// To be sent from the beginning.
-    pub fn rewind(&mut self) {
+    /// To be sent from the beginning. `head`: of the same message.
+    pub fn rewind(&mut self, head: &HeaderBlock) {
+        if let Some(kept) = self.kept.take() {
+            self.buffer.splice(..0, head.slice(kept).iter().copied());
+        }
         self.sent = 0;
         self.end_sent = false;
     }
@@ -112,7 +122,11 @@ impl Direction {
 
     /// Bytes held.
     pub fn held(&self) -> usize {
-        self.buffer.len()
+        self.kept_length() as usize + self.buffer.len()
+    }
+
+    fn kept_length(&self) -> u64 {
+        self.kept.map_or(0, |kept| u64::from(kept.length))
     }
 
     /// Bytes that arrived behind others that wait, or before anything can be sent.
@@ -132,6 +146,15 @@ impl Direction {
         self.base += accepted as u64;
         self.buffer.extend_from_slice(bytes.get(accepted..).unwrap_or(&[]));
         self.credit()
+    }
+
+    /// All of a body that came whole has left at once; a small one that may have to leave again stays with its head.
+    pub fn pass_whole(&mut self, body: &[u8], head: &mut HeaderBlock) {
+        if self.held() == 0 && body.len() <= self.keeps.min(KEPT_WITH_HEAD) {
+            self.kept = Some(head.stash(body));
+        } else {
+            self.pass(body, body.len());
+        }
     }
 
     /// `count` of the waiting bytes have left. Returns the credit earned.
@@ -155,7 +178,7 @@ impl Direction {
 
     /// Credit for everything held: a filter collects, and the limit is another.
     pub fn grant_held(&mut self) -> usize {
-        let held = self.base + self.buffer.len() as u64;
+        let held = self.base + self.kept_length() + self.buffer.len() as u64;
         let credit = held.saturating_sub(self.granted);
         self.granted = self.granted.max(held);
         usize::try_from(credit).unwrap_or(usize::MAX)
@@ -170,7 +193,7 @@ impl Direction {
     /// How much of such a body has not left our hands; from now on credit is earned with it.
     pub fn settle_ahead(&mut self) -> usize {
         self.is_ahead = false;
-        let left = self.base + self.sent as u64;
+        let left = self.left();
         let stayed = self.granted.saturating_sub(left);
         self.granted -= stayed;
         usize::try_from(stayed).unwrap_or(usize::MAX)
@@ -187,15 +210,20 @@ impl Direction {
         before.saturating_sub(after)
     }
 
+    /// Bytes that have left, the first time.
+    fn left(&self) -> u64 {
+        self.base + self.kept_length() + self.sent as u64
+    }
+
     fn credit(&mut self) -> usize {
-        let left = self.base + self.sent as u64;
+        let left = self.left();
         let credit = left.saturating_sub(self.granted);
         self.granted = self.granted.max(left);
         usize::try_from(credit).unwrap_or(usize::MAX)
     }
 
     fn limit(&mut self) {
-        if self.keeps > 0 && self.buffer.len() > self.keeps {
+        if self.keeps > 0 && self.held() > self.keeps {
             self.stop_keeping();
         }
     }
@@ -225,7 +253,7 @@ mod tests {
         direction.hold(b"world");
         assert_eq!(direction.advance(2), 2);
         assert!(direction.can_rewind());
-        direction.rewind();
+        direction.rewind(&HeaderBlock::default());
         assert_eq!(direction.waiting(), b"hello world");
         assert_eq!((direction.advance(8), direction.advance(3)), (0, 3));
     }
@@ -242,6 +270,43 @@ mod tests {
     }
 
     proptest! {
+        /// What came whole and what came in pieces is the same when it must leave again, and earns the same.
+        #[test]
+        fn a_whole_body_is_kept_as_any_other(
+            size in 1usize..3_000,
+            limit in 500usize..2_000,
+            stays in any::<bool>(),
+            goes_again in any::<bool>(),
+        ) {
+            let (mut head, body) = (HeaderBlock::default(), vec![b'x'; size]);
+            head.push(b"name", b"value");
+            let (mut whole, mut pieces) = (Direction::open(), Direction::open());
+            for direction in [&mut whole, &mut pieces] {
+                direction.keep_for_replay(limit);
+                direction.take_ahead(size);
+            }
+            if stays {
+                whole.hold(&body);
+                pieces.hold(&body);
+            } else {
+                whole.pass_whole(&body, &mut head);
+                prop_assert_eq!(pieces.pass(&body, size), 0);
+            }
+            prop_assert_eq!(whole.settle_ahead(), pieces.settle_ahead());
+            prop_assert_eq!(whole.can_rewind(), pieces.can_rewind());
+            prop_assert_eq!(whole.held(), pieces.held());
+            if goes_again && whole.can_rewind() {
+                whole.rewind(&head);
+                pieces.rewind(&head);
+            }
+            prop_assert_eq!(whole.waiting(), pieces.waiting());
+            let rest = whole.waiting().len();
+            prop_assert_eq!(whole.advance(rest), pieces.advance(rest));
+            whole.stop_keeping();
+            pieces.stop_keeping();
+            prop_assert_eq!((whole.held(), whole.can_rewind()), (pieces.held(), pieces.can_rewind()));
+        }
+
         #[test]
         fn credit_in_is_credit_out(
             keeps in any::<bool>(),
@@ -251,7 +316,7 @@ mod tests {
             if keeps {
                 direction.keep_for_replay(REPLAY_LIMIT);
             }
-            let (mut given, mut came) = (0, 0);
+            let (mut given, mut came, head) = (0, 0, HeaderBlock::default());
             for (size, room, choice) in steps {
                 let bytes = vec![0; size];
                 came += size;
@@ -262,7 +327,7 @@ mod tests {
                     given += direction.advance(room.min(direction.waiting().len()));
                 }
                 if choice == 0 && direction.can_rewind() {
-                    direction.rewind();
+                    direction.rewind(&head);
                 }
                 prop_assert!(given <= came);
                 prop_assert!(direction.buffer.len() <= (came - given) + REPLAY_LIMIT);

@@ -35,7 +35,7 @@ impl Exchange {
         self.request.set_path(location.path);
         self.drop_attempt(turn, ResetReason::Cancelled);
         self.redirects += 1;
-        self.up.rewind();
+        self.up.rewind(&self.request.headers);
         self.deadlines.end_of_try();
         (self.tries, self.states, self.phase) = (Tries::default(), States::default(), Phase::Deciding);
         self.decide_route(turn);

@@ -96,7 +96,7 @@ impl Exchange {
         self.tries.other = other;
         self.notes.upstream_failure.clear();
         self.notes.flags.remove(ResponseFlags::UPSTREAM_RETRY_LIMIT);
-        self.up.rewind();
+        self.up.rewind(&self.request.headers);
         self.deadlines.end_of_try();
         self.phase = Phase::Connecting;
         self.attempt(turn);

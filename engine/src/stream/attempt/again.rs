@@ -104,7 +104,7 @@ impl Exchange {
         self.drop_attempt(turn, ResetReason::Cancelled);
         self.tries.permit = Some(permit);
         self.notes.upstream_failure.clear();
-        self.up.rewind();
+        self.up.rewind(&self.request.headers);
         self.deadlines.end_of_try();
         self.phase = Phase::Connecting;
         self.deadlines.back_off = Some(now + after);

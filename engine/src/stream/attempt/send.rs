@@ -43,6 +43,10 @@ impl Exchange {
         if size > 0 {
             let credit = match fresh {
                 [] => self.up.advance(accepted),
+                _ if accepted == size => {
+                    self.up.pass_whole(fresh, &mut self.request.headers);
+                    0
+                }
                 fresh => self.up.pass(fresh, accepted),
             };
             self.origin.grant(turn.port, credit);
