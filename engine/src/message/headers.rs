@@ -63,11 +63,9 @@ struct Store {
     entries: Vec<Entry>,
 }
 
-/// Stores kept by a thread for the next heads: one comes and goes with every message, and calls of many callers that share a
-/// connection come and go by the hundred.
-const KEPT: usize = 1_024;
-/// Larger arenas are given back, bytes: what is kept stays below 3 MiB a thread, and mostly at half of that after a load of many
-/// at a time.
+/// Stores kept by a thread for the next blocks that are no heads (trailers), or whose heads had none (`kept`).
+const KEPT: usize = 64;
+/// Larger arenas are given back, bytes.
 const LARGEST_KEPT: usize = 2 * 1024;
 
 thread_local! {
@@ -116,6 +114,21 @@ pub struct HeaderBlock {
 impl HeaderBlock {
     pub fn with_capacity(bytes: usize, fields: usize) -> Self {
         Self { store: Store::with_capacity(bytes, fields), ..Self::default() }
+    }
+
+    /// Sees to it that so much can be put here without an allocation.
+    pub fn make_room(&mut self, bytes: usize, fields: usize) {
+        if self.store.arena.capacity() == 0 {
+            self.store = Store::with_capacity(bytes, fields);
+        } else {
+            self.store.arena.reserve(bytes);
+            self.store.entries.reserve(fields);
+        }
+    }
+
+    /// Bytes of the arena.
+    pub fn room(&self) -> usize {
+        self.store.arena.capacity()
     }
 
     /// Forgets everything but keeps the memory, for pooled heads.

@@ -5,6 +5,7 @@
 mod frame;
 mod hash;
 mod headers;
+mod kept;
 mod names;
 mod outcome;
 mod peer;
@@ -16,6 +17,7 @@ mod time;
 pub use frame::Frame;
 pub use hash::{QuickHash, QuickHasher};
 pub use headers::{HeaderBlock, Lines, Mark, Span};
+pub use kept::{Keep, Kept, fresh};
 pub use names::{Name, NameId, NameSet};
 pub use outcome::{Outcome, ResetReason, ResponseFlags};
 pub use peer::{Peer, PeerCertificate, SpiffeId};

@@ -19,4 +19,11 @@ impl ResponseHead {
     pub fn with_status(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
+
+    /// Forgets everything but keeps the memory.
+    pub fn clear(&mut self) {
+        let mut headers = std::mem::take(&mut self.headers);
+        headers.clear();
+        *self = Self { headers, ..Self::default() };
+    }
 }

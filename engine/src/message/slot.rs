@@ -16,6 +16,11 @@ impl Key {
     pub fn from_bits(bits: u64) -> Self {
         Self { slot: bits as u32, generation: (bits >> 32) as u32 }
     }
+
+    /// The place alone, whoever is there.
+    pub fn slot(self) -> u32 {
+        self.slot
+    }
 }
 
 #[derive(Debug)]
@@ -96,6 +101,12 @@ impl<T> Slab<T> {
         }
     }
 
+    /// The key of what is in a place now.
+    pub fn key_at(&self, slot: u32) -> Option<Key> {
+        let entry = self.entries.get(slot as usize).filter(|entry| entry.value.is_some())?;
+        Some(Key { slot, generation: entry.generation })
+    }
+
     pub fn len(&self) -> usize {
         self.live
     }
@@ -125,7 +136,9 @@ mod tests {
         let mut slab = Slab::default();
         let first = slab.insert("a");
         assert_eq!(slab.remove(first), Some("a"));
+        assert_eq!(slab.key_at(first.slot()), None);
         let second = slab.insert("b");
+        assert_eq!((slab.key_at(first.slot()), slab.key_at(9)), (Some(second), None));
         assert_eq!((slab.get(first), slab.get(second)), (None, Some(&"b")));
         assert_eq!(slab.remove(first), None);
         assert_eq!(Key::from_bits(second.to_bits()), second);

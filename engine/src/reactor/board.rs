@@ -136,13 +136,14 @@ impl<D: Driver> Board<D> {
         }
     }
 
-    /// The connection's timer follows its nearest deadline.
+    /// The connection's timer fires no later than its nearest deadline.
     pub(super) fn arm_connection(&mut self, key: Key) {
-        if let Some(connection) = self.connections.get_mut(key) {
-            let next = connection.next_deadline();
-            if next.is_some() || connection.timer.is_some() {
-                self.wheel.arm(&mut connection.timer, Alarm::Connection(key), next);
-            }
+        if let Some(connection) = self.connections.get_mut(key)
+            && let Some(next) = connection.next_deadline()
+            && next < connection.armed
+        {
+            connection.armed = next;
+            self.wheel.arm(&mut connection.timer, Alarm::Connection(key), Some(next));
         }
     }
 

@@ -113,8 +113,10 @@ pub(super) struct Connection<S> {
     pub peer: Arc<Peer>,
     /// Where it came in; `None`: it goes out.
     pub origin: Option<Box<Origin>>,
-    /// The reactor's own timer.
+    /// The reactor's own timer, and when it fires (`u64::MAX`: it is not armed). It moves to earlier moments only: one that fires
+    /// before anything is due is armed anew, so that deadlines that come and go with every message cost a comparison.
     pub timer: Option<Key>,
+    pub armed: Tick,
     /// When the present phase must be over.
     pub deadline: Option<Tick>,
     /// When the peer must have taken something.
@@ -139,6 +141,9 @@ pub(super) struct Connection<S> {
     pub failed: bool,
 }
 
+/// Of a timer that is not armed.
+pub(super) const UNARMED: Tick = Tick(u64::MAX);
+
 impl<S> Connection<S> {
     pub fn new(socket: Option<S>, phase: Phase, peer: Arc<Peer>) -> Self {
         Self {
@@ -150,6 +155,7 @@ impl<S> Connection<S> {
             peer,
             origin: None,
             timer: None,
+            armed: UNARMED,
             deadline: None,
             stall: None,
             traffic: Traffic::default(),
@@ -217,7 +223,7 @@ impl<S> Connection<S> {
         !(self.readable || self.unoffered || self.full)
             && self.is_flushed()
             && self.ending() == Ending::Open
-            && self.next_deadline().is_none()
+            && self.next_deadline().is_none_or(|at| at >= self.armed)
     }
 
     /// The nearest of the codec's deadline, the phase's and the stalled peer's.

@@ -1,7 +1,7 @@
 //! The end of a turn for a connection that was touched: flush, room, endings, timers. And the end of its life.
 
 use super::board::Alarm;
-use super::connection::{Output, Phase};
+use super::connection::{Output, Phase, UNARMED};
 use super::driver::Driver;
 use super::worker::{FLUSH_PASSES, HOUSEKEEPING, LINGER, SERIES_ROUNDS, STALL, Worker};
 use crate::bytes::Out;
@@ -205,7 +205,7 @@ impl<D: Driver> Worker<D> {
     fn ring(&mut self, key: Key) {
         let now = self.board.now;
         let Some(connection) = self.board.connections.get_mut(key) else { return };
-        connection.timer = None;
+        (connection.timer, connection.armed) = (None, UNARMED);
         if connection.stall.is_some_and(|stall| stall <= now) {
             return self.abort(key);
         }

@@ -10,6 +10,7 @@ use super::origin::{Caller, Origin};
 use super::port::Port;
 use super::reply::flagged;
 use super::shared::{FilterCaller, Todo, Turn, errand};
+use super::timeouts::Limit;
 use crate::message::{HeaderBlock, Key, RequestHead, ResetReason, ResponseFlags};
 use crate::upstream::Priority;
 
@@ -86,7 +87,7 @@ impl Streams {
                 if let Some(parent) = self.exchanges.get_mut(parent)
                     && !end
                 {
-                    parent.mirrors.push(key);
+                    parent.rare.get_or_insert_default().mirrors.push(key);
                 }
             }
             Todo::Call(call) => {
@@ -100,7 +101,8 @@ impl Streams {
 
     /// The mirrors that still want the body of this exchange.
     pub(super) fn mirrors_of(&self, key: Key) -> Vec<Key> {
-        self.exchanges.get(key).map_or_else(Vec::new, |exchange| exchange.mirrors.clone())
+        let rare = self.exchanges.get(key).and_then(|exchange| exchange.rare.as_ref());
+        rare.map_or_else(Vec::new, |rare| rare.mirrors.clone())
     }
 
     pub(super) fn mirror_data<P: Port>(&mut self, port: &mut P, mirror: Key, bytes: &[u8], end: bool) {
@@ -120,7 +122,7 @@ impl Exchange {
         if end {
             self.request_ended(turn);
         }
-        self.deadlines.duration = errand.timeout.map(|limit| now + limit);
+        self.deadlines.set(Limit::Duration, errand.timeout.map(|limit| now + limit));
         self.phase = Phase::Connecting;
         let pinned = errand.pinned.as_ref().map(|(cluster, _)| Arc::clone(cluster));
         if pinned.is_some() {
@@ -128,7 +130,7 @@ impl Exchange {
             self.priority = Priority::High;
         }
         let found = pinned.or_else(|| turn.port.snapshot().cluster(&errand.cluster).map(Arc::clone));
-        self.errand = Some(errand);
+        self.rare.get_or_insert_default().errand = Some(errand);
         match found {
             Some(cluster) => {
                 self.notes.cluster = Some(cluster);

@@ -63,6 +63,11 @@ struct Entry {
 }
 
 impl Lent {
+    /// No call has closed.
+    pub fn is_quiet(&self) -> bool {
+        self.ended.borrow().is_empty()
+    }
+
     /// The exchange of a call that has closed, to be dropped with what is left of it.
     pub fn next_ended(&mut self) -> Option<Key> {
         loop {

@@ -11,6 +11,7 @@ use super::notes::Known;
 use super::port::Port;
 use super::reply::flagged;
 use super::shared::{FilterAnswer, Turn};
+use super::timeouts::Limit;
 use crate::filter::{Answer, Context, Data, Direction, Instance, Run, Step, Token, Wishes};
 use crate::message::{HeaderBlock, RequestHead, ResponseFlags, ResponseHead};
 
@@ -204,7 +205,7 @@ impl Exchange {
         self.drop_attempt(turn, crate::message::ResetReason::Cancelled);
         let (head, body) = super::reply::form(&self.request, reply);
         self.down = super::direction::Direction::ours(&body);
-        self.response = Some(head);
+        self.response = Some(head.into());
         self.filter_response_head(turn, Run::After(at));
     }
 
@@ -344,9 +345,10 @@ impl Exchange {
     /// The moments have come that filters asked for.
     pub fn wake_filters<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
         let now = turn.now();
-        let (due, later) = std::mem::take(&mut self.wakes).into_iter().partition(|(_, at)| *at <= now);
-        self.wakes = later;
-        self.deadlines.wake = self.wakes.iter().map(|(_, at)| *at).min();
+        let Some(rare) = &mut self.rare else { return self.deadlines.set(Limit::Wake, None) };
+        let (due, later) = std::mem::take(&mut rare.wakes).into_iter().partition(|(_, at)| *at <= now);
+        rare.wakes = later;
+        self.deadlines.set(Limit::Wake, rare.wakes.iter().map(|(_, at)| *at).min());
         let due: Vec<_> = due;
         for (token, _) in due {
             let site = Rc::clone(&self.site);

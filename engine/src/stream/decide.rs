@@ -11,6 +11,7 @@ use super::exchange::{Errand, Exchange};
 use super::port::Port;
 use super::reply::flagged;
 use super::shared::{Own, Todo, Turn};
+use super::timeouts::Limit;
 use crate::bytes::decimal;
 use crate::filter::LocalReply;
 use crate::message::{HeaderBlock, MILLISECOND, NameId, NameSet, Protocol, RequestHead, ResponseFlags};
@@ -46,13 +47,14 @@ impl Exchange {
         let Some(forward) = self.notes.decision.route().and_then(|route| route.forward()) else { return };
         match forward.idle_timeout {
             IdleTimeout::Inherited => {}
-            IdleTimeout::Unlimited => self.deadlines.idle_span = None,
+            IdleTimeout::Unlimited => self.deadlines.set_idle(None),
             IdleTimeout::Milliseconds(limit) => {
-                self.deadlines.idle_span = Some(limit.saturating_mul(MILLISECOND));
+                self.deadlines.set_idle(Some(limit.saturating_mul(MILLISECOND)));
             }
         }
         if let Some(limit) = forward.max_duration {
-            self.deadlines.duration = Some(self.notes.moments.started.after_milliseconds(limit));
+            let end = self.notes.moments.started.after_milliseconds(limit);
+            self.deadlines.set(Limit::Duration, Some(end));
         }
     }
 
@@ -163,7 +165,7 @@ impl Exchange {
             if self.request.upgrade.is_some() || !mirror.takes(turn.port.random()) {
                 continue;
             }
-            let mut head = self.request.clone();
+            let mut head = Box::new(RequestHead::clone(&self.request));
             if mirror.shadow_host {
                 let host = shadow_host(head.authority());
                 head.set_authority(&host);

@@ -12,13 +12,13 @@ use super::attempt::{Attempt, Tries};
 use super::direction::{Direction, Stage};
 use super::notes::Notes;
 use super::origin::Origin;
-use super::port::{Owner, Port};
+use super::port::Port;
 use super::shared::Turn;
 use super::site::Site;
-use super::timeouts::Deadlines;
+use super::timeouts::{Deadlines, Limit};
 use crate::codec::rpc::Description;
 use crate::filter::{States, Token, Wishes};
-use crate::message::{Key, RequestHead, ResetReason, ResponseHead, Tick};
+use crate::message::{Kept, Key, RequestHead, ResetReason, ResponseHead, Tick};
 use crate::upstream::{Cluster, Endpoint, Priority};
 
 /// How far the exchange has come.
@@ -56,6 +56,19 @@ impl Errand {
     }
 }
 
+/// What few exchanges have: apart, so that the others need not carry the room for it.
+#[derive(Debug, Default)]
+pub struct Rare {
+    /// Of an engine-born one.
+    pub errand: Option<Errand>,
+    /// Redirects followed here.
+    pub redirects: u32,
+    /// When filters want to be woken.
+    pub wakes: Vec<(Token, Tick)>,
+    /// Engine-born exchanges that get the same body.
+    pub mirrors: Vec<Key>,
+}
+
 /// One request with its response.
 #[derive(Debug)]
 pub struct Exchange {
@@ -63,8 +76,8 @@ pub struct Exchange {
     pub origin: Origin,
     pub site: Rc<Site>,
     pub phase: Phase,
-    pub request: Box<RequestHead>,
-    pub response: Option<Box<ResponseHead>>,
+    pub request: Kept<RequestHead>,
+    pub response: Option<Kept<ResponseHead>>,
     /// The request's body.
     pub up: Direction,
     /// The response's body.
@@ -75,19 +88,14 @@ pub struct Exchange {
     pub is_tunnel: bool,
     /// The asking side is gone: nothing is sent to it.
     pub origin_gone: bool,
-    pub errand: Option<Errand>,
     pub priority: Priority,
     pub attempt: Option<Attempt>,
     pub tries: Tries,
-    /// Redirects followed here.
-    pub redirects: u32,
     pub notes: Notes,
     pub states: States,
     pub deadlines: Deadlines,
-    /// When filters want to be woken.
-    pub wakes: Vec<(Token, Tick)>,
-    /// Engine-born exchanges that get the same body.
-    pub mirrors: Vec<Key>,
+    /// What few exchanges have.
+    pub rare: Option<Box<Rare>>,
 }
 
 impl Exchange {
@@ -102,30 +110,25 @@ impl Exchange {
         let mut notes = Notes::new(request.protocol, now, wall);
         notes.received_headers = request.headers.bytes() as u64;
         notes.connection_id = site.connection_id;
-        let mut deadlines = Deadlines::default();
-        deadlines.touch(now);
         Self {
             key,
             origin,
             site,
             phase: Phase::Deciding,
-            request,
+            request: request.into(),
             response: None,
             up: Direction::open(),
             down: Direction::default(),
             head_sent: false,
             is_tunnel: false,
             origin_gone: false,
-            errand: None,
             priority: Priority::Default,
             attempt: None,
             tries: Tries::default(),
-            redirects: 0,
             notes,
             states: States::default(),
-            deadlines,
-            wakes: Vec::new(),
-            mirrors: Vec::new(),
+            deadlines: Deadlines::since(now),
+            rare: None,
         }
     }
 
@@ -133,8 +136,9 @@ impl Exchange {
         self.phase == Phase::Finished
     }
 
-    pub fn owner(&self) -> Owner {
-        Owner::Exchange(self.key)
+    /// What it is instead of a route's, if the engine asks.
+    pub fn errand(&self) -> Option<&Errand> {
+        self.rare.as_ref()?.errand.as_ref()
     }
 
     /// Nothing more is to be done.
@@ -206,12 +210,16 @@ impl Exchange {
         for call in wishes.calls {
             turn.shared.call_for_filter(call);
         }
-        for (token, at) in wishes.wakes {
-            self.wakes
-                .retain(|(known, _)| (known.filter, known.direction) != (token.filter, token.direction));
-            self.wakes.push((token, at));
+        if wishes.wakes.is_empty() {
+            return;
         }
-        self.deadlines.wake = self.wakes.iter().map(|(_, at)| *at).min();
+        let wakes = &mut self.rare.get_or_insert_default().wakes;
+        for (token, at) in wishes.wakes {
+            wakes.retain(|(known, _)| (known.filter, known.direction) != (token.filter, token.direction));
+            wakes.push((token, at));
+        }
+        let next = wakes.iter().map(|(_, at)| *at).min();
+        self.deadlines.set(Limit::Wake, next);
     }
 
     pub fn touch(&mut self, now: Tick) {

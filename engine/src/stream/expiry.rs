@@ -5,7 +5,7 @@ use super::exchange::{Exchange, Phase};
 use super::port::Port;
 use super::reply::flagged;
 use super::shared::Turn;
-use super::timeouts::Expired;
+use super::timeouts::Limit;
 use crate::filter::LocalReply;
 use crate::message::{ResetReason, ResponseFlags};
 use crate::telemetry::{ClusterCounter, HttpCounter};
@@ -18,7 +18,7 @@ impl Exchange {
     /// The exchange's timer has fired: everything that is due.
     #[cold]
     pub fn timer_fired<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
-        self.deadlines.fired();
+        self.deadlines.look_again();
         let now = turn.now();
         while !self.is_finished()
             && let Some(expired) = self.deadlines.expired(now)
@@ -27,21 +27,21 @@ impl Exchange {
         }
     }
 
-    fn expire<P: Port>(&mut self, turn: &mut Turn<'_, P>, expired: Expired) {
+    fn expire<P: Port>(&mut self, turn: &mut Turn<'_, P>, expired: Limit) {
         // A client that has sent all of its request waits for a server: 504; one that has not is late itself: 408.
         let late = if self.up.is_complete() { 504 } else { 408 };
         match expired {
-            Expired::BackOff => self.try_now(turn),
-            Expired::Wake => self.wake_filters(turn),
-            Expired::PerTry | Expired::PerTryIdle => {
+            Limit::BackOff => self.try_now(turn),
+            Limit::Wake => self.wake_filters(turn),
+            Limit::PerTry | Limit::PerTryIdle => {
                 self.try_expired(
                     turn,
                     ClusterCounter::RqPerTryTimeout,
                     ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
                 );
             }
-            Expired::Upstream => {
-                self.deadlines.upstream = None;
+            Limit::Upstream => {
+                self.deadlines.set(Limit::Upstream, None);
                 let flags = ResponseFlags::UPSTREAM_MAX_STREAM_DURATION;
                 if self.phase >= Phase::Answered {
                     self.count_upstream(turn, ClusterCounter::RqMaxDuration);
@@ -50,28 +50,28 @@ impl Exchange {
                 }
                 self.try_expired(turn, ClusterCounter::RqMaxDuration, flags);
             }
-            Expired::Route => {
-                self.deadlines.route = None;
+            Limit::Route => {
+                self.deadlines.set(Limit::Route, None);
                 self.count_upstream(turn, ClusterCounter::RqTimeout);
                 self.report(turn, Report::Timeout);
                 let grpc_status = self.tries.is_callers_deadline.then_some(DEADLINE_EXCEEDED);
                 let reply = self.late_answer(ResponseFlags::UPSTREAM_REQUEST_TIMEOUT);
                 self.reply(turn, LocalReply { grpc_status: grpc_status.or(reply.grpc_status), ..reply });
             }
-            Expired::Request => {
-                self.deadlines.request = None;
+            Limit::Request => {
+                self.deadlines.set(Limit::Request, None);
                 self.count(HttpCounter::RqTimeout);
                 let flags = ResponseFlags::default();
                 self.reply(turn, flagged(408, "request timeout", "request_overall_timeout", flags));
             }
-            Expired::Idle => {
-                self.deadlines.idle_span = None;
+            Limit::Idle => {
+                self.deadlines.set_idle(None);
                 self.count(HttpCounter::RqIdleTimeout);
                 let flags = ResponseFlags::STREAM_IDLE_TIMEOUT;
                 self.reply(turn, flagged(late, "stream timeout", "stream_idle_timeout", flags));
             }
-            Expired::Duration => {
-                self.deadlines.duration = None;
+            Limit::Duration => {
+                self.deadlines.set(Limit::Duration, None);
                 self.count(HttpCounter::RqMaxDuration);
                 let flags = ResponseFlags::DURATION_TIMEOUT;
                 let reply = flagged(late, "downstream duration timeout", "max_duration_timeout", flags);

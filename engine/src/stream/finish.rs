@@ -46,8 +46,6 @@ impl Streams {
 
 fn end<P: Port>(exchange: &mut Exchange, port: &mut P, shared: &mut Shared) {
     exchange.drop_attempt(&mut Turn::new(port, shared), ResetReason::Cancelled);
-    let owner = exchange.owner();
-    exchange.deadlines.disarm(port, owner);
     exchange.notes.moments.ended = port.clock();
     if let Origin::Client { connection, stream } = exchange.origin {
         if (!exchange.up.is_complete() || exchange.request.one_way) && !exchange.origin_gone {

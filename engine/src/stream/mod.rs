@@ -65,11 +65,13 @@ use pipe::Pipe;
 use probe::Probing;
 use shared::{Shared, Turn, Whole};
 use site::Site;
+use timeouts::Timers;
 
 /// All exchanges and pipes of one worker, and its pools.
 #[derive(Debug)]
 pub struct Streams {
     exchanges: Slab<Exchange>,
+    timers: Timers,
     pipes: Slab<Pipe>,
     /// TCP probes under way, by their connections.
     probes: HashMap<Key, Probing>,
@@ -88,6 +90,7 @@ impl Streams {
     pub fn new(workers: u32, seed: u64, own: &LocalWorkload) -> Self {
         Self {
             exchanges: Slab::default(),
+            timers: Timers::default(),
             pipes: Slab::default(),
             probes: HashMap::new(),
             shared: Shared::new(workers, seed, own),
@@ -173,8 +176,11 @@ impl Streams {
     /// A timer has run out (its slot is empty already).
     pub fn timer<P: Port>(&mut self, port: &mut P, owner: Owner) {
         match owner {
-            Owner::Exchange(key) => {
-                self.with(port, key, |exchange, turn| exchange.timer_fired(turn));
+            Owner::Exchange(place) => {
+                self.timers.fired(place);
+                if let Some(key) = self.exchanges.key_at(place) {
+                    self.with(port, key, |exchange, turn| exchange.timer_fired(turn));
+                }
             }
             Owner::Pipe(key) => self.pipe_timer(port, key),
             Owner::Connection(key) if self.probes.contains_key(&key) => self.end_probe(port, key, false),
@@ -233,15 +239,16 @@ impl Streams {
         if exchange.is_finished() {
             self.finish(port, key);
         } else {
-            let owner = exchange.owner();
-            exchange.deadlines.arm(port, owner);
+            let nearest = exchange.deadlines.nearest();
+            self.timers.cover(port, key, nearest);
         }
         true
     }
 
     /// Does what exchanges have left for each other, until nothing is left.
     fn run<P: Port>(&mut self, port: &mut P) {
-        loop {
+        // Asked after each event, nearly always in vain.
+        while !(self.shared.is_quiet() && self.lent.is_quiet()) {
             if let Some(todo) = self.shared.todo.pop_front() {
                 self.start_born(port, todo);
                 continue;

@@ -16,7 +16,7 @@ use super::port::{Close, Dial, DialErrorKind, DialOutcome, Owner, Port, Speak};
 use super::resend;
 use super::shared::Turn;
 use super::site::Site;
-use super::timeouts::{Deadlines, Expired};
+use super::timeouts::{Deadlines, Limit, Timer};
 use crate::codec::contract::{Command, Event, StreamId};
 use crate::filter::{Counts, NetworkContext, NetworkVerdict};
 use crate::message::{Key, MILLISECOND, Protocol, ResetReason, ResponseFlags};
@@ -67,6 +67,7 @@ pub struct Pipe {
     down: Direction,
     notes: Notes,
     deadlines: Deadlines,
+    timer: Timer,
     tried: Vec<EndpointId>,
     held: Option<(Permit, Option<InFlight>)>,
     is_finished: bool,
@@ -103,14 +104,15 @@ impl Streams {
             up: Direction::open(),
             down: Direction::open(),
             notes,
-            deadlines: Deadlines::default(),
+            deadlines: Deadlines::since(now),
+            timer: Timer::default(),
             tried: Vec::new(),
             held: None,
             is_finished: false,
         };
-        pipe.deadlines.touch(now);
-        pipe.deadlines.idle_span = proxy.idle_timeout.map(|limit| limit.saturating_mul(MILLISECOND));
-        pipe.deadlines.duration = proxy.max_connection_duration.map(|limit| now.after_milliseconds(limit));
+        pipe.deadlines.set_idle(proxy.idle_timeout.map(|limit| limit.saturating_mul(MILLISECOND)));
+        let longest = proxy.max_connection_duration.map(|limit| now.after_milliseconds(limit));
+        pipe.deadlines.set(Limit::Duration, longest);
         self.pipes.insert(pipe);
         if let Some(binding) = port.binding(connection) {
             *binding = Binding::Pipe { pipe: key, end: End::Client };
@@ -174,7 +176,7 @@ impl Streams {
         if pipe.is_finished {
             self.finish_pipe(port, key);
         } else {
-            pipe.deadlines.arm(port, Owner::Pipe(key));
+            pipe.timer.cover(port, Owner::Pipe(key), pipe.deadlines.nearest());
         }
         true
     }
@@ -182,7 +184,7 @@ impl Streams {
     /// The one place that takes a pipe out, and records it.
     fn finish_pipe<P: Port>(&mut self, port: &mut P, key: Key) {
         let Some(mut pipe) = self.pipes.remove(key) else { return };
-        pipe.deadlines.disarm(port, Owner::Pipe(key));
+        pipe.timer.disarm(port, Owner::Pipe(key));
         pipe.release(&mut Turn::new(port, &mut self.shared));
         let now = port.clock();
         pipe.notes.moments.ended = now;
@@ -454,15 +456,16 @@ impl Pipe {
     }
 
     fn timer_fired<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
-        self.deadlines.fired();
+        self.timer.fired();
+        self.deadlines.look_again();
         match self.deadlines.expired(turn.now()) {
-            Some(Expired::Duration) => {
+            Some(Limit::Duration) => {
                 self.counters.increment(TcpCounter::MaxDuration);
                 self.notes.flags.add(ResponseFlags::DURATION_TIMEOUT);
                 self.notes.details = "max_connection_duration".into();
                 self.end_both(turn, Close::Flushed);
             }
-            Some(Expired::Idle) => {
+            Some(Limit::Idle) => {
                 self.counters.increment(TcpCounter::IdleTimeout);
                 self.notes.flags.add(ResponseFlags::STREAM_IDLE_TIMEOUT);
                 self.notes.details = "idle_timeout".into();

@@ -18,8 +18,8 @@ use crate::tls::{ClientContext, FaultKind};
 /// What has a timer. Each owner has at most one, at its nearest deadline; the reactor keeps the place in its wheel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Owner {
-    /// An exchange, engine-born ones included.
-    Exchange(Key),
+    /// The exchange in this place of its slab, engine-born ones included: whichever is there when the time has come.
+    Exchange(u32),
     /// A layer-4 connection with its endpoint.
     Pipe(Key),
     /// The stream room's own deadline for a connection (idle, maximum age), beside the codec's.

@@ -15,7 +15,7 @@ impl Exchange {
         let forward = self.notes.decision.route().and_then(|route| route.forward());
         let Some(plan) = forward.and_then(|forward| forward.internal_redirect.as_ref()) else { return false };
         if !plan.statuses.contains(&head.status)
-            || self.redirects >= plan.max_redirects
+            || self.rare.as_ref().map_or(0, |rare| rare.redirects) >= plan.max_redirects
             || !self.up.is_complete()
             || !self.up.can_rewind()
         {
@@ -34,7 +34,7 @@ impl Exchange {
         }
         self.request.set_path(location.path);
         self.drop_attempt(turn, ResetReason::Cancelled);
-        self.redirects += 1;
+        self.rare.get_or_insert_default().redirects += 1;
         self.up.rewind(&self.request.headers);
         self.deadlines.end_of_try();
         (self.tries, self.states, self.phase) = (Tries::default(), States::default(), Phase::Deciding);

@@ -11,6 +11,7 @@ use super::port::Port;
 use super::reply::flagged;
 use super::shared::{Own, Turn};
 use super::site::HttpSite;
+use super::timeouts::Limit;
 use crate::codec::contract::Command;
 use crate::filter::{LocalReply, Run};
 use crate::message::{HeaderBlock, MILLISECOND, Name, NameId, NameSet, Protocol, ResetReason, ResponseFlags};
@@ -98,10 +99,10 @@ impl Exchange {
     fn set_limits_of(&mut self, http: &HttpSite, now: crate::message::Tick) {
         let plan = &http.manager.options;
         let after = |limit: Option<u64>| limit.map(|milliseconds| now.after_milliseconds(milliseconds));
-        self.deadlines.idle_span =
-            plan.stream_idle_timeout.map(|milliseconds| milliseconds.saturating_mul(MILLISECOND));
-        self.deadlines.request = after(plan.request_timeout);
-        self.deadlines.duration = after(plan.max_stream_duration);
+        let idle = plan.stream_idle_timeout.map(|milliseconds| milliseconds.saturating_mul(MILLISECOND));
+        self.deadlines.set_idle(idle);
+        self.deadlines.set(Limit::Request, after(plan.request_timeout));
+        self.deadlines.set(Limit::Duration, after(plan.max_stream_duration));
     }
 
     /// `add_user_agent`: from which service's proxy the request comes.
@@ -206,7 +207,7 @@ impl Exchange {
 
     pub fn request_ended<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
         self.up.stage = Stage::Ended;
-        self.deadlines.request = None;
+        self.deadlines.set(Limit::Request, None);
         let now = turn.now();
         self.notes.moments.request_complete.get_or_insert(now);
         if self.phase > Phase::Deciding {
@@ -215,9 +216,10 @@ impl Exchange {
     }
 
     /// The route's limit runs from the end of the request.
-    pub fn start_route_timeout(&mut self, now: crate::message::Tick) {
-        if self.deadlines.route.is_none() && !self.is_tunnel {
-            self.deadlines.route = self.tries.route_timeout.map(|limit| now.after_milliseconds(limit));
+    pub(super) fn start_route_timeout(&mut self, now: crate::message::Tick) {
+        if self.deadlines.route().is_none() && !self.is_tunnel {
+            let limit = self.tries.route_timeout;
+            self.deadlines.set(Limit::Route, limit.map(|limit| now.after_milliseconds(limit)));
         }
     }
 

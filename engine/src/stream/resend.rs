@@ -41,7 +41,8 @@ pub fn is_early(cluster: &Cluster, began: Tick, now: Tick) -> bool {
 
 impl Tries {
     fn may_resend(&self, cluster: &Cluster, now: Tick) -> bool {
-        self.resends < MAX_RESENDS && self.began.is_some_and(|began| is_early(cluster, began, now))
+        let resends = self.again.as_ref().map_or(0, |again| again.resends);
+        resends < MAX_RESENDS && self.began.is_some_and(|began| is_early(cluster, began, now))
     }
 }
 
@@ -56,18 +57,18 @@ impl Exchange {
 
     /// The attempt's endpoint has declined it: others are asked first for a moment.
     pub fn note_declined(&self, now: Tick) {
-        if let (Some(cluster), Some(attempt)) = (&self.notes.cluster, &self.attempt) {
-            cluster.note_declined(&attempt.endpoint, now);
+        if let (Some(cluster), Some(endpoint)) = (&self.notes.cluster, self.asked()) {
+            cluster.note_declined(endpoint, now);
         }
     }
 
     /// The attempt's endpoint surely has not processed the request: true if it is on its way to another.
     pub fn send_again<P: Port>(&mut self, turn: &mut Turn<'_, P>, whereto: Whereto) -> bool {
         let now = turn.now();
-        let (Some(cluster), Some(attempt)) = (self.notes.cluster.clone(), &self.attempt) else {
+        let (Some(cluster), Some(endpoint)) = (self.notes.cluster.clone(), self.asked().map(Arc::clone))
+        else {
             return false;
         };
-        let endpoint = Arc::clone(&attempt.endpoint);
         let may = turn.shared.resends
             && !self.request.one_way
             && !self.is_probe()
@@ -81,7 +82,7 @@ impl Exchange {
         }
         self.tries.note_tried(&endpoint);
         let context =
-            PickContext { now, tried: &self.tries.tried, reselections: PICKS, ..PickContext::default() };
+            PickContext { now, tried: self.tries.tried(), reselections: PICKS, ..PickContext::default() };
         let seat = turn.shared.seats.take(&cluster, turn.port.recorder(), now);
         let other = seat.pick_other(&context);
         if other.is_none() && whereto == Whereto::Elsewhere {
@@ -89,11 +90,12 @@ impl Exchange {
         }
         seat.counters.increment(ClusterCounter::RqResent);
         // It may be the sending of a retry, which goes on counting as one.
-        let permit = self.tries.permit.take();
+        let permit = self.tries.take_permit();
         self.drop_attempt(turn, ResetReason::Cancelled);
-        self.tries.permit = permit;
-        self.tries.resends += 1;
-        self.tries.other = other;
+        let again = self.tries.again();
+        again.permit = permit;
+        again.resends += 1;
+        again.other = other;
         self.notes.upstream_failure.clear();
         self.notes.flags.remove(ResponseFlags::UPSTREAM_RETRY_LIMIT);
         self.up.rewind(&self.request.headers);
@@ -107,7 +109,7 @@ impl Exchange {
     /// knows that it may send the call elsewhere.
     pub fn tell_unreached<P: Port>(&self, turn: &Turn<'_, P>, reply: &mut LocalReply) {
         let is_framed = self.request.protocol == Protocol::Rpc;
-        if is_framed && turn.shared.resends && self.site.is_inbound() && !self.tries.was_seen {
+        if is_framed && turn.shared.resends && self.site.is_inbound() && !self.tries.was_seen() {
             reply.headers.set_id(NameId::MAINSTAY_UNREACHED, b"true");
         }
     }
@@ -118,7 +120,7 @@ impl Exchange {
         let Origin::Client { connection, stream } = self.origin else { return false };
         let may = turn.shared.resends
             && self.site.is_inbound()
-            && !self.tries.was_seen
+            && !self.tries.was_seen()
             && !self.head_sent
             && !self.origin_gone;
         if !may || turn.port.perform(connection, Command::DeclineStream { stream }).is_err() {

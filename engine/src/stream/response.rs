@@ -11,6 +11,7 @@ use super::reply::{flagged, status_of_grpc};
 use super::request::BETWEEN_SIDECARS;
 use super::resend::Whereto;
 use super::shared::{Own, Turn};
+use super::timeouts::Limit;
 use crate::bytes::decimal;
 use crate::codec::contract::Command;
 use crate::filter::Run;
@@ -152,7 +153,7 @@ impl Exchange {
             let known = Known { request: Some(&self.request), status: head.status, ..known };
             route.apply_response(self.notes.decision.weighted(), &mut head, &known);
         }
-        self.response = Some(head);
+        self.response = Some(head.into());
         self.filter_response_head(turn, Run::All);
     }
 
@@ -419,8 +420,8 @@ impl Exchange {
         let received = self.up.received;
         self.up = super::direction::Direction::open();
         self.up.received = received;
-        self.deadlines.route = None;
-        self.deadlines.request = None;
+        self.deadlines.set(Limit::Route, None);
+        self.deadlines.set(Limit::Request, None);
         self.origin.become_tunnel(turn.port).is_ok()
             && turn.port.perform(connection, Command::BecomeTunnel { stream }).is_ok()
     }

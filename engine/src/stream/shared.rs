@@ -147,6 +147,11 @@ impl Shared {
         }
     }
 
+    /// Nobody has left anything to do.
+    pub fn is_quiet(&self) -> bool {
+        self.todo.is_empty() && !self.pools.has_steps() && self.answers.borrow().is_empty()
+    }
+
     pub fn call_for_filter(&mut self, call: CallRequest) {
         self.todo.push_back(Todo::Call(call));
     }

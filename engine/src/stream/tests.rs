@@ -13,5 +13,6 @@ mod retry;
 mod rpc;
 mod rpc_random;
 mod rpc_road;
+mod sizes;
 mod states;
 mod tcp;

@@ -4,6 +4,8 @@
 //! uncontended (at worst a block a worker lies unused), small ones (block 0) are exact, and none is ever exceeded. Where
 //! there is no limit nothing is counted.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -147,34 +149,31 @@ impl Breakers {
     }
 }
 
-/// One worker's hand on a cluster's breakers: the permits it has leased and not given out.
+/// One worker's hand on a cluster's breakers: the permits it has leased and not given out. It does not leave its worker, so that
+/// permits from a block cost no atomic operation.
 #[derive(Debug)]
 pub struct Lease {
     breakers: Arc<Breakers>,
     workers: u32,
-    spare: [[AtomicU32; 4]; 2],
+    spare: [[Cell<u32>; 4]; 2],
 }
 
 impl Lease {
-    pub fn new(breakers: Arc<Breakers>, workers: u32) -> Arc<Self> {
-        Arc::new(Self {
-            breakers,
-            workers,
-            spare: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU32::new(0))),
-        })
+    pub fn new(breakers: Arc<Breakers>, workers: u32) -> Rc<Self> {
+        Rc::new(Self { breakers, workers, spare: Default::default() })
     }
 
     /// `None`: the limit is reached.
-    pub fn acquire(self: &Arc<Self>, priority: Priority, resource: Resource) -> Option<Permit> {
+    pub fn acquire(self: &Rc<Self>, priority: Priority, resource: Resource) -> Option<Permit> {
         let limit = self.breakers.limit(priority, resource);
         if !self.breakers.counts(priority, resource, limit) {
             return Some(Permit(None));
         }
-        let held = || Some(Permit(Some((Arc::clone(self), priority, resource))));
+        let held = || Some(Permit(Some((Rc::clone(self), priority, resource))));
         let gate = self.breakers.gate(priority, resource);
         if gate.used() > limit {
             // The limit has been lowered below what is out: nothing more leaves, from blocks neither.
-            gate.give(self.spare(priority, resource).swap(0, Relaxed));
+            gate.give(self.spare(priority, resource).take());
             return None;
         }
         if self.take_spare(priority, resource) {
@@ -184,13 +183,14 @@ impl Lease {
         match gate.take(block.max(1), limit) {
             0 => None,
             granted => {
-                self.spare(priority, resource).fetch_add(granted - 1, Relaxed);
+                let spare = self.spare(priority, resource);
+                spare.set(spare.get() + granted - 1);
                 held()
             }
         }
     }
 
-    fn spare(&self, priority: Priority, resource: Resource) -> &AtomicU32 {
+    fn spare(&self, priority: Priority, resource: Resource) -> &Cell<u32> {
         let [default, high] = &self.spare;
         let spare = if priority == Priority::High { high } else { default };
         let [connections, pending, requests, retries] = spare;
@@ -202,10 +202,11 @@ impl Lease {
         }
     }
 
-    /// Permits are given out and taken back by one worker; a compare and swap keeps the count true all the same.
     fn take_spare(&self, priority: Priority, resource: Resource) -> bool {
         let spare = self.spare(priority, resource);
-        spare.fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1)).is_ok()
+        let Some(rest) = spare.get().checked_sub(1) else { return false };
+        spare.set(rest);
+        true
     }
 
     fn give_back(&self, priority: Priority, resource: Resource) {
@@ -214,12 +215,16 @@ impl Lease {
         let spare = self.spare(priority, resource);
         let gate = self.breakers.gate(priority, resource);
         if limit == UNLIMITED || block == 0 {
-            gate.give(1 + spare.swap(0, Relaxed));
-        } else if spare.fetch_add(1, Relaxed) >= block {
+            gate.give(1 + spare.take());
+            return;
+        }
+        let count = spare.get() + 1;
+        spare.set(count);
+        if count > block {
             // Half a block stays, so that a worker at the edge does not go to the gate each time.
-            let surplus = spare.load(Relaxed).saturating_sub(block / 2);
-            spare.fetch_sub(surplus, Relaxed);
-            gate.give(surplus);
+            let rest = count.min(block / 2);
+            spare.set(rest);
+            gate.give(count - rest);
         }
     }
 
@@ -228,7 +233,7 @@ impl Lease {
         for priority in [Priority::Default, Priority::High] {
             for resource in [Resource::Connections, Resource::Pending, Resource::Requests, Resource::Retries]
             {
-                let count = self.spare(priority, resource).swap(0, Relaxed);
+                let count = self.spare(priority, resource).take();
                 self.breakers.gate(priority, resource).give(count);
             }
         }
@@ -243,7 +248,7 @@ impl Drop for Lease {
 
 /// The right to one connection, request …; given back when dropped. Empty where there is no limit.
 #[derive(Debug)]
-pub struct Permit(Option<(Arc<Lease>, Priority, Resource)>);
+pub struct Permit(Option<(Rc<Lease>, Priority, Resource)>);
 
 impl Permit {
     /// A permit for what is not limited.
@@ -360,9 +365,9 @@ mod tests {
             let (out, worst, refused) = (AtomicI64::new(0), AtomicI64::new(0), AtomicI64::new(0));
             std::thread::scope(|scope| {
                 for seed in &seeds {
-                    let lease = Lease::new(Arc::clone(&breakers), 4);
-                    let (out, worst, refused) = (&out, &worst, &refused);
+                    let (breakers, out, worst, refused) = (Arc::clone(&breakers), &out, &worst, &refused);
                     scope.spawn(move || {
+                        let lease = Lease::new(breakers, 4);
                         let mut cursor = super::super::Cursor::new(*seed);
                         let mut held = Vec::new();
                         for _ in 0..3_000 {

@@ -205,6 +205,17 @@ pub(super) struct Shared {
     pub avoiding_until: AtomicU64,
 }
 
+/// Finds the endpoints now in force, for a worker that keeps the set it saw last.
+#[derive(Debug, Clone)]
+pub(super) struct Current(Arc<Shared>);
+
+impl std::ops::Deref for Current {
+    type Target = ArcSwap<EndpointSet>;
+    fn deref(&self) -> &Self::Target {
+        &self.0.current
+    }
+}
+
 /// How long an endpoint is avoided that declined a connection or a request, nanoseconds. Short: only this process knows of
 /// it, and one that is started again shall soon have its share.
 const AVOIDED: u64 = SECOND;
@@ -268,6 +279,11 @@ impl Cluster {
         &self.shared.breakers
     }
 
+    /// For all versions of the cluster.
+    pub(super) fn current(&self) -> Current {
+        Current(Arc::clone(&self.shared))
+    }
+
     /// The endpoints now in force.
     pub fn endpoints(&self) -> Guard<Arc<EndpointSet>> {
         self.shared.current.load()
@@ -283,13 +299,23 @@ impl Cluster {
 
     /// An endpoint for a request, `None` if none may be used. `cursor` is the calling worker's.
     pub fn pick(&self, cursor: &mut Cursor, context: &PickContext<'_>) -> Option<Arc<Endpoint>> {
+        self.pick_from(&self.endpoints(), cursor, context)
+    }
+
+    /// As `pick`, from the set that is in force and that the caller holds already.
+    pub(super) fn pick_from(
+        &self,
+        set: &EndpointSet,
+        cursor: &mut Cursor,
+        context: &PickContext<'_>,
+    ) -> Option<Arc<Endpoint>> {
         cursor.panicked = false;
         if let Source::OriginalDestination { header, .. } = self.policy.source {
             let wanted = context.destination_header.filter(|_| header).or(context.original_destination)?;
             return self.destination(wanted, context.now);
         }
         let avoiding = self.shared.avoiding_until.load(Relaxed) > context.now.0;
-        balance::pick(&self.endpoints(), &self.policy.balancer, cursor, context, avoiding)
+        balance::pick(set, &self.policy.balancer, cursor, context, avoiding)
     }
 
     /// One that is not among `context.tried`, of whatever priority; `None` if all were tried. Original destinations have no
@@ -313,12 +339,6 @@ impl Cluster {
         let until = now + AVOIDED;
         endpoint.state.avoided_until.store(until.0, Relaxed);
         self.shared.avoiding_until.fetch_max(until.0, Relaxed);
-    }
-
-    /// The request is to be dropped on purpose (`drop_overloads`).
-    pub fn drops(&self, cursor: &mut Cursor) -> bool {
-        let drops = self.endpoints().drops_per_million;
-        drops > 0 && cursor.below(1_000_000) < u64::from(drops)
     }
 
     fn destination(&self, wanted: SocketAddr, now: Tick) -> Option<Arc<Endpoint>> {

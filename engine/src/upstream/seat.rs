@@ -1,13 +1,17 @@
 //! What one worker holds of a cluster: made at first use, dropped after a quiet hour.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
+
+use arc_swap::Cache;
 
 use super::balance::{Cursor, PickContext};
 use super::breaker::{Lease, Permit, Priority, Resource};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Current};
 use super::endpoint::Endpoint;
 use super::outlier::{Ejection, Report};
+use super::set::EndpointSet;
 use crate::message::{QuickHash, SECOND, Tick};
 use crate::telemetry::{ClusterCounter, Group, Recorder};
 
@@ -16,13 +20,33 @@ const QUIET: u64 = 3_600 * SECOND;
 /// Quiet for so long, permits leased and not given out go back.
 const IDLE: u64 = 5 * SECOND;
 
+/// A worker's counters of a cluster, to be shared within the worker.
+#[derive(Debug)]
+pub struct Counts(Arc<Group<ClusterCounter>>);
+
+impl Counts {
+    fn of(cluster: &Cluster, recorder: &Recorder) -> Rc<Self> {
+        Rc::new(Self(recorder.cluster(&cluster.policy().stat_name)))
+    }
+}
+
+impl std::ops::Deref for Counts {
+    type Target = Group<ClusterCounter>;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
 /// A worker's place at a cluster.
 #[derive(Debug)]
 pub struct Seat {
     pub cluster: Arc<Cluster>,
-    pub counters: Arc<Group<ClusterCounter>>,
+    /// Shared by attempts, which need no atomic operation for that.
+    pub counters: Rc<Counts>,
+    /// The endpoints as they were last looked at; looked at again with every pick, and each second.
+    set: Cache<Current, Arc<EndpointSet>>,
     cursor: Cursor,
-    pub(super) lease: Arc<Lease>,
+    pub(super) lease: Rc<Lease>,
     used: Tick,
 }
 
@@ -31,7 +55,8 @@ impl Seat {
     pub fn new(cluster: &Arc<Cluster>, recorder: &Recorder, seed: u64, workers: u32) -> Self {
         Self {
             cluster: Arc::clone(cluster),
-            counters: recorder.cluster(&cluster.policy().stat_name),
+            counters: Counts::of(cluster, recorder),
+            set: Cache::new(cluster.current()),
             cursor: Cursor::new(seed),
             lease: Lease::new(Arc::clone(cluster.breakers()), workers),
             used: Tick::default(),
@@ -40,7 +65,7 @@ impl Seat {
 
     /// An endpoint for a request; counts a pick that ignored health, or found none.
     pub fn pick(&mut self, context: &PickContext<'_>) -> Option<Arc<Endpoint>> {
-        let found = self.cluster.pick(&mut self.cursor, context);
+        let found = self.cluster.pick_from(self.set.load(), &mut self.cursor, context);
         if self.cursor.panicked {
             self.counters.increment(ClusterCounter::LbHealthyPanic);
         }
@@ -55,9 +80,9 @@ impl Seat {
         self.cluster.pick_other(&mut self.cursor, context)
     }
 
-    /// The request is to be dropped on purpose.
+    /// The request is to be dropped on purpose (`drop_overloads`).
     pub fn drops(&mut self) -> bool {
-        self.cluster.drops(&mut self.cursor)
+        self.set.load().drops(&mut self.cursor)
     }
 
     /// Permission for one more request, retry or layer-4 connection; counts a refusal.
@@ -116,7 +141,7 @@ impl Seats {
         seat.used = now;
         if !Arc::ptr_eq(&seat.cluster, cluster) {
             if seat.cluster.policy().stat_name != cluster.policy().stat_name {
-                seat.counters = recorder.cluster(&cluster.policy().stat_name);
+                seat.counters = Counts::of(cluster, recorder);
             }
             seat.cluster = Arc::clone(cluster);
         }
@@ -130,6 +155,8 @@ impl Seats {
             if quiet >= IDLE {
                 seat.lease.release_spare();
             }
+            // Endpoints that are gone do not live on for a worker that has not picked since.
+            seat.set.load();
             // Held here alone: no snapshot, exchange or pool knows this cluster any more.
             quiet < QUIET && (quiet < IDLE || Arc::strong_count(&seat.cluster) > 1)
         });

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::address::Remote;
-use super::balance::Tables;
+use super::balance::{Cursor, Tables};
 use super::endpoint::{Endpoint, Spec, State};
 use super::intern::Interner;
 use crate::plan::{self, Locality, PlanError};
@@ -166,6 +166,12 @@ fn next_version() -> u64 {
 }
 
 impl EndpointSet {
+    /// The request is to be dropped on purpose (`drop_overloads`).
+    pub(super) fn drops(&self, cursor: &mut Cursor) -> bool {
+        let drops = self.drops_per_million;
+        drops > 0 && cursor.below(1_000_000) < u64::from(drops)
+    }
+
     /// The set for `membership`. States of addresses that `former` had are re-used, and whole endpoints where nothing changed.
     pub(super) fn build(
         membership: &Membership,

@@ -8,7 +8,7 @@ use super::fields::{Hop, Transfer, span};
 use super::{Malformed, Settings, bad};
 use crate::codec::contract::Input;
 use crate::codec::syntax;
-use crate::message::{BodyLength, HeaderBlock, NameId, Protocol, RequestHead, ResponseHead, Span};
+use crate::message::{BodyLength, HeaderBlock, NameId, Protocol, RequestHead, ResponseHead, Span, fresh};
 
 const TOO_MANY_FIELDS: Malformed = Malformed { status: 431, what: "too many header fields" };
 const TOO_LARGE: Malformed = Malformed { status: 431, what: "header fields too large" };
@@ -143,9 +143,9 @@ pub(super) fn parse_request(
     if protocol == Protocol::Http10 && !settings.accept_http_10 {
         return Err(Malformed { status: 426, what: "HTTP/1.0 is not accepted here" });
     }
-    let mut head = Box::<RequestHead>::default();
+    let mut head = fresh::<RequestHead>();
     head.protocol = protocol;
-    head.headers = HeaderBlock::with_capacity(section.len().min(MAX_ROOM) + 192, 24);
+    head.headers.make_room(section.len().min(MAX_ROOM) + 192, 24);
     let mut hop = Hop::default();
     let Some(length) = hop.gather(&mut head.headers, section, fields, true)? else { return Ok(None) };
     head.headers.stash(section.get(..length).unwrap_or(&[]));
@@ -335,8 +335,9 @@ pub(super) fn parse_response(
         }
         _ => return Err(bad("bad status line")),
     };
-    let mut head = Box::new(ResponseHead { status, protocol, ..ResponseHead::default() });
-    head.headers = HeaderBlock::with_capacity(section.len().min(MAX_ROOM) + 128, 24);
+    let mut head = fresh::<ResponseHead>();
+    (head.status, head.protocol) = (status, protocol);
+    head.headers.make_room(section.len().min(MAX_ROOM) + 128, 24);
     let mut hop = Hop::default();
     let Some(length) = hop.gather(&mut head.headers, section, fields, false)? else { return Ok(None) };
     head.headers.stash(section.get(..length).unwrap_or(&[]));

@@ -6,7 +6,7 @@
 use super::hpack_decode::{Bad, Decoded, Decoder, Limits, Size};
 use super::hpack_encode::Encoder;
 use crate::codec::syntax::{self, trim};
-use crate::message::{BodyLength, HeaderBlock, NameId, Protocol, RequestHead, ResponseHead, Span};
+use crate::message::{BodyLength, HeaderBlock, NameId, Protocol, RequestHead, ResponseHead, Span, fresh};
 
 /// A block that could be decoded.
 #[derive(Debug)]
@@ -172,8 +172,8 @@ pub(super) fn read_request(
     end: bool,
     limits: Limits,
 ) -> Result<Read<Request>, Bad> {
-    let mut head = Box::<RequestHead>::default();
-    head.headers = HeaderBlock::with_capacity(capacity(block), 24);
+    let mut head = fresh::<RequestHead>();
+    head.headers.make_room(capacity(block), 24);
     head.protocol = Protocol::Http2;
     let mut gathered = Gathered::default();
     let size = decoder.decode(block, &mut head.headers, limits, |block, field| {
@@ -261,8 +261,8 @@ pub(super) fn read_response(
     end: bool,
     limits: Limits,
 ) -> Result<Read<Response>, Bad> {
-    let mut head = Box::<ResponseHead>::default();
-    head.headers = HeaderBlock::with_capacity(capacity(block), 24);
+    let mut head = fresh::<ResponseHead>();
+    head.headers.make_room(capacity(block), 24);
     head.protocol = Protocol::Http2;
     let mut gathered = Gathered::default();
     let size = decoder.decode(block, &mut head.headers, limits, |block, field| {

@@ -14,7 +14,7 @@ use super::window::Opened;
 use super::{Broken, spoilt};
 use crate::bytes::{decimal, find};
 use crate::message::{
-    BodyLength, Frame, HeaderBlock, NameId, Protocol, QuickHash, RequestHead, ResponseHead, Span,
+    BodyLength, Frame, HeaderBlock, NameId, Protocol, QuickHash, RequestHead, ResponseHead, Span, fresh,
 };
 use crate::plan::RpcHeaders;
 
@@ -58,7 +58,7 @@ impl<'a> Reading<'a> {
     }
 
     pub fn request(&self, one_way: bool) -> Result<Box<RequestHead>, Broken> {
-        let mut head = Box::<RequestHead>::default();
+        let mut head = fresh::<RequestHead>();
         (head.protocol, head.body, head.one_way) = (Protocol::Rpc, self.body_length(), one_way);
         let mut gathered = Gathered::default();
         let body = self.description.body.as_ref();
@@ -101,8 +101,8 @@ impl<'a> Reading<'a> {
         let status = self.shape.status.and_then(|number| number.read(self.frame, self.layout));
         let number = status.ok_or(spoilt("a response has no status"))?;
         let status = self.description.status_of(number);
-        let mut head = Box::new(ResponseHead { status, ..ResponseHead::default() });
-        (head.protocol, head.body) = (Protocol::Rpc, self.body_length());
+        let mut head = fresh::<ResponseHead>();
+        (head.status, head.protocol, head.body) = (status, Protocol::Rpc, self.body_length());
         let bytes = self.stash(&mut head.headers);
         if self.shape.headers.is_some_and(|part| !self.layout.part(self.frame, part).is_empty()) {
             self.read_map(bytes.start as usize, &mut Gathered::default(), &mut head.headers)?;
@@ -140,7 +140,7 @@ impl<'a> Reading<'a> {
     /// Everything in front of the body, at the beginning of the arena.
     fn stash(&self, headers: &mut HeaderBlock) -> Span {
         let front = self.frame.get(..self.layout.body_start()).unwrap_or(&[]);
-        *headers = HeaderBlock::with_capacity(2 * front.len() + 128, 16);
+        headers.make_room(2 * front.len() + 128, 16);
         headers.stash(front)
     }
 

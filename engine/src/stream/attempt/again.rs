@@ -9,11 +9,12 @@ use super::super::exchange::{Exchange, Phase};
 use super::super::port::Port;
 use super::super::resend::Whereto;
 use super::super::shared::Turn;
-use super::{Outcome, overflow};
+use super::super::timeouts::Limit;
+use super::{Outcome, overflowed};
 use crate::filter::LocalReply;
 use crate::message::{ResetReason, ResponseFlags};
 use crate::telemetry::ClusterCounter;
-use crate::upstream::{Failure, Report, Resource, RetryDecision, retry};
+use crate::upstream::{Failure, Report, Resource, RetryDecision, RetryHistory, retry};
 
 impl Exchange {
     /// No connection came about.
@@ -24,13 +25,7 @@ impl Exchange {
         }
         self.forget_stream(turn, false);
         if let Failure::Overflow(_) = why {
-            return self.reply(
-                turn,
-                overflow(
-                    "upstream connect error or disconnect/reset before headers. reset reason: overflow",
-                    "upstream_reset_before_response_started{overflow}",
-                ),
-            );
+            return self.reply(turn, *overflowed());
         }
         self.report(turn, Report::ConnectFailure);
         if self.try_again(turn, &Outcome::ConnectFailure, true) || self.send_again(turn, Whereto::Elsewhere) {
@@ -59,17 +54,21 @@ impl Exchange {
 
     /// Asks the policy; true if another attempt follows (now, or after its back-off). `ended`: the stream of this one is over.
     pub fn try_again<P: Port>(&mut self, turn: &mut Turn<'_, P>, outcome: &Outcome<'_>, ended: bool) -> bool {
-        let Some(policy) = self.tries.policy.clone() else { return false };
+        let Some(policy) = &self.tries.policy else { return false };
         if self.head_sent || self.is_tunnel || !self.up.can_rewind() || self.origin_gone {
             return false;
         }
-        let decision = retry::decide(&policy, outcome, self.tries.history, turn.port.random());
+        let history = self.tries.again.as_ref().map_or_else(RetryHistory::default, |again| again.history);
+        let decision = retry::decide(policy, outcome, history, turn.port.random());
+        if decision == RetryDecision::No && history.retries == 0 {
+            return false;
+        }
         let Some(cluster) = &self.notes.cluster else { return false };
         let now = turn.now();
         let seat = turn.shared.seats.take(cluster, turn.port.recorder(), now);
         let after = match decision {
             RetryDecision::No => {
-                if self.tries.history.retries > 0 && matches!(outcome, Outcome::Answered { .. }) {
+                if matches!(outcome, Outcome::Answered { .. }) {
                     seat.counters.increment(ClusterCounter::RqRetrySuccess);
                 }
                 return false;
@@ -82,7 +81,7 @@ impl Exchange {
             RetryDecision::Retry { after } => after,
         };
         // The permit of the retry that has just failed is free for this one.
-        self.tries.permit = None;
+        self.tries.take_permit();
         let Some(permit) = seat.acquire(self.priority, Resource::Retries) else {
             self.notes.flags.add(ResponseFlags::UPSTREAM_OVERFLOW);
             return false;
@@ -93,27 +92,28 @@ impl Exchange {
             Outcome::Reset { unprocessed, .. } => *unprocessed,
             _ => false,
         };
-        self.tries.was_seen |= !is_unseen;
-        self.tries.history.retries += 1;
-        if let Some(attempt) = &self.attempt {
-            self.tries.note_tried(&attempt.endpoint);
+        let again = self.tries.again();
+        again.was_seen |= !is_unseen;
+        again.history.retries += 1;
+        if let (Some(_), Some(endpoint)) = (&self.attempt, &self.notes.endpoint) {
+            self.tries.note_tried(endpoint);
         }
         if ended && self.up.end_sent {
             self.forget_stream(turn, true);
         }
         self.drop_attempt(turn, ResetReason::Cancelled);
-        self.tries.permit = Some(permit);
+        self.tries.again().permit = Some(permit);
         self.notes.upstream_failure.clear();
         self.up.rewind(&self.request.headers);
         self.deadlines.end_of_try();
         self.phase = Phase::Connecting;
-        self.deadlines.back_off = Some(now + after);
+        self.deadlines.set(Limit::BackOff, Some(now + after));
         true
     }
 
     /// The back-off is over.
     pub fn try_now<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
-        self.deadlines.back_off = None;
+        self.deadlines.set(Limit::BackOff, None);
         if self.phase == Phase::Connecting && self.attempt.is_none() {
             // The cluster may have changed, or gone, in the meantime.
             if let Some(cluster) = &self.notes.cluster

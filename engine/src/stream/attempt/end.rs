@@ -4,6 +4,7 @@ use super::super::binding::Binding;
 use super::super::exchange::Exchange;
 use super::super::port::Port;
 use super::super::shared::Turn;
+use super::super::timeouts::Limit;
 use super::{Attempt, Place};
 use crate::codec::contract::Command;
 use crate::message::ResetReason;
@@ -13,12 +14,16 @@ use crate::upstream::Report;
 impl Exchange {
     /// For outlier detection.
     pub fn report<P: Port>(&mut self, turn: &mut Turn<'_, P>, report: Report) {
-        let (Some(cluster), Some(attempt)) = (&self.notes.cluster, &self.attempt) else { return };
+        let (Some(cluster), Some(attempt), Some(endpoint)) =
+            (&self.notes.cluster, &self.attempt, &self.notes.endpoint)
+        else {
+            return;
+        };
         if cluster.policy().outlier.is_none() || attempt.counters.is_none() {
             return;
         }
         let now = turn.now();
-        turn.shared.seats.take(cluster, turn.port.recorder(), now).report(&attempt.endpoint, report, now);
+        turn.shared.seats.take(cluster, turn.port.recorder(), now).report(endpoint, report, now);
     }
 
     /// The response is whole: once the request is too, the stream is over and the connection free.
@@ -69,7 +74,7 @@ impl Exchange {
         }
         self.forget_stream(turn, false);
         self.attempt = None;
-        self.tries.permit = None;
-        self.deadlines.back_off = None;
+        self.tries.take_permit();
+        self.deadlines.set(Limit::BackOff, None);
     }
 }

@@ -7,6 +7,7 @@ mod again;
 mod end;
 mod send;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::exchange::{Exchange, Phase};
@@ -14,15 +15,15 @@ use super::port::Port;
 use super::reply::flagged;
 use super::shared::Turn;
 use crate::codec::contract::StreamId;
-use crate::codec::rpc;
+use crate::codec::rpc::{self, Description};
 use crate::filter::LocalReply;
 use crate::message::{BodyLength, Key, NameId, Protocol, RequestHead, ResponseFlags, Tick};
 use crate::plan::UpstreamProtocol;
 use crate::route::RetryPolicy;
-use crate::telemetry::{ClusterCounter, Group};
+use crate::telemetry::ClusterCounter;
 use crate::upstream::{
-    Attempted, Cluster, Endpoint, EndpointId, Failure, InFlight, Leased, Permit, PickContext, PoolId,
-    PoolKey, PoolProtocol, Resource, RetryHistory, RpcKey, retry,
+    Attempted, Cluster, Counts, Endpoint, EndpointId, Failure, InFlight, Leased, Permit, PickContext, PoolId,
+    PoolProtocol, Resource, RetryHistory, Wanted, retry,
 };
 
 /// What became of an attempt that has no response to pass on (or one that may be given up).
@@ -35,21 +36,13 @@ const MAX_RELEASES: u8 = 3;
 #[derive(Debug, Default)]
 pub struct Tries {
     policy: Option<Arc<RetryPolicy>>,
-    history: RetryHistory,
-    pub(super) tried: Vec<EndpointId>,
-    releases: u8,
-    /// Of the retry that runs.
-    pub(super) permit: Option<Permit>,
+    /// Of an exchange that was sent again, or is about to be.
+    pub(super) again: Option<Box<Again>>,
     /// The first attempt's beginning.
     pub(super) began: Option<Tick>,
-    /// Times that it was sent again without having been processed.
-    pub(super) resends: u8,
-    /// Where the next attempt goes, instead of a pick.
-    pub(super) other: Option<Arc<Endpoint>>,
-    /// Some endpoint may have seen the request.
-    pub(super) was_seen: bool,
     /// Milliseconds for the whole, from the end of the request.
     pub route_timeout: Option<u64>,
+    releases: u8,
     /// It is what a gRPC client asked for.
     pub is_callers_deadline: bool,
     pub take_host_of_endpoint: bool,
@@ -61,16 +54,50 @@ pub struct Tries {
     pub send_count: bool,
 }
 
+/// What is known once an attempt has failed: most exchanges need one, and do not carry the room for more.
+#[derive(Debug, Default)]
+pub struct Again {
+    history: RetryHistory,
+    pub(super) tried: Vec<EndpointId>,
+    /// Of the retry that runs.
+    pub(super) permit: Option<Permit>,
+    /// Times that it was sent again without having been processed.
+    pub(super) resends: u8,
+    /// Where the next attempt goes, instead of a pick.
+    pub(super) other: Option<Arc<Endpoint>>,
+    was_seen: bool,
+}
+
 impl Tries {
     pub fn set_policy(&mut self, policy: Option<&Arc<RetryPolicy>>, head: &RequestHead) {
         self.policy = retry::policy_for(policy, head);
     }
 
+    pub(super) fn again(&mut self) -> &mut Again {
+        self.again.get_or_insert_default()
+    }
+
+    /// Endpoints that had an attempt which failed.
+    pub(super) fn tried(&self) -> &[EndpointId] {
+        self.again.as_ref().map_or(&[], |again| &again.tried)
+    }
+
+    /// Some endpoint may have seen the request.
+    pub(super) fn was_seen(&self) -> bool {
+        self.again.as_ref().is_some_and(|again| again.was_seen)
+    }
+
     /// Further attempts go elsewhere if they can.
     pub(super) fn note_tried(&mut self, endpoint: &Endpoint) {
-        if !self.tried.contains(&endpoint.id()) {
-            self.tried.push(endpoint.id());
+        let tried = &mut self.again().tried;
+        if !tried.contains(&endpoint.id()) {
+            tried.push(endpoint.id());
         }
+    }
+
+    /// The retry that ran, if one did, is over: its permit is free.
+    pub(super) fn take_permit(&mut self) -> Option<Permit> {
+        self.again.as_mut()?.permit.take()
     }
 
     pub fn may_retry(&self) -> bool {
@@ -97,20 +124,21 @@ enum Place {
     Ended,
 }
 
-/// One try.
+/// One try, at the endpoint that the notes name.
 #[derive(Debug)]
 pub struct Attempt {
-    pub endpoint: Arc<Endpoint>,
-    /// The turn in which the request's head went into the outbox.
-    sent_in: Option<Tick>,
+    /// The turn in which the request's head went into the outbox; `UNSENT` before.
+    sent_in: Tick,
     place: Place,
     /// It has its connection for itself until the request is written, which goes out in pieces.
     pub(super) alone: bool,
     /// `None` for probes.
-    pub counters: Option<Arc<Group<ClusterCounter>>>,
+    pub counters: Option<Rc<Counts>>,
     /// Until its stream is over.
     held: Option<(Permit, Option<InFlight>)>,
 }
+
+const UNSENT: Tick = Tick(u64::MAX);
 
 /// Body slices of this size may be written past the outbox, within the turn.
 const WRITTEN_THROUGH: u64 = 16 * 1024;
@@ -119,7 +147,7 @@ impl Attempt {
     /// Whether any of the request can have left: what lies in the outbox is written only at the end of the turn. `body`: bytes
     /// of the request's body so far.
     pub fn may_have_left(&self, now: Tick, body: u64) -> bool {
-        self.sent_in.is_some_and(|turn| turn != now || body >= WRITTEN_THROUGH)
+        self.sent_in != UNSENT && (self.sent_in != now || body >= WRITTEN_THROUGH)
     }
 
     /// Where commands for it go; `None` before there is a connection, and after the end.
@@ -134,80 +162,18 @@ impl Attempt {
 impl Exchange {
     /// Picks an endpoint and asks for a connection to it.
     pub fn attempt<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
-        let Some(cluster) = self.notes.cluster.clone() else { return self.finish() };
-        let now = turn.now();
+        if self.notes.cluster.is_none() {
+            return self.finish();
+        }
         self.phase = Phase::Connecting;
         self.notes.attempts += 1;
-        self.tries.began.get_or_insert(now);
-        let reselections = self
-            .tries
-            .policy
-            .as_ref()
-            .filter(|policy| policy.avoid_previous_hosts)
-            .map_or(0, |policy| policy.host_selection_attempts.max(1));
-        let destination = self.request.headers.get_id(NameId::X_ENVOY_ORIGINAL_DST_HOST);
-        let context = PickContext {
-            now,
-            original_destination: self.site.peer.original_destination.or(self.site.peer.local),
-            destination_header: destination
-                .and_then(|text| std::str::from_utf8(text).ok()?.trim().parse().ok()),
-            tried: &self.tries.tried,
-            reselections,
+        self.tries.began.get_or_insert(turn.now());
+        let (endpoint, attempt, leased) = match self.place(turn) {
+            Ok(placed) => placed,
+            Err(refusal) => return self.reply(turn, *refusal),
         };
-        let seat = turn.shared.seats.take(&cluster, turn.port.recorder(), now);
-        let pinned = self.errand.as_ref().and_then(|errand| errand.pinned.as_ref());
-        if let Some((_, endpoint)) = pinned {
-            let endpoint = Arc::clone(endpoint);
-            return self.attempt_at(turn, &cluster, endpoint, (Permit::free(), None));
-        }
-        if seat.drops() {
-            return self.reply(turn, overflow("drop overload", "drop_overload"));
-        }
-        let Some(permit) = seat.acquire(self.priority, Resource::Requests) else {
-            return self.reply(
-                turn,
-                overflow(
-                    "upstream connect error or disconnect/reset before headers. reset reason: overflow",
-                    "upstream_reset_before_response_started{overflow}",
-                ),
-            );
-        };
-        let other = self.tries.other.take();
-        let Some(endpoint) = other.or_else(|| seat.pick(&context)) else {
-            let flags = ResponseFlags::NO_HEALTHY_UPSTREAM;
-            return self.reply(turn, flagged(503, "no healthy upstream", "no_healthy_upstream", flags));
-        };
-        seat.counters.increment(ClusterCounter::RqTotal);
-        seat.counters.increment(ClusterCounter::RqActive);
-        let in_flight = cluster.policy().counts_active().then(|| endpoint.begin());
-        self.attempt_at(turn, &cluster, endpoint, (permit, in_flight));
-    }
-
-    /// Asks for a connection to this endpoint.
-    fn attempt_at<P: Port>(
-        &mut self,
-        turn: &mut Turn<'_, P>,
-        cluster: &Arc<Cluster>,
-        endpoint: Arc<Endpoint>,
-        held: (Permit, Option<InFlight>),
-    ) {
-        let now = turn.now();
-        let seat = turn.shared.seats.take(cluster, turn.port.recorder(), now);
-        let key = self.pool_key(cluster, &endpoint);
-        if key.protocol == PoolProtocol::Http2 && self.request.upgrade.is_some() {
-            // Only HTTP/1 endpoints are asked to upgrade.
-            seat.counters.decrement(ClusterCounter::RqActive);
-            return self.reply(turn, LocalReply::new(403, "", "upgrade_failed"));
-        }
-        let counters = (!self.is_probe()).then(|| Arc::clone(&seat.counters));
-        let alone = self.goes_alone();
-        let leased = turn.shared.pools.lease(seat, &endpoint, key, (self.key, alone), now);
-        self.notes.endpoint = Some(Arc::clone(&endpoint));
-        let place = match leased {
-            Leased::Queued(pool) => Place::Queued(pool),
-            _ => Place::Nowhere,
-        };
-        self.attempt = Some(Attempt { endpoint, sent_in: None, place, alone, counters, held: Some(held) });
+        self.notes.endpoint = Some(endpoint);
+        self.attempt = Some(attempt);
         match leased {
             Leased::Reuse(connection) => self.served(turn, connection),
             Leased::Queued(_) => {}
@@ -215,15 +181,76 @@ impl Exchange {
         }
     }
 
-    /// A health probe: no request of anybody's.
-    pub(super) fn is_probe(&self) -> bool {
-        self.errand.as_ref().is_some_and(|errand| errand.pinned.is_some())
+    /// An endpoint with a connection to it, or a place where one is waited for. The worker's seat at the cluster is looked for once.
+    fn place<P: Port>(
+        &mut self,
+        turn: &mut Turn<'_, P>,
+    ) -> Result<(Arc<Endpoint>, Attempt, Leased), Box<LocalReply>> {
+        let now = turn.now();
+        let other = self.tries.again.as_mut().and_then(|again| again.other.take());
+        let Some(cluster) = &self.notes.cluster else { return Err(unhealthy()) };
+        let seat = turn.shared.seats.take(cluster, turn.port.recorder(), now);
+        let pinned = self.errand().and_then(|errand| errand.pinned.as_ref());
+        let (endpoint, permit) = match pinned {
+            Some((_, endpoint)) => (Arc::clone(endpoint), Permit::free()),
+            None => {
+                if seat.drops() {
+                    return Err(overflow("drop overload", "drop_overload"));
+                }
+                let permit = seat.acquire(self.priority, Resource::Requests).ok_or_else(overflowed)?;
+                let picked = other.or_else(|| seat.pick(&self.pick_context(now)));
+                let endpoint = picked.ok_or_else(unhealthy)?;
+                seat.counters.increment(ClusterCounter::RqTotal);
+                seat.counters.increment(ClusterCounter::RqActive);
+                (endpoint, permit)
+            }
+        };
+        let is_probe = pinned.is_some();
+        let in_flight = (!is_probe && cluster.policy().counts_active()).then(|| endpoint.begin());
+        let wanted = self.pool_wanted(cluster, &endpoint);
+        if wanted.protocol == PoolProtocol::Http2 && self.request.upgrade.is_some() {
+            // Only HTTP/1 endpoints are asked to upgrade.
+            seat.counters.decrement(ClusterCounter::RqActive);
+            return Err(Box::new(LocalReply::new(403, "", "upgrade_failed")));
+        }
+        let alone = self.goes_alone();
+        let leased = turn.shared.pools.lease(seat, &endpoint, &wanted, (self.key, alone), now);
+        let place = match leased {
+            Leased::Queued(pool) => Place::Queued(pool),
+            _ => Place::Nowhere,
+        };
+        let counters = (!is_probe).then(|| Rc::clone(&seat.counters));
+        let attempt = Attempt { sent_in: UNSENT, place, alone, counters, held: Some((permit, in_flight)) };
+        Ok((endpoint, attempt, leased))
     }
 
-    fn pool_key(&self, cluster: &Cluster, endpoint: &Endpoint) -> PoolKey {
+    fn pick_context(&self, now: Tick) -> PickContext<'_> {
+        let policy = self.tries.policy.as_ref().filter(|policy| policy.avoid_previous_hosts);
+        let destination = self.request.headers.get_id(NameId::X_ENVOY_ORIGINAL_DST_HOST);
+        PickContext {
+            now,
+            original_destination: self.site.peer.original_destination.or(self.site.peer.local),
+            destination_header: destination
+                .and_then(|text| std::str::from_utf8(text).ok()?.trim().parse().ok()),
+            tried: self.tries.tried(),
+            reselections: policy.map_or(0, |policy| policy.host_selection_attempts.max(1)),
+        }
+    }
+
+    /// Where the attempt under way goes.
+    pub(super) fn asked(&self) -> Option<&Arc<Endpoint>> {
+        self.attempt.as_ref().and(self.notes.endpoint.as_ref())
+    }
+
+    /// A health probe: no request of anybody's.
+    pub(super) fn is_probe(&self) -> bool {
+        self.errand().is_some_and(|errand| errand.pinned.is_some())
+    }
+
+    fn pool_wanted(&self, cluster: &Cluster, endpoint: &Endpoint) -> Wanted<'_> {
         let tls = endpoint.tls();
         let is_plain_http1 = self.notes.protocol == Protocol::Http11 && self.request.upgrade.is_none();
-        let asks_http2 = self.errand.as_ref().is_some_and(|errand| errand.http2);
+        let asks_http2 = self.errand().is_some_and(|errand| errand.http2);
         let chosen = if asks_http2 { UpstreamProtocol::Http2 } else { cluster.policy().http.protocol };
         let carries = is_plain_http1
             && endpoint.takes_http1_in_http2()
@@ -239,12 +266,12 @@ impl Exchange {
             UpstreamProtocol::Downstream | UpstreamProtocol::Auto => PoolProtocol::Http1,
         };
         let takes_name = tls.is_some_and(|tls| tls.plan().auto_server_name);
-        PoolKey {
+        Wanted {
             protocol,
             priority: self.priority,
             server_name: takes_name.then(|| host_of(self.request.authority())).flatten(),
             carries_http1: carries,
-            rpc: self.rpc_key(),
+            rpc: self.rpc_wanted(),
         }
     }
 
@@ -269,11 +296,11 @@ impl Exchange {
     }
 
     /// Frames go on in their own protocol, whatever the cluster's.
-    fn rpc_key(&self) -> Option<RpcKey> {
+    fn rpc_wanted(&self) -> Option<(&Arc<Description>, u64)> {
         let frame = self.request.frame?;
         let of_site = || self.site.http.as_ref().and_then(|http| http.manager.rpc_of(&self.request));
-        let description = self.errand.as_ref().and_then(|errand| errand.rpc.as_ref()).or_else(of_site)?;
-        Some(RpcKey { description: Arc::clone(description), pin: frame.pin })
+        let description = self.errand().and_then(|errand| errand.rpc.as_ref()).or_else(of_site)?;
+        Some((description, frame.pin))
     }
 
     /// A connection is there: the request goes out on it.
@@ -308,12 +335,15 @@ impl Exchange {
         if self.tries.releases > MAX_RELEASES {
             return self.unserved(turn, Failure::Connect);
         }
-        let (Some(cluster), Some(attempt)) = (self.notes.cluster.clone(), &self.attempt) else { return };
-        let endpoint = Arc::clone(&attempt.endpoint);
-        let key = self.pool_key(&cluster, &endpoint);
-        let seat = turn.shared.seats.take(&cluster, turn.port.recorder(), now);
+        let (Some(cluster), Some(attempt), Some(endpoint)) =
+            (&self.notes.cluster, &self.attempt, &self.notes.endpoint)
+        else {
+            return;
+        };
+        let seat = turn.shared.seats.take(cluster, turn.port.recorder(), now);
         let waiter = (self.key, attempt.alone);
-        let leased = turn.shared.pools.lease(seat, &endpoint, key, waiter, now);
+        let wanted = self.pool_wanted(cluster, endpoint);
+        let leased = turn.shared.pools.lease(seat, endpoint, &wanted, waiter, now);
         match (leased, &mut self.attempt) {
             (Leased::Queued(pool), Some(attempt)) => attempt.place = Place::Queued(pool),
             (Leased::Reuse(connection), _) => self.served(turn, connection),
@@ -324,10 +354,25 @@ impl Exchange {
 }
 
 #[cold]
-fn overflow(body: &'static str, details: &'static str) -> LocalReply {
+fn overflow(body: &'static str, details: &'static str) -> Box<LocalReply> {
     let mut reply = flagged(503, body, details, ResponseFlags::UPSTREAM_OVERFLOW);
     reply.headers.push_id(NameId::X_ENVOY_OVERLOADED, b"true");
-    reply
+    Box::new(reply)
+}
+
+/// A breaker is open.
+#[cold]
+fn overflowed() -> Box<LocalReply> {
+    overflow(
+        "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+        "upstream_reset_before_response_started{overflow}",
+    )
+}
+
+#[cold]
+fn unhealthy() -> Box<LocalReply> {
+    let flags = ResponseFlags::NO_HEALTHY_UPSTREAM;
+    Box::new(flagged(503, "no healthy upstream", "no_healthy_upstream", flags))
 }
 
 /// The name without its port, for TLS.

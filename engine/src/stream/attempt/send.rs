@@ -7,6 +7,7 @@ use super::super::binding::Binding;
 use super::super::exchange::Exchange;
 use super::super::port::Port;
 use super::super::shared::Turn;
+use super::super::timeouts::Limit;
 use crate::bytes::decimal;
 use crate::codec::contract::{Command, StreamId};
 use crate::message::{Key, MILLISECOND, NameId, Protocol, ResetReason, Tick};
@@ -37,7 +38,7 @@ impl Exchange {
         };
         let now = turn.port.now();
         if let Some(attempt) = &mut self.attempt {
-            attempt.sent_in = Some(now);
+            attempt.sent_in = now;
         }
         let accepted = accepted.bytes;
         if size > 0 {
@@ -68,9 +69,9 @@ impl Exchange {
 
     /// What differs from try to try in the request's head.
     fn fit_head<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key) {
-        let Some(attempt) = &self.attempt else { return };
-        if self.tries.take_host_of_endpoint && !attempt.endpoint.hostname().is_empty() {
-            let host = attempt.endpoint.hostname().as_bytes();
+        let Some(endpoint) = &self.notes.endpoint else { return };
+        if self.tries.take_host_of_endpoint && !endpoint.hostname().is_empty() {
+            let host = endpoint.hostname().as_bytes();
             if std::mem::replace(&mut self.tries.has_taken_host, true) {
                 // What the caller said stays noted.
                 self.request.set_authority(host);
@@ -82,13 +83,13 @@ impl Exchange {
         if count > 1 {
             self.tell_rest_of_time(turn.now());
         }
-        let Some(attempt) = &self.attempt else { return };
+        let Some(endpoint) = &self.notes.endpoint else { return };
         let headers = &mut self.request.headers;
         if self.tries.send_count {
             headers.set_id(NameId::X_ENVOY_ATTEMPT_COUNT, decimal(count.into()).as_bytes());
         }
         headers.remove_id(NameId::MAINSTAY_ORIG_PROTO);
-        let carries = attempt.endpoint.takes_http1_in_http2()
+        let carries = endpoint.takes_http1_in_http2()
             && self.notes.protocol == Protocol::Http11
             && turn.port.protocol(connection) == Some(Protocol::Http2)
             && matches!(turn.port.binding(connection), Some(Binding::Upstream(bound)) if bound.carries_http1);
@@ -99,7 +100,7 @@ impl Exchange {
 
     /// Another attempt has no more time than is left of the whole.
     fn tell_rest_of_time(&mut self, now: Tick) {
-        let Some(until) = self.deadlines.route else { return };
+        let Some(until) = self.deadlines.route() else { return };
         let rest = (until.since(now) / MILLISECOND).max(1);
         let expected = self.tries.per_try_timeout().map_or(rest, |limit| limit.min(rest));
         let headers = &mut self.request.headers;
@@ -109,11 +110,12 @@ impl Exchange {
     fn set_try_limits(&mut self, now: Tick) {
         let longest =
             self.notes.cluster.as_ref().and_then(|cluster| cluster.policy().http.max_stream_duration);
-        self.deadlines.upstream = longest.map(|limit| now.after_milliseconds(limit));
+        self.deadlines.set(Limit::Upstream, longest.map(|limit| now.after_milliseconds(limit)));
         let Some(policy) = &self.tries.policy else { return };
-        self.deadlines.per_try = self.tries.per_try_timeout().map(|limit| now.after_milliseconds(limit));
-        self.deadlines.per_try_idle_span =
-            policy.per_try_idle_timeout.map(|limit| limit.saturating_mul(MILLISECOND));
+        let per_try = self.tries.per_try_timeout().map(|limit| now.after_milliseconds(limit));
+        let idle = policy.per_try_idle_timeout.map(|limit| limit.saturating_mul(MILLISECOND));
         self.touch(now);
+        self.deadlines.set(Limit::PerTry, per_try);
+        self.deadlines.set_per_try_idle(idle);
     }
 }

@@ -153,7 +153,8 @@ impl Field {
             self.worker.refuse();
             self.worker.pass(1_000);
         }
-        self.worker.pass(60_000);
+        // Timers of exchanges stay armed for the next ones, and find nobody: within an hour none is left.
+        self.worker.pass(3_600_000);
         let worker = &self.worker;
         assert_eq!(worker.streams.active(), 0);
         assert_eq!(worker.port.links.len(), 0);

@@ -206,12 +206,12 @@ fn original_destinations_are_where_the_client_meant_to_go() {
 fn drops_on_purpose_are_a_share_of_requests() {
     let cluster = cluster_of(&cluster_plan("c"), 1);
     let mut cursor = Cursor::new(5);
-    assert!((0..1_000).all(|_| !cluster.drops(&mut cursor)));
+    assert!((0..1_000).all(|_| !cluster.endpoints().drops(&mut cursor)));
     cluster.set_membership(&super::super::Membership {
         drops_per_million: 250_000,
         ..membership(vec![locality_plan(0, vec![endpoint_plan(1)])])
     });
-    let dropped = (0..PICKS).filter(|_| cluster.drops(&mut cursor)).count();
+    let dropped = (0..PICKS).filter(|_| cluster.endpoints().drops(&mut cursor)).count();
     assert!((4_600..5_400).contains(&dropped), "{dropped}");
 }
 

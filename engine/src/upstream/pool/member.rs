@@ -1,8 +1,11 @@
 //! A connection as its pool knows it.
 
 use super::PoolId;
-use crate::message::Tick;
+use crate::message::{Key, Tick};
 use crate::upstream::breaker::Permit;
+
+/// Where the pools keep a connection.
+pub(super) type MemberId = Key;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -25,6 +28,7 @@ pub(super) enum Use {
 
 #[derive(Debug)]
 pub(super) struct Member {
+    pub connection: Key,
     pub pool: PoolId,
     pub phase: Phase,
     /// Streams it takes at once.
@@ -42,8 +46,9 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub fn connecting(pool: PoolId, permit: Permit, now: Tick) -> Self {
+    pub fn connecting(connection: Key, pool: PoolId, permit: Permit, now: Tick) -> Self {
         Self {
+            connection,
             pool,
             phase: Phase::Connecting,
             streams: 0,

@@ -20,20 +20,20 @@ mod tests;
 mod upkeep;
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{Hash, Hasher};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::breaker::{Lease, Permit, Priority, Resource};
 use super::cluster::Cluster;
 use super::endpoint::{Endpoint, EndpointId};
-use super::seat::Seat;
+use super::seat::{Counts, Seat};
 use crate::codec::rpc::Description;
 use crate::message::{Key, QuickHash, Slab, Tick};
-use crate::telemetry::{ClusterCounter, Group};
-use member::Member;
+use crate::telemetry::ClusterCounter;
+use member::{Member, MemberId};
 
 /// What requests of a pool travel in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolProtocol {
     Http1,
     Http2,
@@ -57,14 +57,8 @@ impl PartialEq for RpcKey {
 
 impl Eq for RpcKey {}
 
-impl Hash for RpcKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.description.digest(), self.pin).hash(state);
-    }
-}
-
 /// What must be equal for two requests to share a connection, beside the endpoint and its TLS context.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolKey {
     pub protocol: PoolProtocol,
     pub priority: Priority,
@@ -76,14 +70,68 @@ pub struct PoolKey {
     pub rpc: Option<RpcKey>,
 }
 
+/// A `PoolKey` that is only looked for: it borrows where the key holds.
+#[derive(Debug, Clone)]
+pub struct Wanted<'a> {
+    pub protocol: PoolProtocol,
+    pub priority: Priority,
+    pub server_name: Option<Arc<str>>,
+    pub carries_http1: bool,
+    /// The description and the frame's pin.
+    pub rpc: Option<(&'a Arc<Description>, u64)>,
+}
+
+impl Wanted<'_> {
+    fn is(&self, key: &PoolKey) -> bool {
+        let spoken = match (self.rpc, &key.rpc) {
+            (Some((description, pin)), Some(known)) => {
+                pin == known.pin
+                    && (Arc::ptr_eq(description, &known.description)
+                        || description.digest() == known.description.digest())
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        spoken
+            && self.protocol == key.protocol
+            && self.priority == key.priority
+            && self.carries_http1 == key.carries_http1
+            && self.server_name == key.server_name
+    }
+
+    fn to_key(&self) -> PoolKey {
+        let rpc = self.rpc.map(|(description, pin)| RpcKey { description: Arc::clone(description), pin });
+        PoolKey {
+            protocol: self.protocol,
+            priority: self.priority,
+            server_name: self.server_name.clone(),
+            carries_http1: self.carries_http1,
+            rpc,
+        }
+    }
+}
+
 impl PoolKey {
+    #[cfg(test)]
+    fn wanted(&self) -> Wanted<'_> {
+        let rpc = self.rpc.as_ref().map(|spoken| (&spoken.description, spoken.pin));
+        let server_name = self.server_name.clone();
+        Wanted {
+            protocol: self.protocol,
+            priority: self.priority,
+            server_name,
+            carries_http1: self.carries_http1,
+            rpc,
+        }
+    }
+
     /// Calls that a connection of a framed protocol takes at once.
     fn calls(&self) -> u32 {
         self.rpc.as_ref().map_or(1, |spoken| spoken.description.provider_calls())
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 struct FullKey {
     endpoint: EndpointId,
     /// Address of the TLS cell, 0 for clear text: a changed context means other connections.
@@ -149,12 +197,14 @@ struct Pool {
     key: FullKey,
     cluster: Arc<Cluster>,
     endpoint: Arc<Endpoint>,
-    lease: Arc<Lease>,
-    counters: Arc<Group<ClusterCounter>>,
+    lease: Rc<Lease>,
+    counters: Rc<Counts>,
+    /// Calls share a few connections.
+    is_framed: bool,
     /// Open connections with room, the one to use next at the end.
-    ready: Vec<Key>,
+    ready: Vec<MemberId>,
     /// Of a framed protocol: all connections that take calls or will.
-    usable: Vec<Key>,
+    usable: Vec<MemberId>,
     waiting: VecDeque<Waiter>,
     /// Dials ordered or under way.
     connecting: u32,
@@ -173,11 +223,6 @@ struct Pool {
 }
 
 impl Pool {
-    /// Calls share a few connections.
-    fn is_framed(&self) -> bool {
-        self.key.key.calls() > 1
-    }
-
     fn wants_dial(&self) -> bool {
         match self.multiplexes {
             Some(false) => (self.connecting as usize) < self.waiting.len(),
@@ -193,8 +238,10 @@ const MAX_IDLE: usize = 1_024;
 #[derive(Debug, Default)]
 pub struct Pools {
     pools: Slab<Pool>,
-    by_key: HashMap<FullKey, PoolId, QuickHash>,
-    members: HashMap<Key, Member, QuickHash>,
+    /// Those that requests may still find: all but the retired.
+    by_endpoint: HashMap<EndpointId, Vec<PoolId>, QuickHash>,
+    members: Slab<Member>,
+    by_connection: HashMap<Key, MemberId, QuickHash>,
     touched: VecDeque<PoolId>,
     closing: Vec<Key>,
     failed: VecDeque<(Key, Failure)>,
@@ -207,12 +254,12 @@ impl Pools {
         &mut self,
         seat: &Seat,
         endpoint: &Arc<Endpoint>,
-        key: PoolKey,
+        wanted: &Wanted<'_>,
         (waiter, alone): (Key, bool),
         now: Tick,
     ) -> Leased {
-        let priority = key.priority;
-        let id = self.find_or_add(seat, endpoint, key);
+        let priority = wanted.priority;
+        let id = self.find_or_add(seat, endpoint, wanted);
         if let Some(connection) = self.take_ready(id, alone, now) {
             return Leased::Reuse(connection);
         }
@@ -272,7 +319,7 @@ impl Pools {
 
     fn advance(&mut self, id: PoolId, now: Tick) -> Option<Step> {
         let pool = self.pools.get(id).filter(|pool| !pool.waiting.is_empty())?;
-        let is_framed = pool.is_framed();
+        let is_framed = pool.is_framed;
         let next = if is_framed {
             self.next_framed(id, now)
         } else {
@@ -325,36 +372,48 @@ impl Pools {
     fn evict(&mut self, id: PoolId) -> Option<Permit> {
         let pool = self.pools.get(id)?;
         let (lease, priority) = (&pool.lease, pool.key.key.priority);
-        let idle = |(_, candidate): &(&Key, &Member)| {
+        let idle = |(_, candidate): &(MemberId, &Member)| {
             candidate.is_idle()
                 && self.pools.get(candidate.pool).is_some_and(|other| {
-                    Arc::ptr_eq(&other.lease, lease) && other.key.key.priority == priority
+                    Rc::ptr_eq(&other.lease, lease) && other.key.key.priority == priority
                 })
         };
         let oldest = self.members.iter().filter(idle).min_by_key(|(_, member)| member.idle_since);
-        let connection = oldest.map(|(key, _)| *key)?;
-        let member = self.members.get_mut(&connection)?;
+        let oldest = oldest.map(|(id, _)| id)?;
+        let member = self.members.get_mut(oldest)?;
         let permit = std::mem::replace(&mut member.permit, Permit::free());
-        self.retire(connection);
+        self.retire_member(oldest);
         Some(permit)
     }
 
-    /// New requests make a pool of their own; another may have taken the key already.
-    fn forget_key(&mut self, key: &FullKey, id: PoolId) {
-        if self.by_key.get(key) == Some(&id) {
-            self.by_key.remove(key);
+    /// New requests make a pool of their own.
+    fn forget_key(&mut self, endpoint: EndpointId, id: PoolId) {
+        if let Some(pools) = self.by_endpoint.get_mut(&endpoint) {
+            pools.retain(|known| *known != id);
+            if pools.is_empty() {
+                self.by_endpoint.remove(&endpoint);
+            }
         }
+    }
+
+    fn find(&self, connection: Key) -> Option<&Member> {
+        self.members.get(*self.by_connection.get(&connection)?)
+    }
+
+    fn find_mut(&mut self, connection: Key) -> Option<(MemberId, &mut Member)> {
+        let id = *self.by_connection.get(&connection)?;
+        Some((id, self.members.get_mut(id)?))
     }
 
     /// The cluster and endpoint of a pooled connection.
     pub fn owner(&self, connection: Key) -> Option<(&Arc<Cluster>, &Arc<Endpoint>)> {
-        let pool = self.pools.get(self.members.get(&connection)?.pool)?;
+        let pool = self.pools.get(self.find(connection)?.pool)?;
         Some((&pool.cluster, &pool.endpoint))
     }
 
     /// Calls of a framed protocol that a pooled connection takes at once.
     pub fn calls_of(&self, connection: Key) -> u32 {
-        let pool = self.members.get(&connection).and_then(|member| self.pools.get(member.pool));
+        let pool = self.find(connection).and_then(|member| self.pools.get(member.pool));
         pool.map_or(1, |pool| pool.key.key.calls())
     }
 
@@ -367,24 +426,33 @@ impl Pools {
         self.members.is_empty()
     }
 
-    fn find_or_add(&mut self, seat: &Seat, endpoint: &Arc<Endpoint>, key: PoolKey) -> PoolId {
+    fn find_or_add(&mut self, seat: &Seat, endpoint: &Arc<Endpoint>, wanted: &Wanted<'_>) -> PoolId {
         let tls = endpoint.tls().map_or(0, |cell| Arc::as_ptr(cell).addr());
-        let full = FullKey { endpoint: endpoint.id(), tls, key };
-        if let Some(&id) = self.by_key.get(&full) {
-            return id;
+        let known = self.by_endpoint.get(&endpoint.id()).map_or(&[][..], Vec::as_slice);
+        let is_wanted = |pool: &Pool| pool.key.tls == tls && wanted.is(&pool.key.key);
+        let found = known.iter().find(|id| self.pools.get(**id).is_some_and(is_wanted));
+        match found {
+            Some(id) => *id,
+            None => self.add(seat, endpoint, tls, wanted.to_key()),
         }
-        let multiplexes = match full.key.protocol {
-            _ if full.key.rpc.is_some() => Some(full.key.calls() > 1),
+    }
+
+    #[cold]
+    fn add(&mut self, seat: &Seat, endpoint: &Arc<Endpoint>, tls: usize, key: PoolKey) -> PoolId {
+        let is_framed = key.calls() > 1;
+        let multiplexes = match key.protocol {
+            _ if key.rpc.is_some() => Some(is_framed),
             PoolProtocol::Http1 => Some(false),
             PoolProtocol::Http2 => Some(true),
             PoolProtocol::Auto => None,
         };
         let id = self.pools.insert(Pool {
-            key: full.clone(),
+            key: FullKey { endpoint: endpoint.id(), tls, key },
             cluster: Arc::clone(&seat.cluster),
             endpoint: Arc::clone(endpoint),
-            lease: Arc::clone(&seat.lease),
-            counters: Arc::clone(&seat.counters),
+            lease: Rc::clone(&seat.lease),
+            counters: Rc::clone(&seat.counters),
+            is_framed,
             ready: Vec::new(),
             usable: Vec::new(),
             waiting: VecDeque::new(),
@@ -396,7 +464,7 @@ impl Pools {
             seen_set: u64::MAX,
             retired: false,
         });
-        self.by_key.insert(full, id);
+        self.by_endpoint.entry(endpoint.id()).or_default().push(id);
         id
     }
 }

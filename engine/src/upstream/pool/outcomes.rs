@@ -1,6 +1,6 @@
 //! What became of connections and of the streams on them.
 
-use super::member::{Member, Phase, Use};
+use super::member::{Member, MemberId, Phase, Use};
 use super::{Failure, MAX_IDLE, PoolId, Pools};
 use crate::message::{Key, Tick};
 use crate::telemetry::ClusterCounter;
@@ -13,10 +13,12 @@ impl Pools {
         let permit = pool_now.ordered.pop().unwrap_or_else(Permit::free);
         pool_now.counters.increment(ClusterCounter::CxTotal);
         pool_now.counters.increment(ClusterCounter::CxActive);
-        if pool_now.is_framed() {
-            pool_now.usable.push(connection);
+        let is_framed = pool_now.is_framed;
+        let id = self.members.insert(Member::connecting(connection, pool, permit, now));
+        self.by_connection.insert(connection, id);
+        if is_framed && let Some(pool) = self.pools.get_mut(pool) {
+            pool.usable.push(id);
         }
-        self.members.insert(connection, Member::connecting(pool, permit, now));
     }
 
     /// The dial that was ordered could not even begin: as if it had failed.
@@ -29,7 +31,7 @@ impl Pools {
 
     /// The connection is open. `streams`: how many it takes at once as far as is known (1 for HTTP/1).
     pub fn connected(&mut self, connection: Key, multiplexes: bool, streams: u32, now: Tick) {
-        let Some(member) = self.members.get_mut(&connection) else { return };
+        let Some((member_id, member)) = self.find_mut(connection) else { return };
         if member.phase != Phase::Connecting {
             return;
         }
@@ -44,82 +46,95 @@ impl Pools {
                 (None, false) => ClusterCounter::CxHttp1Total,
             });
             if pool.retired && pool.waiting.is_empty() {
-                self.retire(connection);
+                self.retire_member(member_id);
                 return;
             }
         }
-        self.list(connection);
+        self.list(member_id);
         self.touch(id);
     }
 
     /// The peer has said how many streams it takes at once.
     pub fn capacity(&mut self, connection: Key, streams: u32) {
-        let Some(member) = self.members.get_mut(&connection) else { return };
+        let Some((member_id, member)) = self.find_mut(connection) else { return };
         member.streams = streams;
         let (id, has_room) = (member.pool, member.has_room());
         if has_room {
-            self.list(connection);
+            self.list(member_id);
             self.touch(id);
         } else {
-            self.unlist(connection);
+            self.unlist(member_id);
         }
     }
 
     /// A stream is over. `reusable`: the connection can take another.
     pub fn give_back(&mut self, connection: Key, reusable: bool, now: Tick) {
-        let Some(member) = self.members.get_mut(&connection) else { return };
+        let Some((member_id, member)) = self.find_mut(connection) else { return };
         member.active = member.active.saturating_sub(1);
         member.idle_since = now;
         if member.usage == Use::Lent {
             member.usage = Use::Shared;
         }
-        let (id, idle) = (member.pool, member.active == 0);
-        let unwanted = self.pools.get(id).is_some_and(|pool| {
-            let crowded = pool.multiplexes == Some(false) && pool.ready.len() >= MAX_IDLE;
-            pool.waiting.is_empty() && (pool.retired || crowded)
-        });
-        if !reusable || member.phase == Phase::Retiring || unwanted {
-            member.phase = Phase::Retiring;
-            self.unlist(connection);
-            self.leave(connection);
-            if idle {
-                self.closing.push(connection);
-            }
-            return;
+        let (id, idle, retires, listed) =
+            (member.pool, member.active == 0, member.phase == Phase::Retiring, member.listed);
+        let pool = self.pools.get(id);
+        let nobody_waits = pool.is_none_or(|pool| pool.waiting.is_empty());
+        let unwanted = nobody_waits
+            && pool.is_some_and(|pool| {
+                pool.retired || pool.multiplexes == Some(false) && pool.ready.len() >= MAX_IDLE
+            });
+        if !reusable || retires || unwanted {
+            return self.give_up(member_id, idle);
         }
-        self.list(connection);
-        self.touch(id);
+        if !listed {
+            self.list(member_id);
+        }
+        if !nobody_waits {
+            self.touch(id);
+        }
+    }
+
+    /// The connection takes no further streams.
+    fn give_up(&mut self, id: MemberId, idle: bool) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        member.phase = Phase::Retiring;
+        let connection = member.connection;
+        self.unlist(id);
+        self.leave(id);
+        if idle {
+            self.closing.push(connection);
+        }
     }
 
     /// The connection takes no new streams (GOAWAY, `Connection: close`); it is closed when it holds none.
     pub fn retire(&mut self, connection: Key) {
-        let Some(member) = self.members.get_mut(&connection) else { return };
+        if let Some(&id) = self.by_connection.get(&connection) {
+            self.retire_member(id);
+        }
+    }
+
+    pub(super) fn retire_member(&mut self, member_id: MemberId) {
+        let Some(member) = self.members.get_mut(member_id) else { return };
         if member.phase == Phase::Retiring {
             return;
         }
         let connecting = member.phase == Phase::Connecting;
-        member.phase = Phase::Retiring;
         let (id, idle) = (member.pool, member.active == 0);
-        self.unlist(connection);
-        self.leave(connection);
+        self.give_up(member_id, idle);
         if connecting && let Some(pool) = self.pools.get_mut(id) {
             pool.connecting = pool.connecting.saturating_sub(1);
-        }
-        if idle {
-            self.closing.push(connection);
         }
         self.touch(id);
     }
 
     /// The connection takes no new requests, or is none of the pools'.
     pub fn is_leaving(&self, connection: Key) -> bool {
-        self.members.get(&connection).is_none_or(|member| member.phase == Phase::Retiring)
+        self.find(connection).is_none_or(|member| member.phase == Phase::Retiring)
     }
 
     /// The dial failed: those who waited for it get nothing.
     pub fn failed(&mut self, connection: Key, timed_out: bool) {
-        self.leave(connection);
-        let Some(member) = self.members.remove(&connection) else { return };
+        let Some(member) = self.forget(connection) else { return };
         let connecting = member.phase == Phase::Connecting;
         let id = member.pool;
         drop(member);
@@ -138,6 +153,14 @@ impl Pools {
                 self.touch(id);
             }
         }
+    }
+
+    /// Takes a connection out for good.
+    fn forget(&mut self, connection: Key) -> Option<Member> {
+        let id = self.by_connection.remove(&connection)?;
+        self.unlist(id);
+        self.leave(id);
+        self.members.remove(id)
     }
 
     fn lost_dial(&mut self, id: PoolId, why: Failure) {
@@ -159,9 +182,7 @@ impl Pools {
 
     /// The connection is gone, streams and all.
     pub fn closed(&mut self, connection: Key) {
-        self.unlist(connection);
-        self.leave(connection);
-        let Some(member) = self.members.remove(&connection) else { return };
+        let Some(member) = self.forget(connection) else { return };
         self.closing.retain(|known| *known != connection);
         if let Some(pool) = self.pools.get_mut(member.pool) {
             pool.total = pool.total.saturating_sub(1);

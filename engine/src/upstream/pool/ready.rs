@@ -1,6 +1,6 @@
 //! Open connections with room: which one is next, and who is among them.
 
-use super::member::{Phase, Use};
+use super::member::{MemberId, Phase, Use};
 use super::{PoolId, Pools};
 use crate::message::{Key, MILLISECOND, Tick};
 use crate::telemetry::ClusterCounter;
@@ -10,13 +10,12 @@ impl Pools {
     pub(super) fn take_ready(&mut self, id: PoolId, alone: bool, now: Tick) -> Option<Key> {
         loop {
             let pool = self.pools.get(id)?;
-            let connection = if pool.is_framed() { self.framed(pool, alone)? } else { *pool.ready.last()? };
-            let policy = pool.cluster.policy();
-            let (age, requests) =
-                (policy.http.max_connection_duration, policy.http.max_requests_per_connection);
-            let member = self.members.get_mut(&connection)?;
+            let found = if pool.is_framed { self.framed(pool, alone)? } else { *pool.ready.last()? };
+            let http = &pool.cluster.policy().http;
+            let (age, requests) = (http.max_connection_duration, http.max_requests_per_connection);
+            let member = self.members.get_mut(found)?;
             if age.is_some_and(|age| now.since(member.since) >= age.saturating_mul(MILLISECOND)) {
-                self.retire(connection);
+                self.retire_member(found);
                 continue;
             }
             member.active += 1;
@@ -24,6 +23,7 @@ impl Pools {
             if alone {
                 member.usage = Use::Lent;
             }
+            let connection = member.connection;
             let spent = requests.is_some_and(|limit| member.served >= limit);
             let full = !member.has_room();
             if spent {
@@ -31,32 +31,32 @@ impl Pools {
                 pool.counters.increment(ClusterCounter::CxMaxRequests);
             }
             if spent || full {
-                self.unlist(connection);
+                self.unlist(found);
             }
             if spent {
-                self.leave(connection);
+                self.leave(found);
             }
             return Some(connection);
         }
     }
 
-    pub(super) fn list(&mut self, connection: Key) {
-        let Some(member) = self.members.get_mut(&connection) else { return };
-        if member.listed || !member.has_room() || member.phase != Phase::Open {
+    pub(super) fn list(&mut self, id: MemberId) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        if member.listed || !member.has_room() {
             return;
         }
         member.listed = true;
         if let Some(pool) = self.pools.get_mut(member.pool) {
-            pool.ready.push(connection);
+            pool.ready.push(id);
         }
     }
 
-    pub(super) fn unlist(&mut self, connection: Key) {
-        let Some(member) = self.members.get_mut(&connection) else { return };
+    pub(super) fn unlist(&mut self, id: MemberId) {
+        let Some(member) = self.members.get_mut(id) else { return };
         if std::mem::take(&mut member.listed)
             && let Some(pool) = self.pools.get_mut(member.pool)
             // It is nearly always the last.
-            && let Some(at) = pool.ready.iter().rposition(|known| *known == connection)
+            && let Some(at) = pool.ready.iter().rposition(|known| *known == id)
         {
             pool.ready.remove(at);
         }

@@ -5,7 +5,7 @@
 //! nobody else gets that one before the frame is whole. At most `MOST_LENT` are lent at once: there is always one for the others.
 //! Where a large frame waits and no further connection may be dialled, one is kept free of new calls until it is idle.
 
-use super::member::{Member, Phase, Use};
+use super::member::{Member, MemberId, Phase, Use};
 use super::{Pool, PoolId, Pools};
 use crate::message::{Key, Tick};
 
@@ -17,17 +17,22 @@ const MOST_LENT: usize = MOST - 1;
 impl Pools {
     /// The large frame that had this connection for itself is written.
     pub fn written(&mut self, connection: Key) {
-        let Some(member) = self.members.get_mut(&connection).filter(|member| member.usage == Use::Lent)
-        else {
-            return;
-        };
-        member.usage = Use::Shared;
-        let id = member.pool;
-        self.touch(id);
+        let found = self.by_connection.get(&connection).and_then(|id| self.members.get_mut(*id));
+        if let Some(member) = found.filter(|member| member.usage == Use::Lent) {
+            member.usage = Use::Shared;
+            let id = member.pool;
+            self.touch(id);
+        }
     }
 
     /// The connection for a call of that kind, if there is one.
-    pub(super) fn framed(&self, pool: &Pool, alone: bool) -> Option<Key> {
+    pub(super) fn framed(&self, pool: &Pool, alone: bool) -> Option<MemberId> {
+        // Nearly always there is one connection, and small calls share it.
+        if let ([only], false) = (&*pool.usable, alone)
+            && self.members.get(*only).is_some_and(|member| member.usage == Use::Shared && member.has_room())
+        {
+            return Some(*only);
+        }
         let open = self.usable(pool).filter(|(_, member)| member.has_room());
         if alone {
             if self.usable(pool).filter(|(_, member)| member.usage == Use::Lent).count() >= MOST_LENT {
@@ -36,17 +41,17 @@ impl Pools {
             return open
                 .filter(|(_, member)| member.active == 0 && member.usage != Use::Lent)
                 .max_by_key(|(_, member)| member.usage == Use::Kept)
-                .map(|(key, _)| key);
+                .map(|(id, _)| id);
         }
         // Once nobody waits for it, the one that was kept is as the others.
         let keeps = pool.waiting.iter().any(|waiter| waiter.alone);
         open.filter(|(_, member)| member.usage == Use::Shared || member.usage == Use::Kept && !keeps)
             .max_by_key(|(_, member)| member.active)
-            .map(|(key, _)| key)
+            .map(|(id, _)| id)
     }
 
-    fn usable<'a>(&'a self, pool: &'a Pool) -> impl Iterator<Item = (Key, &'a Member)> {
-        pool.usable.iter().filter_map(|key| Some((*key, self.members.get(key)?)))
+    fn usable<'a>(&'a self, pool: &'a Pool) -> impl Iterator<Item = (MemberId, &'a Member)> {
+        pool.usable.iter().filter_map(|id| Some((*id, self.members.get(*id)?)))
     }
 
     /// The first that waits and can be served, with its place: those of one kind do not wait for the other's.
@@ -78,21 +83,21 @@ impl Pools {
             || self.usable(pool).any(|(_, member)| member.usage == Use::Kept)
             || self.usable(pool).filter(|(_, member)| member.usage == Use::Lent).count() >= MOST_LENT;
         let shared =
-            |(_, member): &(Key, &Member)| member.phase == Phase::Open && member.usage == Use::Shared;
+            |(_, member): &(MemberId, &Member)| member.phase == Phase::Open && member.usage == Use::Shared;
         let fewest = self.usable(pool).filter(shared).min_by_key(|(_, member)| member.active);
-        if let Some((key, _)) = fewest.filter(|_| !is_promised)
-            && let Some(member) = self.members.get_mut(&key)
+        if let Some((fewest, _)) = fewest.filter(|_| !is_promised)
+            && let Some(member) = self.members.get_mut(fewest)
         {
             member.usage = Use::Kept;
         }
     }
 
     /// The connection takes no calls any more.
-    pub(super) fn leave(&mut self, connection: Key) {
-        if let Some(member) = self.members.get(&connection)
+    pub(super) fn leave(&mut self, id: MemberId) {
+        if let Some(member) = self.members.get(id)
             && let Some(pool) = self.pools.get_mut(member.pool)
         {
-            pool.usable.retain(|known| *known != connection);
+            pool.usable.retain(|known| *known != id);
         }
     }
 }

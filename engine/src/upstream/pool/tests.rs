@@ -74,7 +74,7 @@ impl World {
     fn request_for(&mut self, index: usize, key: &PoolKey, alone: bool) -> (Key, Leased) {
         let waiter = self.key();
         let endpoint = self.endpoint(index);
-        let leased = self.pools.lease(&self.seat, &endpoint, key.clone(), (waiter, alone), self.now);
+        let leased = self.pools.lease(&self.seat, &endpoint, &key.wanted(), (waiter, alone), self.now);
         if let Leased::Reuse(connection) = leased {
             self.served.insert(waiter, connection);
         }
@@ -529,6 +529,6 @@ proptest! {
         ledger.perform(Event::Wait { seconds: 31 })?;
         prop_assert!(ledger.world.pools.is_empty());
         ledger.perform(Event::Wait { seconds: 1 })?;
-        prop_assert!(ledger.world.pools.pools.is_empty() && ledger.world.pools.by_key.is_empty());
+        prop_assert!(ledger.world.pools.pools.is_empty() && ledger.world.pools.by_endpoint.is_empty());
     }
 }

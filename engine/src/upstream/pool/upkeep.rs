@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Pools;
-use super::member::Phase;
+use super::member::{MemberId, Phase};
 use crate::message::{Key, MILLISECOND, Tick};
 use crate::telemetry::ClusterCounter;
 use crate::upstream::cluster::Cluster;
@@ -14,7 +14,7 @@ impl Pools {
     pub fn sweep(&mut self, now: Tick, cluster: &dyn Fn(&str) -> Option<Arc<Cluster>>) {
         self.refresh(cluster);
         let mut ended = Vec::new();
-        for (connection, member) in &self.members {
+        for (id, member) in self.members.iter() {
             let Some(pool) = self.pools.get(member.pool) else { continue };
             if member.phase != Phase::Open {
                 continue;
@@ -25,18 +25,18 @@ impl Pools {
             };
             if member.active == 0 && over(http.idle_timeout, member.idle_since) {
                 pool.counters.increment(ClusterCounter::CxIdleTimeout);
-                ended.push(*connection);
+                ended.push(id);
             } else if over(http.max_connection_duration, member.since) {
-                ended.push(*connection);
+                ended.push(id);
             }
         }
-        for connection in ended {
-            self.retire(connection);
+        for id in ended {
+            self.retire_member(id);
         }
         for id in self.pools.keys() {
             let quiet = self.pools.get(id).is_some_and(|pool| pool.total == 0 && pool.waiting.is_empty());
             if quiet && let Some(pool) = self.pools.remove(id) {
-                self.forget_key(&pool.key, id);
+                self.forget_key(pool.key.endpoint, id);
             }
         }
     }
@@ -60,16 +60,16 @@ impl Pools {
             };
             if !lasts {
                 pool.retired = true;
-                let key = pool.key.clone();
-                self.forget_key(&key, id);
-                let own: Vec<Key> = self
+                let endpoint = pool.key.endpoint;
+                self.forget_key(endpoint, id);
+                let own: Vec<MemberId> = self
                     .members
                     .iter()
                     .filter(|(_, member)| member.pool == id && member.phase == Phase::Open)
-                    .map(|(key, _)| *key)
+                    .map(|(member, _)| member)
                     .collect();
-                for connection in own {
-                    self.retire(connection);
+                for member in own {
+                    self.retire_member(member);
                 }
             }
         }
@@ -77,8 +77,9 @@ impl Pools {
 
     /// Connections that hold no stream, the longest idle first: what is shed when descriptors run out.
     pub fn idle(&self) -> Vec<Key> {
-        let mut idle: Vec<_> = self.members.iter().filter(|(_, member)| member.is_idle()).collect();
-        idle.sort_by_key(|(_, member)| member.idle_since);
-        idle.into_iter().map(|(key, _)| *key).collect()
+        let members = self.members.iter().map(|(_, member)| member);
+        let mut idle: Vec<_> = members.filter(|member| member.is_idle()).collect();
+        idle.sort_by_key(|member| member.idle_since);
+        idle.into_iter().map(|member| member.connection).collect()
     }
 }

@@ -84,7 +84,7 @@ fn where_no_more_may_be_dialled_one_gets_idle_for_a_large_frame() {
     assert_eq!(world.served[&later], only);
     // Who gives up keeps nothing.
     let large = world.large(&key);
-    let pool = world.pools.by_key.values().next().copied().unwrap();
+    let pool = world.pools.pools.keys()[0];
     assert!(world.pools.cancel(pool, large));
     world.drive();
     let next = world.small(&key);
@@ -210,7 +210,7 @@ asked.remove(&request);
                     let left: Vec<Key> =
                         asked.keys().filter(|waiter| !world.served.contains_key(waiter)).copied().collect();
                     if let Some(waiter) = left.get(waiting % left.len().max(1)) {
-                        let pool = world.pools.by_key.values().next().copied().unwrap();
+                        let pool = world.pools.pools.keys()[0];
                         world.pools.cancel(pool, *waiter);
                         world.drive();
                         writing.remove(waiter);
@@ -228,7 +228,7 @@ asked.remove(waiter);
             }
             for pool in world.pools.pools.keys() {
                 let usable = &world.pools.pools.get(pool).unwrap().usable;
-                let lent = usable.iter().filter(|key| world.pools.members[*key].usage == Use::Lent);
+                let lent = usable.iter().filter(|id| world.pools.members.get(**id).unwrap().usage == Use::Lent);
                 prop_assert!(usable.len() <= 4 && lent.count() <= 3);
             }
         }
