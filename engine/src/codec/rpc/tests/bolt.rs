@@ -202,12 +202,9 @@ fn what_is_in_front_of_a_body_is_bounded() {
         assert_eq!(bench.sent().get(12..14), refused.map(|_| &[0, 9][..]));
     }
     // Nor is anything written that goes beyond: its reader, with the same limits, would end a connection that others share.
-    for (map, added, fits) in [
-        (many(127), 10, true),
-        (many(128), 10, false),
-        (long(32_000), 786, true),
-        (long(32_000), 787, false),
-    ] {
+    for (map, added, fits) in
+        [(many(127), 10, true), (many(128), 10, false), (long(32_000), 786, true), (long(32_000), 787, false)]
+    {
         let mut head = super::life::head_of(&mut server("bolt"), &v2(1, 1, 0, &map, b""));
         head.headers.push(b"x-added", &b"a".repeat(added));
         let mut bench = client("bolt");
