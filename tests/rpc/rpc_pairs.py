@@ -158,7 +158,8 @@ PAIRS = (
         _SOFA,
         _NODE,
         header="rpc_req_baggage.x-user",
-        exception=".",
+        exception="RpcServerException",
+        notes={"exception": "Java tells the class of Node's exception, which it cannot read"},
     ),
     Pair("Dubbo Java", "dubbo", Side("dubbo-java", "dubbo"), Side("dubbo-java", "dubbo")),
     Pair(
