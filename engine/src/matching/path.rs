@@ -58,6 +58,14 @@ impl PathMatcher {
         Self { test, ignore_case }
     }
 
+    /// The one bare path that passes, if there is only one.
+    pub fn only_value(&self) -> Option<&[u8]> {
+        match &self.test {
+            Test::Exact(text) if !self.ignore_case => Some(text),
+            _ => None,
+        }
+    }
+
     /// `path` with its query.
     pub fn matches(&self, path: &[u8]) -> bool {
         let starts = |text: &[u8]| {
@@ -123,6 +131,9 @@ mod tests {
                 }
             };
             prop_assert_eq!(made.matches(path.as_bytes()), expected, "{:?} on {}", made, path);
+            if let Some(only) = made.only_value() {
+                prop_assert_eq!(bare.as_bytes() == only, expected);
+            }
         }
     }
 }

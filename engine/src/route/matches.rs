@@ -27,6 +27,21 @@ impl Share {
     }
 }
 
+/// One of a matcher's tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Test {
+    Path,
+    Header(usize),
+}
+
+/// What of a request a test looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Asked {
+    /// The path without its query.
+    Path,
+    Field(Field),
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Matcher {
     path: PathMatcher,
@@ -75,21 +90,22 @@ impl Matcher {
         })
     }
 
-    /// Header fields that must have exactly one value, each with the index of its test.
-    pub fn wanted_values(&self) -> impl Iterator<Item = (usize, &Field, &[u8])> {
-        let tests = self.headers.iter().enumerate();
-        tests.filter_map(|(index, matcher)| Some((index, &matcher.field, matcher.only_value()?)))
+    /// What must have exactly one value, and by which test.
+    pub fn wanted_values(&self) -> impl Iterator<Item = (Test, Asked, &[u8])> {
+        let path = self.path.only_value().map(|value| (Test::Path, Asked::Path, value));
+        let headers = self.headers.iter().enumerate().filter_map(|(index, matcher)| {
+            Some((Test::Header(index), Asked::Field(matcher.field.clone()), matcher.only_value()?))
+        });
+        path.into_iter().chain(headers)
     }
 
-    /// `proven`: the index of a header's test that is known to hold.
-    pub fn matches(&self, head: &RequestHead, proven: Option<usize>, random: u64) -> bool {
-        self.path.matches(head.path())
+    /// `proven`: a test that is known to hold.
+    pub fn matches(&self, head: &RequestHead, proven: Option<Test>, random: u64) -> bool {
+        let needs_no_asking = |index| proven == Some(Test::Header(index));
+        let mut headers = self.headers.iter().enumerate();
+        (proven == Some(Test::Path) || self.path.matches(head.path()))
             && (!self.grpc_only || head.is_grpc())
-            && self
-                .headers
-                .iter()
-                .enumerate()
-                .all(|(index, matcher)| Some(index) == proven || matcher.matches(head))
+            && headers.all(|(index, matcher)| needs_no_asking(index) || matcher.matches(head))
             && (self.query.is_empty() || {
                 let query = query_of(head.path());
                 self.query.iter().all(|matcher| matcher.matches(query))

@@ -244,7 +244,7 @@ impl Host {
 
     /// The first route that matches.
     fn find(&self, input: &RouteInput<'_>) -> Option<&Arc<CompiledRoute>> {
-        let matches = |route: usize, proven: Option<usize>| {
+        let matches = |route: usize, proven| {
             let route = self.routes.get(route);
             route.is_some_and(|route| route.matcher.matches(input.head, proven, input.random))
         };
