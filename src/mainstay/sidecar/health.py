@@ -9,7 +9,7 @@ reported healthy; once draining, nothing else counts.
 from __future__ import annotations
 
 from mainstay.engine import EndpointHealth
-from mainstay.sidecar.convert.cluster import PROBE_PREFIX
+from mainstay.sidecar.convert.health_check import PROBE_PREFIX
 from mainstay.sidecar.exec_probe import Verdict
 from mainstay.xds.client.types import HealthChanged
 from mainstay.xds.types import DRAINING

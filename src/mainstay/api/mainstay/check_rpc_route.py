@@ -10,7 +10,7 @@ from mainstay.api.findings import Findings
 from mainstay.api.hosts import is_host
 from mainstay.api.istio.check.destinations import check_host, check_port, check_subset, visible_services
 from mainstay.api.kind import Lookup
-from mainstay.api.mainstay.rpc_route import RPCBackend, RPCBackendRef, RPCParentReference, RPCRoute
+from mainstay.api.mainstay.rpc_route import RPCBackend, RPCParentReference, RPCRoute
 from mainstay.api.mainstay.translate.rpc_route import service_host
 from mainstay.api.node import Path
 from mainstay.api.object import Object
@@ -66,7 +66,7 @@ def _check_parent(parent: RPCParentReference, found: Findings, path: Path, looku
         found.add("IST0101" if claimed else "MS2007", path, reason, remedy)
 
 
-def _check_backend(backend: RPCBackend | RPCBackendRef, found: Findings, path: Path, lookup: Lookup) -> None:
+def _check_backend(backend: RPCBackend, found: Findings, path: Path, lookup: Lookup) -> None:
     host = service_host(backend, found.namespace, lookup.defaults)
     if is_host(backend.name) and not check_host(host, found, (*path, "name"), lookup):
         return

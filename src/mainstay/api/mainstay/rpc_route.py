@@ -118,19 +118,9 @@ class RPCRouteFilter(Part, frozen=True):
     reply: Annotated[RPCReply | None, "Answer, and forward nothing."] = None
 
 
-class RPCBackendRef(Part, frozen=True):
+class RPCBackendRef(RPCBackend, frozen=True):
     """A destination with its share of the calls."""
 
-    name: Annotated[
-        str, "Service's host, completed with the namespace if short; or an RPC service's name.", SERVICE_NAME
-    ]
-    namespace: Annotated[
-        str | None, "Namespace that completes a short name; the route's if absent.", NAMESPACE
-    ] = None
-    port: Annotated[Port | None, "Port; may be left out where the service has one or the caller's fits."] = (
-        None
-    )
-    subset: Annotated[str | None, "Name of a subset in the host's DestinationRule."] = None
     weight: Annotated[Count, "Share relative to the other destinations.", Range(0, 1_000_000)] = 1
     filters: Annotated[
         tuple[RPCRouteFilter, ...], "Header changes for this destination only.", Length(0, 16)

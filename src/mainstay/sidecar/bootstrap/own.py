@@ -19,7 +19,7 @@ from mainstay.settings.define import OperatorError
 from mainstay.settings.sidecar import Probe, SidecarSettings
 from mainstay.sidecar import plan
 from mainstay.sidecar.bootstrap.boot import Boot, Dynamic
-from mainstay.sidecar.convert.cluster import PROBE_PREFIX
+from mainstay.sidecar.convert.health_check import PROBE_PREFIX
 from mainstay.sidecar.convert.source import Service
 from mainstay.sidecar.convert.table import Converted, encode
 from mainstay.sidecar.registry_api.place import check_registry

@@ -8,11 +8,11 @@ from typing import Any
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert.access_log import access_logs
 from mainstay.sidecar.convert.described import codec
-from mainstay.sidecar.convert.filters.table import HTTP, open_config, type_of
+from mainstay.sidecar.convert.filters.chain import Router, filters_before
 from mainstay.sidecar.convert.gathered import Gathered
 from mainstay.sidecar.convert.generic_route import generic_route_table
 from mainstay.sidecar.convert.http_manager import tracing
-from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
+from mainstay.sidecar.convert.refuse import Refused, at, check, known
 from mainstay.sidecar.convert.source import Aggregated, File, config_source, patience
 
 TYPE = "envoy.extensions.filters.network.generic_proxy.v3.GenericProxy"
@@ -24,7 +24,7 @@ _RDS_FIELDS = known(
     "envoy.extensions.filters.network.generic_proxy.v3.GenericRds", {"config_source", "route_config_name"}
 )
 _FILTER_FIELDS = known("envoy.config.core.v3.TypedExtensionConfig", {"name", "typed_config"})
-_ROUTER_FIELDS = known(ROUTER, ())
+_ROUTER = Router(ROUTER, known(ROUTER, ()))
 
 
 def generic_proxy(message: Any, gathered: Gathered) -> plan.HttpConnectionManager:
@@ -36,7 +36,7 @@ def generic_proxy(message: Any, gathered: Gathered) -> plan.HttpConnectionManage
         routes=_routes(message, gathered),
         protocol="rpc",
         rpc=(protocol,),
-        filters=_filters(message.filters),
+        filters=filters_before(_ROUTER, message.filters, "filters", _FILTER_FIELDS),
         access_logs=access_logs(message.access_log),
         tracing=tracing(message),
         server_name=None,
@@ -70,28 +70,3 @@ def _named(message: Any, gathered: Gathered) -> plan.GenericRoutes:
             )
     gathered.name("generic_route", name, source, patience(message.config_source))
     return plan.GenericRoutes(name)
-
-
-def _filters(messages: Any) -> tuple[plan.HttpFilter, ...]:
-    """In order, without the router, which must end them."""
-    found: list[plan.HttpFilter] = []
-    routed = False
-    for index, message in enumerate(messages):
-        with at(f"filters[{index}]"):
-            if routed:
-                raise Refused("", "stands behind the router, which ends the chain")
-            check(message, _FILTER_FIELDS)
-            kind = type_of(message.typed_config)
-            if kind not in HTTP and kind != ROUTER:
-                unsupported("typed_config", f"{kind} is not supported" if kind else "is required")
-                continue
-            _, config = open_config(message.typed_config)
-            with at("typed_config"):
-                if kind == ROUTER:
-                    check(config, _ROUTER_FIELDS)
-                    routed = True
-                else:
-                    found.append(plan.HttpFilter(message.name, HTTP[kind](config), False))
-    if not routed:
-        raise Refused("filters", f"the last one must be {ROUTER}")
-    return tuple(found)

@@ -10,12 +10,13 @@ from typing import Any, Literal
 from mainstay.sidecar import plan
 from mainstay.sidecar.convert import values
 from mainstay.sidecar.convert.access_log import access_logs
-from mainstay.sidecar.convert.cluster import http2_options
-from mainstay.sidecar.convert.filters.table import HTTP, ROUTER, open_config, type_of
+from mainstay.sidecar.convert.filters.chain import Router, filters_before
+from mainstay.sidecar.convert.filters.table import ROUTER
 from mainstay.sidecar.convert.gathered import Gathered
 from mainstay.sidecar.convert.refuse import Refused, at, check, known, unsupported
 from mainstay.sidecar.convert.route import route_table
 from mainstay.sidecar.convert.source import config_source, patience
+from mainstay.sidecar.convert.upstream_http import http2_options
 
 TYPE = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _KNOWN = {
@@ -110,7 +111,8 @@ _INTERNAL_FIELDS = known(
 _RDS_FIELDS = known(
     "envoy.extensions.filters.network.http_connection_manager.v3.Rds", {"config_source", "route_config_name"}
 )
-_ROUTER_FIELDS = known("envoy.extensions.filters.http.router.v3.Router", {"dynamic_stats"})
+# Statistics by virtual cluster are not made, switched on or off.
+_ROUTER = Router(ROUTER, known("envoy.extensions.filters.http.router.v3.Router", {"dynamic_stats"}))
 
 
 def http_manager(message: Any, gathered: Gathered) -> plan.HttpConnectionManager:
@@ -134,7 +136,7 @@ def http_manager(message: Any, gathered: Gathered) -> plan.HttpConnectionManager
         stat_prefix=message.stat_prefix,
         routes=_routes(message, gathered),
         protocol=_CODECS[message.codec_type],
-        filters=_filters(message.http_filters),
+        filters=filters_before(_ROUTER, message.http_filters, "http_filters", _HTTP_FILTER_FIELDS),
         access_logs=access_logs(message.access_log),
         use_remote_address=values.wrapped(message, "use_remote_address", False),
         xff_trusted_hops=message.xff_num_trusted_hops,
@@ -204,35 +206,6 @@ def _routes(message: Any, gathered: Gathered) -> plan.NamedRoutes | plan.InlineR
                 return plan.InlineRoutes(route_table(message.route_config))
         case other:
             raise Refused(other or "route_specifier", "is not supported" if other else "is required")
-
-
-def _filters(messages: Any) -> tuple[plan.HttpFilter, ...]:
-    """In order, without the router, which must end them."""
-    found: list[plan.HttpFilter] = []
-    routed = False
-    for index, message in enumerate(messages):
-        with at(f"http_filters[{index}]"):
-            if routed:
-                raise Refused("", "stands behind the router, which ends the chain")
-            check(message, _HTTP_FILTER_FIELDS)
-            kind = type_of(message.typed_config)
-            if kind == ROUTER:
-                _, config = open_config(message.typed_config)
-                with at("typed_config"):
-                    # Statistics by virtual cluster are not made, switched on or off.
-                    check(config, _ROUTER_FIELDS)
-                routed = True
-                continue
-            if kind not in HTTP:
-                if not message.is_optional:
-                    unsupported("typed_config", f"{kind} is not supported" if kind else "is required")
-                continue
-            _, config = open_config(message.typed_config)
-            with at("typed_config"):
-                found.append(plan.HttpFilter(message.name, HTTP[kind](config), message.disabled))
-    if not routed:
-        raise Refused("http_filters", "the last one must be the router")
-    return tuple(found)
 
 
 def _http1(message: Any, most_headers: int) -> plan.Http1Options:

@@ -17,7 +17,6 @@ from mainstay.api.istio.translate.headers import read_name
 from mainstay.api.kind import Defaults, Fact
 from mainstay.api.mainstay.rpc_route import (
     RPCBackend,
-    RPCBackendRef,
     RPCHeader,
     RPCHeaderModifier,
     RPCParentReference,
@@ -78,9 +77,7 @@ def translate_rpc_route(thing: Object, defaults: Defaults) -> list[Fact] | list[
     return list(unique.values()) or facts
 
 
-def service_host(
-    name: RPCParentReference | RPCBackend | RPCBackendRef, namespace: str, defaults: Defaults
-) -> str:
+def service_host(name: RPCParentReference | RPCBackend, namespace: str, defaults: Defaults) -> str:
     """Return the host that a reference means; RPC services' names, which are no DNS names, stay as they are."""
     if not is_host(name.name):
         return name.name
@@ -217,7 +214,7 @@ def _destinations(
     return tuple(made)
 
 
-def _destination(to: RPCBackend | RPCBackendRef, namespace: str, defaults: Defaults) -> Destination:
+def _destination(to: RPCBackend, namespace: str, defaults: Defaults) -> Destination:
     return Destination(service_host(to, namespace, defaults), to.subset or "", to.port or 0)
 
 
