@@ -104,7 +104,7 @@ pub fn ensure_rpc_trace(
         Told::Unspeakable => return None,
         Told::Trace(kept) => return Some(kept),
     }
-    if trace.begin.is_empty() {
+    if trace.begin.is_empty() || !trace.has_room(head) {
         return None;
     }
     let (made, context) = TraceContext::make(share, random);

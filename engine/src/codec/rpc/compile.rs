@@ -76,6 +76,7 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
     let attribute_needs_body = attributes.iter().any(|attribute| {
         attribute.sources.iter().any(|source: &Source| matches!(source.origin, Origin::Body(_)))
     });
+    let trace = plan.trace.as_ref().map(|trace| Trace::compile(trace, &plan.limits));
     Ok(Description {
         name: plan.name.as_str().into(),
         digest: digest_of(plan)?,
@@ -88,7 +89,7 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
         method,
         deadline,
         attributes,
-        trace: plan.trace.as_ref().map(Trace::compile).transpose().map_err(|error| error.within("trace"))?,
+        trace: trace.transpose().map_err(|error| error.within("trace"))?,
         body: plan.body.as_ref().map(|body| compile_body(body, attribute_needs_body)).transpose()?,
         statuses: plan.statuses.iter().map(|known| (known.status, known.http)).collect(),
         other_status: plan.other_status,

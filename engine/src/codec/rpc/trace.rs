@@ -1,7 +1,11 @@
 //! Where a protocol tells a call's trace, and how one is begun. Who looks and decides is `telemetry`.
 
-use crate::message::{Name, NameId, NameSet};
-use crate::plan::{PlanError, RpcTrace, RpcTraceValue};
+use crate::message::{Name, NameId, NameSet, RequestHead};
+use crate::plan::{PlanError, RpcLimits, RpcTrace, RpcTraceValue};
+
+/// The longest value that is made here, and what stands around name and value, bytes.
+const LONGEST: usize = 55;
+const AROUND: usize = 16;
 
 /// Headers that tell a trace.
 #[derive(Debug, Clone)]
@@ -18,6 +22,9 @@ pub struct Trace {
     spellings: Box<[Box<[u8]>]>,
     /// Those that HTTP knows too: they are written nevertheless.
     written: NameSet,
+    /// Pairs and bytes that a call may have in front of its body so that what begins a trace can be written there, too.
+    most_pairs: u32,
+    most_in_front: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +36,14 @@ pub enum TraceValue {
     Text(Box<[u8]>),
 }
 
+impl TraceValue {
+    fn length(&self) -> usize {
+        if let Self::Text(text) = self { text.len() } else { LONGEST }
+    }
+}
+
 impl Trace {
-    pub(super) fn compile(plan: &RpcTrace) -> Result<Self, PlanError> {
+    pub(super) fn compile(plan: &RpcTrace, limits: &RpcLimits) -> Result<Self, PlanError> {
         if plan.id.is_none() && plan.context.is_none() {
             return Err(PlanError::new("", "a trace is told by an id or a context"));
         }
@@ -55,6 +68,8 @@ impl Trace {
                 (Name::new(&header.name), value)
             })
             .collect();
+        let bytes: usize =
+            begin.iter().map(|(name, value)| name.as_bytes().len() + value.length() + AROUND).sum();
         let known: Vec<_> = begin.iter().map(|(name, _)| name.id).filter(|id| *id != NameId::OTHER).collect();
         Ok(Self {
             id: name(&plan.id),
@@ -63,6 +78,15 @@ impl Trace {
             begin,
             spellings: plan.begin.iter().map(|header| header.name.as_bytes().into()).collect(),
             written: NameSet::of(&known),
+            most_pairs: limits.headers.saturating_sub(plan.begin.len() as u32),
+            most_in_front: limits.head.saturating_sub(bytes as u64),
+        })
+    }
+
+    /// Whether what begins a trace fits beside what the call brings: one that does not leaves as it came.
+    pub fn has_room(&self, head: &RequestHead) -> bool {
+        head.frame.is_none_or(|frame| {
+            u32::from(frame.pairs) <= self.most_pairs && u64::from(frame.bytes.length) <= self.most_in_front
         })
     }
 

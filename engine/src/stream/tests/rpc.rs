@@ -307,6 +307,26 @@ fn a_call_without_a_trace_begins_one_that_its_protocol_knows() {
 }
 
 #[test]
+fn a_call_without_room_for_a_trace_leaves_as_it_came() {
+    let mut worker = traced();
+    let client = worker.connect_rpc();
+    let names: Vec<String> = (0..124).map(|number| format!("n{number}")).collect();
+    let fields: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "v")).collect();
+    let long = "v".repeat(32_600);
+    let cases = [(&fields[..123], true), (&fields[..], false), (&[("long", long.as_str())][..], false)];
+    let mut upstream = None;
+    for (id, (headers, begins)) in (1..).zip(cases) {
+        worker.receive(client, call_with(id, "cart/add", headers));
+        let upstream = *upstream.get_or_insert_with(|| worker.accept());
+        let sent = worker.sent_bytes(upstream);
+        assert_eq!(sent != call_with(id, "cart/add", headers), begins, "{id}");
+        worker.receive(upstream, answer(id, 0, b""));
+        assert_eq!(worker.sent_bytes(client), answer(id, 0, b""));
+        assert_eq!(worker.record().trace_id.is_empty(), !begins);
+    }
+}
+
+#[test]
 fn a_broken_frame_is_refused_and_told() {
     let mut worker = shop();
     let client = worker.connect_rpc();
