@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import h2.config
@@ -13,7 +12,7 @@ import h2.connection
 import h2.errors
 import h2.events
 import h2.exceptions
-from conformance_wire import PATIENCE_S, Message, WireError, content, pairs
+from conformance_wire import PATIENCE_S, Message, WireError, content, pairs, pause
 
 if TYPE_CHECKING:
     from conformance_upstream import Upstream
@@ -133,7 +132,7 @@ class Client(Peer):
             self.machine.send_headers(stream, trailers, end_stream=True)
             self.flush()
         if "cancel" in request:
-            time.sleep(request["cancel"] / 1_000)
+            pause(request["cancel"])
             self.machine.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
             self.flush()
             self.outcomes[stream].over = True
@@ -250,7 +249,7 @@ class Server(Peer):
 
     def _give(self, stream: int, message: Message, answer: dict[str, Any]) -> None:
         if "delay_ms" in answer:
-            time.sleep(answer["delay_ms"] / 1_000)
+            pause(answer["delay_ms"])
         if answer.get("hang"):
             return
         if answer.get("close") == "silently" or answer.get("reset"):

@@ -7,14 +7,17 @@ import selectors
 import socket
 import ssl
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import conformance_http2
-from conformance_wire import Message, Wire, WireError, chunk, content, lines, pairs
+from conformance_wire import Message, Wire, WireError, chunk, content, lines, pairs, pause
 from h2.exceptions import H2Error
+
+A_MOMENT_MS = 50
+"""Between what was written and the RST of an upstream that cuts off: a proxy that hears of both at once may
+look at the RST first."""
 
 _BODILESS = (204, 304)
 
@@ -150,7 +153,7 @@ def _read_body(wire: Wire, message: Message, *, continues: bool) -> None:
 def give(wire: Wire, message: Message, answer: dict[str, Any]) -> bool:
     """Writes one answer of HTTP/1."""
     if "delay_ms" in answer:
-        time.sleep(answer["delay_ms"] / 1_000)
+        pause(answer["delay_ms"])
     if answer.get("reset"):
         wire.reset()
         return False
@@ -168,7 +171,7 @@ def give(wire: Wire, message: Message, answer: dict[str, Any]) -> bool:
         )
     wire.send(_head_and_body(message, answer))
     if answer.get("cut") == "reset":
-        time.sleep(0.05)  # what was written leaves before the RST overtakes it
+        pause(A_MOMENT_MS)
         wire.reset()
         return False
     if answer.get("stall"):

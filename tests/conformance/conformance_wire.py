@@ -38,6 +38,11 @@ class Message:
         return [name for name, _ in self.fields]
 
 
+def pause(milliseconds: float) -> None:
+    """Lets time pass where that is what a case is about: a slow server, a caller who thinks. Never to wait for something."""
+    time.sleep(milliseconds / 1_000)
+
+
 class Wire:
     """A connection that is read piece by piece."""
 
@@ -177,7 +182,7 @@ class Wire:
             elif verb == "read_bytes":
                 self.exactly(value)
             elif verb == "wait_ms":
-                time.sleep(value / 1_000)
+                pause(value)
             elif verb == "end":
                 self.connection.shutdown(socket.SHUT_WR)
             elif verb == "closed":

@@ -27,6 +27,8 @@ from mainstay.up.load import Count
 from mainstay.up.plane import ControlPlane, Unanswered, read_count
 from waiting import until
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
+
 WAIT_S = 100
 """For what must come, on a machine that may be busy with other things."""
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
@@ -120,6 +122,18 @@ class RunningMesh:
             if f"|{service}." in cluster
             for address in addresses
         }
+
+    def run(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        """A command of an operator of this mesh."""
+        return subprocess.run(
+            [sys.executable, "-m", "mainstay", *arguments],
+            env={**os.environ, "MAINSTAY_CONTEXT": str(self.state / "context.json")},
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
 
     def count(self) -> Count:
         """What the load generator has counted up to the last whole second."""

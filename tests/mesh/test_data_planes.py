@@ -8,8 +8,6 @@ import os
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -165,11 +163,10 @@ def _shows(place: tuple[str, int], context: ssl.SSLContext, serial: int) -> bool
 
 
 def run(mesh: Any, *arguments: str) -> str:
-    environment = {**os.environ, "MAINSTAY_CONTEXT": str(mesh.state / "context.json")}
-    command = [sys.executable, "-m", "mainstay", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    done = mesh.run(*arguments)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    told: str = done.stdout
+    return told
 
 
 GREETERS = f"""

@@ -4,17 +4,15 @@ inbound, all of it changed while it runs."""
 from __future__ import annotations
 
 import json
-import os
 import socket
-import struct
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import engine_bolt as bolt
 import pytest
+from engine_wire import Reader
 
 from mainstay.up.plane import ask
 
@@ -95,34 +93,17 @@ class Caller:
     def __init__(self, mesh: Any) -> None:
         host, _, port = mesh.environment("front")["QUOTES_ADDR"].rpartition(":")
         self._socket = socket.create_connection((host, int(port)), 20)
-        self._file = self._socket.makefile("rb")
+        self._reader = Reader(self._socket)
         self._number = 0
 
     def call(self, service: str, method: str, **headers: str) -> tuple[int, str]:
         """Status and body of the answer."""
         self._number += 1
-        texts = {"service": service, "sofa_head_method_name": method}
-        texts |= {name if "." in name else name.replace("_", "-"): value for name, value in headers.items()}
-        parts = [text.encode() for pair in texts.items() for text in pair]
-        block = b"".join(struct.pack(">i", len(part)) + part for part in parts)
-        head = struct.pack(">BBHBIBiHHI", 1, 1, 1, 1, self._number, 11, 20_000, 0, len(block), 0)
-        self._socket.sendall(head + block)
-        answer = self._file.read(20)
-        assert struct.unpack_from(">I", answer, 5)[0] == self._number
-        class_length, map_length, length = struct.unpack_from(">HHI", answer, 12)
-        self._file.read(class_length + map_length)
-        return struct.unpack_from(">H", answer, 10)[0], self._file.read(length).decode()
-
-
-def mainstay(mesh: Any, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mainstay", *arguments],
-        env={**os.environ, "MAINSTAY_CONTEXT": str(mesh.state / "context.json")},
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        told = {name if "." in name else name.replace("_", "-"): value for name, value in headers.items()}
+        self._socket.sendall(bolt.call(self._number, method, service=service, headers=told, timeout=20_000))
+        answer = bolt.read_answer(self._reader)
+        assert answer.number == self._number
+        return answer.status, answer.body.decode()
 
 
 def test_calls_go_by_service_and_header_and_the_rest_to_the_service(mesh: Any) -> None:
@@ -137,21 +118,21 @@ def test_calls_go_by_service_and_header_and_the_rest_to_the_service(mesh: Any) -
 
 
 def test_policies_judge_calls_by_service_and_method(mesh: Any) -> None:
-    assert mainstay(mesh, "apply", "-f", "-", text=POLICY).returncode == 0
+    assert mesh.run("apply", "-f", "-", text=POLICY).returncode == 0
     caller = Caller(mesh)
     mesh.until(lambda: caller.call(QUOTES, "secret")[0] == DENIED, "the policy holds")
     assert caller.call(QUOTES, "price")[0] == 0
 
 
 def test_what_status_and_proxy_config_show(mesh: Any) -> None:
-    told = json.loads(mainstay(mesh, "status", "-o", "json").stdout)
+    told = json.loads(mesh.run("status", "-o", "json").stdout)
     front = next(each for each in told["proxies"] if "~front." in each["node"])
     assert front["types"]["generic-routes"] == {"sent": 1, "pending": 0, "refused": []}
-    assert "GENERIC-ROUTES" in mainstay(mesh, "status").stdout
-    shown = mainstay(mesh, "proxy-config", "front", "generic-routes").stdout
+    assert "GENERIC-ROUTES" in mesh.run("status").stdout
+    shown = mesh.run("proxy-config", "front", "generic-routes").stdout
     assert "rpc|12200||quotes.shop.svc.cluster.local" in shown
     assert "applied" in shown
-    listeners = mainstay(mesh, "proxy-config", "front", "listeners", "-o", "json").stdout
+    listeners = mesh.run("proxy-config", "front", "listeners", "-o", "json").stdout
     assert '"protocol": "bolt"' in listeners
 
 
@@ -190,12 +171,12 @@ def test_calls_are_measured_logged_and_traced_on_both_sides(mesh: Any) -> None:
 
 
 def test_a_wrong_route_changes_nothing_and_a_right_one_moves_calls_at_once(mesh: Any) -> None:
-    refused = mainstay(mesh, "apply", "-f", "-", text=WRONG)
+    refused = mesh.run("apply", "-f", "-", text=WRONG)
     assert refused.returncode != 0
     assert "spec.rules[0].backendRefs[1].subset" in refused.stderr
     caller = Caller(mesh)
     assert caller.call(QUOTES, "price") == (0, f"v1 {QUOTES} price -")
-    assert mainstay(mesh, "apply", "-f", "-", text=WEIGHTS).returncode == 0
+    assert mesh.run("apply", "-f", "-", text=WEIGHTS).returncode == 0
     mesh.until(lambda: caller.call(QUOTES, "price")[1].startswith("v2"), "calls of v1's go to v2 too")
     seen = Counter(caller.call(QUOTES, "price")[1].split()[0] for _ in range(60))
     assert seen["v1"] > 10

@@ -1,21 +1,13 @@
-"""Bolt v1 as bytes: requests, and a server that says who it is."""
+"""Bolt v1 for tests of whole sidecars: calls by service, method and header, and a server that says who it is."""
 
 from __future__ import annotations
 
 import socket
-import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
+import engine_bolt
 from engine_wire import Reader
-
-
-class Call(NamedTuple):
-    """A request as a server sees it."""
-
-    number: int
-    headers: dict[str, str]
-    body: bytes
 
 
 class Answer(NamedTuple):
@@ -24,39 +16,13 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def header_map(headers: dict[str, str]) -> bytes:
-    texts = [text.encode() for pair in headers.items() for text in pair]
-    return b"".join(struct.pack(">i", len(text)) + text for text in texts)
-
-
 def request(number: int, service: str, method: str, body: bytes = b"", **headers: str) -> bytes:
-    block = header_map({"service": service, "sofa_head_method_name": method, **headers})
-    return struct.pack(">BBHBIBiHHI", 1, 1, 1, 1, number, 11, -1, 0, len(block), len(body)) + block + body
-
-
-def answer(number: int, status: int, body: bytes = b"") -> bytes:
-    return struct.pack(">BBHBIBHHHI", 1, 0, 2, 1, number, 11, status, 0, 0, len(body)) + body
-
-
-def read_call(reader: Reader) -> Call:
-    head = reader.exactly(22)
-    (number,) = struct.unpack_from(">I", head, 5)
-    class_length, map_length, length = struct.unpack_from(">HHI", head, 14)
-    reader.exactly(class_length)
-    block, headers, at = reader.exactly(map_length), [], 0
-    while at < len(block):
-        (size,) = struct.unpack_from(">i", block, at)
-        headers.append(block[at + 4 : at + 4 + size].decode())
-        at += 4 + size
-    return Call(number, dict(zip(headers[::2], headers[1::2], strict=True)), reader.exactly(length))
+    return engine_bolt.call(number, method, body, service=service, headers=headers)
 
 
 def read_answer(reader: Reader) -> Answer:
-    head = reader.exactly(20)
-    number, status = struct.unpack_from(">I", head, 5)[0], struct.unpack_from(">H", head, 10)[0]
-    class_length, map_length, length = struct.unpack_from(">HHI", head, 12)
-    reader.exactly(class_length + map_length)
-    return Answer(number, status, reader.exactly(length))
+    found = engine_bolt.read_answer(reader)
+    return Answer(found.number, found.status, found.body)
 
 
 def called(name: str) -> Callable[[socket.socket], None]:
@@ -65,9 +31,9 @@ def called(name: str) -> Callable[[socket.socket], None]:
     def run(connection: socket.socket) -> None:
         reader = Reader(connection)
         while True:
-            call = read_call(reader)
-            text = f"{name} {call.headers['sofa_head_method_name']} ".encode()
-            connection.sendall(answer(call.number, 0, text + call.body))
+            call = engine_bolt.read_call(reader)
+            text = f"{name} {call.method} ".encode()
+            connection.sendall(engine_bolt.answer(call.number, body=text + call.body))
 
     return run
 

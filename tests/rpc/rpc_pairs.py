@@ -90,12 +90,30 @@ _FROM_NODE: dict[str, Any] = {
 }
 """sofa-rpc-node does not look at the status."""
 
+
+def _alike(name: str, family: str, wire: str, **more: Any) -> Pair:
+    """Client and provider of one family."""
+    return Pair(name, wire, Side(family, wire), Side(family, wire), **more)
+
+
+def _bolt_java(name: str, version: int) -> Pair:
+    return Pair(
+        name,
+        "bolt",
+        _BOLT,
+        _BOLT,
+        options={"version": version},
+        exception="InvokeServerException",
+        timeout="InvokeTimeoutException",
+        together="callback",
+    )
+
+
 PAIRS = (
-    Pair(
+    _alike(
         "Thrift (Python)",
         "thrift",
-        Side("thrift", "thrift"),
-        Side("thrift", "thrift"),
+        "thrift",
         exception="RefusedError: broken",
         timeout="TTransportException: read timeout",
         late="TApplicationException",
@@ -108,11 +126,10 @@ PAIRS = (
             "1,000 calls": "Thrift's clients have one call in flight on a connection: a thousand calls on 64"
         },
     ),
-    Pair(
+    _alike(
         "SOFARPC Python (anthunder)",
+        "anthunder",
         "bolt",
-        Side("anthunder", "bolt"),
-        Side("anthunder", "bolt"),
         exception="ServerError: .*UNKNOWN",
         timeout="ServerError: .*TIMEOUT|TimeoutError",
         late="ServerError: .*TIMEOUT",
@@ -121,26 +138,8 @@ PAIRS = (
     Pair(
         "SOFARPC Java", "bolt", _SOFA, _SOFA, header="rpc_req_baggage.x-user", timeout="SofaTimeOutException"
     ),
-    Pair(
-        "Bolt Java, version 2 with checksums",
-        "bolt",
-        _BOLT,
-        _BOLT,
-        options={"version": 22},
-        exception="InvokeServerException",
-        timeout="InvokeTimeoutException",
-        together="callback",
-    ),
-    Pair(
-        "Bolt Java, version 2 without checksums",
-        "bolt",
-        _BOLT,
-        _BOLT,
-        options={"version": 21},
-        exception="InvokeServerException",
-        timeout="InvokeTimeoutException",
-        together="callback",
-    ),
+    _bolt_java("Bolt Java, version 2 with checksums", 22),
+    _bolt_java("Bolt Java, version 2 without checksums", 21),
     Pair("SOFARPC Node", "bolt", _NODE, _NODE, exception=_THROWN, lacks=_AS_NODE, **_FROM_NODE),
     Pair(
         "SOFARPC Node, version 2 with checksums",
@@ -161,12 +160,11 @@ PAIRS = (
         exception="RpcServerException",
         notes={"exception": "Java tells the class of Node's exception, which it cannot read"},
     ),
-    Pair("Dubbo Java", "dubbo", Side("dubbo-java", "dubbo"), Side("dubbo-java", "dubbo")),
-    Pair(
+    _alike("Dubbo Java", "dubbo-java", "dubbo"),
+    _alike(
         "Dubbo Java, Triple",
+        "dubbo-java",
         "tri",
-        Side("dubbo-java", "tri"),
-        Side("dubbo-java", "tri"),
         burst=100,
         notes={
             "1,000 calls": "100 at a time: under more, Dubbo 3.3.6 mixes up its own HTTP/2 frames, also without a mesh"

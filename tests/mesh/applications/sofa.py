@@ -17,9 +17,10 @@ import sys
 import threading
 import urllib.parse
 import urllib.request
+from functools import partial
 
-HEARTBEAT, REQUEST, RESPONSE = 0, 1, 2
-"""Codes of commands."""
+from bolt_frames import HEARTBEAT, REQUEST, header_map, read_request, read_response, response
+
 REQUEST_CLASS = b"com.alipay.sofa.rpc.core.request.SofaRequest"
 BODY = b"hi"
 
@@ -46,41 +47,22 @@ def exactly(stream: socket.socket, size: int) -> bytes:
     return data
 
 
-def header_map(headers: dict[str, str]) -> bytes:
-    texts = [text.encode() for pair in headers.items() for text in pair]
-    return b"".join(struct.pack(">i", len(text)) + text for text in texts)
-
-
-def read_map(block: bytes) -> dict[str, str]:
-    texts, at = [], 0
-    while at < len(block):
-        (size,) = struct.unpack_from(">i", block, at)
-        texts.append(block[at + 4 : at + 4 + size].decode())
-        at += 4 + size
-    return dict(zip(texts[::2], texts[1::2], strict=True))
-
-
-def response(command: int, number: int, body: bytes = b"") -> bytes:
-    return struct.pack(">BBHBIBHHHI", 1, 0, command, 1, number, 11, 0, 0, 0, len(body)) + body
-
-
 class Connection(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         while True:
             try:
-                head = exactly(self.request, 22)
+                asked = read_request(partial(exactly, self.request))
             except (EOFError, OSError):
                 return
-            kind, command = struct.unpack_from(">BH", head, 1)
-            (number,) = struct.unpack_from(">I", head, 5)
-            class_size, map_size, size = struct.unpack_from(">HHI", head, 14)
-            exactly(self.request, class_size)
-            headers, body = read_map(exactly(self.request, map_size)), exactly(self.request, size)
-            if command == HEARTBEAT:
-                self.request.sendall(response(HEARTBEAT, number))
-            elif kind == 1:  # who calls one way wants no answer
-                told = {"instance": os.environ["INSTANCE"], "headers": headers, "body": body.decode()}
-                self.request.sendall(response(RESPONSE, number, json.dumps(told).encode()))
+            if asked.command == HEARTBEAT:
+                self.request.sendall(response(asked))
+            elif not asked.one_way:
+                told = {
+                    "instance": os.environ["INSTANCE"],
+                    "headers": asked.headers,
+                    "body": asked.body.decode(),
+                }
+                self.request.sendall(response(asked, json.dumps(told).encode()))
 
 
 class Server(socketserver.ThreadingTCPServer):
@@ -117,10 +99,7 @@ def call_once(service: str, headers: dict[str, str]) -> tuple[int, bytes]:
         sizes = (len(REQUEST_CLASS), len(block), len(BODY))
         head = struct.pack(">BBHBIBiHHI", 1, 1, REQUEST, 1, 7, 11, 5_000, *sizes)
         stream.sendall(head + REQUEST_CLASS + block + BODY)
-        head = exactly(stream, 20)
-        class_size, map_size, size = struct.unpack_from(">HHI", head, 12)
-        exactly(stream, class_size + map_size)
-        return struct.unpack_from(">H", head, 10)[0], exactly(stream, size)
+        return read_response(partial(exactly, stream))
 
 
 class Caller(http.server.BaseHTTPRequestHandler):
