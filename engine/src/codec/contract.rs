@@ -114,6 +114,23 @@ pub enum Event<'b> {
     InputEnded,
 }
 
+impl Event<'_> {
+    /// The stream that it is about, `None` if it is about the connection.
+    #[inline]
+    pub fn stream(&self) -> Option<StreamId> {
+        match self {
+            Self::RequestReceived { stream, .. }
+            | Self::InterimReceived { stream, .. }
+            | Self::ResponseReceived { stream, .. }
+            | Self::DataReceived { stream, .. }
+            | Self::TrailersReceived { stream, .. }
+            | Self::StreamReset { stream, .. }
+            | Self::StreamWritable { stream } => Some(*stream),
+            Self::CapacityChanged { .. } | Self::GoAwayReceived { .. } | Self::InputEnded => None,
+        }
+    }
+}
+
 /// What the exchange asks of a codec. Only bytes in the outbox result; writing belongs to the flush.
 #[derive(Debug)]
 pub enum Command<'a> {

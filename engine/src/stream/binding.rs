@@ -46,6 +46,24 @@ pub struct Downstream {
     pub(super) draining: bool,
 }
 
+/// What a new exchange takes from its client's connection.
+#[derive(Debug)]
+pub(super) struct Born {
+    pub key: Key,
+    pub site: Rc<Site>,
+    /// Requests that the connection has brought, this one included.
+    pub requests: u32,
+}
+
+impl Downstream {
+    /// An exchange begins on this stream.
+    pub(super) fn admit(&mut self, stream: StreamId, key: Key) -> Born {
+        self.streams.insert(stream, key);
+        self.requests = self.requests.saturating_add(1);
+        Born { key, site: Rc::clone(&self.site), requests: self.requests }
+    }
+}
+
 /// A pooled connection to an endpoint.
 #[derive(Debug, Default)]
 pub struct Upstream {

@@ -4,13 +4,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Streams;
-use super::binding::{Binding, Downstream, StreamTable};
+use super::binding::{Binding, Born, Downstream, StreamTable};
 use super::exchange::Exchange;
 use super::origin::Origin;
 use super::port::{Close, Owner, Port, TimerSlot, Traffic};
 use super::shared::Whole;
 use super::site::{HttpSite, Site};
-use crate::codec::contract::{Command, ConnectionFault, Event, StreamId};
+use crate::codec::contract::{Command, ConnectionFault, Event};
 use crate::filter::{Counts, NetworkContext, NetworkVerdict};
 use crate::message::{Key, MILLISECOND, Protocol, RequestHead, ResetReason, Tick};
 use crate::snapshot::{Chain, HttpManager, Terminal};
@@ -72,29 +72,24 @@ impl Streams {
         self.arm_client(port, connection);
     }
 
-    pub(super) fn client_event<P: Port>(&mut self, port: &mut P, connection: Key, event: Event<'_>) {
+    /// What happens to the exchange `key` of a client's stream.
+    pub(super) fn client_event<P: Port>(&mut self, port: &mut P, key: Key, event: Event<'_>) {
         match event {
-            Event::RequestReceived { stream, head, body, end } => {
-                self.begin_exchange(port, connection, stream, head, (body, end));
-            }
-            Event::DataReceived { stream, bytes, end } => {
-                let Some(key) = find_client(port, connection, stream) else { return };
+            Event::DataReceived { bytes, end, .. } => {
                 let mirrors = self.mirrors_of(key);
                 self.with(port, key, |exchange, turn| exchange.request_data(turn, bytes, end));
                 for mirror in mirrors {
                     self.mirror_data(port, mirror, bytes, end);
                 }
             }
-            Event::TrailersReceived { stream, trailers } => {
-                let Some(key) = find_client(port, connection, stream) else { return };
+            Event::TrailersReceived { trailers, .. } => {
                 for mirror in self.mirrors_of(key) {
                     let trailers = trailers.clone();
                     self.with(port, mirror, |exchange, turn| exchange.request_trailers(turn, trailers));
                 }
                 self.with(port, key, |exchange, turn| exchange.request_trailers(turn, trailers));
             }
-            Event::StreamReset { stream, reason, .. } => {
-                let Some(key) = find_client(port, connection, stream) else { return };
+            Event::StreamReset { reason, .. } => {
                 for mirror in self.mirrors_of(key) {
                     self.with(port, mirror, |exchange, turn| {
                         if !exchange.up.is_complete() {
@@ -104,11 +99,11 @@ impl Streams {
                 }
                 self.with(port, key, |exchange, turn| exchange.origin_reset(turn, reason));
             }
-            Event::StreamWritable { stream } => {
-                let Some(key) = find_client(port, connection, stream) else { return };
+            Event::StreamWritable { .. } => {
                 self.with(port, key, |exchange, turn| exchange.flush_down(turn));
             }
-            Event::InterimReceived { .. }
+            Event::RequestReceived { .. }
+            | Event::InterimReceived { .. }
             | Event::ResponseReceived { .. }
             | Event::CapacityChanged { .. }
             | Event::GoAwayReceived { .. }
@@ -116,20 +111,15 @@ impl Streams {
         }
     }
 
-    fn begin_exchange<P: Port>(
+    pub(super) fn begin_exchange<P: Port>(
         &mut self,
         port: &mut P,
-        connection: Key,
-        stream: StreamId,
+        origin: Origin,
+        born: Born,
         head: Box<RequestHead>,
         (body, end): (&[u8], bool),
     ) {
-        let key = self.exchanges.next_key();
-        let Some(Binding::Downstream(bound)) = port.binding(connection) else { return };
-        let site = Rc::clone(&bound.site);
-        bound.streams.insert(stream, key);
-        bound.requests = bound.requests.saturating_add(1);
-        let requests = bound.requests;
+        let Born { key, site, requests } = born;
         let Some(http) = &site.http else { return };
         http.counters.increment(HttpCounter::RqTotal);
         http.counters.increment(HttpCounter::RqActive);
@@ -141,52 +131,57 @@ impl Streams {
         if head.one_way {
             http.counters.increment(HttpCounter::RqOneWayTotal);
         }
-        if http.manager.options.max_requests_per_connection.is_some_and(|most| requests >= most) {
+        if let Origin::Client { connection, .. } = origin
+            && http.manager.options.max_requests_per_connection.is_some_and(|most| requests >= most)
+        {
             let _ = port.perform(connection, Command::GoAway { gentle: true });
         }
         let (now, wall) = (port.clock(), port.wall());
-        let origin = Origin::Client { connection, stream };
-        let exchange = Exchange::new(key, origin, Rc::clone(&site), head, now, wall);
+        let exchange = Exchange::new(key, origin, site, head, now, wall);
         self.exchanges.insert(exchange);
         self.with_whole(port, key, Whole::request(body), |exchange, turn| exchange.begin(turn, end));
     }
 
-    pub(super) fn endpoint_event<P: Port>(&mut self, port: &mut P, connection: Key, event: Event<'_>) {
-        let find = |port: &mut P, stream| match port.binding(connection) {
-            Some(Binding::Upstream(bound)) => bound.streams.find(stream),
-            _ => None,
-        };
+    /// What happens on an endpoint's connection. `key`: the exchange of the event's stream, if it is there.
+    pub(super) fn endpoint_event<P: Port>(
+        &mut self,
+        port: &mut P,
+        connection: Key,
+        key: Option<Key>,
+        event: Event<'_>,
+    ) {
         match event {
-            Event::InterimReceived { stream, head } => {
-                let Some(key) = find(port, stream) else { return };
-                self.with(port, key, |exchange, turn| exchange.interim_received(turn, &head));
-            }
-            Event::ResponseReceived { stream, head, body, end } => {
-                let Some(key) = find(port, stream) else { return };
+            Event::CapacityChanged { streams } => return self.shared.pools.capacity(connection, streams),
+            Event::GoAwayReceived { .. } | Event::InputEnded => return self.shared.pools.retire(connection),
+            _ => {}
+        }
+        let Some(key) = key else { return };
+        match event {
+            Event::ResponseReceived { head, body, end, .. } => {
                 let whole = Whole::response(body);
                 self.with_whole(port, key, whole, |exchange, turn| {
                     exchange.response_received(turn, head, end)
                 });
             }
-            Event::DataReceived { stream, bytes, end } => {
-                let Some(key) = find(port, stream) else { return };
+            Event::InterimReceived { head, .. } => {
+                self.with(port, key, |exchange, turn| exchange.interim_received(turn, &head));
+            }
+            Event::DataReceived { bytes, end, .. } => {
                 self.with(port, key, |exchange, turn| exchange.response_data(turn, bytes, end));
             }
-            Event::TrailersReceived { stream, trailers } => {
-                let Some(key) = find(port, stream) else { return };
+            Event::TrailersReceived { trailers, .. } => {
                 self.with(port, key, |exchange, turn| exchange.response_trailers(turn, trailers));
             }
-            Event::StreamReset { stream, reason, unprocessed } => {
-                let Some(key) = find(port, stream) else { return };
+            Event::StreamReset { reason, unprocessed, .. } => {
                 self.with(port, key, |exchange, turn| exchange.upstream_reset(turn, reason, unprocessed));
             }
-            Event::StreamWritable { stream } => {
-                let Some(key) = find(port, stream) else { return };
+            Event::StreamWritable { .. } => {
                 self.with(port, key, |exchange, turn| exchange.flush_up(turn));
             }
-            Event::CapacityChanged { streams } => self.shared.pools.capacity(connection, streams),
-            Event::GoAwayReceived { .. } | Event::InputEnded => self.shared.pools.retire(connection),
-            Event::RequestReceived { .. } => {}
+            Event::RequestReceived { .. }
+            | Event::CapacityChanged { .. }
+            | Event::GoAwayReceived { .. }
+            | Event::InputEnded => {}
         }
     }
 
@@ -304,11 +299,4 @@ impl Streams {
 /// Milliseconds after which a connection of limited life is closed though its client has not asked again.
 fn life_and_drain(options: &crate::plan::HttpConnectionManager) -> Option<u64> {
     options.max_connection_duration.map(|life| life.saturating_add(options.drain_timeout))
-}
-
-fn find_client<P: Port>(port: &mut P, connection: Key, stream: StreamId) -> Option<Key> {
-    match port.binding(connection) {
-        Some(Binding::Downstream(bound)) => bound.streams.find(stream),
-        _ => None,
-    }
 }

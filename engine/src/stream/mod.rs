@@ -61,6 +61,7 @@ use crate::message::{Key, ResetReason, Slab};
 use crate::plan::LocalWorkload;
 use crate::telemetry::ClusterCounter;
 use exchange::Exchange;
+use origin::Origin;
 use pipe::Pipe;
 use probe::Probing;
 use shared::{Shared, Turn, Whole};
@@ -118,8 +119,21 @@ impl Streams {
     /// An event of a connection's codec.
     pub fn event<P: Port>(&mut self, port: &mut P, connection: Key, event: Event<'_>) {
         match port.binding(connection) {
-            Some(Binding::Downstream(_)) => self.client_event(port, connection, event),
-            Some(Binding::Upstream(_)) => self.endpoint_event(port, connection, event),
+            Some(Binding::Downstream(bound)) => match event {
+                Event::RequestReceived { stream, head, body, end } => {
+                    let born = bound.admit(stream, self.exchanges.next_key());
+                    self.begin_exchange(port, Origin::Client { connection, stream }, born, head, (body, end));
+                }
+                event => {
+                    if let Some(key) = event.stream().and_then(|stream| bound.streams.find(stream)) {
+                        self.client_event(port, key, event);
+                    }
+                }
+            },
+            Some(Binding::Upstream(bound)) => {
+                let key = event.stream().and_then(|stream| bound.streams.find(stream));
+                self.endpoint_event(port, connection, key, event);
+            }
             Some(Binding::Probe) => self.probe_event(port, connection, event),
             Some(Binding::Pipe { pipe, end }) => {
                 let (pipe, end) = (*pipe, *end);
