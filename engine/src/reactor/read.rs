@@ -160,29 +160,26 @@ impl<D: Driver> Worker<D> {
     /// Plain bytes, for whoever is at the connection now. What is not consumed goes into the carry.
     fn deliver(&mut self, key: Key, bytes: &mut [u8]) {
         let Some(connection) = self.board.connections.get_mut(key) else { return };
-        let consumed = match connection.phase {
-            Phase::Open(_) => self.pump(key, bytes),
+        match connection.phase {
+            Phase::Open(_) => {
+                let ended = connection.ended;
+                self.pump(key, bytes, ended);
+            }
             Phase::Inspecting(_) | Phase::Choosing(_) => {
                 connection.carry = bytes.to_vec();
                 self.look(key);
-                return;
             }
-            Phase::Lingering => bytes.len(),
-            Phase::Accepting(_) | Phase::Connecting(_) | Phase::Securing(_) => 0,
-        };
-        let Some(connection) = self.board.connections.get_mut(key) else { return };
-        let rest = bytes.get(consumed..).unwrap_or(&[]);
-        if !rest.is_empty() {
-            connection.carry = rest.to_vec();
-        }
-        if matches!(connection.phase, Phase::Lingering) && connection.ended {
-            self.board.remove(key);
+            Phase::Lingering if connection.ended => self.board.remove(key),
+            Phase::Lingering => {}
+            Phase::Accepting(_) | Phase::Connecting(_) | Phase::Securing(_) if bytes.is_empty() => {}
+            Phase::Accepting(_) | Phase::Connecting(_) | Phase::Securing(_) => {
+                connection.carry = bytes.to_vec();
+            }
         }
     }
 
-    /// Asks the codec for events until it has none, each handled before the next. Says how many bytes it consumed.
-    fn pump(&mut self, key: Key, bytes: &mut [u8]) -> usize {
-        let ended = self.board.connections.get(key).is_some_and(|connection| connection.ended);
+    /// Asks the codec for events until it has none, each handled before the next. What it did not consume goes into the carry.
+    fn pump(&mut self, key: Key, bytes: &mut [u8], ended: bool) {
         let mut input = Input::new(bytes, ended);
         let mut streams = 0;
         while let Some(result) = self.next_event(key, &mut input) {
@@ -202,16 +199,17 @@ impl<D: Driver> Worker<D> {
                 }
             }
         }
-        let consumed = input.consumed();
         let is_left = ended || !input.rest().is_empty();
         if let Some(connection) = self.board.connections.get_mut(key) {
+            if !input.rest().is_empty() {
+                connection.carry = input.rest().to_vec();
+            }
             // Where the codec waits for credit or room, the rest is offered again when it does not.
             connection.unoffered = is_left && (streams == STREAMS_PER_TURN || !connection.wants_input());
             if !connection.is_at_rest() {
                 self.board.mark_dirty(key);
             }
         }
-        consumed
     }
 
     fn next_event<'b>(

@@ -69,7 +69,7 @@ impl Exchange {
     }
 
     fn pause_request<P: Port>(&mut self, turn: &mut Turn<'_, P>, at: usize, collect: bool) {
-        self.up.paused_at = Some(at);
+        self.up.pause(at);
         self.up.collects = collect;
         if collect {
             self.collect_request(turn);
@@ -93,7 +93,7 @@ impl Exchange {
 
     /// The filter that paused the request lets it go on. `collected`: it gets the whole body first.
     fn resume_request<P: Port>(&mut self, turn: &mut Turn<'_, P>, collected: bool) {
-        let Some(at) = self.up.paused_at.take() else { return };
+        let Some(at) = self.up.resume() else { return };
         self.up.collects = false;
         let held = self.up.take_waiting();
         if collected || !held.is_empty() {
@@ -160,7 +160,7 @@ impl Exchange {
         match step {
             Step::Done | Step::RefreshRoute { .. } => true,
             Step::Paused { at, .. } => {
-                self.up.paused_at = Some(at);
+                self.up.pause(at);
                 false
             }
             Step::Replied { reply, .. } => {
@@ -210,7 +210,7 @@ impl Exchange {
     }
 
     fn pause_response<P: Port>(&mut self, turn: &mut Turn<'_, P>, at: usize, collect: bool) {
-        self.down.paused_at = Some(at);
+        self.down.pause(at);
         self.down.collects = collect;
         if collect {
             self.collect_response(turn);
@@ -232,7 +232,7 @@ impl Exchange {
     }
 
     fn resume_response<P: Port>(&mut self, turn: &mut Turn<'_, P>, collected: bool) {
-        let Some(at) = self.down.paused_at.take() else { return };
+        let Some(at) = self.down.resume() else { return };
         self.down.collects = false;
         let held = self.down.take_waiting();
         if collected || !held.is_empty() {
@@ -306,7 +306,7 @@ impl Exchange {
         match step {
             Step::Done | Step::RefreshRoute { .. } => true,
             Step::Paused { at, .. } => {
-                self.down.paused_at = Some(at);
+                self.down.pause(at);
                 false
             }
             Step::Replied { at, reply } => {
@@ -364,7 +364,7 @@ impl Exchange {
     /// A filter has spoken outside of its turn: its direction goes on if it was the one that waited.
     fn resumed<P: Port>(&mut self, turn: &mut Turn<'_, P>, token: Token, step: Step, wishes: Wishes) {
         self.grant_wishes(turn, wishes);
-        let at = Some(usize::from(token.filter));
+        let at = Some(token.filter);
         match (step, token.direction) {
             (Step::Replied { reply, .. }, Direction::Request) => self.reply(turn, *reply),
             (Step::Replied { at, reply }, Direction::Response) => self.replace_response(turn, at, *reply),

@@ -32,7 +32,7 @@ pub enum Stage {
 pub struct Direction {
     pub stage: Stage,
     /// The filter that paused the head, and that the body waits for.
-    pub paused_at: Option<usize>,
+    pub paused_at: Option<u16>,
     /// The end has been sent on.
     pub end_sent: bool,
     /// Bytes that came, for the record.
@@ -42,8 +42,8 @@ pub struct Direction {
     /// Made here: no source to give credit to.
     pub is_ours: bool,
     trailers: Option<Box<HeaderBlock>>,
-    /// What has left, and lies in the memory of the head, in case it must leave again: in front of all in `buffer`.
-    kept: Option<Span>,
+    /// What has left, and lies in the memory of the head, in case it must leave again: in front of all in `buffer`. Mostly nothing.
+    kept: Span,
     buffer: Vec<u8>,
     /// Offset in `buffer` of the first byte not sent.
     sent: usize,
@@ -52,7 +52,7 @@ pub struct Direction {
     /// Bytes of the message for which credit was given.
     granted: u64,
     /// What is kept at most; 0: nothing is.
-    keeps: usize,
+    keeps: u32,
     /// A body is being taken that needs no credit as long as it does not stay here.
     is_ahead: bool,
 }
@@ -71,16 +71,26 @@ impl Direction {
         ours
     }
 
+    /// This filter of the chain lets it wait.
+    pub fn pause(&mut self, filter: usize) {
+        self.paused_at = Some(filter as u16);
+    }
+
+    /// The filter for which it waits no longer.
+    pub fn resume(&mut self) -> Option<usize> {
+        self.paused_at.take().map(usize::from)
+    }
+
     /// Keeps what is sent, up to a limit, so that `rewind` can send it again.
     pub fn keep_for_replay(&mut self, limit: usize) {
-        self.keeps = if self.base == 0 { limit } else { 0 };
+        self.keeps = if self.base == 0 { u32::try_from(limit).unwrap_or(u32::MAX) } else { 0 };
     }
 
     /// No second sending any more: frees what was kept.
     pub fn stop_keeping(&mut self) {
         self.keeps = 0;
         self.base += self.kept_length();
-        self.kept = None;
+        self.kept = Span::default();
         self.discard_sent();
     }
 
@@ -91,9 +101,8 @@ impl Direction {
 
     /// To be sent from the beginning. `head`: of the same message.
     pub fn rewind(&mut self, head: &HeaderBlock) {
-        if let Some(kept) = self.kept.take() {
-            self.buffer.splice(..0, head.slice(kept).iter().copied());
-        }
+        let kept = std::mem::take(&mut self.kept);
+        self.buffer.splice(..0, head.slice(kept).iter().copied());
         self.sent = 0;
         self.end_sent = false;
     }
@@ -126,7 +135,7 @@ impl Direction {
     }
 
     fn kept_length(&self) -> u64 {
-        self.kept.map_or(0, |kept| u64::from(kept.length))
+        u64::from(self.kept.length)
     }
 
     /// Bytes that arrived behind others that wait, or before anything can be sent.
@@ -150,8 +159,8 @@ impl Direction {
 
     /// All of a body that came whole has left at once; a small one that may have to leave again stays with its head.
     pub fn pass_whole(&mut self, body: &[u8], head: &mut HeaderBlock) {
-        if self.held() == 0 && body.len() <= self.keeps.min(KEPT_WITH_HEAD) {
-            self.kept = Some(head.stash(body));
+        if self.held() == 0 && body.len() <= KEPT_WITH_HEAD.min(self.keeps as usize) {
+            self.kept = head.stash(body);
         } else {
             self.pass(body, body.len());
         }
@@ -223,7 +232,7 @@ impl Direction {
     }
 
     fn limit(&mut self) {
-        if self.keeps > 0 && self.held() > self.keeps {
+        if self.keeps > 0 && self.held() > self.keeps as usize {
             self.stop_keeping();
         }
     }
