@@ -145,3 +145,59 @@ def test_what_has_no_id_that_can_be_believed_ends_its_connection(
     with live.dial("rpc") as client:
         client.sendall(frame)
         assert is_over(client)
+
+
+def text(value: str) -> bytes:
+    return bytes([len(value)]) + value.encode()
+
+
+def arguments(types: str, values: bytes) -> bytes:
+    """The body of a call of `shop.Cart/add`, whose attachments name another interface."""
+    attachments = b"H" + text("interface") + text("shop.Stock") + b"Z"
+    return b"".join(map(text, ("2.0.2", "shop.Cart", "1.0", "add", types))) + values + attachments
+
+
+@pytest.mark.parametrize(
+    ("body", "service"),
+    [
+        (arguments("I", b"\x91"), "shop.Stock"),
+        # 30 maps, the one in the other's value.
+        (arguments("Ljava/util/Map;", b"H\x01k" * 30 + b"N" + b"Z" * 30), "shop.Stock"),
+        # Deeper than anybody writes, and than a stack is.
+        (arguments("Ljava/util/Map;", b"H\x01k" * 20_000 + b"N" + b"Z" * 20_000), "shop.Cart"),
+        (arguments("Ljava/util/List;", b"W" * 60_000), "shop.Cart"),
+        # 15,000 and 30,000 numbers: so many are passed over, and no more.
+        (arguments("[I", b"W" + b"\x91" * 15_000 + b"Z"), "shop.Stock"),
+        (arguments("[I", b"W" + b"\x91" * 30_000 + b"Z"), "shop.Cart"),
+        # A string that is longer than the body says.
+        (arguments("Ljava/lang/String;", b"S\xff\xff"), "shop.Cart"),
+    ],
+    ids=["plain", "nested", "abyss", "lists", "many", "too many", "cut"],
+)
+def test_arguments_are_passed_over_only_so_far_and_the_call_passes(
+    live: Live, serve: Serve, body: bytes, service: str
+) -> None:
+    seen: Queue[bytes] = Queue()
+
+    def answer_as(name: bytes) -> Callable[[socket.socket], None]:
+        def answer(connection: socket.socket) -> None:
+            reader = Reader(connection)
+            while True:
+                _, _, number, came = read(reader)
+                seen.put(came)
+                connection.sendall(dubbo(HESSIAN, number, name, OK))
+
+        return answer
+
+    names = ("shop.Cart", "shop.Stock")
+    servers = [serve(answer_as(name.encode())) for name in names]
+    table = routes(*((f"/{name}/add", forward(name)) for name in names))
+    chain = http_chain(table, protocol="rpc", rpc=(known("dubbo"),))
+    live.apply(
+        *(cluster(name, server.port) for name, server in zip(names, servers, strict=True)),
+        listener("rpc", chain),
+    )
+    with live.dial("rpc") as client:
+        client.sendall(dubbo(TWO_WAY | HESSIAN, 5, body))
+        assert read(Reader(client)) == (HESSIAN, OK, 5, service.encode())
+    assert seen.get() == body
