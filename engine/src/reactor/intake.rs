@@ -320,7 +320,6 @@ impl<D: Driver> Worker<D> {
         };
         let (started, started_wall) = origin.since;
         let facts = Facts {
-            listener: &origin.listener.name,
             filter_chain: origin.chain.as_ref().map_or("", |chain| &chain.name),
             flags,
             details,

@@ -109,7 +109,6 @@ impl Exchange {
     ) -> Self {
         let mut notes = Notes::new(request.protocol, now, wall);
         notes.received_headers = request.headers.bytes() as u64;
-        notes.connection_id = site.connection_id;
         Self {
             key,
             origin,

@@ -12,7 +12,7 @@ use super::shared::{Shared, Turn};
 use super::site::{HttpSite, Site};
 use crate::filter::Context;
 use crate::message::{Key, Protocol, ResetReason, ResponseFlags};
-use crate::telemetry::{Facts, HttpCounter, Reporter, class_of};
+use crate::telemetry::{HttpCounter, Reporter, class_of};
 
 impl Streams {
     /// Takes the exchange out of the slab. Whatever ended it, it passes here, once.
@@ -35,7 +35,6 @@ impl Streams {
         notes.status = status;
         notes.flags = ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
         notes.details = what.replace(' ', "_").into();
-        notes.connection_id = site.connection_id;
         let facts = notes.facts(site, None, None);
         port.recorder().record(&facts);
         if let Some(chain) = site.chain_ref() {
@@ -81,8 +80,8 @@ fn end<P: Port>(exchange: &mut Exchange, port: &mut P, shared: &mut Shared) {
 
 /// Filters, metrics and logs learn how it went.
 fn tell<P: Port>(exchange: &mut Exchange, port: &mut P, site: &Site, http: &HttpSite) {
-    let facts = exchange.notes.facts(site, Some(&exchange.request), exchange.response.as_deref());
-    let facts = Facts { trailers: exchange.down.trailers(), ..facts };
+    let mut facts = exchange.notes.facts(site, Some(&exchange.request), exchange.response.as_deref());
+    facts.trailers = exchange.down.trailers();
     if http.filters.wants_finish() {
         let (now, wall, random) = (port.now(), port.wall(), port.random());
         let overrides = exchange.notes.decision.overrides();

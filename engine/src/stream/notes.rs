@@ -37,15 +37,14 @@ pub struct Notes {
     pub sent: u64,
     pub received_headers: u64,
     pub sent_headers: u64,
-    pub request_messages: Messages,
-    pub response_messages: Messages,
+    /// Of gRPC, up and down.
+    messages: Option<Box<[Messages; 2]>>,
     pub moments: Moments,
     /// The client's labels, where it is the other side.
     pub client_labels: Option<Arc<PeerLabels>>,
     pub trace: Option<TraceContext>,
     /// The client told who it is: it is told who we are.
     pub asked_who_we_are: bool,
-    pub connection_id: u64,
 }
 
 impl Notes {
@@ -67,13 +66,11 @@ impl Notes {
             sent: 0,
             received_headers: 0,
             sent_headers: 0,
-            request_messages: Messages::default(),
-            response_messages: Messages::default(),
+            messages: None,
             moments: Moments { started: now, started_wall: wall, ended: now, ..Moments::default() },
             client_labels: None,
             trace: None,
             asked_who_we_are: false,
-            connection_id: 0,
         }
     }
 
@@ -82,6 +79,13 @@ impl Notes {
         let status = headers.get_id(NameId::GRPC_STATUS);
         if let Some(code) = status.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()) {
             self.grpc_status = Some(code);
+        }
+    }
+
+    /// Bytes of a gRPC stream, up (0) or down (1).
+    pub fn note_messages(&mut self, direction: usize, bytes: &[u8]) {
+        if let Some(messages) = self.messages.get_or_insert_default().get_mut(direction) {
+            messages.note(bytes);
         }
     }
 
@@ -105,10 +109,10 @@ impl Notes {
             Reporter::Destination => self.client_labels.as_deref(),
             _ => endpoint.map(|endpoint| endpoint.labels().as_ref()),
         };
-        let request_id = request
-            .and_then(|head| head.headers.get_id(NameId::X_REQUEST_ID))
-            .and_then(|id| std::str::from_utf8(id).ok())
-            .unwrap_or("");
+        let [asked, answered] = self
+            .messages
+            .as_deref()
+            .map_or([0; 2], |messages| messages.each_ref().map(|messages| messages.count));
         Facts {
             reporter,
             protocol: self.protocol,
@@ -126,9 +130,6 @@ impl Notes {
             flags: self.flags,
             details: &self.details,
             route: route.map_or("", |route| &route.name),
-            virtual_host: route.map_or("", |route| &route.host.name),
-            listener: site.listener(),
-            stat_prefix: site.stat_prefix(),
             filter_chain: site.chain(),
             cluster: policy.map_or("", |policy| &policy.name),
             service_host: policy.map_or("", |policy| &policy.service_host),
@@ -154,13 +155,11 @@ impl Notes {
             sent: self.sent,
             received_headers: self.received_headers,
             sent_headers: self.sent_headers,
-            request_messages: self.request_messages.count,
-            response_messages: self.response_messages.count,
+            request_messages: asked,
+            response_messages: answered,
             moments: self.moments,
-            request_id,
-            trace_id: self.trace.as_ref().map_or("", TraceContext::trace_id),
-            is_sampled: self.trace.is_some_and(|trace| trace.sampled),
-            connection_id: self.connection_id,
+            trace: self.trace.as_ref(),
+            connection_id: site.connection_id,
         }
     }
 
@@ -217,15 +216,16 @@ pub struct Known<'a> {
 
 impl Source for Known<'_> {
     fn write(&self, operator: &Operator, out: &mut Vec<u8>) -> bool {
-        let facts = self.notes.facts(self.site, self.request, self.response);
-        Facts { status: self.status, ..facts }.write(operator, out)
+        let mut facts = self.notes.facts(self.site, self.request, self.response);
+        facts.status = self.status;
+        facts.write(operator, out)
     }
 }
 
 /// Counts gRPC messages by their five-byte prefixes, wherever the data is cut.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Messages {
-    pub count: u64,
+struct Messages {
+    count: u64,
     /// Bytes of the prefix that have come.
     prefix: u8,
     length: u32,
@@ -234,7 +234,7 @@ pub struct Messages {
 }
 
 impl Messages {
-    pub fn note(&mut self, mut bytes: &[u8]) {
+    fn note(&mut self, mut bytes: &[u8]) {
         while let Some((&byte, tail)) = bytes.split_first() {
             if self.rest > 0 {
                 let skipped = bytes.len().min(self.rest as usize);

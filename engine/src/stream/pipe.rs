@@ -70,6 +70,7 @@ pub struct Pipe {
     timer: Timer,
     tried: Vec<EndpointId>,
     held: Option<(Permit, Option<InFlight>)>,
+    was_connected: bool,
     is_finished: bool,
 }
 
@@ -88,7 +89,6 @@ impl Streams {
         let site = Rc::new(Site::of(chain, &peer, None, self.next_connection_id()));
         let key = self.pipes.next_key();
         let mut notes = Notes::new(Protocol::Tcp, now, wall);
-        notes.connection_id = site.connection_id;
         notes.client = peer.remote;
         if site.is_inbound() && peer.identity.is_some() {
             let labels = super::head::peer_metadata::labels(peer.identity.as_ref(), None);
@@ -108,6 +108,7 @@ impl Streams {
             timer: Timer::default(),
             tried: Vec::new(),
             held: None,
+            was_connected: false,
             is_finished: false,
         };
         pipe.deadlines.set_idle(proxy.idle_timeout.map(|limit| limit.saturating_mul(MILLISECOND)));
@@ -192,7 +193,7 @@ impl Streams {
         pipe.notes.sent = pipe.down.received;
         pipe.counters.add(TcpCounter::CxRxBytes, signed(pipe.up.received));
         pipe.counters.add(TcpCounter::CxTxBytes, signed(pipe.down.received));
-        if pipe.notes.moments.upstream_connected.is_some()
+        if pipe.was_connected
             && let Some(cluster) = &pipe.notes.cluster
         {
             let seat = self.shared.seats.take(cluster, port.recorder(), now);
@@ -335,7 +336,7 @@ impl Pipe {
     fn connected<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key) {
         let now = turn.port.clock();
         self.endpoint = Side::Open(connection);
-        self.notes.moments.upstream_connected = Some(now);
+        self.was_connected = true;
         self.notes.upstream = turn.port.peer(connection).cloned();
         self.report(turn, Report::Answered(200));
         if let Some(endpoint) = &self.notes.endpoint {

@@ -180,7 +180,7 @@ impl Exchange {
         self.notes.received += bytes.len() as u64;
         self.up.received += bytes.len() as u64;
         if self.request.is_grpc() {
-            self.notes.request_messages.note(bytes);
+            self.notes.note_messages(0, bytes);
         }
         if end {
             self.request_ended(turn);
@@ -284,9 +284,7 @@ impl Exchange {
     }
 
     fn note_sent_up<P: Port>(&mut self, turn: &mut Turn<'_, P>, end: bool) {
-        let now = turn.now();
-        self.touch(now);
-        self.notes.moments.last_upstream_sent = Some(now);
+        self.touch(turn.now());
         self.up.end_sent |= end;
     }
 

@@ -60,7 +60,6 @@ impl Exchange {
         let now = turn.port.clock();
         self.touch(now);
         self.notes.moments.first_upstream_received.get_or_insert(now);
-        self.notes.moments.last_upstream_received = Some(now);
         let is_grpc = self.request.is_grpc();
         if is_grpc {
             self.notes.grpc_status = None;
@@ -174,8 +173,6 @@ impl Exchange {
                 let _ = turn.port.perform(connection, Command::GoAway { gentle: true });
             }
         }
-        let now = turn.port.clock();
-        self.notes.moments.first_downstream_sent = Some(now);
         self.notes.status = head.status;
         self.notes.sent_headers = head.headers.bytes() as u64;
         let fresh = if self.is_tunnel || is_ours { &[] } else { self.take_response_body(turn) };
@@ -223,7 +220,7 @@ impl Exchange {
     fn note_response_data<P: Port>(&mut self, turn: &mut Turn<'_, P>, bytes: &[u8], end: bool) {
         self.down.received += bytes.len() as u64;
         if self.request.is_grpc() {
-            self.notes.response_messages.note(bytes);
+            self.notes.note_messages(1, bytes);
         }
         if end {
             self.down.stage = Stage::Ended;
@@ -238,7 +235,6 @@ impl Exchange {
         }
         let now = turn.now();
         self.touch(now);
-        self.notes.moments.last_upstream_received = Some(now);
         self.note_response_data(turn, bytes, end);
         if !self.head_sent || self.down.paused_at.is_some() {
             self.down.hold(bytes);

@@ -8,7 +8,7 @@ use super::head::{caller, peer_metadata};
 use crate::filter::{Instance, Remembered};
 use crate::message::{Peer, SECOND, Tick};
 use crate::plan::TrafficDirection;
-use crate::snapshot::{Chain, HttpManager, Snapshot, Terminal};
+use crate::snapshot::{Chain, HttpManager, Snapshot};
 use crate::telemetry::{Group, HttpCounter, PeerLabels, Reporter};
 
 /// A client's connection, as its exchanges know it; or the engine itself, for those that are born here.
@@ -77,24 +77,12 @@ impl Site {
         }
     }
 
-    pub fn listener(&self) -> &str {
-        self.chain.as_ref().map_or("", |chain| &chain.listener)
-    }
-
     pub fn chain(&self) -> &str {
         self.chain.as_ref().map_or("", |chain| &chain.name)
     }
 
     pub fn chain_ref(&self) -> Option<&Arc<Chain>> {
         self.chain.as_ref()
-    }
-
-    pub fn stat_prefix(&self) -> &str {
-        match self.chain.as_ref().map(|chain| &chain.terminal) {
-            Some(Terminal::Http(manager)) => &manager.stat_prefix,
-            Some(Terminal::Tcp(proxy)) => &proxy.stat_prefix,
-            None => "",
-        }
     }
 
     /// HTTP/1 inside HTTP/2 is taken from mesh peers.

@@ -7,6 +7,7 @@ use super::log_compile::Form;
 use super::log_filter::Filter;
 use super::log_format::Format;
 use super::log_line::Line;
+use super::log_sheet::Sheet;
 use super::log_texts::Texts;
 use crate::plan::{self, AccessLogFormat, AccessLogSink, PlanError};
 
@@ -60,7 +61,7 @@ impl AccessLogger {
     }
 
     /// Appends the line of these facts. `texts`: the worker's.
-    pub(super) fn write(&self, facts: &Facts<'_>, texts: &mut Texts, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, facts: &Facts<'_>, texts: &mut Texts, out: &mut Sheet) {
         self.line.write(facts, texts, out);
     }
 }

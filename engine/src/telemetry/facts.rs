@@ -4,8 +4,9 @@
 
 use std::net::SocketAddr;
 
+use super::trace::TraceContext;
 use crate::codec::rpc;
-use crate::message::{HeaderBlock, Peer, Protocol, RequestHead, ResponseFlags, ResponseHead, Tick};
+use crate::message::{HeaderBlock, NameId, Peer, Protocol, RequestHead, ResponseFlags, ResponseHead, Tick};
 
 /// Which side of a call reports (`reporter` label): the outbound listener of the source, the inbound one of the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,12 +66,7 @@ pub struct RpcFacts<'a> {
 pub struct Moments {
     pub started: Tick,
     pub request_complete: Option<Tick>,
-    pub upstream_connected: Option<Tick>,
-    pub first_upstream_sent: Option<Tick>,
-    pub last_upstream_sent: Option<Tick>,
     pub first_upstream_received: Option<Tick>,
-    pub last_upstream_received: Option<Tick>,
-    pub first_downstream_sent: Option<Tick>,
     pub ended: Tick,
     /// Wall clock at `started`, nanoseconds since the epoch.
     pub started_wall: u64,
@@ -99,10 +95,6 @@ pub struct Facts<'a> {
     /// `%RESPONSE_CODE_DETAILS%`.
     pub details: &'a str,
     pub route: &'a str,
-    pub virtual_host: &'a str,
-    pub listener: &'a str,
-    /// Prefix of the connection manager's or TCP proxy's counters.
-    pub stat_prefix: &'a str,
     pub filter_chain: &'a str,
     /// Name of the chosen cluster, empty if none was.
     pub cluster: &'a str,
@@ -133,10 +125,7 @@ pub struct Facts<'a> {
     pub request_messages: u64,
     pub response_messages: u64,
     pub moments: Moments,
-    pub request_id: &'a str,
-    pub trace_id: &'a str,
-    /// Its trace is sampled.
-    pub is_sampled: bool,
+    pub trace: Option<&'a TraceContext>,
     pub connection_id: u64,
 }
 
@@ -171,9 +160,6 @@ impl<'a> Facts<'a> {
             flags: ResponseFlags::default(),
             details: "",
             route: "",
-            virtual_host: "",
-            listener: "",
-            stat_prefix: "",
             filter_chain: "",
             cluster: "",
             service_host: "",
@@ -194,11 +180,25 @@ impl<'a> Facts<'a> {
             request_messages: 0,
             response_messages: 0,
             moments: Moments::default(),
-            request_id: "",
-            trace_id: "",
-            is_sampled: false,
+            trace: None,
             connection_id: 0,
         }
+    }
+
+    /// `x-request-id` as it went on; empty if there was none.
+    pub fn request_id(&self) -> &'a str {
+        let id = self.request.and_then(|head| head.headers.get_id(NameId::X_REQUEST_ID));
+        id.and_then(|id| std::str::from_utf8(id).ok()).unwrap_or("")
+    }
+
+    /// Empty if it is not traced.
+    pub fn trace_id(&self) -> &'a str {
+        self.trace.map_or("", TraceContext::trace_id)
+    }
+
+    /// Its trace is sampled.
+    pub fn is_sampled(&self) -> bool {
+        self.trace.is_some_and(|trace| trace.sampled)
     }
 
     /// From the first byte of the request to the last of the response, nanoseconds.

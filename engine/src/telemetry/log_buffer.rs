@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 
 use super::access_log::AccessLogger;
 use super::facts::Facts;
+use super::log_sheet::Sheet;
 use super::log_texts::Texts;
 use crate::plan::AccessLogSink;
 
@@ -26,7 +27,9 @@ const SPARE: usize = 8;
 /// Lines of one worker for one sink.
 struct Batch {
     sink: AccessLogSink,
+    /// As far as `end`.
     bytes: Vec<u8>,
+    end: usize,
     lines: u64,
     /// How many of its worker and sink are under way.
     waiting: Arc<AtomicUsize>,
@@ -35,6 +38,7 @@ struct Batch {
 #[derive(Default)]
 struct Queue {
     batches: VecDeque<Batch>,
+    /// Memory for the next ones, as it was left.
     spare: Vec<Vec<u8>>,
     stopping: bool,
 }
@@ -94,7 +98,7 @@ pub struct LogBuffers {
 /// What a worker gathers for one sink.
 struct Open {
     sink: AccessLogSink,
-    bytes: Vec<u8>,
+    sheet: Sheet,
     lines: u64,
     /// Buffers handed over and not yet written.
     waiting: Arc<AtomicUsize>,
@@ -112,15 +116,15 @@ impl LogBuffers {
             Some(index) => index,
             None => {
                 let sink = logger.sink.clone();
-                self.open.push(Open { sink, bytes: Vec::new(), lines: 0, waiting: Arc::default() });
+                self.open.push(Open { sink, sheet: Sheet::default(), lines: 0, waiting: Arc::default() });
                 self.open.len() - 1
             }
         };
         let Some(open) = self.open.get_mut(index) else { return };
         self.texts.touch();
-        logger.write(facts, &mut self.texts, &mut open.bytes);
+        logger.write(facts, &mut self.texts, &mut open.sheet);
         open.lines += 1;
-        if open.bytes.len() >= FULL {
+        if open.sheet.len() >= FULL {
             self.hand_over(index);
         }
     }
@@ -140,15 +144,16 @@ impl LogBuffers {
         }
         let lines = std::mem::take(&mut open.lines);
         if open.waiting.load(Relaxed) >= WAITING {
-            open.bytes.clear();
+            open.sheet.truncate(0);
             self.shared.dropped.fetch_add(lines, Relaxed);
             return;
         }
         open.waiting.fetch_add(1, Relaxed);
         let mut queue = locked(&self.shared.queue);
-        let bytes = std::mem::replace(&mut open.bytes, queue.spare.pop().unwrap_or_default());
+        let empty = Sheet::on(queue.spare.pop().unwrap_or_default());
+        let (bytes, end) = std::mem::replace(&mut open.sheet, empty).into_parts();
         let waiting = Arc::clone(&open.waiting);
-        queue.batches.push_back(Batch { sink: open.sink.clone(), bytes, lines, waiting });
+        queue.batches.push_back(Batch { sink: open.sink.clone(), bytes, end, lines, waiting });
         drop(queue);
         self.shared.wake.notify_one();
         self.start();
@@ -177,7 +182,7 @@ fn write_all(shared: &Shared) {
     let mut files = Files::default();
     loop {
         let mut queue = locked(&shared.queue);
-        let mut batch = loop {
+        let batch = loop {
             match queue.batches.pop_front() {
                 Some(batch) => break batch,
                 None if queue.stopping => return,
@@ -185,11 +190,10 @@ fn write_all(shared: &Shared) {
             }
         };
         drop(queue);
-        if files.write(&batch.sink, &batch.bytes).is_err() {
+        if files.write(&batch.sink, batch.bytes.get(..batch.end).unwrap_or(&[])).is_err() {
             shared.dropped.fetch_add(batch.lines, Relaxed);
         }
         batch.waiting.fetch_sub(1, Relaxed);
-        batch.bytes.clear();
         let mut queue = locked(&shared.queue);
         if queue.spare.len() < SPARE {
             queue.spare.push(batch.bytes);

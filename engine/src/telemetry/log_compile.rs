@@ -1,8 +1,8 @@
 //! From a format to the parts of its lines.
 
-use super::log_escape::push_escaped;
+use super::log_escape::escaped;
 use super::log_format::{Format, Operator, Piece, Value};
-use super::log_line::{Count, Fields, Key, Literal, Part, Style, What};
+use super::log_line::{Count, Fields, Kept, Key, Literal, Part, Style, What};
 use super::log_source::depends_on;
 use crate::plan::{JsonField, PlanError};
 
@@ -71,7 +71,7 @@ impl Form {
             self.text.push(b',');
         }
         self.text.push(b'"');
-        push_escaped(field.name.as_bytes(), &mut self.text);
+        self.text.extend(escaped(field.name.as_bytes()));
         self.text.extend_from_slice(b"\":");
         if !field.fields.is_empty() {
             if is_sparse {
@@ -82,7 +82,7 @@ impl Form {
         let format = Format::parse(&field.value).map_err(|reason| PlanError::new("value", reason))?;
         if let Some(constant) = format.constant() {
             self.text.push(b'"');
-            push_escaped(constant.as_bytes(), &mut self.text);
+            self.text.extend(escaped(constant.as_bytes()));
             self.text.push(b'"');
             if is_sparse {
                 self.push(What::Nothing, true);
@@ -114,7 +114,7 @@ fn what(operator: Operator, most: Option<usize>) -> What {
 }
 
 /// Puts neighbours that depend on `key` together, up to so many groups.
-pub(super) fn joined(parts: Vec<Part>, key: Key, most: usize) -> (Vec<Part>, Box<[Box<[Part]>]>) {
+pub(super) fn joined(parts: Vec<Part>, key: Key, most: usize) -> (Vec<Part>, Box<[Kept]>) {
     let (mut rest, mut groups) = (Vec::with_capacity(parts.len()), Vec::new());
     let mut parts = parts.into_iter().peekable();
     let belongs = |part: &Part| depends_on(&part.what) == Some(key);

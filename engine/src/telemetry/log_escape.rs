@@ -2,37 +2,30 @@
 
 use std::io::Write;
 
+use super::log_sheet::Sheet;
 use crate::bytes::{Word, find};
 
-/// Where the first byte is that a string does not take as it is, or that may begin a character.
-fn first_special(bytes: &[u8]) -> Option<usize> {
-    let is_special = |byte: u8| !(0x20..0x7f).contains(&byte) || byte == b'"' || byte == b'\\';
+/// There is a byte that a string does not take as it is, or that may begin a character.
+fn is_special(bytes: &[u8]) -> bool {
     let marks = |word: Word| word.below(0x20) | word.equal(b'"') | word.equal(b'\\') | word.beyond_graphic();
-    find(bytes, marks, is_special)
+    let is_hit = |byte: u8| !(0x20..0x7f).contains(&byte) || byte == b'"' || byte == b'\\';
+    find(bytes, marks, is_hit).is_some()
 }
 
 /// Appends the text of a JSON string.
 #[inline]
-pub(super) fn push_escaped(bytes: &[u8], out: &mut Vec<u8>) {
-    match first_special(bytes) {
-        None => out.extend_from_slice(bytes),
-        Some(_) => escape(bytes, out),
-    }
-}
-
-/// Escapes what `out` has from `start` on.
-pub(super) fn escape_from(start: usize, out: &mut Vec<u8>) {
-    let written = out.get(start..).unwrap_or(&[]);
-    if let Some(at) = first_special(written) {
-        let raw = written.get(at..).unwrap_or(&[]).to_vec();
-        out.truncate(start + at);
-        escape(&raw, out);
+pub(super) fn push_escaped(bytes: &[u8], out: &mut Sheet) {
+    if is_special(bytes) {
+        out.push_all(&escaped(bytes));
+    } else {
+        out.push_all(bytes);
     }
 }
 
 /// The text of a JSON string (RFC 8259 §7); bytes that are no UTF-8 become the replacement character.
 #[cold]
-fn escape(bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn escaped(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() * 2);
     for chunk in bytes.utf8_chunks() {
         for &byte in chunk.valid().as_bytes() {
             match byte {
@@ -50,4 +43,5 @@ fn escape(bytes: &[u8], out: &mut Vec<u8>) {
             out.extend_from_slice("\u{fffd}".as_bytes());
         }
     }
+    out
 }

@@ -74,11 +74,11 @@ impl Filter {
         match self {
             Self::Status(comparison) => compare(*comparison, facts.status.into()),
             Self::Duration(comparison) => compare(*comparison, facts.duration() / MILLISECOND),
-            Self::Traced => facts.is_sampled,
+            Self::Traced => facts.is_sampled(),
             Self::All(filters) => filters.iter().all(|filter| filter.passes(facts)),
             Self::Any(filters) => filters.iter().any(|filter| filter.passes(facts)),
             Self::Share { fraction, by_request_id } => {
-                let by_id = by_request_id.then(|| number_of(facts.request_id)).flatten();
+                let by_id = by_request_id.then(|| number_of(facts.request_id())).flatten();
                 let number = by_id.unwrap_or_else(|| scatter(facts));
                 number % u64::from(fraction.denominator.max(1)) < u64::from(fraction.numerator)
             }

@@ -6,12 +6,12 @@
 
 use super::facts::Facts;
 use super::log_compile::{Form, joined};
-use super::log_escape::{escape_from, push_escaped};
+use super::log_escape::push_escaped;
 use super::log_format::{Format, Operator};
+use super::log_sheet::Sheet;
 use super::log_source::{Typed, depends_on, typed};
 use super::log_texts::{PIECES, Pieces, Texts};
-use super::log_time::write_time;
-use crate::bytes::push_decimal;
+use super::log_time::standard;
 use crate::matching::{Field, Lent};
 use crate::message::MILLISECOND;
 
@@ -30,7 +30,7 @@ pub(super) struct Line {
 }
 
 /// Neighbours of which a worker keeps the text.
-type Kept = Box<[Part]>;
+pub(super) type Kept = Box<[Part]>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
@@ -123,84 +123,98 @@ impl Line {
     }
 
     /// Appends the line of these facts.
-    pub fn write(&self, facts: &Facts<'_>, texts: &mut Texts, out: &mut Vec<u8>) {
+    pub fn write(&self, facts: &Facts<'_>, texts: &mut Texts, out: &mut Sheet) {
         // A layer-4 connection has one line, and one that came to nothing no number of its own.
         let is_call = facts.request.is_some();
-        let fill = |key: Key| {
-            move |pieces: &mut Pieces| {
-                for (index, parts) in self.kept(key).iter().enumerate() {
-                    parts.iter().for_each(|part| self.write_part(part, facts, [None; 2], &mut pieces.text));
-                    pieces.end(index);
-                }
+        let make = |key: Key| {
+            move || {
+                Pieces::made(|index, sheet| {
+                    let parts = self.kept(key).get(index);
+                    self.write_apart(parts.map_or(&[], |parts| parts), facts, sheet);
+                    parts.is_some()
+                })
             }
         };
-        let Texts { connections, courses, .. } = texts;
-        let mut pieces = [None; 2];
-        let [connection, course] = &mut pieces;
+        let Texts { connections, courses, scratch, .. } = texts;
+        let (mut connection, mut course) = (None, None);
         if is_call && !self.kept(Key::Connection).is_empty() {
-            *connection = connections.find(self.id, facts, fill(Key::Connection));
+            connection = connections.find(self.id, facts, make(Key::Connection));
         }
         if is_call && !self.kept(Key::Course).is_empty() {
-            *course = courses.find(self.id, facts, fill(Key::Course));
+            course = courses.find(self.id, facts, make(Key::Course));
         }
         for part in &self.parts {
-            self.write_part(part, facts, pieces, out);
+            let What::Kept { key, index } = part.what else {
+                self.write_part(part, facts, scratch, out);
+                continue;
+            };
+            let pieces = match key {
+                Key::Connection => connection,
+                Key::Course => course,
+            };
+            match pieces {
+                Some(pieces) if self.style == Style::Sparse => push_member(pieces.get(index), out),
+                Some(pieces) => out.push_all(pieces.get(index)),
+                None => {
+                    let parts = self.kept(key).get(index);
+                    self.write_apart(parts.map_or(&[], |parts| parts), facts, out);
+                }
+            }
         }
     }
 
-    #[inline]
-    fn write_part(&self, part: &Part, facts: &Facts<'_>, pieces: [Option<&Pieces>; 2], out: &mut Vec<u8>) {
+    /// Parts that are to be kept, or that are for once or too long.
+    #[cold]
+    fn write_apart(&self, parts: &[Part], facts: &Facts<'_>, out: &mut Sheet) {
+        let mut scratch = Vec::new();
+        for part in parts {
+            self.write_part(part, facts, &mut scratch, out);
+        }
+    }
+
+    #[inline(always)]
+    fn write_part(&self, part: &Part, facts: &Facts<'_>, scratch: &mut Vec<u8>, out: &mut Sheet) {
         let start = out.len();
         part.lead.push(out);
         match &part.what {
-            What::Nothing => {}
-            What::Count(count) => push_decimal(out, count.of(facts)),
+            What::Count(count) => out.push_decimal(count.of(facts)),
             What::Started => {
-                write_time("", facts.moments.started_wall, out);
+                let text = standard(facts.moments.started_wall);
+                out.push_short(&text, text.len());
                 self.close(out);
             }
-            What::Request(fields) => {
-                let found = facts.request.and_then(|head| {
-                    let found = fields.name.lend_of_request(head, out);
-                    found.or_else(|| fields.otherwise.as_ref()?.lend_of_request(head, out))
-                });
-                self.write_field(found, start, out);
-            }
-            What::Response(fields) => {
-                let found = facts.response.and_then(|head| {
-                    let found = fields.name.lend_of_response(head, out);
-                    found.or_else(|| fields.otherwise.as_ref()?.lend_of_response(head, out))
-                });
-                self.write_field(found, start, out);
-            }
-            What::One { operator, most } => self.write_one(operator, *most, facts, start, out),
-            What::Several(format) => self.write_several(format, facts, out),
-            What::Kept { key, index } => {
-                let [connection, course] = pieces;
-                let pieces = match key {
-                    Key::Connection => connection,
-                    Key::Course => course,
-                };
-                match pieces {
-                    Some(pieces) if self.style == Style::Sparse => push_member(pieces.get(*index), out),
-                    Some(pieces) => out.extend_from_slice(pieces.get(*index)),
-                    None => self.write_kept(*key, *index, facts, out),
+            What::Request(fields) => match facts.request {
+                Some(head) => {
+                    scratch.clear();
+                    let found = fields.name.lend_of_request(head, scratch);
+                    let found = found.or_else(|| fields.otherwise.as_ref()?.lend_of_request(head, scratch));
+                    self.write_field(found, scratch, start, out);
                 }
+                None => self.write_absent(start, out),
+            },
+            What::Response(fields) => match facts.response {
+                Some(head) => {
+                    scratch.clear();
+                    let found = fields.name.lend_of_response(head, scratch);
+                    let found = found.or_else(|| fields.otherwise.as_ref()?.lend_of_response(head, scratch));
+                    self.write_field(found, scratch, start, out);
+                }
+                None => self.write_absent(start, out),
+            },
+            What::One { operator, most } => self.write_one((operator, *most), facts, scratch, start, out),
+            What::Several(format) => {
+                scratch.clear();
+                format.render(facts, if self.style == Style::Sparse { "" } else { "-" }, scratch);
+                self.write_text(scratch, out);
             }
-        }
-    }
-
-    /// For once, or too long.
-    #[cold]
-    fn write_kept(&self, key: Key, index: usize, facts: &Facts<'_>, out: &mut Vec<u8>) {
-        for part in self.kept(key).get(index).into_iter().flatten() {
-            self.write_part(part, facts, [None; 2], out);
+            // Where it stands it is written in its own way.
+            What::Nothing | What::Kept { .. } => {}
         }
     }
 
     /// Behind a text.
-    #[inline]
-    fn close(&self, out: &mut Vec<u8>) {
+    #[inline(always)]
+    fn close(&self, out: &mut Sheet) {
         if self.style != Style::Text {
             out.push(b'"');
         }
@@ -208,21 +222,22 @@ impl Line {
 
     /// `start`: where the literal in front of the value begins.
     #[inline]
-    fn write_absent(&self, start: usize, out: &mut Vec<u8>) {
+    fn write_absent(&self, start: usize, out: &mut Sheet) {
         match self.style {
             Style::Text => out.push(b'-'),
             Style::Json => {
-                out.pop();
-                out.extend_from_slice(b"null");
+                // The quote.
+                out.truncate(out.len().saturating_sub(1));
+                out.push_short(b"null", 4);
             }
             Style::Sparse => out.truncate(start),
         }
     }
 
     #[inline]
-    fn write_text(&self, text: &[u8], out: &mut Vec<u8>) {
+    fn write_text(&self, text: &[u8], out: &mut Sheet) {
         match self.style {
-            Style::Text => out.extend_from_slice(text),
+            Style::Text => out.push_all(text),
             Style::Json | Style::Sparse => {
                 push_escaped(text, out);
                 out.push(b'"');
@@ -231,56 +246,43 @@ impl Line {
     }
 
     #[inline]
-    fn write_field(&self, found: Option<Lent<'_>>, start: usize, out: &mut Vec<u8>) {
+    fn write_field(&self, found: Option<Lent<'_>>, scratch: &[u8], start: usize, out: &mut Sheet) {
         match found {
             Some(Lent::Here(value)) => self.write_text(value, out),
-            Some(Lent::Pushed { from }) => self.end_text(from, out),
+            Some(Lent::Pushed { from }) => self.write_text(scratch.get(from..).unwrap_or(&[]), out),
             None => self.write_absent(start, out),
         }
     }
 
-    /// The text that has been written from here on.
-    fn end_text(&self, from: usize, out: &mut Vec<u8>) {
-        if self.style != Style::Text {
-            escape_from(from, out);
-            out.push(b'"');
-        }
-    }
-
+    #[inline(never)]
     fn write_one(
         &self,
-        operator: &Operator,
-        most: Option<usize>,
+        (operator, most): (&Operator, Option<usize>),
         facts: &Facts<'_>,
+        scratch: &mut Vec<u8>,
         start: usize,
-        out: &mut Vec<u8>,
+        out: &mut Sheet,
     ) {
+        scratch.clear();
         let from = out.len();
-        let is_text = self.style == Style::Text;
-        match typed(facts, operator, out) {
+        match typed(facts, operator, scratch) {
             Typed::Number(number) => {
-                if !is_text {
-                    out.pop();
+                if self.style != Style::Text {
+                    out.truncate(from.saturating_sub(1));
                 }
-                push_decimal(out, number);
+                out.push_decimal(number);
             }
             Typed::Absent => self.write_absent(start, out),
             Typed::Text(text) => self.write_text(cut(text, most), out),
-            Typed::Plain if most.is_none() => self.close(out),
-            Typed::Written | Typed::Plain => {
-                out.truncate(end_of(from, most));
-                self.end_text(from, out);
+            Typed::Plain => {
+                out.push_all(cut(scratch, most));
+                self.close(out);
             }
+            Typed::Written => self.write_text(cut(scratch, most), out),
         }
-        if is_text {
-            out.truncate(end_of(from, most));
+        if self.style == Style::Text {
+            out.truncate(most.map_or(usize::MAX, |most| from.saturating_add(most)));
         }
-    }
-
-    fn write_several(&self, format: &Format, facts: &Facts<'_>, out: &mut Vec<u8>) {
-        let from = out.len();
-        format.render(facts, if self.style == Style::Sparse { "" } else { "-" }, out);
-        self.end_text(from, out);
     }
 }
 
@@ -297,26 +299,20 @@ impl Literal {
         Self { short, length: text.len(), long, is_member }
     }
 
-    #[inline]
-    fn push(&self, out: &mut Vec<u8>) {
-        if self.is_member && out.last() == Some(&b'{') {
-            return out.extend_from_slice(self.as_bytes().get(1..).unwrap_or(&[]));
-        }
-        if self.length <= SHORT {
-            let end = out.len() + self.length;
-            out.extend_from_slice(&self.short);
-            out.truncate(end);
+    #[inline(always)]
+    fn push(&self, out: &mut Sheet) {
+        if self.is_member {
+            push_member(self.short.get(..self.length).unwrap_or(&self.long), out);
+        } else if self.length <= SHORT {
+            out.push_short(&self.short, self.length);
         } else {
-            out.extend_from_slice(&self.long);
+            out.push_all(&self.long);
         }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self.short.get(..self.length).unwrap_or(&self.long)
     }
 }
 
 impl Count {
+    #[inline]
     fn of(self, facts: &Facts<'_>) -> u64 {
         match self {
             Self::Received => facts.received,
@@ -327,17 +323,13 @@ impl Count {
 }
 
 /// Appends members of an object.
-fn push_member(text: &[u8], out: &mut Vec<u8>) {
+fn push_member(text: &[u8], out: &mut Sheet) {
     // No value ends with an opening brace: texts end with their quotes.
-    let is_first = out.last() == Some(&b'{');
-    out.extend_from_slice(text.get(usize::from(is_first)..).unwrap_or(&[]));
+    let is_first = out.last() == Some(b'{');
+    out.push_all(text.get(usize::from(is_first)..).unwrap_or(&[]));
 }
 
 /// So much of a value as is wanted.
 fn cut(value: &[u8], most: Option<usize>) -> &[u8] {
     most.and_then(|most| value.get(..most)).unwrap_or(value)
-}
-
-fn end_of(from: usize, most: Option<usize>) -> usize {
-    most.map_or(usize::MAX, |most| from.saturating_add(most))
 }

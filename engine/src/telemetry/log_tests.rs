@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::facts::{Facts, Moments, PeerLabels, Reporter, RpcFacts};
+use super::log_sheet::Sheet;
 use super::log_texts::Texts;
 use super::{AccessLogger, LogWriter};
 use crate::message::{
@@ -28,6 +29,7 @@ fn with_facts(is_stream: bool, use_them: impl FnOnce(&Facts<'_>)) {
     request.set_authority(b"cart");
     request.set_path(b"/new?q=\"1\"");
     request.headers.push(b"x-envoy-original-path", b"/old");
+    request.headers.push(b"x-request-id", b"id-1");
     request.headers.push(b"user-agent", b"te\xffst\t\x01");
     let mut response = ResponseHead::with_status(503);
     response.headers.push(b"x-envoy-upstream-service-time", b"7");
@@ -61,9 +63,6 @@ fn with_facts(is_stream: bool, use_them: impl FnOnce(&Facts<'_>)) {
         ),
         details: "no luck",
         route: "default",
-        virtual_host: "cart",
-        listener: "0.0.0.0_80",
-        stat_prefix: "",
         filter_chain: "",
         cluster: "outbound|80||cart",
         service_host: "",
@@ -89,11 +88,8 @@ fn with_facts(is_stream: bool, use_them: impl FnOnce(&Facts<'_>)) {
             first_upstream_received: Some(tick(110)),
             ended: tick(123),
             started_wall: 1_709_211_845_006_000_000,
-            ..Moments::default()
         },
-        request_id: "id-1",
-        trace_id: "",
-        is_sampled: false,
+        trace: None,
         connection_id: 77,
     });
 }
@@ -108,9 +104,9 @@ fn text_log(format: &str, sink: AccessLogSink) -> AccessLogger {
 }
 
 fn line(logger: &AccessLogger, is_stream: bool) -> String {
-    let mut out = Vec::new();
+    let mut out = Sheet::default();
     with_facts(is_stream, |facts| logger.write(facts, &mut Texts::default(), &mut out));
-    String::from_utf8(out).unwrap()
+    String::from_utf8(out.as_bytes().to_vec()).unwrap()
 }
 
 #[test]
@@ -139,9 +135,9 @@ fn calls_of_framed_protocols_are_told_by_their_own_words() {
         one_way: false,
     };
     let told = |rpc: Option<RpcFacts<'_>>, logger: &AccessLogger| {
-        let mut out = Vec::new();
+        let mut out = Sheet::default();
         with_facts(false, |facts| logger.write(&Facts { rpc, ..*facts }, &mut Texts::default(), &mut out));
-        String::from_utf8(out).unwrap()
+        String::from_utf8(out.as_bytes().to_vec()).unwrap()
     };
     let text = text_log(text, AccessLogSink::Stdout {});
     assert_eq!(told(Some(call), &text), "bolt bolt shop.Cart:1.0/add 4 42 false");

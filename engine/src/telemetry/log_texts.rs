@@ -11,6 +11,7 @@
 use std::net::SocketAddr;
 
 use super::facts::Facts;
+use super::log_sheet::Sheet;
 
 /// Texts of connections, and of courses.
 const CONNECTIONS: usize = 512;
@@ -51,16 +52,21 @@ struct Slot<K, const NAMES: usize> {
 /// Texts, one behind the other.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
-    pub text: Vec<u8>,
+    text: Box<[u8]>,
     ends: [u32; PIECES],
 }
 
 impl Pieces {
-    /// What was written last is a piece, its `index`-th.
-    pub fn end(&mut self, index: usize) {
-        if let Some(end) = self.ends.get_mut(index) {
-            *end = self.text.len() as u32;
+    /// Of what `write` appends for one index after another, as long as it is true.
+    pub fn made(mut write: impl FnMut(usize, &mut Sheet) -> bool) -> Self {
+        let (mut sheet, mut ends) = (Sheet::default(), [0; PIECES]);
+        for (index, end) in ends.iter_mut().enumerate() {
+            if !write(index, &mut sheet) {
+                break;
+            }
+            *end = sheet.len() as u32;
         }
+        Self { text: sheet.as_bytes().into(), ends }
     }
 
     #[inline]
@@ -84,21 +90,21 @@ impl<K, const NAMES: usize, const SLOTS: usize> Default for Table<K, NAMES, SLOT
 }
 
 impl<K: Copy + PartialEq, const NAMES: usize, const SLOTS: usize> Table<K, NAMES, SLOTS> {
-    /// The pieces of this key, made by `fill` if they are not here; `None` where they are too long.
+    /// The pieces of this key, made by `make` if they are not here; `None` where they are too long.
     #[inline]
     fn find(
         &mut self,
         place: u64,
         key: K,
         names: [&[u8]; NAMES],
-        fill: impl FnOnce(&mut Pieces),
+        make: impl FnOnce() -> Pieces,
     ) -> Option<&Pieces> {
         if self.slots.is_empty() {
             self.slots.resize_with(SLOTS, || None);
         }
         let slot = self.slots.get_mut(place as usize % SLOTS)?;
         if !slot.as_ref().is_some_and(|slot| slot.key == key && slot.is_named(names)) {
-            Slot::begin(slot, key, names, fill);
+            Slot::begin(slot, key, names, make);
         }
         slot.as_ref().map(|slot| &slot.pieces)
     }
@@ -117,7 +123,7 @@ impl<K: Copy, const NAMES: usize> Slot<K, NAMES> {
 
     /// Makes the pieces of a key in place of those that were here.
     #[cold]
-    fn begin(slot: &mut Option<Box<Self>>, key: K, names: [&[u8]; NAMES], fill: impl FnOnce(&mut Pieces)) {
+    fn begin(slot: &mut Option<Box<Self>>, key: K, names: [&[u8]; NAMES], make: impl FnOnce() -> Pieces) {
         if names.iter().map(|name| name.len()).sum::<usize>() > LONGEST {
             *slot = None;
             return;
@@ -129,8 +135,7 @@ impl<K: Copy, const NAMES: usize> Slot<K, NAMES> {
             made.names.extend_from_slice(name);
             made.names.len() as u32
         });
-        made.pieces.text.clear();
-        fill(&mut made.pieces);
+        made.pieces = make();
         if made.pieces.text.len() > LONGEST {
             *slot = None;
         }
@@ -146,6 +151,8 @@ impl<K: Copy, const NAMES: usize> Slot<K, NAMES> {
 pub(super) struct Texts {
     pub connections: Connections,
     pub courses: Courses,
+    /// For values that are made before they are written.
+    pub scratch: Vec<u8>,
     /// Seconds since the last line.
     quiet: u32,
 }
@@ -176,10 +183,10 @@ pub(super) struct Connections(Table<ConnectionKey, 0, CONNECTIONS>);
 
 impl Connections {
     #[inline]
-    pub fn find(&mut self, log: u64, facts: &Facts<'_>, fill: impl FnOnce(&mut Pieces)) -> Option<&Pieces> {
+    pub fn find(&mut self, log: u64, facts: &Facts<'_>, make: impl FnOnce() -> Pieces) -> Option<&Pieces> {
         let key = ConnectionKey { log, connection: facts.connection_id, client: facts.client };
         let place = facts.connection_id.wrapping_add(log.wrapping_mul(CONNECTIONS as u64 / 8 + 1));
-        self.0.find(place, key, [], fill)
+        self.0.find(place, key, [], make)
     }
 }
 
@@ -188,7 +195,7 @@ pub(super) struct Courses(Table<CourseKey, 5, COURSES>);
 
 impl Courses {
     #[inline]
-    pub fn find(&mut self, log: u64, facts: &Facts<'_>, fill: impl FnOnce(&mut Pieces)) -> Option<&Pieces> {
+    pub fn find(&mut self, log: u64, facts: &Facts<'_>, make: impl FnOnce() -> Pieces) -> Option<&Pieces> {
         let outcome = u64::from(facts.flags.0) << 32
             | u64::from(facts.status) << 16
             | u64::from(facts.rpc.is_some()) << 8
@@ -213,7 +220,7 @@ impl Courses {
         let place = place
             .into_iter()
             .fold(0u64, |mixed, word| (mixed.rotate_left(7) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        self.0.find(place >> 48, key, names, fill)
+        self.0.find(place >> 48, key, names, make)
     }
 }
 

@@ -148,7 +148,8 @@ thread_local! {
 }
 
 /// RFC 3339 with milliseconds.
-fn write_standard(wall: u64, out: &mut Vec<u8>) {
+#[inline]
+pub(super) fn standard(wall: u64) -> [u8; STANDARD] {
     let (second, mut text) = SECOND.get();
     if second != wall / 1_000_000_000 {
         let moment = Moment::new(wall);
@@ -161,13 +162,13 @@ fn write_standard(wall: u64, out: &mut Vec<u8>) {
     if let Some(place) = text.get_mut(MILLISECONDS..MILLISECONDS + 3) {
         place.copy_from_slice(&padded::<3>(wall / 1_000_000));
     }
-    out.extend_from_slice(&text);
+    text
 }
 
 /// Appends the moment. `format` empty: RFC 3339 with milliseconds. What is no letter of strftime stays as it is.
 pub fn write_time(format: &str, wall: u64, out: &mut Vec<u8>) {
     if format.is_empty() {
-        return write_standard(wall, out);
+        return out.extend_from_slice(&standard(wall));
     }
     let moment = Moment::new(wall);
     let mut rest = format.chars();

@@ -294,9 +294,6 @@ mod tests {
             flags: ResponseFlags::default(),
             details: "",
             route: "",
-            virtual_host: "",
-            listener: "",
-            stat_prefix: "",
             filter_chain: "",
             cluster: "outbound|80||cart",
             service_host: "cart.shop.svc.cluster.local",
@@ -317,9 +314,7 @@ mod tests {
             request_messages: 0,
             response_messages: 0,
             moments: Moments { ended: Tick(3 * MILLISECOND), ..Moments::default() },
-            request_id: "",
-            trace_id: "",
-            is_sampled: false,
+            trace: None,
             connection_id: 0,
         });
     }

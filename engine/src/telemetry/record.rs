@@ -116,8 +116,10 @@ impl Recorder {
 
     /// A layer-4 connection has reached its endpoint (`istio_tcp_connections_opened_total`).
     pub fn opened(&mut self, facts: &Facts<'_>, now: Tick) {
-        if facts.reporter != Reporter::None {
-            add(&self.table.find(facts, now).opened, 1);
+        if facts.reporter != Reporter::None
+            && let Some(series) = self.table.find(facts, now)
+        {
+            add(&series.opened, 1);
         }
     }
 
@@ -126,7 +128,7 @@ impl Recorder {
         if facts.reporter == Reporter::None {
             return;
         }
-        let series = self.table.find(facts, facts.moments.ended);
+        let Some(series) = self.table.find(facts, facts.moments.ended) else { return };
         if facts.protocol == Protocol::Tcp {
             add(&series.closed, 1);
             add(&series.received_bytes, facts.received);

@@ -321,7 +321,6 @@ impl Exchange {
             attempt.place = Place::Open { connection, stream };
         }
         self.phase = Phase::Sending;
-        self.notes.moments.upstream_connected.get_or_insert(now);
         self.notes.upstream = turn.port.peer(connection).cloned();
         self.send_head(turn, connection, stream);
     }

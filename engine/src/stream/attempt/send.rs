@@ -20,8 +20,6 @@ impl Exchange {
             self.up.keep_for_replay(self.replay_limit());
         }
         let now = turn.port.clock();
-        self.notes.moments.first_upstream_sent.get_or_insert(now);
-        self.notes.moments.last_upstream_sent = Some(now);
         self.set_try_limits(now);
         let fresh = self.take_body(turn);
         let body = match (fresh, self.up.paused_at) {
@@ -51,7 +49,6 @@ impl Exchange {
                 fresh => self.up.pass(fresh, accepted),
             };
             self.origin.grant(turn.port, credit);
-            self.notes.moments.last_upstream_sent = Some(now);
         }
         self.up.end_sent = end && accepted == size;
         if self.up.end_sent {

@@ -175,7 +175,7 @@ impl Port for Memory {
             upstream: facts.upstream.map_or_else(String::new, |address| address.to_string()),
             protocol: facts.protocol,
             grpc_status: facts.grpc_status,
-            trace_id: facts.trace_id.to_owned(),
+            trace_id: facts.trace_id().to_owned(),
         });
     }
     fn emit(&mut self, event: plan::Event) {
