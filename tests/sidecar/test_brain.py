@@ -21,8 +21,9 @@ from mainstay.settings.sidecar import Probe, Registry, SidecarSettings
 from mainstay.sidecar import restore
 from mainstay.sidecar.bootstrap import own
 from mainstay.sidecar.border import Lease
-from mainstay.sidecar.brain import MANY_RESOURCES, Brain
+from mainstay.sidecar.brain import Brain
 from mainstay.sidecar.certificates import Certificates
+from mainstay.sidecar.configuration import MANY_RESOURCES
 from mainstay.sidecar.convert.gathered import ReadFile
 from mainstay.sidecar.convert.table import Converted
 from mainstay.sidecar.identity import Identity
