@@ -42,10 +42,17 @@ def mesh_file(gate: Path) -> str:
     joining = yaml.safe_load(f"""
   services:
   - {{name: portal, ports: [{{name: http, number: 8000, protocol: http}}]}}
+  - {{name: gray-portal, ports: [{{name: http, number: 8000, protocol: http}}]}}
   workloads:
   - {{name: portal, service: portal, command: [sh, -c, {caller}], registry: own}}
   - {{name: echo, version: v1, command: [sh, -c, {provider}], registry: own}}
   - {{name: echo-next, version: v2, command: [sh, -c, {provider}], registry: own}}
+  - {{name: gray, command: [sh, -c, {provider}], registry: own, env: {{GROUP: gray, WEIGHT: "50"}}}}
+  - name: gray-portal
+    service: gray-portal
+    command: [sh, -c, {caller}]
+    registry: own
+    env: {{GROUP: gray}}
   config:
   - apiVersion: networking.istio.io/v1
     kind: DestinationRule
@@ -97,9 +104,9 @@ def mesh(shop: Shop) -> Any:
     return shop.mesh
 
 
-def call(mesh: Any, method: str, text: str = "", **options: str) -> dict[str, str]:
+def call(mesh: Any, method: str, text: str = "", caller: str = "portal", **options: str) -> dict[str, str]:
     """One call of the caller's; its consumer asks the registry, and dials port 12220 of the same host."""
-    environment = mesh.environment("portal")
+    environment = mesh.environment(caller)
     command = {
         "at": f"mesh http://{environment['REGISTRY_ADDR']}",
         "method": method,
@@ -129,6 +136,15 @@ def test_they_call_each_other_over_mutual_tls_and_are_canaried_by_header(mesh: A
         assert call(mesh, "who", **{"header.x-user": user}) == {"value": provider}
     assert call(mesh, "fail", "broken") == {"error": "IllegalStateException", "message": "broken"}
     assert call(mesh, "echo", "c", count="200", how="future") == {"value": "200"}
+
+
+def test_a_group_parts_them_as_in_a_registry_of_sofa(mesh: Any) -> None:
+    mesh.until(lambda: call(mesh, "who", caller="gray-portal") == {"value": "gray"}, "the group's provider")
+    assert call(mesh, "who", caller="gray-portal", **{"header.x-user": "kim"}) == {"value": "gray"}
+    assert call(mesh, "who") == {"value": "echo"}
+    status, text = ask(mesh.environment("gray")["HOST"], 15_000, "GET", "/mainstay/status")
+    assert status == 200
+    assert json.loads(text)["application"]["weights"] == {f"{SERVICE}@gray": 50}
 
 
 def test_their_calls_are_seen_with_service_and_method(mesh: Any) -> None:

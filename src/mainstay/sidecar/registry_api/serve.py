@@ -109,6 +109,7 @@ class RegistryApi:
         return {
             "name": application.name,
             "published": list(application.published),
+            "weights": dict(application.weights),
             "subscribed": list(application.subscribed),
             "serves_at": application.endpoint,
             "calls_at": application.data,

@@ -8,11 +8,13 @@ import com.alipay.sofa.rpc.core.invoke.SofaResponseCallback;
 import com.alipay.sofa.rpc.core.request.RequestBase;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Future;
 
 /** SOFARPC over Bolt. */
 final class Sofa {
+  private static final String GROUP = "sofa.group";
   private static final Map<String, Echo> CONSUMERS = new HashMap<>();
 
   private Sofa() {}
@@ -30,7 +32,13 @@ final class Sofa {
     if (registry != null) {
       provider.setRegistry(mesh(registry));
     }
+    told("GROUP").ifPresent(group -> provider.setParameter(GROUP, group));
+    told("WEIGHT").ifPresent(weight -> provider.setParameter("weight", weight));
     provider.export();
+  }
+
+  private static Optional<String> told(String name) {
+    return Optional.ofNullable(System.getenv(name));
   }
 
   private static RegistryConfig mesh(String address) {
@@ -49,6 +57,7 @@ final class Sofa {
           .setConnectionNum(1)
           .setRepeatedReferLimit(-1)
           .setReconnectPeriod(1_000);
+      told("GROUP").ifPresent(group -> config.setParameter(GROUP, group));
       if (at.startsWith("mesh ")) {
         config.setRegistry(mesh(at.substring("mesh ".length())));
       } else {
