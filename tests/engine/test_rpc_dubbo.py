@@ -152,8 +152,10 @@ def text(value: str) -> bytes:
 
 
 def arguments(types: str, values: bytes) -> bytes:
-    """The body of a call of `shop.Cart/add`, whose attachments name another interface."""
-    attachments = b"H" + text("interface") + text("shop.Stock") + b"Z"
+    """The body of a call of `shop.Cart/add`, whose attachments name another path, which is what providers obey, and an interface,
+    which they do not look at."""
+    pairs = ("path", "shop.Stock", "interface", "shop.Other")
+    attachments = b"H" + b"".join(map(text, pairs)) + b"Z"
     return b"".join(map(text, ("2.0.2", "shop.Cart", "1.0", "add", types))) + values + attachments
 
 

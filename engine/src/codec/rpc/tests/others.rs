@@ -17,7 +17,7 @@ pub fn dubbo(id: u64) -> Vec<u8> {
     }
     body.extend([text("tea"), vec![0x92, b'H']].concat());
     for (name, value) in
-        [("path", "shop.Cart"), ("interface", "shop.Cart"), ("Group", "blue"), ("timeout", "800")]
+        [("path", "shop.Cart"), ("interface", "shop.Told"), ("Group", "blue"), ("timeout", "800")]
     {
         body.extend([text(name), text(value)].concat());
     }
