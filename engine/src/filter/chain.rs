@@ -346,7 +346,7 @@ impl Instance {
             }
             (context.effective, context.filter, context.direction) = (effective, index, direction);
             context.name = effective.map(|_| Arc::clone(&placed.name));
-            match call(placed.filter.as_ref(), context, states.slot(at)) {
+            match states.with(at, |state| call(placed.filter.as_ref(), context, state)) {
                 Verdict::Continue if std::mem::take(&mut context.wishes.refresh_route) => {
                     return Step::RefreshRoute { at };
                 }

@@ -35,31 +35,42 @@ impl StateSlot {
     }
 }
 
-/// Filters of a chain whose state needs no allocation.
-const INLINE: usize = 4;
-
-/// The slots of one exchange, by the filter's index. Chains of up to four filters allocate nothing.
+/// What the filters of one exchange remember, by their index. Few remember anything: a chain of which one filter does allocates
+/// nothing, and those that do not take no room.
 #[derive(Debug, Default)]
 pub struct States {
-    few: [StateSlot; INLINE],
-    more: Vec<StateSlot>,
-    spare: StateSlot,
+    first: (usize, StateSlot),
+    more: Vec<(usize, StateSlot)>,
 }
 
 impl States {
     /// No filter has left anything.
     pub fn is_empty(&self) -> bool {
-        self.more.is_empty() && self.few.iter().all(StateSlot::is_empty)
+        self.first.1.is_empty() && self.more.is_empty()
     }
 
-    pub fn slot(&mut self, filter: usize) -> &mut StateSlot {
-        let Some(more) = filter.checked_sub(INLINE) else {
-            return self.few.get_mut(filter).unwrap_or(&mut self.spare);
-        };
-        if self.more.len() <= more {
-            self.more.resize_with(more + 1, StateSlot::default);
+    /// Lends a filter its own, empty if it has left nothing yet.
+    pub fn with<R>(&mut self, filter: usize, act: impl FnOnce(&mut StateSlot) -> R) -> R {
+        let mut state = self.take(filter);
+        let result = act(&mut state);
+        if !state.is_empty() {
+            if self.first.1.is_empty() {
+                self.first = (filter, state);
+            } else {
+                self.more.push((filter, state));
+            }
         }
-        self.more.get_mut(more).unwrap_or(&mut self.spare)
+        result
+    }
+
+    fn take(&mut self, filter: usize) -> StateSlot {
+        if self.first.0 == filter && !self.first.1.is_empty() {
+            return std::mem::take(&mut self.first.1);
+        }
+        match self.more.iter().position(|(known, _)| *known == filter) {
+            Some(at) => self.more.swap_remove(at).1,
+            None => StateSlot::Empty,
+        }
     }
 }
 
@@ -68,17 +79,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_remember_by_filter() {
+    fn each_filter_finds_what_it_left() {
         let mut states = States::default();
+        assert!(states.is_empty());
         for filter in [0, 3, 4, 9] {
-            *states.slot(filter) = StateSlot::Words([filter as u64, 1]);
+            states.with(filter, |state| *state = StateSlot::Words([filter as u64, 1]));
         }
-        assert_eq!(states.slot(9).words(), Some([9, 1]));
-        assert_eq!(states.slot(3).words(), Some([3, 1]));
-        assert_eq!(states.slot(5).words(), None);
-        assert!(!states.is_empty() && States::default().is_empty());
-        *states.slot(5).boxed::<String>().unwrap() = "x".into();
-        assert_eq!(states.slot(5).boxed::<String>().unwrap(), "x");
-        assert!(states.slot(5).boxed::<u64>().is_none());
+        assert_eq!(states.with(9, |state| state.words()), Some([9, 1]));
+        assert_eq!(states.with(3, |state| state.words()), Some([3, 1]));
+        assert_eq!(states.with(5, |state| state.words()), None);
+        assert_eq!(states.with(0, |state| std::mem::take(state).words()), Some([0, 1]));
+        assert_eq!((states.with(0, |state| state.words()), states.is_empty()), (None, false));
+        states.with(5, |state| *state.boxed::<String>().unwrap() = "x".into());
+        states.with(5, |state| {
+            assert_eq!(state.boxed::<String>().unwrap(), "x");
+            assert!(state.boxed::<u64>().is_none());
+        });
     }
 }

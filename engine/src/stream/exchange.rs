@@ -99,6 +99,8 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// Inlined where it goes into its slab, so that it is written there once.
+    #[inline]
     pub fn new(
         key: Key,
         origin: Origin,

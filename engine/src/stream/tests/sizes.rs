@@ -14,9 +14,9 @@ use crate::message::{RequestHead, ResponseHead};
 #[test]
 fn an_exchange_takes_few_lines_of_the_cache() {
     let sizes = [
-        ("Exchange", size_of::<Exchange>(), 1088),
-        ("Notes", size_of::<Notes>(), 448),
-        ("States", size_of::<States>(), 144),
+        ("Exchange", size_of::<Exchange>(), 960),
+        ("Notes", size_of::<Notes>(), 384),
+        ("States", size_of::<States>(), 56),
         ("Direction", size_of::<Direction>(), 96),
         ("Deadlines", size_of::<Deadlines>(), 88),
         ("Attempt", size_of::<Option<Attempt>>(), 64),
