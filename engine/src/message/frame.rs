@@ -1,5 +1,7 @@
 //! What a framed protocol keeps of a message beside its fields, so that it can be written again as it came.
 
+use std::num::NonZeroU64;
+
 use super::headers::{Mark, Span};
 
 /// Opaque to all but codecs of the same protocol.
@@ -8,7 +10,7 @@ pub struct Frame {
     /// All in front of the body, as received; lies in the arena of the head's fields.
     pub bytes: Span,
     /// Which protocol: the digest of its description.
-    pub protocol: u64,
+    pub protocol: NonZeroU64,
     /// Which of its shapes.
     pub shape: u16,
     /// Of a request its caller's id, of a response its status, as the frame says them.
@@ -22,8 +24,6 @@ pub struct Frame {
     pub attributes: u16,
     /// Fields that are pairs of the map, behind the attributes.
     pub pairs: u16,
-    /// Pairs of which a later or earlier one of the same name counts: they are marked as taken out.
-    pub repeated: u16,
     /// The fields as they were received.
     pub mark: Mark,
 }

@@ -7,7 +7,6 @@
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
-use std::sync::LazyLock;
 use std::thread::LocalKey;
 
 use super::request::RequestHead;
@@ -80,8 +79,11 @@ thread_local! {
     static RESPONSES: Shelf<ResponseHead> = const { RefCell::new(Vec::new()) };
 }
 
-static NO_REQUEST: LazyLock<RequestHead> = LazyLock::new(RequestHead::default);
-static NO_RESPONSE: LazyLock<ResponseHead> = LazyLock::new(ResponseHead::default);
+thread_local! {
+    // They stay: nothing of a thread that ends is looked at.
+    static NO_REQUEST: &'static RequestHead = Box::leak(Box::default());
+    static NO_RESPONSE: &'static ResponseHead = Box::leak(Box::default());
+}
 
 impl Keep for RequestHead {
     const MOST: usize = 1_024;
@@ -89,7 +91,7 @@ impl Keep for RequestHead {
         &REQUESTS
     }
     fn blank() -> &'static Self {
-        &NO_REQUEST
+        NO_REQUEST.with(|blank| *blank)
     }
     fn clear(&mut self) {
         self.clear();
@@ -106,7 +108,7 @@ impl Keep for ResponseHead {
         &RESPONSES
     }
     fn blank() -> &'static Self {
-        &NO_RESPONSE
+        NO_RESPONSE.with(|blank| *blank)
     }
     fn clear(&mut self) {
         self.clear();

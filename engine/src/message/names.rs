@@ -31,6 +31,21 @@ impl NameSet {
         self.0[Self::half(name)] |= 1 << (name.0 % 64);
     }
 
+    /// The well-known names that this may be, in whatever letters; and that it may be none.
+    #[inline]
+    pub fn insert_like(&mut self, name: &[u8]) {
+        let last = name.last().copied().unwrap_or(0);
+        let like = &LIKE[class(name.len(), last)].0;
+        self.0[0] |= like[0];
+        self.0[1] |= like[1];
+    }
+
+    #[inline]
+    pub const fn extend(&mut self, names: Self) {
+        self.0[0] |= names.0[0];
+        self.0[1] |= names.0[1];
+    }
+
     pub const fn remove(&mut self, names: Self) {
         self.0[0] &= !names.0[0];
         self.0[1] &= !names.0[1];
@@ -133,6 +148,25 @@ const fn find_seed() -> u32 {
     }
     seed
 }
+
+/// Kinds of names, by length and last letter, small or large.
+const CLASSES: usize = 256;
+
+const fn class(length: usize, last: u8) -> usize {
+    ((last as usize & 31) << 3 ^ length) % CLASSES
+}
+
+/// Well-known names by their class; `OTHER` is in each.
+static LIKE: [NameSet; CLASSES] = {
+    let mut like = [NameSet::of(&[NameId::OTHER]); CLASSES];
+    let mut id = 1;
+    while id < TEXTS.len() {
+        let text = TEXTS[id].as_bytes();
+        like[class(text.len(), text[text.len() - 1])].insert(NameId(id as u8));
+        id += 1;
+    }
+    like
+};
 
 impl NameId {
     /// The id of a lower-case name.

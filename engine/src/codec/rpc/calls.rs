@@ -1,13 +1,12 @@
 //! The calls of a connection: their numbers, what is remembered of each, and the bytes that each keeps us from letting go of.
 //!
 //! Invariant: `held` and `gathered` are the sums over the calls that are there, so what a call held is free again when it ends,
-//! however it ends.
-
-use std::collections::HashMap;
+//! however it ends. A call has the place in the table that its number modulo the table's length says: numbers are ours to give,
+//! and one whose place is taken is not given. At most half of the places are taken, or all numbers have one, so the next free one is near.
 
 use super::attachments::Edit;
 use super::shape::Layout;
-use crate::message::{BodyLength, QuickHash};
+use crate::message::BodyLength;
 
 /// What is kept of a request, to answer it from here: its numbers, mostly a few dozen bytes.
 #[derive(Debug, Clone)]
@@ -44,8 +43,11 @@ pub(super) struct Asked<'a> {
     pub id: u64,
 }
 
+/// One cache line.
 #[derive(Debug)]
 pub(super) struct Call {
+    /// Ours.
+    number: u32,
     /// The peer's id (server role).
     pub id: u64,
     /// Shape of the request.
@@ -57,15 +59,31 @@ pub(super) struct Call {
     pub waits: bool,
     /// Bytes of its body that were handed over and for which no credit has come back.
     held: u32,
-    /// Bytes of its body that are gathered in the draft.
-    gathered: u32,
     pub kept: Kept,
-    pub draft: Option<Draft>,
+    outgoing: Option<Box<Outgoing>>,
 }
+
+#[derive(Debug)]
+struct Outgoing {
+    draft: Draft,
+    /// Bytes of the body that are gathered in the draft.
+    gathered: usize,
+}
+
+const _: () = assert!(size_of::<Option<Call>>() <= 64);
 
 impl Call {
     pub fn new(id: u64, shape: u16, one_way: bool, kept: Kept) -> Self {
-        Self { id, shape, one_way, answered: false, waits: false, held: 0, gathered: 0, kept, draft: None }
+        Self { number: 0, id, shape, one_way, answered: false, waits: false, held: 0, kept, outgoing: None }
+    }
+
+    pub fn draft(&mut self) -> Option<&mut Draft> {
+        self.outgoing.as_deref_mut().map(|outgoing| &mut outgoing.draft)
+    }
+
+    pub fn set_draft(&mut self, draft: Draft) {
+        let gathered = self.outgoing.take().map_or(0, |before| before.gathered);
+        self.outgoing = Some(Box::new(Outgoing { draft, gathered }));
     }
 
     pub fn asked(&self) -> Asked<'_> {
@@ -91,7 +109,9 @@ pub(super) enum Draft {
 
 #[derive(Debug)]
 pub(super) struct Calls {
-    calls: HashMap<u32, Call, QuickHash>,
+    /// A power of two of them, or none.
+    places: Box<[Option<Call>]>,
+    count: usize,
     /// The last number given to a call, or to a heartbeat.
     number: u32,
     /// Ones over the bits that our ids have.
@@ -100,11 +120,14 @@ pub(super) struct Calls {
     gathered: usize,
 }
 
+/// Places of a connection's first call.
+const FEWEST_PLACES: usize = 8;
+
 impl Calls {
     /// `width`: bytes of the ids that we give.
     pub fn new(width: u8) -> Self {
         let mask = u32::MAX >> (32 - 8 * u32::from(width.clamp(1, 4)));
-        Self { calls: HashMap::default(), number: 0, mask, held: 0, gathered: 0 }
+        Self { places: Box::default(), count: 0, number: 0, mask, held: 0, gathered: 0 }
     }
 
     /// The next number will be one behind this.
@@ -113,55 +136,85 @@ impl Calls {
         self.number = number;
     }
 
-    /// A number that no call has.
+    /// A number that no call has, and whose place is free.
     pub fn next_number(&mut self) -> u32 {
         loop {
             self.number = self.number.wrapping_add(1) & self.mask;
             // 0 means "no id" to some peers.
-            if self.number != 0 && !self.calls.contains_key(&self.number) {
+            if self.number != 0 && self.places.get(self.place(self.number)).is_none_or(Option::is_none) {
                 return self.number;
             }
         }
     }
 
     pub fn len(&self) -> usize {
-        self.calls.len()
+        self.count
     }
 
     pub fn is_empty(&self) -> bool {
-        self.calls.is_empty()
+        self.count == 0
     }
 
     /// No further call may come: `most` of them are there, or there is no number left.
     pub fn are_full(&self, most: u32) -> bool {
-        self.calls.len() as u64 >= u64::from(self.mask - 1).min(u64::from(most))
+        self.count as u64 >= u64::from(self.mask - 1).min(u64::from(most))
+    }
+
+    #[inline]
+    fn place(&self, stream: u32) -> usize {
+        stream as usize & self.places.len().wrapping_sub(1)
     }
 
     #[inline]
     pub fn get(&self, stream: u32) -> Option<&Call> {
-        self.calls.get(&stream)
+        self.places.get(self.place(stream))?.as_ref().filter(|call| call.number == stream)
     }
 
     #[inline]
     pub fn get_mut(&mut self, stream: u32) -> Option<&mut Call> {
-        self.calls.get_mut(&stream)
+        let place = self.place(stream);
+        self.places.get_mut(place)?.as_mut().filter(|call| call.number == stream)
     }
 
+    /// `stream`: from `next_number`.
     pub fn insert(&mut self, stream: u32, call: Call) {
-        self.calls.insert(stream, call);
+        if 2 * self.count >= self.places.len() {
+            self.grow();
+        }
+        let place = self.place(stream);
+        if let Some(free) = self.places.get_mut(place) {
+            self.count += usize::from(free.is_none());
+            *free = Some(Call { number: stream, ..call });
+        }
+    }
+
+    /// Numbers with places of their own have them in a longer table, too.
+    #[cold]
+    fn grow(&mut self) {
+        let length = (2 * self.places.len()).max(FEWEST_PLACES);
+        let before = std::mem::replace(&mut self.places, (0..length).map(|_| None).collect());
+        for call in before.into_iter().flatten() {
+            let place = self.place(call.number);
+            if let Some(free) = self.places.get_mut(place) {
+                *free = Some(call);
+            }
+        }
     }
 
     pub fn remove(&mut self, stream: u32) -> Option<Call> {
-        let call = self.calls.remove(&stream)?;
+        let place = self.place(stream);
+        let call = self.places.get_mut(place)?.take_if(|call| call.number == stream)?;
+        self.count -= 1;
         self.held -= call.held as usize;
-        self.gathered -= call.gathered as usize;
+        self.gathered -= call.outgoing.as_ref().map_or(0, |outgoing| outgoing.gathered);
         Some(call)
     }
 
     /// All of them, the lowest last.
     pub fn drain(&mut self) -> Vec<u32> {
-        (self.held, self.gathered) = (0, 0);
-        let mut streams: Vec<_> = self.calls.drain().map(|(stream, _)| stream).collect();
+        (self.held, self.gathered, self.count) = (0, 0, 0);
+        let places = std::mem::take(&mut self.places);
+        let mut streams: Vec<_> = places.into_iter().flatten().map(|call| call.number).collect();
         streams.sort_unstable_by(|one, other| other.cmp(one));
         streams
     }
@@ -169,7 +222,7 @@ impl Calls {
     /// Bytes of this call's body were handed over.
     #[inline]
     pub fn hand_over(&mut self, stream: u32, bytes: usize) {
-        if let Some(call) = self.calls.get_mut(&stream) {
+        if let Some(call) = self.get_mut(stream) {
             call.held += bytes as u32;
             self.held += bytes;
         }
@@ -178,7 +231,7 @@ impl Calls {
     /// Bytes of this call's body have left our hands.
     #[inline]
     pub fn grant(&mut self, stream: u32, bytes: usize) {
-        if let Some(call) = self.calls.get_mut(&stream) {
+        if let Some(call) = self.get_mut(stream) {
             let bytes = bytes.min(call.held as usize);
             call.held -= bytes as u32;
             self.held -= bytes;
@@ -192,17 +245,17 @@ impl Calls {
 
     /// Bytes have joined this call's draft.
     pub fn gather(&mut self, stream: u32, bytes: usize) {
-        if let Some(call) = self.calls.get_mut(&stream) {
-            call.gathered += bytes as u32;
+        if let Some(outgoing) = self.get_mut(stream).and_then(|call| call.outgoing.as_mut()) {
+            outgoing.gathered += bytes;
             self.gathered += bytes;
         }
     }
 
     /// The message that this call is to send, which goes out now.
     pub fn take_draft(&mut self, stream: u32) -> Option<Draft> {
-        let call = self.calls.get_mut(&stream)?;
-        self.gathered -= std::mem::take(&mut call.gathered) as usize;
-        call.draft.take()
+        let Outgoing { draft, gathered } = *self.get_mut(stream)?.outgoing.take()?;
+        self.gathered -= gathered;
+        Some(draft)
     }
 
     /// Bytes of bodies in drafts.
@@ -242,12 +295,34 @@ mod tests {
     }
 
     #[test]
+    fn old_calls_keep_their_numbers_while_new_ones_come_and_go() {
+        let mut calls = Calls::new(2);
+        let mut all = std::collections::BTreeMap::new();
+        for round in 0..100_000u64 {
+            let number = calls.next_number();
+            assert!(all.insert(number, round).is_none());
+            calls.insert(number, Call::new(round, 0, false, Kept::new(&[])));
+            // One of five stays for long, the others leave after a few.
+            let gone = all.iter().find(|(_, born)| round - **born > if **born % 5 == 0 { 900 } else { 3 });
+            if let Some(number) = gone.map(|(number, _)| *number) {
+                assert_eq!(calls.remove(number).map(|call| call.id), all.remove(&number));
+                assert!(calls.get(number).is_none() && calls.remove(number).is_none());
+            }
+            assert_eq!(calls.len(), all.len());
+        }
+        assert!(all.iter().all(|(number, born)| calls.get(*number).is_some_and(|call| call.id == *born)));
+        assert!(calls.drain().into_iter().rev().eq(all.into_keys()) && calls.is_empty());
+    }
+
+    #[test]
     fn what_a_call_held_is_free_when_it_ends() {
         let mut calls = Calls::new(4);
         calls.insert(1, call());
         calls.insert(2, call());
         calls.hand_over(1, 700);
         calls.hand_over(2, 50);
+        let reply = Draft::Reply { status: 0, message: Vec::new() };
+        calls.get_mut(1).unwrap().set_draft(reply);
         calls.gather(1, 30);
         calls.grant(1, 200);
         calls.grant(2, 9_999);

@@ -2,13 +2,11 @@
 
 use crate::plan::RpcAlgorithm;
 
-/// Reflected polynomials.
-const IEEE: u32 = 0xedb8_8320;
+/// Reflected polynomial.
 const CASTAGNOLI: u32 = 0x82f6_3b78;
 /// Bytes that are taken at once.
 const SLICES: usize = 16;
 
-static CRC32: [[u32; 256]; SLICES] = tables(IEEE);
 static CRC32C: [[u32; 256]; SLICES] = tables(CASTAGNOLI);
 
 // Evaluated by the compiler: an index out of bounds would not build.
@@ -42,6 +40,7 @@ const fn tables(polynomial: u32) -> [[u32; 256]; SLICES] {
 /// A checksum that is being reckoned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Running {
+    /// As it would be if nothing followed.
     Crc(u32),
     Crc32c(u32),
     Adler(u32, u32),
@@ -52,7 +51,7 @@ pub(super) enum Running {
 impl Running {
     pub fn new(algorithm: RpcAlgorithm) -> Self {
         match algorithm {
-            RpcAlgorithm::Crc32 => Self::Crc(!0),
+            RpcAlgorithm::Crc32 => Self::Crc(0),
             RpcAlgorithm::Crc32c => Self::Crc32c(!0),
             RpcAlgorithm::Adler32 => Self::Adler(1, 0),
             RpcAlgorithm::Sum => Self::Sum(0),
@@ -62,7 +61,12 @@ impl Running {
 
     pub fn update(&mut self, bytes: &[u8]) {
         match self {
-            Self::Crc(word) => *word = crc(&CRC32, *word, bytes),
+            Self::Crc(value) => {
+                // By the processor's carry-less multiplication, where it has one.
+                let mut hasher = crc32fast::Hasher::new_with_initial(*value);
+                hasher.update(bytes);
+                *value = hasher.finalize();
+            }
             Self::Crc32c(word) => *word = crc(&CRC32C, *word, bytes),
             Self::Adler(low, high) => adler(low, high, bytes),
             Self::Sum(sum) => {
@@ -75,7 +79,8 @@ impl Running {
     /// The checksum, cut to the width that it is written in.
     pub fn value(self, width: u8) -> u64 {
         let value = match self {
-            Self::Crc(word) | Self::Crc32c(word) => u64::from(!word),
+            Self::Crc(value) => u64::from(value),
+            Self::Crc32c(word) => u64::from(!word),
             Self::Adler(low, high) => u64::from(high << 16 | low),
             Self::Sum(sum) => sum,
             Self::Xor(all) => u64::from(all),

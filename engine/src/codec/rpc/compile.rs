@@ -4,13 +4,16 @@
 //! own compiler, or another control plane's) need not be believed: codecs rely on what is checked here.
 
 use std::hash::{BuildHasher, Hasher};
+use std::num::NonZeroU64;
 
 use super::WHOLE;
 use super::description::{
-    Attribute, Body, Description, Given, Heartbeat, MAX_WANTED, Opening, Origin, Preamble, Source, Template,
-    Wanted,
+    Attribute, Body, Description, Given, Heartbeat, MAX_WANTED, Opening, Origin, Preamble, Reader, Source,
+    Template, Wanted,
 };
-use super::shape::{Checksum, Edge, Item, Layout, Length, MAX_PARTS, Number, Part, Place, Shape, Slot};
+use super::shape::{
+    Checksum, Edge, Item, Layout, Length, MAX_PARTS, Number, Part, Pinned, Place, Shape, Slot,
+};
 use super::trace::Trace;
 use super::window::Window;
 use crate::message::{NameId, QuickHash};
@@ -42,19 +45,23 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
     let method = sources("method", &plan.method)?;
     let deadline = sources("deadline", &plan.deadline)?;
     let mut preamble = Preamble::new(&plan.name);
-    let attributes: Box<[_]> = plan
-        .attributes
-        .iter()
-        .map(|each| {
-            let name = each.name.to_ascii_lowercase();
-            let span = preamble.add(name.as_bytes());
-            Ok(Attribute {
-                id: NameId::of(name.as_bytes()),
-                name: span,
-                sources: sources("attributes", &each.sources)?,
-            })
-        })
-        .collect::<Result<_, PlanError>>()?;
+    let attributes = plan.attributes.iter().map(|each| {
+        let name = each.name.to_ascii_lowercase();
+        let span = preamble.add(name.as_bytes());
+        Ok((NameId::of(name.as_bytes()), span, sources("attributes", &each.sources)?))
+    });
+    let attributes: Vec<_> = attributes.collect::<Result<_, PlanError>>()?;
+    let readers = (0..shapes.len()).map(|index| {
+        let here = |sources: &Sources| sources.get(index).cloned().unwrap_or_default();
+        let attribute = |(id, name, sources): &_| Attribute { id: *id, name: *name, sources: here(sources) };
+        Reader {
+            service: here(&service),
+            method: here(&method),
+            deadline: here(&deadline),
+            attributes: attributes.iter().map(attribute).filter(|each| !each.sources.is_empty()).collect(),
+        }
+    });
+    let readers: Box<[Reader]> = readers.collect();
     let templates = |path: &str, given: &[plan::RpcTemplate]| compile_templates(path, given, &shapes);
     let error_replies = templates("error_replies", &plan.error_replies)?;
     let heartbeat = plan.heartbeat.as_ref().map(|heartbeat| {
@@ -73,9 +80,11 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
             .iter()
             .any(|name| matches!(shape.and_then(|shape| shape.item(name)), Some(Slot::Part(_))))
     });
-    let attribute_needs_body = attributes.iter().any(|attribute| {
-        attribute.sources.iter().any(|source: &Source| matches!(source.origin, Origin::Body(_)))
-    });
+    let attribute_needs_body = readers
+        .iter()
+        .flat_map(|reader| &reader.attributes)
+        .flat_map(|attribute| &attribute.sources)
+        .any(|source| matches!(source.origin, Origin::Body(_)));
     let trace = plan.trace.as_ref().map(|trace| Trace::compile(trace, &plan.limits));
     Ok(Description {
         name: plan.name.as_str().into(),
@@ -85,10 +94,7 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
         headers: plan.headers.clone(),
         wanted: Wanted::new(wanted),
         preamble,
-        service,
-        method,
-        deadline,
-        attributes,
+        readers,
         trace: trace.transpose().map_err(|error| error.within("trace"))?,
         body: plan.body.as_ref().map(|body| compile_body(body, attribute_needs_body)).transpose()?,
         statuses: plan.statuses.iter().map(|known| (known.status, known.http)).collect(),
@@ -105,10 +111,10 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
     })
 }
 
-fn digest_of(plan: &plan::RpcProtocol) -> Result<u64, PlanError> {
+fn digest_of(plan: &plan::RpcProtocol) -> Result<NonZeroU64, PlanError> {
     let mut hasher = QuickHash::default().build_hasher();
     hasher.write(&plan::encode(plan)?);
-    Ok(hasher.finish())
+    Ok(NonZeroU64::new(hasher.finish()).unwrap_or(NonZeroU64::MIN))
 }
 
 fn check_limits(plan: &plan::RpcProtocol) -> Result<(), PlanError> {
@@ -335,7 +341,7 @@ impl Laying<'_> {
             status,
             headers,
             look: windows("look_into_body", &self.plan.look_into_body)?,
-            pinned: pinned.collect(),
+            pinned: Pinned::new(pinned.collect()),
             checksum,
             parts: self.parts.into(),
             items: self.items.into(),
@@ -422,14 +428,18 @@ fn number_of(place: Place, at: u8, count: u8, signed: bool) -> Result<Number, Pl
     Ok(Number { place, shift: at, mask, signed })
 }
 
+/// By shape: those that frames of it have.
+type Sources = Vec<Box<[Source]>>;
+
 fn compile_sources(
     path: &str,
     sources: &[plan::RpcSource],
     protocol: &plan::RpcProtocol,
     shapes: &[Shape],
     wanted: &mut Vec<Box<[u8]>>,
-) -> Result<Box<[Source]>, PlanError> {
-    let compiled = sources.iter().map(|source| {
+) -> Result<Sources, PlanError> {
+    let mut compiled = vec![Vec::new(); shapes.len()];
+    for source in sources {
         let origin = match &source.from {
             RpcOrigin::Header { name } => {
                 let known = wanted.iter().position(|known| **known == *name.as_bytes());
@@ -448,7 +458,10 @@ fn compile_sources(
                 if !found || protocol.shapes.iter().any(|shape| shape.body == field.item) {
                     return Err(refuse(path, format!("{} is no field to read", field.item)));
                 }
-                Origin::Item(shapes.iter().map(|shape| item_of(shape, field)).collect())
+                for (compiled, shape) in compiled.iter_mut().zip(shapes) {
+                    compiled.extend(origin_of(shape, field).map(|origin| source_of(source, origin)));
+                }
+                continue;
             }
             RpcOrigin::Body { number } => {
                 let values =
@@ -460,24 +473,29 @@ fn compile_sources(
             }
             RpcOrigin::Text { text } => Origin::Text(text.as_bytes().into()),
         };
-        Ok(Source { origin, before: source.before.as_bytes().into(), after: source.after.as_bytes().into() })
-    });
-    compiled.collect()
+        compiled.iter_mut().for_each(|compiled| compiled.push(source_of(source, origin.clone())));
+    }
+    Ok(compiled.into_iter().map(Vec::into_boxed_slice).collect())
+}
+
+fn source_of(source: &plan::RpcSource, origin: Origin) -> Source {
+    Source { origin, before: source.before.as_bytes().into(), after: source.after.as_bytes().into() }
 }
 
 /// The item as it lies in one shape; a number without bits of it that are not asked for.
-fn item_of(shape: &Shape, field: &plan::RpcField) -> Option<Slot> {
-    match shape.item(&field.item)? {
+fn origin_of(shape: &Shape, field: &plan::RpcField) -> Option<Origin> {
+    Some(match shape.item(&field.item)? {
         Slot::Number(whole, _) => {
             let mask = match field.count {
                 0 => whole.mask,
                 count => whole.mask & (u64::MAX >> (64 - u32::from(count.min(64)))),
             };
             let signed = whole.signed && field.count == 0;
-            Some(Slot::Number(Number { shift: field.at, mask, signed, ..*whole }, Box::default()))
+            Origin::Number(Number { shift: field.at, mask, signed, ..*whole })
         }
-        other => Some(other.clone()),
-    }
+        Slot::Magic { value, .. } => Origin::Text(value.clone()),
+        Slot::Part(index) => Origin::Part(*index),
+    })
 }
 
 fn compile_body(body: &plan::RpcBody, wanted_by_attributes: bool) -> Result<Body, PlanError> {

@@ -1,6 +1,8 @@
 //! A protocol, ready for use: what `compile` made of a plan. Shared by all connections that speak it.
 
-use super::shape::{Shape, Slot};
+use std::num::NonZeroU64;
+
+use super::shape::{Number, Shape};
 use super::trace::Trace;
 use super::window::{Match, Opened, Window, judge_all};
 use super::{Broken, broken};
@@ -15,17 +17,15 @@ pub struct Description {
     /// Scheme of requests, and label of metrics.
     pub name: Box<str>,
     /// Equal ones are the same protocol.
-    pub(super) digest: u64,
+    pub(super) digest: NonZeroU64,
     pub(super) openings: Box<[Opening]>,
     pub(super) shapes: Box<[Shape]>,
     pub(super) detection: Box<[Window]>,
     pub(super) headers: Option<RpcHeaders>,
     pub(super) wanted: Wanted,
     pub(super) preamble: Preamble,
-    pub(super) service: Box<[Source]>,
-    pub(super) method: Box<[Source]>,
-    pub(super) deadline: Box<[Source]>,
-    pub(super) attributes: Box<[Attribute]>,
+    /// By shape.
+    pub(super) readers: Box<[Reader]>,
     pub trace: Option<Trace>,
     pub(super) body: Option<Body>,
     pub(super) statuses: Box<[(u64, u16)]>,
@@ -105,6 +105,15 @@ impl Preamble {
     }
 }
 
+/// Where frames of one shape tell what a head says.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub service: Box<[Source]>,
+    pub method: Box<[Source]>,
+    pub deadline: Box<[Source]>,
+    pub attributes: Box<[Attribute]>,
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     pub origin: Origin,
@@ -116,8 +125,8 @@ pub(super) struct Source {
 pub(super) enum Origin {
     /// By its number in `wanted`.
     Header(u8),
-    /// What it is in each shape.
-    Item(Box<[Option<Slot>]>),
+    Number(Number),
+    Part(usize),
     Body(u8),
     Text(Box<[u8]>),
 }
@@ -221,7 +230,7 @@ impl Description {
     }
 
     /// Equal for equal protocols.
-    pub fn digest(&self) -> u64 {
+    pub fn digest(&self) -> NonZeroU64 {
         self.digest
     }
 

@@ -6,15 +6,15 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use super::description::{Attribute, Description, MAX_WANTED, Origin, Preamble, Source};
+use super::description::{Attribute, Description, MAX_WANTED, Origin, Preamble, Reader, Source};
 use super::hessian::{self, Found};
 use super::map::{self, Even, NextPair, Pairs};
-use super::shape::{Layout, Number, Shape, Slot};
+use super::shape::{Layout, Number, Pinned, Shape};
 use super::window::Opened;
-use super::{Broken, spoilt};
+use super::{Broken, broken, spoilt};
 use crate::bytes::{decimal, find};
 use crate::message::{
-    BodyLength, Frame, HeaderBlock, NameId, Protocol, QuickHash, RequestHead, ResponseHead, Span, fresh,
+    BodyLength, Frame, HeaderBlock, Protocol, QuickHash, RequestHead, ResponseHead, Span, fresh,
 };
 use crate::plan::RpcHeaders;
 
@@ -67,20 +67,21 @@ impl<'a> Reading<'a> {
         }
         let bytes = self.stash(&mut head.headers);
         let preamble = head.headers.stash(self.description.preamble.bytes()).start;
-        for attribute in &self.description.attributes {
+        let reader = self.description.readers.get(usize::from(self.index)).ok_or(broken("no such frame"))?;
+        for attribute in &reader.attributes {
             self.put_attribute(attribute, preamble, &gathered, &mut head.headers);
         }
-        let attributes = head.headers.len();
+        let attributes = head.headers.mark().fields();
         self.read_map(bytes.start as usize, &mut gathered, &mut head.headers)?;
         let pairs = head.headers.mark();
         self.put_attachments(&mut gathered, &mut head.headers);
-        let mut names = self.names(&gathered);
+        let mut names = self.names(reader, &gathered);
         if gathered.body.is_none() && (names.0.is_none() || names.1.is_none()) {
             self.look_into_body(&mut gathered);
-            names = self.names(&gathered);
+            names = self.names(reader, &gathered);
         }
         let (service, method) = self.name(names, preamble, &mut head)?;
-        head.deadline_milliseconds = self.deadline(&gathered);
+        head.deadline_milliseconds = self.deadline(reader, &gathered);
         head.frame = Some(Frame {
             bytes,
             protocol: self.description.digest,
@@ -90,8 +91,7 @@ impl<'a> Reading<'a> {
             method,
             pin: self.pin(),
             attributes: attributes as u16,
-            pairs: pairs.fields().saturating_sub(attributes as u32) as u16,
-            repeated: head.headers.mark().removed() as u16,
+            pairs: pairs.fields().saturating_sub(attributes) as u16,
             mark: head.headers.mark(),
         });
         Ok(head)
@@ -118,7 +118,6 @@ impl<'a> Reading<'a> {
             pin: self.pin(),
             attributes: 0,
             pairs: mark.fields() as u16,
-            repeated: mark.removed() as u16,
             mark,
         });
         Ok(head)
@@ -126,15 +125,18 @@ impl<'a> Reading<'a> {
 
     /// Equal for frames whose pinned fields are.
     fn pin(&self) -> u64 {
-        if self.shape.pinned.is_empty() {
-            return 0;
+        match &self.shape.pinned {
+            Pinned::Nothing => 0,
+            Pinned::Opening(mask) => Opened::new(self.frame).mixed(*mask) ^ u64::from(self.index),
+            Pinned::Places(places) => {
+                let mut hasher = QuickHash::default().build_hasher();
+                hasher.write_u16(self.index);
+                for place in places {
+                    hasher.write_u64(place.read(self.frame, self.layout).unwrap_or(0));
+                }
+                hasher.finish()
+            }
         }
-        let mut hasher = QuickHash::default().build_hasher();
-        hasher.write_u16(self.index);
-        for place in &self.shape.pinned {
-            hasher.write_u64(place.read(self.frame, self.layout).unwrap_or(0));
-        }
-        hasher.finish()
     }
 
     /// Everything in front of the body, at the beginning of the arena.
@@ -187,10 +189,9 @@ impl<'a> Reading<'a> {
         gathered: &mut Gathered<'a>,
         headers: &mut HeaderBlock,
     ) -> Result<(), Broken> {
-        let attributes = headers.mark().fields() as usize;
         let last_wins = self.description.headers.as_ref().is_some_and(map::last_wins);
         let Description { wanted, limits, .. } = self.description;
-        let (mut seen, mut count) = (Seen::default(), 0);
+        let (mut recorder, mut count) = (headers.record(last_wins), 0);
         while let Some(pair) = pairs.next()? {
             count += 1;
             if count > limits.headers || pair.name.len() > usize::from(u16::MAX) {
@@ -203,27 +204,7 @@ impl<'a> Reading<'a> {
                 *slot = Some(pair.value);
             }
             let value = Span { start: (map_at + pair.value_at) as u32, length: pair.value.len() as u32 };
-            let mut name = Span { start: (map_at + pair.name_at) as u32, length: pair.name.len() as u32 };
-            let is_capital = |byte: u8| byte.is_ascii_uppercase();
-            let (id, hash) = if find(pair.name, |word| word.within(b'A', b'Z'), is_capital).is_some() {
-                name = headers.stash(pair.name);
-                headers.slice_mut(name).make_ascii_lowercase();
-                NameId::hashed(headers.slice(name))
-            } else {
-                NameId::hashed(pair.name)
-            };
-            let is_repeated = seen.note(hash) && {
-                let text = headers.slice(name);
-                headers.iter().any(|(_, known, _)| known == text)
-            };
-            if is_repeated && last_wins {
-                let text = headers.slice(name).to_vec();
-                headers.remove_behind(attributes, &text);
-            }
-            headers.push_known(id, name, value);
-            if is_repeated && !last_wins {
-                headers.remove_last();
-            }
+            recorder.add(pair.name, (map_at + pair.name_at) as u32, value);
         }
         Ok(())
     }
@@ -258,6 +239,7 @@ impl<'a> Reading<'a> {
         let Some(text) = self.first_text(&attribute.sources, gathered) else { return };
         let value = match text {
             Text::Bytes(value) => headers.stash(value),
+            Text::Number(digit @ 0..=9, None) => headers.stash(&[b'0' + digit as u8]),
             Text::Number(_, Some(number)) if number < 0 => headers.stash(number.to_string().as_bytes()),
             Text::Number(number, _) => headers.stash(decimal(number).as_bytes()),
         };
@@ -278,11 +260,8 @@ impl<'a> Reading<'a> {
                 self.body().get(range)?
             }
             Origin::Text(text) => text,
-            Origin::Item(slots) => match slots.get(usize::from(self.index))?.as_ref()? {
-                Slot::Part(index) => self.layout.part(self.frame, *index),
-                Slot::Number(number, _) => return self.number(number),
-                Slot::Magic { value, .. } => value,
-            },
+            Origin::Part(index) => self.layout.part(self.frame, *index),
+            Origin::Number(number) => return self.number(number),
         };
         let cut = cut(whole, &source.before, &source.after)?;
         (!cut.is_empty() && cut.len() <= MAX_TEXT).then_some(Text::Bytes(cut))
@@ -295,9 +274,12 @@ impl<'a> Reading<'a> {
     }
 
     /// Service and method.
-    fn names<'s>(&'s self, gathered: &Gathered<'s>) -> (Option<Text<'s>>, Option<Text<'s>>) {
-        let Description { service, method, .. } = self.description;
-        (self.first_text(service, gathered), self.first_text(method, gathered))
+    fn names<'s>(
+        &'s self,
+        reader: &'s Reader,
+        gathered: &Gathered<'s>,
+    ) -> (Option<Text<'s>>, Option<Text<'s>>) {
+        (self.first_text(&reader.service, gathered), self.first_text(&reader.method, gathered))
     }
 
     /// Names the request; where service and method stand in the arena comes back.
@@ -313,17 +295,18 @@ impl<'a> Reading<'a> {
             None => std::borrow::Cow::Borrowed(&b""[..]),
         };
         let (service, method) = (bytes(service), bytes(method));
-        // Policies read the path `/service/method`: nobody may shift its slash.
-        if method.contains(&b'/') || is_unreadable(&service) || is_unreadable(&method) {
-            return Err(spoilt("a service or method has a character that none has"));
-        }
         // Into the arena at once, without a piece of memory of its own.
         let path = head.headers.stash_with(|arena| -> Result<(), Broken> {
-            for piece in [b"/", &*service, b"/", &*method] {
-                arena.extend_from_slice(piece);
-            }
+            arena.push(b'/');
+            arena.extend_from_slice(&service);
+            arena.push(b'/');
+            arena.extend_from_slice(&method);
             Ok(())
         })?;
+        // Policies read the path `/service/method`: nobody may shift its slash.
+        if method.contains(&b'/') || is_unreadable(head.headers.slice(path)) {
+            return Err(spoilt("a service or method has a character that none has"));
+        }
         let authority = Span { start: path.start + 1, length: service.len() as u32 };
         let called = Span { start: authority.start + authority.length + 1, length: method.len() as u32 };
         let known = |span: Span| Span { start: preamble + span.start, ..span };
@@ -333,13 +316,12 @@ impl<'a> Reading<'a> {
     }
 
     /// The shortest time that a source gives, milliseconds.
-    fn deadline(&self, gathered: &Gathered<'a>) -> Option<u64> {
-        let times =
-            self.description.deadline.iter().filter_map(|source| match self.text(source, gathered)? {
-                Text::Number(number, None) => Some(number),
-                Text::Number(_, Some(number)) => u64::try_from(number).ok(),
-                Text::Bytes(text) => std::str::from_utf8(text).ok()?.trim().parse().ok(),
-            });
+    fn deadline(&self, reader: &Reader, gathered: &Gathered<'a>) -> Option<u64> {
+        let times = reader.deadline.iter().filter_map(|source| match self.text(source, gathered)? {
+            Text::Number(number, None) => Some(number),
+            Text::Number(_, Some(number)) => u64::try_from(number).ok(),
+            Text::Bytes(text) => std::str::from_utf8(text).ok()?.trim().parse().ok(),
+        });
         times.filter(|&time| time > 0).min()
     }
 }
@@ -362,18 +344,4 @@ fn cut<'a>(whole: &'a [u8], before: &[u8], after: &[u8]) -> Option<&'a [u8]> {
         text = text.get(..memchr::memmem::find(text, before)?)?;
     }
     Some(text)
-}
-
-/// Hashes of names that came already, so that most new names need no comparison.
-#[derive(Default)]
-struct Seen(u64);
-
-impl Seen {
-    /// Whether the name may have come before.
-    #[inline]
-    fn note(&mut self, hash: usize) -> bool {
-        let before = self.0;
-        self.0 |= 1 << (hash % 64);
-        self.0 == before
-    }
 }

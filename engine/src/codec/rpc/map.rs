@@ -40,17 +40,19 @@ impl<'a, const WIDTH: usize> Even<'a, WIDTH> {
         Self { rest: map, length: map.len(), nulls }
     }
 
+    #[inline(always)]
     fn length_of(bytes: [u8; WIDTH]) -> usize {
         bytes.iter().fold(0, |number, &byte| number << 8 | usize::from(byte))
     }
 
     /// Lengths with the highest bit set are nulls, where there are any.
+    #[inline(always)]
     fn is_null(&self, length: usize) -> bool {
         self.nulls && length >> (8 * WIDTH - 1) == 1
     }
 
     /// The next pair, and what is behind it; nothing if it is cut or has a null.
-    #[inline]
+    #[inline(always)]
     fn whole_pair(&self) -> Option<(Pair<'a>, &'a [u8])> {
         let (name_length, from_name) = self.rest.split_first_chunk::<WIDTH>()?;
         let name_length = Self::length_of(*name_length);
@@ -66,6 +68,7 @@ impl<'a, const WIDTH: usize> Even<'a, WIDTH> {
     }
 
     /// Passes over a text or null.
+    #[cold]
     fn skip(&self, bytes: &'a [u8]) -> Result<&'a [u8], Broken> {
         let (length, rest) = bytes.split_first_chunk::<WIDTH>().ok_or(spoilt("a header map is cut"))?;
         let length = Self::length_of(*length);
@@ -75,7 +78,7 @@ impl<'a, const WIDTH: usize> Even<'a, WIDTH> {
 }
 
 impl<'a, const WIDTH: usize> NextPair<'a> for Even<'a, WIDTH> {
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Result<Option<Pair<'a>>, Broken> {
         loop {
             if let Some((pair, rest)) = self.whole_pair() {
@@ -85,6 +88,7 @@ impl<'a, const WIDTH: usize> NextPair<'a> for Even<'a, WIDTH> {
             if self.rest.is_empty() {
                 return Ok(None);
             }
+            // It has a null, or is cut.
             let value = self.skip(self.rest)?;
             self.rest = self.skip(value)?;
         }

@@ -59,11 +59,13 @@ struct Broken {
     has_end: bool,
 }
 
+#[inline(always)]
 const fn broken(what: &'static str) -> Broken {
     Broken { what, reason: ResetReason::ProtocolError, has_end: false }
 }
 
 /// Of a frame whose lengths add up.
+#[inline(always)]
 const fn spoilt(what: &'static str) -> Broken {
     Broken { what, reason: ResetReason::ProtocolError, has_end: true }
 }

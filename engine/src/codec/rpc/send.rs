@@ -89,7 +89,7 @@ impl State {
             Some(frame) => self.begin(description, stream, &frame, &head.headers, head.body)?,
             None => {
                 let call = self.calls.get_mut(stream).ok_or(Refused)?;
-                call.draft = Some(Draft::Reply { status: status_of(head), message: Vec::new() });
+                call.set_draft(Draft::Reply { status: status_of(head), message: Vec::new() });
             }
         }
         self.send_body(description, stream, (body, end), out)
@@ -112,7 +112,7 @@ impl State {
         write::put_front(description, shape, frame, headers, call.id, &mut bytes, &mut layout)
             .map_err(|_| Refused)?;
         let edit = Edit::of(description, shape, frame, headers);
-        call.draft = Some(Draft::Frame { shape: frame.shape, layout, bytes, body, edit });
+        call.set_draft(Draft::Frame { shape: frame.shape, layout, bytes, body, edit });
         Ok(())
     }
 
@@ -131,7 +131,7 @@ impl State {
         // Half a frame may never become whole: towards a server, no other call may then be on the connection.
         let is_alone = self.writing.is_none() && (!self.is_client || self.calls.len() == 1);
         let call = self.calls.get_mut(stream).ok_or(Refused)?;
-        match call.draft.as_mut().ok_or(Refused)? {
+        match call.draft().ok_or(Refused)? {
             Draft::Reply { message, .. } => {
                 let room = MAX_MESSAGE.saturating_sub(message.len()).min(bytes.len());
                 message.extend_from_slice(bytes.get(..room).unwrap_or(&[]));

@@ -5,7 +5,7 @@
 //! checksum may stand.
 
 use super::checksum::Running;
-use super::window::{Opened, Window};
+use super::window::{Opened, WINDOW, Window};
 use super::{Broken, broken};
 use crate::plan::RpcAlgorithm;
 
@@ -206,6 +206,7 @@ impl Edge {
 }
 
 impl Checksum {
+    #[inline]
     pub fn is_present(&self, opened: Opened) -> bool {
         self.present.is_empty() || self.present.iter().any(|window| window.fits(opened))
     }
@@ -315,27 +316,33 @@ impl Layout {
         }
     }
 
+    #[inline]
     pub fn part<'a>(&self, frame: &'a [u8], part: usize) -> &'a [u8] {
         self.spans.get(part).and_then(|span| frame.get(span.0 as usize..span.1 as usize)).unwrap_or(&[])
     }
 
+    #[inline]
     pub fn span(&self, part: usize) -> (usize, usize) {
         self.spans.get(part).map_or((0, 0), |span| (span.0 as usize, span.1 as usize))
     }
 
+    #[inline]
     fn body(&self) -> (u32, u32) {
         self.spans.get(usize::from(self.parts).wrapping_sub(1)).copied().unwrap_or((0, 0))
     }
 
+    #[inline]
     pub fn body_start(&self) -> usize {
         self.body().0 as usize
     }
 
+    #[inline]
     pub fn body_length(&self) -> usize {
         (self.body().1 - self.body().0) as usize
     }
 
     /// The same with a body of another length.
+    #[inline]
     pub fn with_body(mut self, length: usize) -> Self {
         let index = usize::from(self.parts).wrapping_sub(1);
         if let Some(span) = self.spans.get_mut(index) {
@@ -374,6 +381,32 @@ pub(super) struct Item {
     pub slot: Slot,
 }
 
+/// Fields that only messages which may share a connection have alike.
+#[derive(Debug)]
+pub(super) enum Pinned {
+    Nothing,
+    /// All of them are among the first bytes: ones over these.
+    Opening(Window),
+    Places(Box<[Place]>),
+}
+
+impl Pinned {
+    pub fn new(places: Box<[Place]>) -> Self {
+        if places.is_empty() {
+            return Self::Nothing;
+        }
+        let mut mask = [0; WINDOW];
+        for place in &places {
+            let (start, width) = (place.offset as usize, usize::from(place.width));
+            match mask.get_mut(start..start + width).filter(|_| place.behind == 0) {
+                Some(bytes) => bytes.fill(0xff),
+                None => return Self::Places(places),
+            }
+        }
+        Window::new(&mask, &[0; WINDOW]).map_or(Self::Places(places), Self::Opening)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Shape {
     pub name: Box<str>,
@@ -389,7 +422,7 @@ pub(super) struct Shape {
     pub checksum: Option<Checksum>,
     /// The body is looked into if one of these fits, or if there are none.
     pub look: Box<[Window]>,
-    pub pinned: Box<[Place]>,
+    pub pinned: Pinned,
 }
 
 impl Shape {
@@ -417,20 +450,23 @@ impl Shape {
         (layout.tail, layout.has_checksum) = self.tail(frame);
         layout.parts = self.parts.len() as u8;
         let mut end = 0;
-        for (part, span) in self.parts.iter().zip(&mut layout.spans) {
+        for (index, part) in self.parts.iter().enumerate() {
             let start = end + part.gap;
             let length = match &part.length {
                 Some(length) => length.read_in_front(frame)?,
                 None => 0,
             };
             end = start + length;
-            *span = (start as u32, end as u32);
+            if let Some(span) = layout.spans.get_mut(index) {
+                *span = (start as u32, end as u32);
+            }
         }
         layout.size = end + layout.tail;
         Ok(layout.size)
     }
 
     /// Where the parts of a frame lie of which all in front of the body is there.
+    #[inline]
     pub fn lay_front(&self, front: &[u8], layout: &mut Layout) -> Result<(), Broken> {
         let size = self.measure(front, layout)?.ok_or(broken("a frame lost its head"))?;
         if self.size.is_some() { self.lay(front, size, layout) } else { Ok(()) }

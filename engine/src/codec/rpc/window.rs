@@ -46,6 +46,14 @@ impl Opened {
         self.length < WINDOW
     }
 
+    /// The bytes under a window's mask as one word: different for different bytes, as far as a word can be.
+    #[inline]
+    pub fn mixed(self, window: Window) -> u64 {
+        let bytes = self.bytes & window.mask;
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        (((bytes >> 64) as u64).wrapping_mul(SPREAD) ^ bytes as u64).wrapping_mul(SPREAD)
+    }
+
     /// Ones over the bytes that are there.
     fn known(self) -> u128 {
         match self.length {

@@ -62,11 +62,15 @@ fn is_map_changed(description: &Description, frame: &Frame, headers: &HeaderBloc
     if headers.mark() == frame.mark {
         return false;
     }
-    let (attributes, pairs) = (usize::from(frame.attributes), usize::from(frame.pairs));
-    let received = frame.mark.fields() as usize;
-    let removed = headers.iter_with_removed().skip(attributes).take(pairs).filter(Option::is_none).count();
-    removed != usize::from(frame.repeated)
-        || headers.iter_with_removed().skip(received).any(|field| is_added(description, field))
+    is_pair_gone(frame, headers) || headers.iter_since(frame.mark).any(|field| is_added(description, field))
+}
+
+fn is_pair_gone(frame: &Frame, headers: &HeaderBlock) -> bool {
+    if headers.mark().removed() == 0 {
+        return false;
+    }
+    let pairs = headers.iter_with_removed().skip(frame.attributes.into()).take(frame.pairs.into());
+    pairs.filter(Option::is_none).count() > headers.repeated()
 }
 
 fn is_added(description: &Description, field: Option<(NameId, &[u8], &[u8])>) -> bool {

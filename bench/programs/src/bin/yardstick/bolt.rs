@@ -4,6 +4,7 @@
 //! yardstick, which never carries traffic.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 
 use mainstay_engine::bytes::{Out, decimal};
 use mainstay_engine::codec::contract::{
@@ -98,8 +99,7 @@ fn read_map<'a>(
     named: &mut Named<'a>,
 ) -> Result<(), ConnectionFault> {
     const CUT: &str = "a header map is cut";
-    let attributes = headers.mark().fields() as usize;
-    let (mut rest, mut count, mut seen) = (map, 0, 0u64);
+    let (mut rest, mut count, mut recorder) = (map, 0, headers.record(true));
     while !rest.is_empty() {
         let (name, behind) = text(rest).ok_or_else(|| fault(CUT))?;
         let (value, behind) = text(behind).ok_or_else(|| fault(CUT))?;
@@ -118,20 +118,8 @@ fn read_map<'a>(
             b"sofa_head_deadline_remain_time" => named.remaining = Some(value),
             _ => {}
         }
-        let mut span = Span { start: at as u32, length: name.len() as u32 };
         let value = Span { start: (map_at + pair_end - value.len()) as u32, length: value.len() as u32 };
-        if name.iter().any(u8::is_ascii_uppercase) {
-            span = headers.stash(name);
-            headers.slice_mut(span).make_ascii_lowercase();
-        }
-        let id = NameId::of(headers.slice(span));
-        let bit = 1 << ((name.len() ^ usize::from(name.last().copied().unwrap_or(0))) % 64);
-        if seen & bit != 0 && headers.iter().any(|(_, known, _)| known == headers.slice(span)) {
-            let text = headers.slice(span).to_vec();
-            headers.remove_behind(attributes, &text);
-        }
-        seen |= bit;
-        headers.push_known(id, span, value);
+        recorder.add(name, at as u32, value);
     }
     Ok(())
 }
@@ -237,7 +225,7 @@ impl Bolt {
         let mark = head.headers.mark();
         head.frame = Some(Frame {
             bytes,
-            protocol: 1,
+            protocol: NonZeroU64::MIN,
             shape: 1,
             number: id.into(),
             service,
@@ -245,7 +233,6 @@ impl Bolt {
             pin: 1,
             attributes,
             pairs: (mark.fields() as u16).saturating_sub(attributes),
-            repeated: mark.removed() as u16,
             mark,
         });
         head.set_spans(known(METHOD), known(SCHEME), service, path);
@@ -292,7 +279,7 @@ impl Bolt {
         let mark = head.headers.mark();
         head.frame = Some(Frame {
             bytes,
-            protocol: 1,
+            protocol: NonZeroU64::MIN,
             shape: 0,
             number,
             service: Span::default(),
@@ -300,7 +287,6 @@ impl Bolt {
             pin: 1,
             attributes: 0,
             pairs: mark.fields() as u16,
-            repeated: mark.removed() as u16,
             mark,
         });
         if !self.calls.contains_key(&id) {

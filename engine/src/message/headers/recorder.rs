@@ -1,0 +1,138 @@
+//! Fields as their peer wrote them: names in any letters, and perhaps one name several times.
+
+use super::store::{Entry, Span, Store};
+use super::{HeaderBlock, NameId, NameSet};
+
+/// Adds such fields to a block, one after another.
+#[derive(Debug)]
+pub struct Recorder<'a> {
+    block: &'a mut HeaderBlock,
+    // Beside the block, so that they stay in registers.
+    names: NameSet,
+    lengths: u32,
+}
+
+impl<'a> Recorder<'a> {
+    #[inline]
+    pub(super) fn new(block: &'a mut HeaderBlock, last_wins: bool) -> Self {
+        // Beyond it no field can be one of those; nor has a frame so many.
+        let start = u16::try_from(block.store.entries.len()).unwrap_or(u16::MAX);
+        block.written = Written { start, end: start, last_wins, ..Written::default() };
+        Self { block, names: NameSet::default(), lengths: 0 }
+    }
+
+    /// `name`: what lies at `name_at` of the arena, where the whole field is already.
+    #[inline]
+    pub fn add(&mut self, name: &[u8], name_at: u32, value: Span) {
+        self.names.insert_like(name);
+        self.lengths |= 1 << (name.len() % 32);
+        let name = Span { start: name_at, length: name.len() as u32 };
+        self.block.store.entries.push(Entry::new(NameId::OTHER, name, value, false));
+    }
+}
+
+impl Drop for Recorder<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let HeaderBlock { store, names, written, .. } = &mut *self.block;
+        written.end = u16::try_from(store.entries.len()).unwrap_or(u16::MAX);
+        written.lengths = self.lengths;
+        names.extend(self.names);
+    }
+}
+
+/// Which entries of a block are as their peer wrote them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Written {
+    start: u16,
+    pub end: u16,
+    /// Of those that were settled: taken out, since another of the same name counts.
+    pub repeated: u16,
+    /// Of equal names the last one counts, not the first.
+    last_wins: bool,
+    /// The lengths of their names as bits: most names that are asked for have none of them.
+    lengths: u32,
+}
+
+impl Written {
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Settled entries in front of them, the one among them that counts for this lower-case name, settled ones behind them.
+    #[inline]
+    pub fn split<'a>(
+        &self,
+        entries: &'a [Entry],
+        arena: &[u8],
+        name: &[u8],
+    ) -> (&'a [Entry], Option<&'a Entry>, &'a [Entry]) {
+        if self.is_empty() {
+            return (entries, None, &[]);
+        }
+        let (front, behind) = entries.split_at_checked(usize::from(self.end)).unwrap_or((entries, &[]));
+        let (front, written) = front.split_at_checked(usize::from(self.start)).unwrap_or((front, &[]));
+        if self.lengths >> (name.len() % 32) & 1 == 0 {
+            return (front, None, behind);
+        }
+        let is_named = |entry: &&Entry| {
+            usize::from(entry.name_length) == name.len() && entry.spelling(arena).eq_ignore_ascii_case(name)
+        };
+        let found =
+            if self.last_wins { written.iter().rfind(is_named) } else { written.iter().find(is_named) };
+        (front, found, behind)
+    }
+
+    /// Settled entries.
+    pub fn others<'a>(&self, entries: &'a mut [Entry]) -> impl Iterator<Item = &'a mut Entry> {
+        let (start, end) = (usize::from(self.start), usize::from(self.end));
+        let (front, behind) = entries.split_at_mut(end.min(entries.len()));
+        let front = front.get_mut(..if start == end { end } else { start }).unwrap_or(&mut []);
+        front.iter_mut().chain(behind)
+    }
+
+    /// Whether one of them has one of these well-known names.
+    pub fn has_one_of(&self, ids: NameSet, store: &Store) -> bool {
+        let written = store.entries.get(usize::from(self.start)..usize::from(self.end)).unwrap_or(&[]);
+        written.iter().any(|entry| {
+            let name = entry.spelling(&store.arena);
+            let mut like = NameSet::default();
+            like.insert_like(name);
+            like.meets(ids) && ids.contains(NameId::of(&name.to_ascii_lowercase()))
+        })
+    }
+
+    /// Makes them entries like all others.
+    pub fn settle(&mut self, store: &mut Store) {
+        let (mut repeated, mut seen) = (0, 0u64);
+        for index in usize::from(self.start)..usize::from(self.end) {
+            let Some((settled, rest)) = store.entries.split_at_mut_checked(index) else { break };
+            let Some(entry) = rest.first_mut() else { break };
+            if entry.spelling(&store.arena).iter().any(u8::is_ascii_uppercase) {
+                let lower = entry.spelling(&store.arena).to_ascii_lowercase();
+                entry.name = store.arena.len() as u32;
+                store.arena.extend_from_slice(&lower);
+            }
+            let name = entry.spelling(&store.arena);
+            let (id, hash) = NameId::hashed(name);
+            let before = seen;
+            seen |= 1 << (hash % 64);
+            if seen == before
+                && let Some(earlier) = settled.get_mut(usize::from(self.start)..)
+                && let Some(known) = earlier
+                    .iter_mut()
+                    .find(|known| !known.is_removed() && known.spelling(&store.arena) == name)
+            {
+                if self.last_wins {
+                    known.remove()
+                } else {
+                    entry.remove()
+                }
+                repeated += 1;
+            }
+            entry.id = id;
+        }
+        *self = Self { repeated, ..Self::default() };
+    }
+}
