@@ -31,7 +31,7 @@ impl State {
         let call = self.calls.get_mut(stream).ok_or(Refused)?;
         call.one_way = head.one_way;
         let id = call.id;
-        let message = Message { frame: &frame, headers: &head.headers, body };
+        let message = Message { frame: &frame, headers: &head.headers, length: head.body, body };
         let is_sent = end && self.send_whole(description, id, message, out);
         if !is_sent {
             self.begin(description, stream, &frame, &head.headers, head.body)?;
@@ -79,7 +79,7 @@ impl State {
         let id = call.id;
         match head.frame {
             Some(frame) if end => {
-                let message = Message { frame: &frame, headers: &head.headers, body };
+                let message = Message { frame: &frame, headers: &head.headers, length: head.body, body };
                 if self.send_whole(description, id, message, out) {
                     self.calls.remove(stream);
                     return Ok(body.len());

@@ -7,10 +7,11 @@
 use super::attachments::Edit;
 use super::connection::State;
 use super::description::Description;
-use super::shape::{Layout, Shape, Tail};
+use super::shape::{Checksum, Layout, Place, Shape, Tail};
+use super::window::Opened;
 use super::write;
 use crate::bytes::Out;
-use crate::message::{Frame, HeaderBlock};
+use crate::message::{BodyLength, Frame, HeaderBlock};
 
 /// A body up to this size goes out in one piece with what is in front of it and behind it, bytes.
 const SMALL: usize = 4 * 1024;
@@ -20,6 +21,8 @@ const SMALL: usize = 4 * 1024;
 pub(super) struct Message<'a> {
     pub frame: &'a Frame,
     pub headers: &'a HeaderBlock,
+    /// How long its body was when it came.
+    pub length: BodyLength,
     pub body: &'a [u8],
 }
 
@@ -32,7 +35,7 @@ impl State {
         message: Message<'_>,
         out: &mut Out<'_>,
     ) -> bool {
-        let Message { frame, headers, body } = message;
+        let Message { frame, headers, body, .. } = message;
         let waits = self.writing.is_some() || self.is_client && out.room() == 0;
         if waits || super::goes_in_pieces(u64::from(frame.bytes.length) + body.len() as u64) {
             return false;
@@ -41,6 +44,10 @@ impl State {
         let Some(shape) = shape.filter(|shape| Edit::of(description, shape, frame, headers).is_none()) else {
             return false;
         };
+        if is_as_it_came(description, shape, message) && put_renumbered(shape, message, id, out) {
+            self.cut_if_stuck(out);
+            return true;
+        }
         let mut front = self.buffer();
         let tail = fill(description, shape, message, id, &mut front);
         if let Some(tail) = &tail {
@@ -52,6 +59,38 @@ impl State {
     }
 }
 
+/// Nothing but the id is to be written anew: no length has changed, and there is no checksum.
+fn is_as_it_came(description: &Description, shape: &Shape, message: Message<'_>) -> bool {
+    let Message { frame, headers, length, body } = message;
+    let was = match length {
+        BodyLength::Known(length) => Some(length),
+        BodyLength::Empty => Some(0),
+        BodyLength::Unknown => None,
+    };
+    let has_checksum = |sum: &Checksum| sum.is_present(Opened::new(headers.slice(frame.bytes)));
+    was == Some(body.len() as u64)
+        && !shape.checksum.as_ref().is_some_and(has_checksum)
+        && !(shape.headers.is_some() && write::is_map_changed(description, frame, headers))
+}
+
+/// Sends a frame as it lies in the memory of its head, but for the id; false if its id has no fixed place.
+fn put_renumbered(shape: &Shape, message: Message<'_>, id: u64, out: &mut Out<'_>) -> bool {
+    let front = message.headers.slice(message.frame.bytes);
+    let (at, mut number) = (shape.id.offset as usize, [0; 8]);
+    let Some(number) = number.get_mut(..usize::from(shape.id.width)).filter(|_| shape.id.behind == 0) else {
+        return false;
+    };
+    let (Some(before), Some(after)) = (front.get(..at), front.get(at + number.len()..)) else { return false };
+    Place { offset: 0, ..shape.id }.write(number, &Layout::default(), id);
+    if message.body.len() <= SMALL {
+        out.put_parts([before, number, after, message.body]);
+    } else {
+        out.put_parts([before, number, after]);
+        out.put(message.body);
+    }
+    true
+}
+
 /// All in front of the body, and what is behind it.
 fn fill(
     description: &Description,
@@ -60,7 +99,7 @@ fn fill(
     id: u64,
     front: &mut Vec<u8>,
 ) -> Option<Tail> {
-    let Message { frame, headers, body } = message;
+    let Message { frame, headers, body, .. } = message;
     let mut layout = Layout::default();
     write::put_front(description, shape, frame, headers, id, front, &mut layout).ok()?;
     let sealed = write::seal(description, shape, &layout, body.len(), front).ok()?;

@@ -58,7 +58,7 @@ fn tell_length(
 }
 
 /// A pair was taken out, or a field added that belongs into the map.
-fn is_map_changed(description: &Description, frame: &Frame, headers: &HeaderBlock) -> bool {
+pub(super) fn is_map_changed(description: &Description, frame: &Frame, headers: &HeaderBlock) -> bool {
     if headers.mark() == frame.mark {
         return false;
     }
