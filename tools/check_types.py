@@ -13,7 +13,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = sorted(path for path in (ROOT / "tests").iterdir() if any(path.glob("*.py")))
-SEARCHED = [ROOT / "src", ROOT / "tests", ROOT / "tools", ROOT / "src" / "mainstay" / "examples" / "shop"]
+# Applications that meshes run find each other in their own folder.
+APPLICATIONS = [
+    ROOT / "src" / "mainstay" / "examples" / "shop",
+    ROOT / "tests" / "mesh" / "applications",
+]
+SEARCHED = [ROOT / "src", ROOT / "tests", ROOT / "tools", *APPLICATIONS]
 
 
 def check(folder: Path) -> int:

@@ -30,8 +30,8 @@ spec:
   services:
   - {{name: quotes, ports: [{{name: bolt-quotes, number: 12200}}]}}
   workloads:
-  - {{name: quotes, service: quotes, version: v1, command: [$PYTHON, {HERE}/bolt.py], env: {{VERSION: v1}}}}
-  - {{name: quotes-next, service: quotes, version: v2, command: [$PYTHON, {HERE}/bolt.py], env: {{VERSION: v2}}}}
+  - {{name: quotes, service: quotes, version: v1, command: [$PYTHON, {HERE}/bolt_server.py], env: {{VERSION: v1}}}}
+  - {{name: quotes-next, service: quotes, version: v2, command: [$PYTHON, {HERE}/bolt_server.py], env: {{VERSION: v2}}}}
   - {{name: front, command: [$PYTHON, -c, "import time; time.sleep(10000)"], calls: [quotes]}}
   config:
   - apiVersion: networking.istio.io/v1

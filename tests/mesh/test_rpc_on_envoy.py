@@ -40,7 +40,7 @@ spec:
     proxy: envoy
     command: [$PYTHON, {HERE}/dubbo.py]
     env: {{VERSION: v2}}
-  - {{name: quotes, service: quotes, command: [$PYTHON, {HERE}/bolt.py], env: {{VERSION: v1}}}}
+  - {{name: quotes, service: quotes, command: [$PYTHON, {HERE}/bolt_server.py], env: {{VERSION: v1}}}}
   - {{name: front, command: {WAITS}, calls: [ledger]}}
   - {{name: front-envoy, proxy: envoy, command: {WAITS}, calls: [ledger, quotes]}}
   config:

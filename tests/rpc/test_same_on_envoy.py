@@ -181,7 +181,11 @@ def test_a_format_of_envoys_gives_the_same_line(
         start(kind, file, port)
         dubbo.ask(port, dubbo.request(1, "shop.Cart", "add", {"x": "a", "host": "b"}))
         dubbo.ask(port, dubbo.request(2, "shop.Cart", "remove"))
-        until(lambda log=log: log.exists() and log.read_text().count("\n") == 2, f"{kind} writes two lines")
+
+        def is_written(log: Path = log) -> bool:
+            return log.exists() and log.read_text().count("\n") == 2
+
+        until(is_written, f"{kind} writes two lines")
         lines[kind] = log.read_text().splitlines()
     assert lines["mainstay"] == lines["envoy"]
     assert lines["mainstay"] == [

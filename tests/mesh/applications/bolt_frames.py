@@ -23,6 +23,18 @@ class Request(NamedTuple):
     body: bytes
 
 
+def whole(read: Take) -> Take:
+    """Of a file, which gives less at its end."""
+
+    def take(size: int) -> bytes:
+        data = read(size)
+        if len(data) < size:
+            raise EOFError
+        return data
+
+    return take
+
+
 def header_map(headers: dict[str, str]) -> bytes:
     texts = [text.encode() for pair in headers.items() for text in pair]
     return b"".join(struct.pack(">i", len(text)) + text for text in texts)
