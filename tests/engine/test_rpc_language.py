@@ -9,7 +9,7 @@ import struct
 import threading
 import zlib
 from queue import Queue
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from engine_live import PATIENCE
@@ -172,7 +172,7 @@ class Provider:
 TO = ("To", "shop.Cart#add")
 
 
-def front(live: Live, server: Server, protocol: plan.RpcProtocol, **more: object) -> None:
+def front(live: Live, server: Server, protocol: plan.RpcProtocol, **more: Any) -> None:
     table = routes(("/shop.Cart/", forward("app")))
     (host,) = table.virtual_hosts
     (route,) = host.routes
