@@ -71,21 +71,18 @@ pub fn hexadecimal(mut number: u64) -> Digits {
 
 /// All sixteen digits of a word, lower-case.
 pub fn hexadecimal_word(number: u64) -> [u8; 16] {
-    let mut text = [0; 16];
-    let (high, low) = text.split_at_mut(8);
-    high.copy_from_slice(&eight_digits((number >> 32) as u32));
-    low.copy_from_slice(&eight_digits(number as u32));
-    text
+    let (high, low) = (eight_digits((number >> 32) as u32), eight_digits(number as u32));
+    (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
 }
 
 /// Eight nibbles at a time: they are spread over a word, and those above nine are lifted to the letters.
-fn eight_digits(number: u32) -> [u8; 8] {
+fn eight_digits(number: u32) -> u64 {
     let mut word = u64::from(number);
     word = (word | word << 16) & 0x0000_ffff_0000_ffff;
     word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
     word = (word | word << 4) & 0x0f0f_0f0f_0f0f_0f0f;
     let above_nine = ((word + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
-    (word + 0x3030_3030_3030_3030 + above_nine * u64::from(b'a' - b'0' - 10)).to_be_bytes()
+    word + 0x3030_3030_3030_3030 + above_nine * u64::from(b'a' - b'0' - 10)
 }
 
 /// Most numbers are short.

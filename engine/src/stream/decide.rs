@@ -3,6 +3,7 @@
 //! In: the head as the connection manager, later the filters left it. Out: a decision in the notes; then limits, retries, the
 //! cluster and the head as endpoints see it, or the reply that ends the matter.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::attempt::Tries;
@@ -15,7 +16,7 @@ use super::timeouts::Limit;
 use crate::bytes::decimal;
 use crate::filter::LocalReply;
 use crate::message::{HeaderBlock, MILLISECOND, NameId, NameSet, Protocol, RequestHead, ResponseFlags};
-use crate::route::{Decision, Forward, IdleTimeout, RouteInput};
+use crate::route::{Decision, Forward, IdleTimeout, RouteInput, Table};
 use crate::telemetry::HttpCounter;
 use crate::upstream::{Cluster, Priority};
 
@@ -36,14 +37,17 @@ const ASKED_OF_US: NameSet = NameSet::of(&[
 impl Exchange {
     /// Decides the route from the head as it is now.
     pub fn decide_route<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
-        let Some(http) = &self.site.http else { return };
+        let site = Rc::clone(&self.site);
+        let Some(http) = &site.http else { return };
         let random = turn.port.random();
-        let Some(table) = turn.port.snapshot().routes(&http.manager.routes) else {
-            self.notes.decision = Decision::NotFound;
-            return;
-        };
+        let table = turn.port.snapshot().routes(&http.manager.routes).map(AsRef::as_ref);
+        self.decide_by(table, random);
+    }
+
+    /// As `decide_route`, for who has looked the table up. `None`: there is none.
+    pub fn decide_by(&mut self, table: Option<&Table>, random: u64) {
         let input = RouteInput { head: &self.request, is_tls: self.site.peer.is_tls, random };
-        self.notes.decision = table.decide(&input);
+        self.notes.decision = table.map_or(Decision::NotFound, |table| table.decide(&input));
         let Some(forward) = self.notes.decision.route().and_then(|route| route.forward()) else { return };
         match forward.idle_timeout {
             IdleTimeout::Inherited => {}

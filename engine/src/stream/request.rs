@@ -81,18 +81,18 @@ impl Exchange {
                 self.notes.trace = trace;
                 self.notes.client = client.address;
                 self.notes.protocol = carried.unwrap_or(self.notes.protocol);
-                if !client.is_internal
-                    && let Some(table) = turn.port.snapshot().routes(&http.manager.routes)
-                {
+                let random = turn.port.random();
+                let table = turn.port.snapshot().routes(&http.manager.routes).map(AsRef::as_ref);
+                if let Some(table) = table.filter(|_| !client.is_internal) {
                     table.remove_internal_headers(&mut self.request);
                 }
                 self.note_peer(turn);
                 if http.manager.options.add_user_agent {
                     self.say_who_asks(&turn.shared.own);
                 }
+                self.decide_by(table, random);
             }
         }
-        self.decide_route(turn);
         self.filter_request_head(turn, Run::All);
     }
 
@@ -119,7 +119,7 @@ impl Exchange {
     }
 
     /// Who the client says it is, for labels; not for the application.
-    fn note_peer<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
+    fn note_peer<P: Port>(&mut self, turn: &Turn<'_, P>) {
         if !self.site.is_inbound() {
             return;
         }
