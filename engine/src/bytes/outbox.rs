@@ -108,7 +108,10 @@ impl Outbox {
 
     /// The first queued piece, empty if there is none.
     pub fn front(&self) -> &[u8] {
-        self.pieces().next().unwrap_or(&[])
+        match self.blocks.front().map(Block::filled) {
+            Some([]) => self.pieces().next().unwrap_or(&[]),
+            front => front.unwrap_or(&[]),
+        }
     }
 
     /// Forgets the first `count` bytes: they have left.

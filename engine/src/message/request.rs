@@ -112,9 +112,26 @@ impl RequestHead {
             .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
     }
 
+    /// Forgets everything but keeps the memory. Named one by one, so that no field is forgotten and none is moved.
     pub fn clear(&mut self) {
-        let mut headers = std::mem::take(&mut self.headers);
+        let Self {
+            headers,
+            protocol,
+            body,
+            upgrade,
+            one_way,
+            deadline_milliseconds,
+            frame,
+            method,
+            scheme,
+            authority,
+            path,
+        } = self;
         headers.clear();
-        *self = Self { headers, ..Self::default() };
+        (*protocol, *body, *upgrade, *one_way) = (Protocol::default(), BodyLength::default(), None, false);
+        (*deadline_milliseconds, *frame) = (None, None);
+        for span in [method, scheme, authority, path] {
+            *span = Span::default();
+        }
     }
 }

@@ -22,8 +22,8 @@ impl ResponseHead {
 
     /// Forgets everything but keeps the memory.
     pub fn clear(&mut self) {
-        let mut headers = std::mem::take(&mut self.headers);
+        let Self { headers, status, protocol, body, frame } = self;
         headers.clear();
-        *self = Self { headers, ..Self::default() };
+        (*status, *protocol, *body, *frame) = (0, Protocol::default(), BodyLength::default(), None);
     }
 }

@@ -15,6 +15,15 @@ impl Tick {
         Self(self.0.saturating_add(milliseconds.saturating_mul(MILLISECOND)))
     }
 
+    /// The earlier of two that may not come.
+    #[inline]
+    pub fn earlier(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            _ => one.or(other),
+        }
+    }
+
     /// Nanoseconds from `earlier` to this moment, 0 if it lies ahead.
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)

@@ -229,7 +229,7 @@ impl<S> Connection<S> {
     /// The nearest of the codec's deadline, the phase's and the stalled peer's.
     pub fn next_deadline(&self) -> Option<Tick> {
         let codec = self.open().and_then(|open| open.codec.deadline());
-        [codec, self.deadline, self.stall].into_iter().flatten().min()
+        Tick::earlier(Tick::earlier(codec, self.deadline), self.stall)
     }
 
     /// Writes what the outbox holds as far as the socket takes it; says whether anything left.

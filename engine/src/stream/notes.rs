@@ -48,6 +48,7 @@ pub struct Notes {
 }
 
 impl Notes {
+    #[inline]
     pub fn new(protocol: Protocol, now: Tick, wall: u64) -> Self {
         Self {
             protocol,

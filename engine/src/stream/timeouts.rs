@@ -51,6 +51,7 @@ pub struct Deadlines {
 
 impl Deadlines {
     /// None yet; the first movement is now.
+    #[inline]
     pub fn since(now: Tick) -> Self {
         Self {
             nearest: NEVER,

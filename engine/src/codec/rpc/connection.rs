@@ -395,9 +395,7 @@ impl Codec for Connection {
     fn deadline(&self) -> Option<Tick> {
         match self.state.over {
             Some(_) => None,
-            None => {
-                [self.state.frame_due, self.state.heart.due(&self.state.first)].into_iter().flatten().min()
-            }
+            None => Tick::earlier(self.state.frame_due, self.state.heart.due(&self.state.first)),
         }
     }
 
