@@ -194,7 +194,10 @@ impl Notes {
             None => protocol.map(|protocol| protocol.reply_status(head)),
         });
         Some(RpcFacts {
-            protocol: std::str::from_utf8(request.scheme()).unwrap_or("rpc"),
+            protocol: match protocol {
+                Some(protocol) if request.scheme() == protocol.name.as_bytes() => &protocol.name,
+                _ => std::str::from_utf8(request.scheme()).unwrap_or("rpc"),
+            },
             service: request.headers.slice(frame.service),
             method: request.headers.slice(frame.method),
             id: frame.number,

@@ -1,21 +1,31 @@
-//! Texts as JSON strings. Nearly all of them are written as they are: they are looked through eight bytes at a time.
+//! Texts as JSON strings. Nearly all of them are written as they are: they are looked through sixteen bytes at a time.
 
 use std::io::Write;
 
 use super::log_sheet::Sheet;
 use crate::bytes::{Word, find};
 
-/// There is a byte that a string does not take as it is, or that may begin a character.
-fn is_special(bytes: &[u8]) -> bool {
-    let marks = |word: Word| word.below(0x20) | word.equal(b'"') | word.equal(b'\\') | word.beyond_graphic();
-    let is_hit = |byte: u8| !(0x20..0x7f).contains(&byte) || byte == b'"' || byte == b'\\';
-    find(bytes, marks, is_hit).is_some()
+/// A string does not take the byte as it is, or it is of a character that has several. Without branches, so that a chunk of
+/// bytes is one register.
+#[inline(always)]
+fn is_special(byte: u8) -> bool {
+    (byte.wrapping_sub(b' ') > b'~' - b' ') | (byte == b'"') | (byte == b'\\')
+}
+
+fn has_special(bytes: &[u8]) -> bool {
+    let any = |chunk: &[u8; 16]| chunk.iter().fold(false, |found, &byte| found | is_special(byte));
+    let Some(last) = bytes.last_chunk() else {
+        let marks =
+            |word: Word| word.below(0x20) | word.equal(b'"') | word.equal(b'\\') | word.beyond_graphic();
+        return find(bytes, marks, is_special).is_some();
+    };
+    any(last) || bytes.as_chunks().0.iter().any(any)
 }
 
 /// Appends the text of a JSON string.
 #[inline]
 pub(super) fn push_escaped(bytes: &[u8], out: &mut Sheet) {
-    if is_special(bytes) {
+    if has_special(bytes) {
         out.push_all(&escaped(bytes));
     } else {
         out.push_all(bytes);
@@ -44,4 +54,25 @@ pub(super) fn escaped(bytes: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn strings_are_read_back(text in "[ -~\u{7f}\n\u{e9}\u{1}]{0,40}", plain in "[ !#-Z^-~]{0,80}", at in 0usize..80) {
+            for text in [text.clone(), plain.clone(), plain[..at.min(plain.len())].to_owned() + &text] {
+                let mut out = Sheet::default();
+                out.push(b'"');
+                push_escaped(text.as_bytes(), &mut out);
+                out.push(b'"');
+                prop_assert!(out.as_bytes().iter().all(|byte| *byte >= b' ' && *byte != 0x7f));
+                prop_assert_eq!(serde_json::from_slice::<String>(out.as_bytes()).unwrap(), text);
+            }
+        }
+    }
 }

@@ -14,8 +14,8 @@ use crate::message::{RequestHead, ResponseHead};
 #[test]
 fn an_exchange_takes_few_lines_of_the_cache() {
     let sizes = [
-        ("Exchange", size_of::<Exchange>(), 960),
-        ("Notes", size_of::<Notes>(), 384),
+        ("Exchange", size_of::<Exchange>(), 840),
+        ("Notes", size_of::<Notes>(), 320),
         ("States", size_of::<States>(), 56),
         ("Direction", size_of::<Direction>(), 96),
         ("Deadlines", size_of::<Deadlines>(), 88),
