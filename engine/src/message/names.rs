@@ -31,19 +31,12 @@ impl NameSet {
         self.0[Self::half(name)] |= 1 << (name.0 % 64);
     }
 
-    /// The well-known names that this may be, in whatever letters; and that it may be none.
-    #[inline]
-    pub fn insert_like(&mut self, name: &[u8]) {
-        let last = name.last().copied().unwrap_or(0);
-        let like = &LIKE[class(name.len(), last)].0;
+    /// The well-known names that one of this length and last letter may be, small or large; and that it may be none.
+    #[inline(always)]
+    pub fn insert_like(&mut self, length: usize, last: u8) {
+        let like = &LIKE[class(length, last)].0;
         self.0[0] |= like[0];
         self.0[1] |= like[1];
-    }
-
-    #[inline]
-    pub const fn extend(&mut self, names: Self) {
-        self.0[0] |= names.0[0];
-        self.0[1] |= names.0[1];
     }
 
     pub const fn remove(&mut self, names: Self) {
@@ -152,6 +145,7 @@ const fn find_seed() -> u32 {
 /// Kinds of names, by length and last letter, small or large.
 const CLASSES: usize = 256;
 
+#[inline(always)]
 const fn class(length: usize, last: u8) -> usize {
     ((last as usize & 31) << 3 ^ length) % CLASSES
 }

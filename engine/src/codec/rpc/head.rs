@@ -204,7 +204,8 @@ impl<'a> Reading<'a> {
                 *slot = Some(pair.value);
             }
             let value = Span { start: (map_at + pair.value_at) as u32, length: pair.value.len() as u32 };
-            recorder.add(pair.name, (map_at + pair.name_at) as u32, value);
+            let name = Span { start: (map_at + pair.name_at) as u32, length: pair.name.len() as u32 };
+            recorder.add(name, value);
         }
         Ok(())
     }

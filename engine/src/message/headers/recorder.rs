@@ -7,9 +7,6 @@ use super::{HeaderBlock, NameId, NameSet};
 #[derive(Debug)]
 pub struct Recorder<'a> {
     block: &'a mut HeaderBlock,
-    // Beside the block, so that they stay in registers.
-    names: NameSet,
-    lengths: u32,
 }
 
 impl<'a> Recorder<'a> {
@@ -18,26 +15,30 @@ impl<'a> Recorder<'a> {
         // Beyond it no field can be one of those; nor has a frame so many.
         let start = u16::try_from(block.store.entries.len()).unwrap_or(u16::MAX);
         block.written = Written { start, end: start, last_wins, ..Written::default() };
-        Self { block, names: NameSet::default(), lengths: 0 }
+        Self { block }
     }
 
-    /// `name`: what lies at `name_at` of the arena, where the whole field is already.
+    /// Both lie in the arena already. Longer names than 65,535 bytes must not come.
     #[inline]
-    pub fn add(&mut self, name: &[u8], name_at: u32, value: Span) {
-        self.names.insert_like(name);
-        self.lengths |= 1 << (name.len() % 32);
-        let name = Span { start: name_at, length: name.len() as u32 };
+    pub fn add(&mut self, name: Span, value: Span) {
         self.block.store.entries.push(Entry::new(NameId::OTHER, name, value, false));
     }
 }
 
 impl Drop for Recorder<'_> {
+    /// Marks which names may be here: in a loop of its own, whose few values stay in registers.
     #[inline]
     fn drop(&mut self) {
-        let HeaderBlock { store, names, written, .. } = &mut *self.block;
-        written.end = u16::try_from(store.entries.len()).unwrap_or(u16::MAX);
-        written.lengths = self.lengths;
-        names.extend(self.names);
+        let HeaderBlock { store: Store { arena, entries }, names, written, .. } = &mut *self.block;
+        let (mut like, mut lengths) = (*names, 0);
+        for entry in entries.iter().skip(usize::from(written.start)) {
+            let length = usize::from(entry.name_length);
+            let last = (entry.name as usize + length).wrapping_sub(1);
+            like.insert_like(length, arena.get(last).copied().unwrap_or(0));
+            lengths |= 1 << (length % 32);
+        }
+        written.end = u16::try_from(entries.len()).unwrap_or(u16::MAX);
+        (*names, written.lengths) = (like, lengths);
     }
 }
 
@@ -98,7 +99,7 @@ impl Written {
         written.iter().any(|entry| {
             let name = entry.spelling(&store.arena);
             let mut like = NameSet::default();
-            like.insert_like(name);
+            like.insert_like(name.len(), name.last().copied().unwrap_or(0));
             like.meets(ids) && ids.contains(NameId::of(&name.to_ascii_lowercase()))
         })
     }

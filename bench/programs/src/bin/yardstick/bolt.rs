@@ -119,7 +119,7 @@ fn read_map<'a>(
             _ => {}
         }
         let value = Span { start: (map_at + pair_end - value.len()) as u32, length: value.len() as u32 };
-        recorder.add(name, at as u32, value);
+        recorder.add(Span { start: at as u32, length: name.len() as u32 }, value);
     }
     Ok(())
 }
