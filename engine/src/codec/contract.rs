@@ -194,6 +194,19 @@ pub enum Command<'a> {
     },
 }
 
+impl Command<'_> {
+    /// How many bytes of a body it carries.
+    #[inline]
+    pub fn data(&self) -> usize {
+        match self {
+            Self::SendRequest { body: bytes, .. }
+            | Self::SendResponse { body: bytes, .. }
+            | Self::SendData { bytes, .. } => bytes.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// How a codec took a command. `bytes`: how much of a `SendData`, or of the body that goes with a head, was accepted (its `end`
 /// counts only if all was); 0 for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

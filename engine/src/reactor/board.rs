@@ -226,7 +226,7 @@ impl<D: Driver> Port for Board<D> {
             return Err(Refused);
         }
         let Phase::Open(open) = &mut connection.phase else { return Err(Refused) };
-        let is_large = matches!(&command, Command::SendData { bytes, .. } if bytes.len() >= LARGE_SLICE);
+        let is_large = command.data() >= LARGE_SLICE;
         let socket = connection
             .socket
             .as_ref()
