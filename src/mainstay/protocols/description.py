@@ -18,7 +18,8 @@ The `checksum` is verified and made anew.
 **Where things are**: `service`, `method`, `deadline` and `attributes` are lists of sources, the first that has text
 counts (of deadlines the shortest): a pair of the header map, a field, a value in the body, or fixed text, cut at
 `before` or `after` a separator. `body.hessian` names the first values of a hessian body, in either dialect; they are
-skipped to, never built. `trace` names the headers that tell a call's trace, and those that begin one.
+skipped to, never built. Where a header and the body both tell the method they must tell the same, since servers differ in
+which of them they obey: such a call is refused. `trace` names the headers that tell a call's trace, and those that begin one.
 
 **What is made here**: a frame is copied from one that was received (`copy`) with some fields `set`; lengths, id, status
 and checksum are filled in. `errorReply` says how to tell callers what went wrong, `status` maps the protocol's numbers

@@ -57,6 +57,7 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
         Reader {
             service: here(&service),
             method: here(&method),
+            agrees: is_told_twice(&plan.method),
             deadline: here(&deadline),
             attributes: attributes.iter().map(attribute).filter(|each| !each.sources.is_empty()).collect(),
         }
@@ -96,7 +97,11 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
         preamble,
         readers,
         trace: trace.transpose().map_err(|error| error.within("trace"))?,
-        body: plan.body.as_ref().map(|body| compile_body(body, attribute_needs_body)).transpose()?,
+        body: plan
+            .body
+            .as_ref()
+            .map(|body| compile_body(body, attribute_needs_body || is_told_twice(&plan.method)))
+            .transpose()?,
         statuses: plan.statuses.iter().map(|known| (known.status, known.http)).collect(),
         other_status: plan.other_status,
         replies: plan.replies.iter().map(|known| (known.http, known.status)).collect(),
@@ -496,6 +501,13 @@ fn origin_of(shape: &Shape, field: &plan::RpcField) -> Option<Origin> {
         Slot::Magic { value, .. } => Origin::Text(value.clone()),
         Slot::Part(index) => Origin::Part(*index),
     })
+}
+
+/// Whether a header and the body each name it. Servers differ in which of the two they obey, and policies judge one.
+fn is_told_twice(sources: &[plan::RpcSource]) -> bool {
+    let any = |is_so: fn(&RpcOrigin) -> bool| sources.iter().any(|source| is_so(&source.from));
+    any(|origin| matches!(origin, RpcOrigin::Header { .. }))
+        && any(|origin| matches!(origin, RpcOrigin::Body { .. }))
 }
 
 fn compile_body(body: &plan::RpcBody, wanted_by_attributes: bool) -> Result<Body, PlanError> {

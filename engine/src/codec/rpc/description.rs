@@ -110,6 +110,8 @@ impl Preamble {
 pub(super) struct Reader {
     pub service: Box<[Source]>,
     pub method: Box<[Source]>,
+    /// The method stands in a header and in the body: both must say the same.
+    pub agrees: bool,
     pub deadline: Box<[Source]>,
     pub attributes: Box<[Attribute]>,
 }
@@ -146,7 +148,7 @@ pub(super) struct Body {
     pub object: Box<[Box<[u8]>]>,
     pub values: u8,
     pub attachments_behind: Option<u8>,
-    /// Attributes or attachments want it always; else only what the headers lack.
+    /// Attributes, attachments or a method that must agree want it always; else only what the headers lack.
     pub always: bool,
 }
 

@@ -80,6 +80,9 @@ impl<'a> Reading<'a> {
             self.look_into_body(&mut gathered);
             names = self.names(reader, &gathered);
         }
+        if reader.agrees && !self.agree(&reader.method, &gathered) {
+            return Err(spoilt("its header and its body name different methods"));
+        }
         let (service, method) = self.name(names, preamble, &mut head)?;
         head.deadline_milliseconds = self.deadline(reader, &gathered);
         head.frame = Some(Frame {
@@ -281,6 +284,16 @@ impl<'a> Reading<'a> {
         gathered: &Gathered<'s>,
     ) -> (Option<Text<'s>>, Option<Text<'s>>) {
         (self.first_text(&reader.service, gathered), self.first_text(&reader.method, gathered))
+    }
+
+    /// Whether all that these sources have is the same text.
+    fn agree(&self, sources: &[Source], gathered: &Gathered<'_>) -> bool {
+        let mut texts = sources.iter().filter_map(|source| match self.text(source, gathered)? {
+            Text::Bytes(text) => Some(text),
+            Text::Number(..) => None,
+        });
+        let first = texts.next();
+        texts.all(|text| Some(text) == first)
     }
 
     /// Names the request; where service and method stand in the arena comes back.

@@ -162,6 +162,25 @@ fn one_way_calls_and_deadlines_are_understood() {
     assert_eq!(super::life::head_of(&mut bench, &v2(1, 1, 0, &map, b"")).deadline_milliseconds, Some(250));
 }
 
+/// `plus` with a header that names a method too.
+fn plus_also_named(method: &str) -> Vec<u8> {
+    let mut frame = plus(9);
+    let (class, map) = (CLASS.len(), usize::from(u16::from_be_bytes([frame[16], frame[17]])));
+    let named = pairs(&[("sofa_head_method_name", method)]);
+    let end = 22 + class + map;
+    frame.splice(end..end, named.iter().copied());
+    frame[16..18].copy_from_slice(&((map + named.len()) as u16).to_be_bytes());
+    frame
+}
+
+#[test]
+fn nobody_can_name_one_method_to_policies_and_another_to_the_server() {
+    let head = super::life::head_of(&mut server("bolt"), &plus_also_named("plus"));
+    assert_eq!(head.path(), b"/com.nodejs.test.TestService:1.0/plus");
+    let seen = server("bolt").receive(&plus_also_named("minus"));
+    assert_eq!(seen, [Seen::Fault(Some(400), "its header and its body name different methods")]);
+}
+
 #[test]
 fn a_changed_header_map_keeps_the_others_as_they_were_written() {
     let mut proxy = Proxy::new("bolt");
