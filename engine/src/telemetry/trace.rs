@@ -155,14 +155,20 @@ fn only_value(head: &RequestHead) -> Option<&[u8]> {
 
 /// A UUID of version 4 (RFC 9562 §5.4) out of two random numbers.
 pub fn request_id(high: u64, low: u64) -> [u8; 36] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = hexadecimal_word((high & !0xf000) | 0x4000);
-    let (high, low) =
-        ([a, b, c, d, e, f, g, h, b'-', i, j, k, l, b'-', m, n, o, p], (low & !(0b11 << 62)) | (0b10 << 62));
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = hexadecimal_word(low);
-    let low = [b'-', a, b, c, d, b'-', e, f, g, h, i, j, k, l, m, n, o, p];
-    let mut text = [0; 36];
-    for (place, byte) in text.iter_mut().zip(high.into_iter().chain(low)) {
-        *place = byte;
+    let high = hexadecimal_word((high & !0xf000) | 0x4000);
+    let low = hexadecimal_word((low & !(0b11 << 62)) | (0b10 << 62));
+    let mut text = [b'-'; 36];
+    let parts = [
+        (0..8, &high, 0..8),
+        (9..13, &high, 8..12),
+        (14..18, &high, 12..16),
+        (19..23, &low, 0..4),
+        (24..36, &low, 4..16),
+    ];
+    for (place, digits, part) in parts {
+        if let (Some(place), Some(part)) = (text.get_mut(place), digits.get(part)) {
+            place.copy_from_slice(part);
+        }
     }
     text
 }
