@@ -481,3 +481,23 @@ fn a_caller_that_drains_hears_nothing_it_does_not_know_and_keeps_its_calls() {
     worker.settle();
     assert!(worker.gone(client).is_some(), "nothing runs on it any more");
 }
+
+#[test]
+fn whole_calls_that_wait_for_a_connection_hold_their_caller_back() {
+    let mut worker = shop();
+    let client = worker.connect_rpc();
+    for id in 1..=60 {
+        worker.receive(client, call(id, "cart/put", &[b'w'; 30_000]));
+    }
+    let unread = worker.port.links.get(client).unwrap().unread();
+    assert!(unread > 20 * 30_000 && worker.streams.held() < (1 << 20) + 100_000, "{unread}");
+    // They go out once it is there, and the caller is read again.
+    let upstream = worker.accept();
+    let mut sent = worker.sent_bytes(upstream).len();
+    for _ in 0..60 {
+        worker.settle();
+        sent += worker.sent_bytes(upstream).len();
+    }
+    assert_eq!(sent, 60 * call(1, "cart/put", &[b'w'; 30_000]).len());
+    assert_eq!(worker.port.links.get(client).unwrap().unread(), 0);
+}
