@@ -14,7 +14,7 @@ use crate::message::{RequestHead, ResponseHead};
 #[test]
 fn an_exchange_takes_few_lines_of_the_cache() {
     let sizes = [
-        ("Exchange", size_of::<Exchange>(), 840),
+        ("Exchange", size_of::<Exchange>(), 896),
         ("Notes", size_of::<Notes>(), 320),
         ("States", size_of::<States>(), 56),
         ("Direction", size_of::<Direction>(), 96),
@@ -22,10 +22,9 @@ fn an_exchange_takes_few_lines_of_the_cache() {
         ("Attempt", size_of::<Option<Attempt>>(), 64),
         ("Tries", size_of::<Tries>(), 56),
         ("Timer", size_of::<Timer>(), 24),
-        ("RequestHead", size_of::<RequestHead>(), 240),
-        ("ResponseHead", size_of::<ResponseHead>(), 184),
+        ("RequestHead", size_of::<RequestHead>(), 256),
+        ("ResponseHead", size_of::<ResponseHead>(), 192),
     ];
-    for (name, size, most) in sizes {
-        assert!(size <= most, "{name}: {size} bytes, {most} at most");
-    }
+    let grown: Vec<_> = sizes.into_iter().filter(|(_, size, most)| size > most).collect();
+    assert!(grown.is_empty(), "larger than they were (bytes, at most): {grown:?}");
 }
