@@ -108,7 +108,11 @@ impl Field {
     }
 }
 
+#[inline]
 fn lent<'h>(block: &'h HeaderBlock, name: &Name, out: &mut Vec<u8>) -> Option<Lent<'h>> {
+    if !block.may_have(name) {
+        return None;
+    }
     let mut values = block.all(name);
     let first = values.next()?;
     let Some(second) = values.next() else { return Some(Lent::Here(first)) };
@@ -122,6 +126,9 @@ fn lent<'h>(block: &'h HeaderBlock, name: &Name, out: &mut Vec<u8>) -> Option<Le
 }
 
 fn joined<'h>(block: &'h HeaderBlock, name: &Name) -> Option<Cow<'h, [u8]>> {
+    if !block.may_have(name) {
+        return None;
+    }
     let mut values = block.all(name);
     let first = values.next()?;
     let Some(second) = values.next() else { return Some(Cow::Borrowed(first)) };

@@ -333,6 +333,12 @@ impl HeaderBlock {
         self.take_out(|id, _, _| ids.contains(id))
     }
 
+    /// A field of this name may be here: where not, it need not be looked for.
+    #[inline]
+    pub fn may_have(&self, name: &Name) -> bool {
+        self.names.contains(name.id)
+    }
+
     /// One of these well-known fields may be here.
     pub fn may_contain(&self, ids: NameSet) -> bool {
         self.names.meets(ids)
