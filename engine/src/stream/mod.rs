@@ -43,6 +43,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod timeouts;
+mod tunnel;
 
 pub use binding::{Binding, End};
 pub use call::GrpcCall;

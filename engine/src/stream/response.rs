@@ -11,7 +11,6 @@ use super::reply::{flagged, status_of_grpc};
 use super::request::BETWEEN_SIDECARS;
 use super::resend::Whereto;
 use super::shared::{Own, Turn};
-use super::timeouts::Limit;
 use crate::bytes::decimal;
 use crate::codec::contract::Command;
 use crate::filter::Run;
@@ -92,24 +91,6 @@ impl Exchange {
         }
         self.add_router_fields(&turn.shared.own, &mut head, now);
         self.begin_response(turn, head);
-    }
-
-    /// 101, or 2xx of an HTTP/2 endpoint, opens the tunnel; anything else is an ordinary answer.
-    #[cold]
-    fn accept_upgrade(&mut self, head: &mut ResponseHead) {
-        let by_http2 = head.protocol == Protocol::Http2 && (200..300).contains(&head.status);
-        if head.status != 101 && !by_http2 {
-            return;
-        }
-        self.is_tunnel = true;
-        // A client of HTTP/1 knows 101, one of HTTP/2 knows 200 (RFC 8441).
-        head.status = if self.request.protocol == Protocol::Http2 { 200 } else { 101 };
-        if head.status == 101
-            && !head.headers.contains_id(NameId::UPGRADE)
-            && let Some(upgrade) = self.request.upgrade()
-        {
-            head.headers.push_id(NameId::UPGRADE, upgrade);
-        }
     }
 
     fn count_answer(&self, status: u16) {
@@ -401,25 +382,6 @@ impl Exchange {
             self.tell_unreached(turn, &mut reply);
         }
         self.reply(turn, reply);
-    }
-
-    /// Both sides speak raw bytes from now on.
-    fn open_tunnel<P: Port>(&mut self, turn: &mut Turn<'_, P>) -> bool {
-        let Some((connection, stream)) = self.attempt.as_ref().and_then(|attempt| attempt.open_stream())
-        else {
-            return false;
-        };
-        if let Some(http) = &self.site.http {
-            http.counters.increment(HttpCounter::CxUpgradesTotal);
-        }
-        // The request ended with its head or body; now its direction is open again.
-        let received = self.up.received;
-        self.up = super::direction::Direction::open();
-        self.up.received = received;
-        self.deadlines.set(Limit::Route, None);
-        self.deadlines.set(Limit::Request, None);
-        self.origin.become_tunnel(turn.port).is_ok()
-            && turn.port.perform(connection, Command::BecomeTunnel { stream }).is_ok()
     }
 }
 
