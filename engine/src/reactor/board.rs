@@ -14,11 +14,15 @@ use crate::codec::contract::{Accepted, Codec, Command, Ending, Refused, StreamId
 use crate::message::{Key, Peer, Protocol, Slab, Tick};
 use crate::plan;
 use crate::snapshot::{Chain, Snapshot, Terminal};
-use crate::stream::{Binding, Close, Dial, DialError, DialErrorKind, Owner, Port, TimerSlot};
+use crate::stream::{Binding, Close, Dial, DialError, DialErrorKind, Owner, Port, Speak, TimerSlot};
 use crate::telemetry::{Facts, Recorder};
 
 /// Slices of this size and more may pass the outbox.
 const LARGE_SLICE: usize = 16 * 1024;
+
+/// High mark of a connection to an endpoint of a framed protocol, bytes, unless its cluster sets one: it takes in one turn what
+/// hundreds of callers have sent at once. Envoy's default for any connection.
+const FRAMED_HIGH_MARK: u32 = 1024 * 1024;
 
 /// Whose time has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -297,6 +301,7 @@ impl<D: Driver> Port for Board<D> {
         let key = self.connections.next_key();
         let socket = self.begin_dial(&dial, key);
         let Dial { address, tls, speak, deadline, buffer_limit, binding, .. } = dial;
+        let usual = if matches!(speak, Speak::Rpc(_)) { FRAMED_HIGH_MARK } else { 0 };
         let dialing = Box::new(Dialing { tls, speak, binding });
         let remote = match address {
             plan::Address::Socket { ip, port } => Some((ip, port).into()),
@@ -309,7 +314,7 @@ impl<D: Driver> Port for Board<D> {
         };
         let mut connection = Connection::new(socket, Phase::Connecting(dialing), peer);
         connection.deadline = Some(deadline);
-        connection.outbox.limit(buffer_limit.unwrap_or(0));
+        connection.outbox.limit(buffer_limit.unwrap_or(usual));
         let inserted = self.insert(connection);
         debug_assert_eq!(inserted, key);
         match problem {
