@@ -230,11 +230,13 @@ impl<D: Driver> Port for Board<D> {
             return Err(Refused);
         }
         let Phase::Open(open) = &mut connection.phase else { return Err(Refused) };
-        let is_large = command.data() >= LARGE_SLICE;
+        let given = command.data();
+        let is_large = given >= LARGE_SLICE;
         let socket = connection
             .socket
             .as_ref()
             .filter(|_| is_large && connection.writable && matches!(connection.transport, Transport::Plain));
+        let socket_takes = socket.is_some();
         let result = if let Some(socket) = socket {
             let mut direct = Direct {
                 driver: &mut self.driver,
@@ -248,8 +250,9 @@ impl<D: Driver> Port for Board<D> {
             let mut out = Out::new(&mut connection.outbox, &mut self.pool);
             open.codec.perform(command, &mut out, self.now)
         };
-        // A codec that took less than it was given waits for room (or for its window).
-        connection.full |= connection.outbox.len() >= connection.outbox.high_mark();
+        // A codec that took less than it was given waits for room (or for its window), also where what it took passed the outbox.
+        let passed = socket_takes && result.as_ref().is_ok_and(|took| (1..given).contains(&took.bytes));
+        connection.full |= passed || connection.outbox.len() >= connection.outbox.high_mark();
         if !connection.is_dirty {
             connection.is_dirty = true;
             self.dirty.push(key);

@@ -220,8 +220,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
-    fn tcp_bytes_arrive_whole_both_ways(seed in any::<u64>(), up in 0usize..400_000, down in 0usize..400_000, appetite in 1_000usize..300_000) {
-        let mut bench = Bench::new(seed, snapshot(&tcp()));
+    fn tcp_bytes_arrive_whole_both_ways(
+        seed in any::<u64>(),
+        up in 0usize..400_000,
+        down in 0usize..400_000,
+        appetite in 1_000usize..300_000,
+        limit in proptest::option::of(1_024u32..40_000),
+    ) {
+        let mut bench = Bench::new(seed, snapshot_with(&tcp(), limit));
         let end = bench.connect("front");
         let mut client = Party::new(end, body(up, 1), true);
         let mut server: Option<Party> = None;
