@@ -135,10 +135,11 @@ def test_an_endpoint_that_dies_in_its_answer_breaks_the_clients(live: Live, serv
 
 
 def test_a_client_that_leaves_cancels_its_request(live: Live, serve: Serve) -> None:
-    ended = queue.SimpleQueue[bytes]()
+    asked, ended = queue.SimpleQueue[None](), queue.SimpleQueue[bytes]()
 
     def wait(connection: socket.socket) -> None:
         Reader(connection).message()
+        asked.put(None)
         try:
             ended.put(connection.recv(1))
         except ConnectionResetError:
@@ -148,8 +149,7 @@ def test_a_client_that_leaves_cancels_its_request(live: Live, serve: Serve) -> N
     front(live, server)
     with live.dial("web") as client:
         client.sendall(request("GET", "/"))
-        while not server.accepted:
-            pass
+        asked.get(timeout=30)
     assert ended.get(timeout=30) == b""
 
 
