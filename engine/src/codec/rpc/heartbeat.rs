@@ -1,4 +1,7 @@
-//! Proofs of life towards a server: after silence, ever rarer on an idle connection, none under traffic.
+//! Proofs of life towards a server: after its silence, ever rarer on an idle connection, none while it answers.
+//!
+//! Silence is the server's. Calls that go on being sent to one that hangs, or whose machine has gone, do not put the
+//! next heartbeat off: they would keep the connection for as long as somebody calls.
 
 use super::connection::{First, Incoming, State};
 use super::description::Description;
@@ -13,6 +16,8 @@ use crate::message::{MILLISECOND, Tick};
 pub(super) struct Heart {
     beats: bool,
     last_traffic: Tick,
+    /// A call went out and nothing has come since.
+    is_asking: bool,
     /// Milliseconds of silence before the next one.
     interval: u64,
     /// An answer is due.
@@ -26,6 +31,7 @@ impl Heart {
         Self {
             beats: is_client && interval.is_some(),
             last_traffic: Tick(0),
+            is_asking: false,
             interval: interval.unwrap_or(0),
             answer_due: None,
             misses: 0,
@@ -40,7 +46,15 @@ impl Heart {
         Some(self.answer_due.unwrap_or(self.last_traffic + self.interval.saturating_mul(MILLISECOND)))
     }
 
-    /// A call went out or a response came.
+    /// A call went out: the first since the server was last heard begins the count anew.
+    pub fn note_call(&mut self, description: &Description, now: Tick) {
+        if !self.is_asking {
+            self.is_asking = true;
+            self.note_traffic(description, now);
+        }
+    }
+
+    /// A response came, or a frame is on its way.
     pub fn note_traffic(&mut self, description: &Description, now: Tick) {
         if let (true, Some(heartbeat)) = (self.beats, &description.heartbeat) {
             self.last_traffic = now;
@@ -50,6 +64,7 @@ impl Heart {
 
     /// Whatever the peer sends shows that it lives.
     pub fn note_life(&mut self, now: Tick) {
+        self.is_asking = false;
         if self.answer_due.take().is_some() {
             self.last_traffic = now;
         }

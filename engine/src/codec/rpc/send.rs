@@ -42,7 +42,7 @@ impl State {
             let kept = Kept::new(front.get(..fixed).unwrap_or(front));
             self.first = Some(First { shape: frame.shape, pin: frame.pin, kept });
         }
-        self.heart.note_traffic(description, now);
+        self.heart.note_call(description, now);
         if is_sent {
             if head.one_way {
                 self.calls.remove(stream);

@@ -41,13 +41,17 @@ pub fn response_head(bench: &mut Bench<Connection>, frame: &[u8]) -> Box<Respons
 }
 
 fn beating() -> Bench<Connection> {
-    let head = head_of(&mut server("bolt"), &v2(1, 2, 1, &[], b""));
     let mut bench = client("bolt");
     assert_eq!(bench.codec.deadline(), None);
+    call(&mut bench);
+    bench
+}
+
+fn call(bench: &mut Bench<Connection>) {
+    let head = head_of(&mut server("bolt"), &v2(1, 2, 1, &[], b""));
     let stream = bench.codec.open_stream().unwrap();
     bench.send(Command::SendRequest { stream, head: &head, body: &[], end: true }).unwrap();
     bench.sent();
-    bench
 }
 
 fn heartbeat(id: u32) -> Vec<u8> {
@@ -94,6 +98,36 @@ fn a_server_that_does_not_answer_is_left() {
     assert_eq!((fault.what, fault.reason), ("heartbeats are not answered", ResetReason::Timeout));
     assert_eq!(bench.codec.next_reset(), Some(StreamId(1)));
     assert_eq!(bench.codec.next_reset(), None);
+}
+
+#[test]
+fn a_server_that_hangs_is_left_though_callers_go_on_calling() {
+    let mut bench = beating();
+    let since = bench.now;
+    let fault = (1..60).find_map(|second| {
+        let next = since + second * SECOND;
+        while bench.codec.deadline().is_some_and(|due| due <= next) {
+            if let Err(fault) = bench.pass_deadline() {
+                return Some(fault);
+            }
+        }
+        bench.now = next;
+        call(&mut bench);
+        None
+    });
+    assert_eq!(fault.map(|fault| fault.what), Some("heartbeats are not answered"));
+    assert_eq!(bench.now.since(since), 18 * SECOND, "15 s of silence, then three answers of a second each");
+}
+
+#[test]
+fn a_server_that_answers_is_not_asked() {
+    let mut bench = beating();
+    for id in 2..60 {
+        bench.now = bench.now + SECOND;
+        call(&mut bench);
+        bench.receive(&bytes(&format!("02 02 00 0002 01 {id:08x} 0b 00 0000 0000 0000 00000000")));
+        assert_eq!(bench.codec.deadline(), Some(bench.now + 15 * SECOND));
+    }
 }
 
 #[test]
