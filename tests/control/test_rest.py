@@ -99,6 +99,24 @@ def test_object_lives_through_create_read_replace_patch_delete() -> None:
     play(scenario)
 
 
+@pytest.mark.parametrize("depth", [400, 100_000])
+def test_bodies_that_are_nested_too_deep_are_refused_in_words(depth: int) -> None:
+    deep = '{"a":' * depth + "1" + "}" * depth
+
+    async def scenario(client: httpx.AsyncClient, _plane: Plane) -> None:
+        await client.post(SERVICES, json=CART)
+        media = {"Content-Type": "application/merge-patch+json"}
+        for answer in (
+            await client.post("/v1/apply", content=f'{{"files": [{{"x": {deep}}}]}}'),
+            await client.post(SERVICES, content=deep),
+            await client.patch(f"{SERVICES}/cart", content=deep, headers=media),
+        ):
+            assert 400 <= answer.status_code < 500, answer.text
+            assert answer.headers["content-type"].startswith("application/problem+json")
+
+    play(scenario)
+
+
 def test_dry_run_checks_everything_and_changes_nothing() -> None:
     async def scenario(client: httpx.AsyncClient, plane: Plane) -> None:
         answer = await client.post(SERVICES, params={"dryRun": "All"}, json=CART)

@@ -178,7 +178,8 @@ def test_renewal_under_an_older_bundle_is_audited_as_such(mesh: Mesh, bundle: st
 
 
 def test_bytes_that_are_no_request_are_refused(mesh: Mesh) -> None:
-    for data in (b"", b"\xc1", b"x" * 100_000, msgspec.msgpack.encode({"token": 1})):
+    deep = b"\x81\xa1x" + b"\x91" * 60_000
+    for data in (b"", b"\xc1", b"x" * 100_000, msgspec.msgpack.encode({"token": 1}), deep):
         with pytest.raises(JoinRefused) as refused:
             mesh.service.join(data, "10.0.0.1")
         assert refused.value.status == 3

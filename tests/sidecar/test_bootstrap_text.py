@@ -13,6 +13,7 @@ import pytest
 from mainstay.settings.define import OperatorError
 from mainstay.sidecar.bootstrap import document, yaml_text
 from mainstay.sidecar.bootstrap.read import read_bootstrap
+from mainstay.sidecar.convert.refuse import Refused
 
 TEXT = """
 static_resources:
@@ -150,6 +151,11 @@ def test_text_in_place_of_a_number_is_told_with_its_remedy(tmp_path: Path) -> No
     path = r"static_resources\.listeners\[0\]\.filter_chains\[0\]\.filters\[0\]\.typed_config\.stat_prefix"
     with pytest.raises(OperatorError, match=f"{path}: must be text: write 12 in quotes"):
         read_bootstrap(file, "1")
+
+
+def test_json_that_is_nested_too_deep_is_refused() -> None:
+    with pytest.raises(Refused, match="nested deeper"):
+        document.parse('{"a":' * 100_000 + "1" + "}" * 100_000)
 
 
 def test_flow_mapping_is_yaml_and_not_json() -> None:

@@ -180,6 +180,8 @@ def test_a_data_id_is_the_service_that_calls_name() -> None:
     [
         ("/services/publish", "no json", "the body is not what"),
         ("/services/publish", "[]", "the body is not what"),
+        ("/services/publish", '{"other":' + "[" * 100_000, "nested too deep"),
+        ("/services/publish", '{"providerMetaInfo":{"properties":{"a":' + "[" * 100_000, "nested too deep"),
         ("/services/publish", "{}", "serviceName is missing"),
         ("/services/publish", '{"serviceName":null}', "serviceName is missing"),
         ("/services/publish", '{"serviceName":"a b"}', "no name of a service"),

@@ -128,5 +128,5 @@ def _decode(request: bytes, kind: type[R]) -> R:
         raise JoinRefused(INVALID_ARGUMENT, f"the request is larger than {MAX_REQUEST_BYTES} bytes")
     try:
         return msgspec.msgpack.decode(request, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise JoinRefused(INVALID_ARGUMENT, f"the request cannot be read: {error}") from None

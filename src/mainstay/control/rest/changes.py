@@ -66,7 +66,7 @@ async def decode_body(request: Request, kind: type[Any]) -> Any:
     """The body as a struct; raises `RestError` with the path of what is wrong."""
     try:
         return msgspec.json.decode(await request.body(), type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise RestError(400, f"the body does not fit: {error}") from None
 
 

@@ -138,12 +138,13 @@ class ObjectRoutes:
         entry = await asyncio.to_thread(self._store.get, each.store_key)
         if entry is None:
             raise RestError(404, f"there is no {each}")
+        record = decode_record(entry.value)
         try:
-            change = msgspec.json.decode(await request.body())
-        except msgspec.MsgspecError as error:
+            merged = merge_patch(record.object, msgspec.json.decode(await request.body()))
+            text = json.dumps(merged).encode()
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise RestError(400, f"the body is no JSON: {error}") from None
-        merged = merge_patch(decode_record(entry.value).object, change)
-        written = await self._written(request, json.dumps(merged).encode())
+        written = await self._written(request, text)
         expected = _expected(request, each, written.object.metadata.resource_version) or {
             each: entry.revision
         }

@@ -42,6 +42,8 @@ def _load(text: str) -> Any:
     if text.lstrip().startswith("{"):
         try:
             return json.loads(text)
+        except RecursionError:
+            raise Refused("", f"is nested deeper than {MAX_DEPTH}") from None
         except json.JSONDecodeError as error:
             if '"' in text.lstrip()[1:].lstrip()[:1]:
                 raise Refused("", f"line {error.lineno}, column {error.colno}: {error.msg}") from None

@@ -97,6 +97,8 @@ def read_request(path: str, body: bytes) -> Request:
                 raise UnknownEndpoint(other)
     except msgspec.MsgspecError as error:
         raise ValueError(f"the body is not what {path} takes: {error}") from None
+    except RecursionError:
+        raise ValueError(f"the body is not what {path} takes: it is nested too deep") from None
 
 
 def _name(told: _Service) -> str:
