@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import struct
 from pathlib import Path
 
@@ -16,13 +17,13 @@ from hypothesis import strategies as st
 from mainstay.cli.protocol import protocol
 from mainstay.engine import EngineError, explain_protocol
 from mainstay.protocols.capture import Stream, Unreadable, read_capture
-from mainstay.protocols.compile import compile_protocol
 from mainstay.protocols.explain import explain, guess, refusal, show
 from mainstay.protocols.read import read_descriptions, shipped
+from mainstay.protocols.shipped import shipped_plans
 from mainstay.settings import OperatorError
 
 HEARTBEAT = bytes.fromhex("0202010000010000000701 0100000bb80000000000000000 87629fc5")
-BOLT, DUBBO, THRIFT = shipped()
+BOLT, DUBBO, THRIFT = shipped_plans()
 CLIENT, SERVER = (b"\x0a\x00\x00\x01", 40_000), (b"\x0a\x00\x00\x02", 12_200)
 
 
@@ -258,10 +259,49 @@ def test_no_more_is_read_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_engine_takes_what_was_checked_and_refuses_the_rest_by_path() -> None:
-    assert [refusal(each) for each in (BOLT, DUBBO, THRIFT)] == ["", "", ""]
-    wrong = msgspec.structs.replace(compile_protocol("bolt", BOLT.description), other_status=7)
+    assert [refusal(each) for each in shipped()] == [None, None, None]
+    wrong = msgspec.structs.replace(BOLT, other_status=7)
     with pytest.raises(EngineError, match="other_status"):
         explain_protocol(wrong, b"")
+
+
+def test_what_the_engine_alone_refuses_is_a_problem_like_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should `check` ever lack something: file, line and path as always, also where programs read them."""
+
+    def strict(*_: object) -> bytes:
+        raise EngineError("shapes[0]: too strange")
+
+    monkeypatch.setattr("mainstay.protocols.explain.explain_protocol", strict)
+    file = tmp_path / "mine.yaml"
+    file.write_text(CliRunner().invoke(protocol, ["new", "mine"]).stdout)
+    told = CliRunner().invoke(protocol, ["validate", str(file), "-o", "json"], standalone_mode=False)
+    (problem,) = json.loads(told.stdout)["problems"]
+    assert told.return_value == 3
+    assert (problem["file"], problem["path"], problem["line"]) == (str(file), "spec", 7)
+    assert "too strange" in problem["reason"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Mine", "lower-case"),
+        ("-mine", "lower-case"),
+        ("", "lower-case"),
+        ("m" * 64, "63"),
+        ("http-mine", "speaks that"),
+    ],
+)
+def test_a_name_that_no_protocol_may_have_begins_no_description(name: str, words: str) -> None:
+    told = CliRunner().invoke(protocol, ["new", "--", name])
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert words in told.stderr
+
+
+def test_a_description_has_an_end() -> None:
+    run = CliRunner().invoke(protocol, ["validate", "/dev/zero"], standalone_mode=False)
+    assert "more than 67,108,864 bytes" in str(run.exception)
 
 
 def test_a_new_description_is_valid_and_decodes(tmp_path: Path) -> None:

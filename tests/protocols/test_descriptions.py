@@ -357,7 +357,7 @@ def test_what_is_not_refused_makes_a_codec(document: Any) -> None:
     if problems:
         assert all(problem.reason and problem.remedy and problem.line for problem in problems)
     else:
-        assert [refusal(each) for each in found] == [""]
+        assert [refusal(each) for each in found] == [None]
 
 
 # What validation of types alone finds: unknown and missing fields, types, choices and ranges, one of several.
@@ -399,6 +399,15 @@ def test_a_name_that_means_something_else_is_refused_as_it_is_when_it_is_applied
     _, (problem,) = read_descriptions([("mine.yaml", text)])
     assert (problem.code, problem.path, problem.line) == ("MS1012", "metadata.name", 5)
     assert problem.reason == f"a port whose name begins with {name.partition('-')[0]} speaks that"
+
+
+def test_a_name_that_is_too_long_is_refused_where_it_stands() -> None:
+    for size in (63, 64):
+        _, problems = read_descriptions(
+            [("mine.yaml", THRIFT.replace("name: thrift", f"name: {'m' * size}"))]
+        )
+        refused = [(problem.code, problem.path, problem.line) for problem in problems]
+        assert refused == [("MS1012", "metadata.name", 5)] * (size > 63)
 
 
 def test_certain_protocols_that_begin_alike_are_refused_together() -> None:

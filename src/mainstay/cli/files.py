@@ -6,6 +6,7 @@ In: paths, directories, `-`. Out: `(name, text)` pairs in order, or `OperatorErr
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from mainstay.settings import OperatorError
 
 ENDINGS = (".yaml", ".yml", ".json")
 STDIN = "<stdin>"
+MAX_FILE = 64 << 20
+"""Bytes of a file, or of standard input; what has no end (a device, a pipe) is found out so."""
 
 
 def read_files(paths: Sequence[str]) -> list[tuple[str, str]]:
@@ -21,24 +24,33 @@ def read_files(paths: Sequence[str]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for given in paths:
         if given == "-":
-            found.append((STDIN, sys.stdin.read()))
+            found.append((STDIN, _as_text(STDIN, sys.stdin.buffer.read(MAX_FILE + 1))))
             continue
         path = Path(given)
         files = _below(path) if path.is_dir() else [path]
         if not files:
             raise OperatorError(f"there is no file ending in {', '.join(ENDINGS)} below {path}", 2)
-        for file in files:
-            try:
-                found.append((str(file), file.read_text(encoding="utf-8")))
-            except FileNotFoundError:
-                raise OperatorError(f"there is no file {file}", 2) from None
-            except UnicodeDecodeError as error:
-                raise OperatorError(
-                    f"{file} is not UTF-8 (byte {error.start}): save it as UTF-8", 2
-                ) from None
-            except OSError as error:
-                raise OperatorError(f"cannot read {file}: {error.strerror}") from None
+        found += [(str(file), _as_text(str(file), _read(file))) for file in files]
     return found
+
+
+def _read(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        raise OperatorError(f"there is no file {file}", 2) from None
+    except OSError as error:
+        raise OperatorError(f"cannot read {file}: {error.strerror}") from None
+
+
+def _as_text(name: str, data: bytes) -> str:
+    if len(data) > MAX_FILE:
+        raise OperatorError(f"{name} has more than {MAX_FILE:,} bytes, which are the limit", 2)
+    try:
+        return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8").read()
+    except UnicodeDecodeError as error:
+        raise OperatorError(f"{name} is not UTF-8 (byte {error.start}): save it as UTF-8", 2) from None
 
 
 def _below(directory: Path) -> list[Path]:

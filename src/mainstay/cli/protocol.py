@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 REFUSED = 3
 USAGE = 2
+MISSING = "segments are missing in the capture, or cut: what comes behind them is left out (`tcpdump -s 0` takes them whole)"
 
 
 @click.group()
@@ -43,18 +44,17 @@ def validate(files: tuple[str, ...], output: str) -> int:
     names = {each.name for each in own}
     others = [(f"{name}.yaml", text) for name, text in shipped_texts().items() if name not in names]
     _, problems = read_descriptions([*others, *texts])
-    refused = {each.name: reason for each in own if not alone and (reason := refusal(each))}
-    for name, reason in refused.items():
-        click.echo(f"error: the engine refuses {name}: {reason}", err=True)
+    problems += [refused for each in own if not alone and (refused := refusal(each))]
     shown = [msgspec.to_builtins(problem) for problem in problems]
-    bad = len(shown) + len(refused)
     if output == "table":
         show_problems(shown, dict([*others, *texts]))
-        verdict = f"refused: {count(bad, 'error')}" if bad else f"{count(len(own), 'protocol')} valid"
-        click.echo(verdict, err=bool(bad))
+        verdict = (
+            f"refused: {count(len(shown), 'error')}" if shown else f"{count(len(own), 'protocol')} valid"
+        )
+        click.echo(verdict, err=bool(shown))
     else:
-        show_data({"valid": not bad, "protocols": sorted(names), "problems": shown}, output)
-    return REFUSED if bad else 0
+        show_data({"valid": not shown, "protocols": sorted(names), "problems": shown}, output)
+    return REFUSED if shown else 0
 
 
 @protocol.command(short_help="Show captured frames field by field.")
@@ -73,8 +73,9 @@ def decode(capture: str, named: str, output: str) -> int:
     CAPTURE is a pcap or pcapng file, or hexadecimal text (plain, or as xxd and hexdump -C print it), or - for stdin.
     """
     from mainstay.protocols.capture import Unreadable, read_capture
+    from mainstay.protocols.compile import compile_protocol
     from mainstay.protocols.explain import explain, guess, misfits, show
-    from mainstay.protocols.read import shipped
+    from mainstay.protocols.shipped import shipped_plans
 
     try:
         streams = read_capture(_read_bytes(capture))
@@ -84,11 +85,12 @@ def decode(capture: str, named: str, output: str) -> int:
         what = "bytes" if any(not stream.name for stream in streams) else "bytes of TCP connections"
         where = " in front of missing segments" if any(stream.has_gap for stream in streams) else ""
         raise OperatorError(f"{capture} holds no {what}{where}", 1)
-    described = _find(named) if named else None
-    known = shipped() if described is None else []
+    wanted = _find(named) if named else None
+    given = compile_protocol(wanted.name, wanted.description) if wanted else None
+    known = () if given else shipped_plans()
     results, understood = [], False
     for stream in streams:
-        chosen = described or guess(known, stream.data)
+        chosen = given or guess(known, stream.data)
         if stream.name and output == "table":
             click.echo(click.style(stream.name, bold=True))
         if chosen is None:
@@ -96,6 +98,8 @@ def decode(capture: str, named: str, output: str) -> int:
             click.echo(
                 f"no protocol that comes with Mainstay fits ({why}): name one with --protocol", err=True
             )
+            if stream.has_gap:
+                click.echo(MISSING, err=True)
             continue
         explained = explain(chosen, stream.data)
         understood |= bool(explained.frames)
@@ -103,9 +107,7 @@ def decode(capture: str, named: str, output: str) -> int:
             for line in show(explained):
                 click.echo(line)
             if stream.has_gap:
-                click.echo(
-                    "segments are missing in the capture: what comes behind them is left out", err=True
-                )
+                click.echo(MISSING, err=True)
         else:
             frames = msgspec.to_builtins(explained, builtin_types=(bytes,))
             results.append({"stream": stream.name, "protocol": chosen.name, "gap": stream.has_gap, **frames})
@@ -121,8 +123,13 @@ def new(name: str) -> int:
     import re
     from importlib import resources
 
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
-        raise click.BadParameter("use lower-case letters, digits and '-'", param_hint="NAME")
+    from mainstay.protocols.kind import name_fault
+
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name):
+        reason = "use lower-case letters, digits and '-', a letter or digit first and last"
+        raise click.BadParameter(reason, param_hint="NAME")
+    if reason := name_fault(name):
+        raise click.BadParameter(f"{reason}: choose another", param_hint="NAME")
     text = resources.files("mainstay.protocols").joinpath("template.yaml").read_text(encoding="utf-8")
     click.echo(text.replace("name: NAME", f"name: {name}"), nl=False)
     return 0

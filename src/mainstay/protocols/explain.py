@@ -1,16 +1,18 @@
 """Frames explained by the engine, for people: the codec that carries traffic reads them, so this is what it understands.
 
-In: a description and bytes of one direction. Out: `plan.RpcExplained`, and its text, field by field.
+In: a protocol's plan and bytes of one direction. Out: `plan.RpcExplained`, and its text, field by field.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from mainstay.engine import EngineError, explain_protocol
+from mainstay.model.problem import Problem
 from mainstay.protocols.compile import compile_protocol
+from mainstay.protocols.kind import CONTRADICTS
 from mainstay.protocols.read import Described
 from mainstay.sidecar import plan
 
@@ -21,28 +23,29 @@ _FEW = 8
 _decoder = msgspec.msgpack.Decoder(plan.RpcExplained)
 
 
-def explain(described: Described, data: bytes) -> plan.RpcExplained:
-    """Return what the frames hold; raises EngineError for a description of which no codec can be made."""
-    return _decoder.decode(explain_protocol(compile_protocol(described.name, described.description), data))
+def explain(protocol: plan.RpcProtocol, data: bytes) -> plan.RpcExplained:
+    """Return what the frames hold; raises EngineError for a plan of which no codec can be made."""
+    return _decoder.decode(explain_protocol(protocol, data))
 
 
-def refusal(described: Described) -> str:
-    """Why the engine would not take a description that was checked: empty, unless our checks lack something."""
+def refusal(described: Described) -> Problem | None:
+    """Why the engine would not take a description that was checked: None, unless our checks lack something."""
     try:
-        explain(described, b"")
+        explain(compile_protocol(described.name, described.description), b"")
     except EngineError as error:
-        return str(error)
-    return ""
+        remedy = "This is a fault of `mainstay protocol validate`, which should know: please report it"
+        return described.document.problem(CONTRADICTS, ("spec",), f"the engine refuses it: {error}", remedy)
+    return None
 
 
-def guess(known: list[Described], data: bytes) -> Described | None:
+def guess(known: Sequence[plan.RpcProtocol], data: bytes) -> plan.RpcProtocol | None:
     """The protocol whose codec understands most of these bytes, if one understands a frame."""
     found = [(explain(each, data), each) for each in known]
     understood = [(seen.left, each) for seen, each in found if seen.frames]
     return min(understood, key=lambda pair: pair[0])[1] if understood else None
 
 
-def misfits(known: list[Described], data: bytes) -> str:
+def misfits(known: Sequence[plan.RpcProtocol], data: bytes) -> str:
     """Why none of the protocols understands a frame of these bytes."""
     return "; ".join(f"{each.name}: {explain(each, data).problem}" for each in known)
 

@@ -29,11 +29,15 @@ MAX_DESCRIPTION = 64 << 10
 """Bytes of a description on its way to a proxy; what describes a protocol has a twentieth of it."""
 
 
-TAKEN, OTHER_NAME = "MS1012", "Give the protocol another name"
+BAD_NAME, OTHER_NAME = "MS1012", "Give the protocol another name"
+MAX_NAME = 63
+"""Characters of a protocol's name, which is a label of metrics; the engine takes no longer ones."""
 
 
-def taken(name: str) -> str:
+def name_fault(name: str) -> str:
     """Why no port could declare a protocol of this name; empty if one can."""
+    if len(name) > MAX_NAME:
+        return f"a protocol's name has at most {MAX_NAME} characters"
     first = name.partition("-")[0]
     return f"a port whose name begins with {first} speaks that" if declared_protocol(first) else ""
 
@@ -43,8 +47,8 @@ def translate_protocol(thing: Object, _defaults: Defaults) -> list[Fact] | list[
     found = Findings(thing)
     for finding in check(thing.spec):
         found.add(CONTRADICTS, ("spec", *finding.path), finding.reason, finding.remedy)
-    if reason := taken(thing.name):
-        found.add(TAKEN, ("metadata", "name"), reason, OTHER_NAME)
+    if reason := name_fault(thing.name):
+        found.add(BAD_NAME, ("metadata", "name"), reason, OTHER_NAME)
     if found.problems:
         return found.problems
     text = _document(thing.name, thing.spec)

@@ -21,7 +21,7 @@ from mainstay.model.problem import Problem
 from mainstay.protocols.check import check, check_together
 from mainstay.protocols.description import Protocol
 from mainstay.protocols.finding import Finding
-from mainstay.protocols.kind import ALIKE, CONTRADICTS, KIND, OTHER_NAME, TAKEN, taken
+from mainstay.protocols.kind import ALIKE, BAD_NAME, CONTRADICTS, KIND, OTHER_NAME, name_fault
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -62,8 +62,8 @@ def _decode(document: Document, problems: list[Problem]) -> Described | None:
         return None
     findings = check(thing.spec)
     problems += [_problem(document, CONTRADICTS, finding) for finding in findings]
-    if reason := taken(thing.name):
-        problems.append(document.problem(TAKEN, ("metadata", "name"), reason, OTHER_NAME))
+    if reason := name_fault(thing.name):
+        problems.append(document.problem(BAD_NAME, ("metadata", "name"), reason, OTHER_NAME))
         return None
     return None if findings else Described(thing.name, thing.spec, document)
 

@@ -36,3 +36,8 @@ def shipped_plan(name: str) -> Shipped | None:
     if name not in shipped_names():
         return None
     return msgspec.json.decode((PLANS / f"{name}.json").read_bytes(), type=Shipped)
+
+
+def shipped_plans() -> tuple[plan.RpcProtocol, ...]:
+    """All of them, by name."""
+    return tuple(found.plan for name in shipped_names() if (found := shipped_plan(name)))
