@@ -193,14 +193,20 @@ impl Streams {
         if fault.reason == ResetReason::ProtocolError {
             http.counters.increment(HttpCounter::CxProtocolError);
         }
-        let Some(status) = fault.answered else { return };
+        let protocol = port.protocol(connection).unwrap_or_default();
+        let Some(status) = fault.answered else {
+            // Nobody can be told of bytes that are no frame. Without a line, an operator would not find them either.
+            if protocol == Protocol::Rpc && fault.reason != ResetReason::ConnectionClosed {
+                self.log_unseen(port, &site, protocol, 0, fault.what);
+            }
+            return;
+        };
         http.counters.increment(HttpCounter::RqTotal);
         http.counters.increment(class_of(status).1);
         if status == 408 {
             http.counters.increment(HttpCounter::RqHeaderTimeout);
         }
-        let protocol = port.protocol(connection).unwrap_or_default();
-        self.record_unseen(port, &site, protocol, status, fault.what);
+        self.log_unseen(port, &site, protocol, status, fault.what);
     }
 
     pub(super) fn client_closed<P: Port>(&mut self, port: &mut P, connection: Key, traffic: Traffic) {

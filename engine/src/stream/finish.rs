@@ -22,8 +22,9 @@ impl Streams {
         self.exchanges.discard(key);
     }
 
-    /// A request that the codec answered by itself: nobody saw it, but it counts and is logged.
-    pub(super) fn record_unseen<P: Port>(
+    /// A request that the codec answered by itself: nobody saw it, but it counts and is logged. With status 0 there was no
+    /// answer, since it was no request that was understood: it is only logged.
+    pub(super) fn log_unseen<P: Port>(
         &mut self,
         port: &mut P,
         site: &Rc<Site>,
@@ -36,7 +37,9 @@ impl Streams {
         notes.flags = ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
         notes.details = what.replace(' ', "_").into();
         let facts = notes.facts(site, None, None);
-        port.recorder().record(&facts);
+        if status > 0 {
+            port.recorder().record(&facts);
+        }
         if let Some(chain) = site.chain_ref() {
             port.log(chain, &facts);
         }

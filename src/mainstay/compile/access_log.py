@@ -33,7 +33,13 @@ _LOG_FIELDS = {
     "requested_server_name": "%REQUESTED_SERVER_NAME%",
     "route_name": "%ROUTE_NAME%",
 }
-_ONLY_HTTP = ("upstream_service_time", "x_forwarded_for", "user_agent", "request_id")
+_NOT_OF_CALLS = (
+    "connection_termination_details",
+    "upstream_service_time",
+    "x_forwarded_for",
+    "user_agent",
+    "request_id",
+)
 _OF_CALLS = {
     "method": "%METHOD%",
     "path": "%PATH%",
@@ -55,7 +61,7 @@ def rpc_access_log(mesh: Mesh, described: bool) -> list[Fields]:
     """Return the access loggers of a generic proxy: the same fields, of a call."""
     if mesh.access_log != "JSON":
         return access_log(mesh)
-    fields = {name: text for name, text in _LOG_FIELDS.items() if name not in _ONLY_HTTP}
+    fields = {name: text for name, text in _LOG_FIELDS.items() if name not in _NOT_OF_CALLS}
     fields |= _OF_DESCRIBED_CALLS if described else _OF_CALLS
     return [extension("envoy.access_loggers.file", _LOG, _json(fields))]
 

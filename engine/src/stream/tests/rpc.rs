@@ -327,6 +327,20 @@ fn a_call_without_room_for_a_trace_leaves_as_it_came() {
 }
 
 #[test]
+fn bytes_that_are_no_frame_are_logged_and_counted_as_no_call() {
+    let mut worker = shop();
+    let client = worker.connect_rpc();
+    worker.receive(client, b"GET / HTTP/1.1\r\n\r\n".to_vec());
+    assert!(worker.sent_bytes(client).is_empty());
+    assert!(!worker.is_open(client));
+    let record = worker.record();
+    assert_eq!(
+        (record.status, record.flags.as_str(), record.details.as_str(), record.protocol),
+        (0, "DPE", "no_such_frame", Protocol::Rpc)
+    );
+}
+
+#[test]
 fn a_broken_frame_is_refused_and_told() {
     let mut worker = shop();
     let client = worker.connect_rpc();
