@@ -106,43 +106,85 @@ def _check_found_texts(
 
 
 def _check_shape(description: Protocol, shape: Shape) -> Iterator[Finding]:
-    def where(name: str) -> Path:
-        return ("fields", next(at for at, field in enumerate(description.fields) if field.name == name))
-
     which = "" if shape.name == "frame" else f" in frames with {shape.name}"
-    fields = shape.fields
     for key, name in (("id", description.id), ("body", description.body.field)):
         if not shape.has(name):
             yield say(key, reason=f"{name} is missing{which}", remedy="Every frame needs it")
     if not shape.has(description.body.field):
         return
+    yield from _check_order(description, shape, which)
+    yield from _check_lengths(description, shape, which)
+    yield from _check_window(description, shape, which)
+
+
+def _where(description: Protocol, name: str) -> Path:
+    return ("fields", next(at for at, field in enumerate(description.fields) if field.name == name))
+
+
+def _check_order(description: Protocol, shape: Shape, which: str) -> Iterator[Finding]:
+    """What lies in front of the parts and behind the body, and how many parts there are."""
+    fields, checksum = shape.fields, description.checksum
     body = next(at for at, field in enumerate(fields) if field.name == description.body.field)
-    checksum = description.checksum
     for field in fields[body + 1 :]:
         if checksum is None or field.name != checksum.field:
             reason = f"{field.name} lies behind the body{which}"
-            yield Finding(where(field.name), reason, "Only a checksum may follow the body")
-    first = next(at for at, field in enumerate(fields) if fixed_size(field) is None)
-    front = sum(fixed_size(field) or 0 for field in fields[:first])
+            yield Finding(_where(description, field.name), reason, "Only a checksum may follow the body")
+    parts = [field for field in fields if fixed_size(field) is None]
+    front = sum(fixed_size(field) or 0 for field in fields[: fields.index(parts[0])])
     if not 1 <= front <= MAX_FRONT:
         reason = f"{front} bytes lie in front of the first part{which}; 1 to {MAX_FRONT} may"
-        yield Finding(where(fields[first].name), reason, "Put what tells lengths in front, and little else")
-    if len(parts := [field for field in fields if fixed_size(field) is None]) > MAX_PARTS:
+        remedy = "Put what tells lengths in front, and little else"
+        yield Finding(_where(description, parts[0].name), reason, remedy)
+    if len(parts) > MAX_PARTS:
         reason = f"there are {len(parts)} parts{which}, and {MAX_PARTS} may be"
-        yield Finding(where(parts[MAX_PARTS].name), reason, "Describe parts that nothing asks for as one")
+        remedy = "Describe parts that nothing asks for as one"
+        yield Finding(_where(description, parts[MAX_PARTS].name), reason, remedy)
     for field in parts[:-1]:
         if field.rest is not None:
             reason = f"{field.name} leaves nothing for the part behind it{which}"
-            yield Finding((*where(field.name), "rest"), reason, "Let the last part take the rest")
+            remedy = "Let the last part take the rest"
+            yield Finding((*_where(description, field.name), "rest"), reason, remedy)
     if checksum is not None and shape.has(checksum.field):
         for key, name in (("from", checksum.from_), ("to", checksum.to)):
             if not shape.has(name):
                 yield say("checksum", key, reason=f"{name} is missing{which}", remedy="Every frame needs it")
     if any(field.name == description.id for field in fields[body:]):
         yield say("id", reason=f"{description.id} lies behind the body{which}", remedy="Use a field in front")
+
+
+def _check_lengths(description: Protocol, shape: Shape, which: str) -> Iterator[Finding]:
+    """What tells where parts and the frame end must be there before they do."""
+    fields = shape.fields
+    if description.frame_size is not None and shape.place(description.frame_size.field) is None:
+        reason = f"the frame's size must lie before all parts{which}"
+        yield say("frameSize", "field", reason=reason, remedy="Use a field in front")
+    if sum(field.rest is not None for field in fields) > 1:
+        yield say("fields", reason=f"two parts take the rest{which}", remedy="Give one of them a length")
+    for field in fields:
+        here = _where(description, field.name)
+        if field.rest is not None and description.frame_size is None:
+            reason = "there is no rest without frameSize"
+            yield Finding((*here, "rest"), reason, "Say which field tells the frame's size")
+        if field.length is None:
+            continue
+        told = field.length.field
+        if not shape.has(told):
+            reason, remedy = f"{told} is missing{which}", "Give both the same condition"
+        elif shape.place(told) is None and description.frame_size is None:
+            reason = "a length must lie before all parts, unless frameSize tells where the frame ends"
+            remedy = "Move it, or give frameSize"
+        elif [each.name for each in fields].index(told) > fields.index(field):
+            reason, remedy = "the length lies behind the part", "Move it"
+        else:
+            continue
+        yield Finding((*here, "length", "field"), reason, remedy)
+
+
+def _check_window(description: Protocol, shape: Shape, which: str) -> Iterator[Finding]:
+    """What decides what a frame is, or is compared while that is found out, lies within its first bytes."""
     conditions: list[tuple[Path, Mapping[str, Sequence[int]]]] = []
-    if checksum is not None:
-        conditions.append((("checksum", "when"), checksum.when))
+    if description.checksum is not None:
+        conditions.append((("checksum", "when"), description.checksum.when))
     if description.body.hessian is not None:
         conditions.append((("body", "hessian", "when"), description.body.hessian.when))
     for path, when in conditions:
@@ -150,38 +192,18 @@ def _check_shape(description: Protocol, shape: Shape) -> Iterator[Finding]:
             if not _is_early(description, shape, name):
                 reason = f"{name} does not lie within the first {WINDOW} bytes{which}"
                 yield Finding((*path, name), reason, "Depend on earlier fields")
-    if description.frame_size is not None and shape.place(description.frame_size.field) is None:
-        reason = f"the frame's size must lie before all parts{which}"
-        yield say("frameSize", "field", reason=reason, remedy="Use a field in front")
-    if sum(field.rest is not None for field in fields) > 1:
-        yield say("fields", reason=f"two parts take the rest{which}", remedy="Give one of them a length")
-    for field in fields:
-        if field.rest is not None and description.frame_size is None:
-            reason = "there is no rest without frameSize"
-            yield Finding((*where(field.name), "rest"), reason, "Say which field tells the frame's size")
-        if field.length is None:
+    for field in shape.fields:
+        if not field.values and not field.magic:
             continue
-        told = shape.place(field.length.field)
-        if not shape.has(field.length.field):
-            reason = f"{field.length.field} is missing{which}"
-            yield Finding((*where(field.name), "length", "field"), reason, "Give both the same condition")
-        elif told is None and description.frame_size is None:
-            reason = "a length must lie before all parts, unless frameSize tells where the frame ends"
-            yield Finding((*where(field.name), "length", "field"), reason, "Move it, or give frameSize")
-        elif [f.name for f in fields].index(field.length.field) > fields.index(field):
-            yield Finding(
-                (*where(field.name), "length", "field"), "the length lies behind the part", "Move it"
-            )
-    for name in [field.name for field in fields if field.values or field.magic]:
-        place = shape.place(name)
-        size = fixed_size(next(field for field in fields if field.name == name)) or 0
-        if place is None or (place + size > WINDOW and not next(f for f in fields if f.name == name).magic):
-            reason = f"{name} does not lie within the first {WINDOW} bytes{which}"
-            yield Finding(where(name), reason, "Leave out `values`")
+        place = shape.place(field.name)
+        if place is None or (place + (fixed_size(field) or 0) > WINDOW and not field.magic):
+            reason = f"{field.name} does not lie within the first {WINDOW} bytes{which}"
+            yield Finding(_where(description, field.name), reason, "Leave out `values`")
     for name in shape.told_by:
         if not _is_early(description, shape, name):
             reason = f"{name} decides, but does not lie within the first {WINDOW} bytes{which}"
-            yield Finding(where(numbers_of(description)[name].field.name), reason, "Depend on earlier fields")
+            owner = numbers_of(description)[name].field.name
+            yield Finding(_where(description, owner), reason, "Depend on earlier fields")
 
 
 def _is_early(description: Protocol, shape: Shape, number: str) -> bool:

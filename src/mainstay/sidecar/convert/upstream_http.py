@@ -12,6 +12,8 @@ from mainstay.sidecar.convert.filters.table import open_config
 from mainstay.sidecar.convert.refuse import Known, Refused, at, check, known, unsupported
 from mainstay.sidecar.convert.remembered import remembered
 
+MAX_WINDOW = 16 << 20
+"""Bytes: larger HTTP/2 windows are cut to it, so that a peer cannot make us hold more."""
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _SERVER_HTTP1_FIELDS = Known({"enable_trailers"})
 _HTTP_PROTOCOL_OPTIONS_FIELDS = known(
@@ -24,7 +26,7 @@ _HTTP_PROTOCOL_OPTIONS_FIELDS = known(
         "upstream_http_protocol_options",
     },
 )
-_HTTP_PROTOCOL_OPTIONS_FIELDS_ = known(
+_COMMON_OPTIONS_FIELDS = known(
     "envoy.config.core.v3.HttpProtocolOptions",
     {
         "idle_timeout",
@@ -89,7 +91,7 @@ def _http_options(message: Any) -> HttpOptions:
 
 def _common(common: Any, protocol: Any, http2: plan.Http2Options, most: int | None) -> plan.UpstreamHttp:
     with at("common_http_protocol_options"):
-        check(common, _HTTP_PROTOCOL_OPTIONS_FIELDS_)
+        check(common, _COMMON_OPTIONS_FIELDS)
     return plan.UpstreamHttp(
         protocol=protocol,
         http2=http2,
@@ -128,13 +130,12 @@ def with_names(socket: plan.UpstreamTls | None, http: HttpOptions) -> plan.Upstr
 
 
 def http2_options(message: Any) -> plan.Http2Options:
-    """`envoy.config.core.v3.Http2ProtocolOptions`; windows are capped at 16 MiB so that a peer cannot make us hold more."""
-    most = 16 * 1024 * 1024
+    """`envoy.config.core.v3.Http2ProtocolOptions`; windows are cut to `MAX_WINDOW`."""
     keepalive = message.connection_keepalive if message.HasField("connection_keepalive") else None
     return plan.Http2Options(
         values.wrapped(message, "max_concurrent_streams", 1_024),
-        min(most, values.wrapped(message, "initial_stream_window_size", 262_144)),
-        min(most, values.wrapped(message, "initial_connection_window_size", 1_048_576)),
+        min(MAX_WINDOW, values.wrapped(message, "initial_stream_window_size", 262_144)),
+        min(MAX_WINDOW, values.wrapped(message, "initial_connection_window_size", 1_048_576)),
         values.limit(keepalive, "interval", None) if keepalive is not None else None,
         values.limit(keepalive, "timeout", None) if keepalive is not None else None,
     )

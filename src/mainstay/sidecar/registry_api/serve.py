@@ -55,7 +55,7 @@ class RegistryApi:
         if state != before:
             self._keep.save(state)
             _log.info(
-                "the application registered",
+                "what the application registered has changed",
                 request=asked.path,
                 published=len(state.published),
                 subscribed=len(state.subscribed),
