@@ -25,9 +25,9 @@ use threads::Threads;
 use crate::admin::{Admin, Answer, Audience, Console, Questions};
 use crate::filter::Registry;
 use crate::plan::{Address, ApplyReport, Delta, EngineSettings, Event, Held};
-use crate::reactor::{DrainOrder, Epoch, Errands, Events, Letter, Scope, Shared, sys};
+use crate::reactor::{DrainOrder, Epoch, Errands, Events, Letter, Level, Room, Scope, Shared, Value, sys};
 use crate::snapshot::{Builder, KeyRing};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, Trouble};
 
 /// Why the engine as a whole said no.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +95,7 @@ impl Engine {
         if settings.log_json {
             shared.log.write_json();
         }
+        tell_of_logs(&shared, &telemetry);
         let threads = Threads::start(&settings, epoch, &shared, &telemetry, builder.snapshot())
             .map_err(|error| failed("threads", error))?;
         let threads = Arc::new(threads);
@@ -261,6 +262,20 @@ impl Body {
         }
         token
     }
+}
+
+/// Lost access log lines are counted; the engine's own log says where, why and for how long.
+fn tell_of_logs(shared: &Arc<Shared>, telemetry: &Telemetry) {
+    let shared = Arc::clone(shared);
+    telemetry.tell_trouble(move |trouble| match trouble {
+        Trouble::Begun { place, reason } => shared.log.say(Room::Telemetry, Level::Error, || {
+            let (path, reason) = (Value(place), Value(reason));
+            format!("access log lines are lost: the file takes none path={path} reason={reason}")
+        }),
+        Trouble::Over { place, lost } => shared.log.say(Room::Telemetry, Level::Info, || {
+            format!("access log lines are written again path={} lost={lost}", Value(place))
+        }),
+    });
 }
 
 /// The listeners of the engine itself, if the settings may be.

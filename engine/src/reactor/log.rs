@@ -24,16 +24,19 @@ pub enum Room {
     Tls,
     /// Configuration in force.
     Snapshot,
+    /// Access logs.
+    Telemetry,
 }
 
 impl Room {
-    const ALL: [Self; 3] = [Self::Reactor, Self::Snapshot, Self::Tls];
+    const ALL: [Self; 4] = [Self::Reactor, Self::Snapshot, Self::Telemetry, Self::Tls];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Reactor => "reactor",
             Self::Tls => "tls",
             Self::Snapshot => "snapshot",
+            Self::Telemetry => "telemetry",
         }
     }
 }

@@ -24,6 +24,17 @@ const WAITING: usize = 4;
 /// Empty buffers kept for the next ones.
 const SPARE: usize = 8;
 
+/// What an operator should know of a place where lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// It takes none from now on, for this reason: they are lost until it does.
+    Begun { place: String, reason: String },
+    /// It takes them again; so many were lost.
+    Over { place: String, lost: u64 },
+}
+
+type Tell = Box<dyn Fn(Trouble) + Send + Sync>;
+
 /// Lines of one worker for one sink.
 struct Batch {
     sink: AccessLogSink,
@@ -48,6 +59,7 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     dropped: AtomicU64,
+    tell: OnceLock<Tell>,
     started: OnceLock<()>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -64,6 +76,11 @@ impl LogWriter {
     /// Buffers for one more worker.
     pub fn buffers(&self) -> LogBuffers {
         LogBuffers { shared: Arc::clone(&self.0), open: Vec::new(), texts: Texts::default() }
+    }
+
+    /// From now on `tell` hears of places that refuse lines: once when that begins, and once when it is over.
+    pub fn tell_by(&self, tell: impl Fn(Trouble) + Send + Sync + 'static) {
+        let _ = self.0.tell.set(Box::new(tell));
     }
 
     /// Lines that nobody will read: the writer was behind, or the file refused them.
@@ -180,6 +197,7 @@ impl Drop for LogBuffers {
 
 fn write_all(shared: &Shared) {
     let mut files = Files::default();
+    let mut failing = Failing::default();
     loop {
         let mut queue = locked(&shared.queue);
         let batch = loop {
@@ -190,14 +208,54 @@ fn write_all(shared: &Shared) {
             }
         };
         drop(queue);
-        if files.write(&batch.sink, batch.bytes.get(..batch.end).unwrap_or(&[])).is_err() {
+        let written = files.write(&batch.sink, batch.bytes.get(..batch.end).unwrap_or(&[]));
+        if written.is_err() {
             shared.dropped.fetch_add(batch.lines, Relaxed);
+        }
+        if let Some(trouble) = failing.note(&batch, &written)
+            && let Some(tell) = shared.tell.get()
+        {
+            tell(trouble);
         }
         batch.waiting.fetch_sub(1, Relaxed);
         let mut queue = locked(&shared.queue);
         if queue.spare.len() < SPARE {
             queue.spare.push(batch.bytes);
         }
+    }
+}
+
+/// Places that took no lines the last time, with the lines they have cost.
+#[derive(Default)]
+struct Failing(Vec<(AccessLogSink, u64)>);
+
+impl Failing {
+    fn note(&mut self, batch: &Batch, written: &std::io::Result<()>) -> Option<Trouble> {
+        let known = self.0.iter().position(|(sink, _)| *sink == batch.sink);
+        match (written, known.and_then(|index| self.0.get_mut(index))) {
+            (Ok(()), None) => None,
+            (Err(_), Some((_, lost))) => {
+                *lost += batch.lines;
+                None
+            }
+            (Err(error), None) => {
+                self.0.push((batch.sink.clone(), batch.lines));
+                Some(Trouble::Begun { place: place(&batch.sink), reason: error.to_string() })
+            }
+            (Ok(()), Some((_, lost))) => {
+                let lost = *lost;
+                self.0.retain(|(sink, _)| *sink != batch.sink);
+                Some(Trouble::Over { place: place(&batch.sink), lost })
+            }
+        }
+    }
+}
+
+fn place(sink: &AccessLogSink) -> String {
+    match sink {
+        AccessLogSink::File { path } => path.clone(),
+        AccessLogSink::Stdout {} => "/dev/stdout".to_owned(),
+        AccessLogSink::Stderr {} => "/dev/stderr".to_owned(),
     }
 }
 

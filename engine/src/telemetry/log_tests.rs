@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::facts::{Facts, Moments, PeerLabels, Reporter, RpcFacts};
 use super::log_sheet::Sheet;
 use super::log_texts::Texts;
-use super::{AccessLogger, LogWriter};
+use super::{AccessLogger, LogWriter, Trouble};
 use crate::message::{
     HeaderBlock, MILLISECOND, NameId, Peer, PeerCertificate, Protocol, RequestHead, ResponseFlags,
     ResponseHead, Tick,
@@ -338,6 +338,36 @@ fn a_file_that_cannot_be_written_costs_its_lines_only() {
         std::thread::yield_now();
     }
     assert_eq!(telemetry.dropped_lines(), 1);
+}
+
+#[test]
+fn a_place_that_refuses_lines_is_told_of_when_that_begins_and_when_it_is_over() {
+    let place = Place::new("trouble");
+    let path = place.file("late/access.log");
+    let logger = text_log("x\n", AccessLogSink::File { path: path.clone() });
+    let (send, heard) = std::sync::mpsc::channel();
+    let writer = LogWriter::default();
+    writer.tell_by(move |trouble| send.send(trouble).unwrap());
+    let mut buffers = writer.buffers();
+    let mut line = || {
+        with_facts(false, |facts| buffers.log(&logger, facts));
+        buffers.flush();
+    };
+    let within = std::time::Duration::from_secs(10);
+    line();
+    let Trouble::Begun { place: told, reason } = heard.recv_timeout(within).unwrap() else { panic!("over") };
+    assert_eq!(told, path);
+    assert!(reason.contains("No such file"), "{reason}");
+    line();
+    line();
+    let deadline = std::time::Instant::now() + within;
+    while writer.dropped() < 3 {
+        assert!(std::time::Instant::now() < deadline, "the lines were not counted");
+        std::thread::yield_now();
+    }
+    std::fs::create_dir(place.file("late")).unwrap();
+    line();
+    assert_eq!(heard.recv_timeout(within).unwrap(), Trouble::Over { place: path, lost: 3 });
 }
 
 #[test]

@@ -27,7 +27,7 @@ mod trace;
 pub use access_log::AccessLogger;
 pub use counters::{ClusterCounter, Group, HttpCounter, ListenerCounter, TcpCounter, class_of};
 pub use facts::{Facts, Moments, PeerLabels, Reporter, RpcFacts};
-pub use log_buffer::{LogBuffers, LogWriter};
+pub use log_buffer::{LogBuffers, LogWriter, Trouble};
 pub use log_time::write_time;
 pub use record::{Recorder, Shard, Telemetry};
 pub use trace::{TraceContext, ensure_rpc_trace, ensure_trace, request_id};

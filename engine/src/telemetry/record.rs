@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::access_log::AccessLogger;
 use super::counters::{ClusterCounter, Group, HttpCounter, ListenerCounter, TcpCounter};
 use super::facts::{Facts, Reporter};
-use super::log_buffer::{LogBuffers, LogWriter};
+use super::log_buffer::{LogBuffers, LogWriter, Trouble};
 use super::named::NamedSeries;
 use super::series::{SeriesTable, SharedSeries, add};
 use crate::message::{MICROSECOND, Protocol, Tick};
@@ -72,6 +72,11 @@ impl Telemetry {
                 group.set(gauge, value.into());
             }
         }
+    }
+
+    /// From now on `tell` hears of places that take no access log lines, and of those that do again.
+    pub fn tell_trouble(&self, tell: impl Fn(Trouble) + Send + Sync + 'static) {
+        self.logs.tell_by(tell);
     }
 
     /// Access log lines that were dropped since nobody could take them.

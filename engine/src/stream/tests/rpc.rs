@@ -330,7 +330,7 @@ fn a_call_without_room_for_a_trace_leaves_as_it_came() {
 fn bytes_that_are_no_frame_are_logged_and_counted_as_no_call() {
     let mut worker = shop();
     let client = worker.connect_rpc();
-    worker.receive(client, b"GET / HTTP/1.1\r\n\r\n".to_vec());
+    worker.receive(client, b"GET / HTTP/1.1\r\n\r\n");
     assert!(worker.sent_bytes(client).is_empty());
     assert!(!worker.is_open(client));
     let record = worker.record();
