@@ -273,11 +273,12 @@ impl State {
             self.incoming = Incoming::Skip(*left + *tail);
             return Ok(Step::Again);
         }
-        if available >= *left && available < *left + *tail {
+        // The last byte waits for the checksum behind it, so that the end is told with the verdict; the rest is not held up.
+        let count = if available < *left + *tail { available.min(left.saturating_sub(1)) } else { *left };
+        if count == 0 {
             return Ok(Step::Wait);
         }
-        let (count, tail) = ((*left).min(available), *tail);
-        let end = count == *left;
+        let (end, tail) = (count == *left, *tail);
         if let Some(summing) = summing {
             summing.update(input.rest().get(..count).unwrap_or(&[]));
         }

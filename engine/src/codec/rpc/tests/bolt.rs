@@ -379,6 +379,21 @@ fn large_frames_pass_in_pieces_with_their_checksum() {
 }
 
 #[test]
+fn a_body_whose_checksum_has_not_come_is_not_kept_back() {
+    let content = vec![b'x'; 3 * WHOLE];
+    let frame = v2(900, 2, 1, &pairs(&[("service", "s:1.0")]), &content);
+    let mut bench = server("bolt");
+    let (front, behind) = frame.split_at(frame.len() - 2);
+    let given = |seen: &[Seen]| -> usize {
+        seen.iter().map(|seen| if let Seen::Data(_, bytes) = seen { bytes.len() } else { 0 }).sum()
+    };
+    let seen = bench.receive(front);
+    assert_eq!(given(&seen), content.len() - 1, "but for the byte with which the end is told");
+    let seen = bench.receive(behind);
+    assert_eq!((given(&seen), seen.last()), (1, Some(&Seen::End(1))));
+}
+
+#[test]
 fn other_answers_wait_until_a_large_one_has_gone_out() {
     let mut upstream = client("bolt");
     upstream.codec.open_stream().unwrap();
