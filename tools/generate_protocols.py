@@ -1,8 +1,8 @@
 """Writes the plans of described protocols: `python tools/generate_protocols.py`.
 
-In: the shipped descriptions and those of the tests. Out: JSON under `engine/testdata/protocols/`, for the engine's tests and
-fuzzers, which have no Python; and under `src/mainstay/protocols/plans/`, for sidecars, which need not read what is shipped. A
-test holds them current.
+In: the shipped descriptions and those of the tests, and the engine's table of native codecs. Out: JSON under
+`engine/testdata/protocols/`, for the engine's tests and fuzzers, which have no Python; and under `src/mainstay/protocols/`, for
+sidecars and control planes, which need not read what is shipped. A test holds them current.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from mainstay import engine
+from mainstay.protocols import native
 from mainstay.protocols.compile import compile_protocol
 from mainstay.protocols.read import Described, read_descriptions, shipped_texts
 from mainstay.protocols.shipped import Shipped
+from mainstay.sidecar import plan
 
 ROOT = Path(__file__).resolve().parent.parent
 PLANS = ROOT / "engine" / "testdata" / "protocols"
@@ -40,7 +43,13 @@ def plans() -> dict[Path, str]:
         + "\n"
         for each in _shipped()
     }
-    return {**shipped, **_of_tests()}
+    return {native.TABLE: native_table(), **shipped, **_of_tests()}
+
+
+def native_table() -> str:
+    """The engine's native codecs, as JSON."""
+    codecs = msgspec.msgpack.decode(engine.native_codecs(), type=list[plan.RpcNative])
+    return msgspec.json.format(msgspec.json.encode(codecs), indent=1).decode() + "\n"
 
 
 class _Read(NamedTuple):
@@ -83,6 +92,8 @@ def stale() -> list[str]:
 
 
 if __name__ == "__main__":
+    # What is read below is compared with these.
+    native.TABLE.write_text(native_table())
     for path, text in plans().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

@@ -41,6 +41,7 @@ __all__ = [
     "Upsert",
     "Warmed",
     "explain_protocol",
+    "native_codecs",
 ]
 
 Kind = Literal["secret", "endpoints", "cluster", "route", "generic_route", "listener"]
@@ -221,6 +222,11 @@ def explain_protocol(protocol: msgspec.Struct, frames: bytes) -> bytes:
     `protocol`: a `plan.RpcProtocol`. Raises `EngineError` if no codec can be made of it. Needs no engine to run.
     """
     return _engine.explain_protocol(_encode(protocol), frames)
+
+
+def native_codecs() -> bytes:
+    """The codecs that are written in Rust: MessagePack of a list of `plan.RpcNative`. Needs no engine to run."""
+    return _engine.native_codecs()
 
 
 class Engine:

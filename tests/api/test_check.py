@@ -41,7 +41,7 @@ CASES = [
             (
                 "IST0101",
                 'metadata.annotations["mainstay.dev/probe-heartbeat"]',
-                "Apply a Protocol of that name, or name one of bolt, dubbo, thrift",
+                "Apply a Protocol of that name, or name one of bolt, dubbo, thrift, thrift-compact",
             )
         ],
     ),
@@ -185,8 +185,8 @@ CASES = [
             (
                 "IST0101",
                 "spec.ports[0].appProtocol",
-                "Use http, http2, grpc, https, tls, tcp, mongo, mysql or redis, one that is described (bolt, dubbo, thrift),"
-                " or apply a Protocol of that name",
+                "Use http, http2, grpc, https, tls, tcp, mongo, mysql or redis, one that is described (bolt, dubbo, thrift,"
+                " thrift-compact), or apply a Protocol of that name",
             )
         ],
     ),

@@ -69,7 +69,7 @@ def test_of_protocols_that_begin_alike_the_older_is_detected() -> None:
     assert isinstance(young, RpcProtocol)
     assert isinstance(old, RpcProtocol)
     found = [protocol.name for protocol in detectable([young, old, *shipped_protocols()])]
-    assert found == ["bolt", "dubbo", "thrift", "volt"]
+    assert found == ["bolt", "dubbo", "thrift", "thrift-compact", "volt"]
 
 
 def test_a_route_without_destinations_keeps_calls_where_they_go() -> None:

@@ -192,7 +192,7 @@ def test_ports_of_one_number_and_two_protocols_are_told_apart_by_first_bytes() -
     assert listener is not None
     chains = pool.to_json(pool.parse(MESSAGES["listener"], listener.body))["filter_chains"]
     told = [chain["filter_chain_match"]["application_protocols"] for chain in chains]
-    assert told == [["bolt"], ["dubbo"], ["thrift"]]
+    assert told == [["bolt"], ["dubbo"], ["thrift"], ["thrift-compact"]]
     assert not view.problems
 
 

@@ -59,9 +59,16 @@ def routes(*pairs: tuple[str, plan.RouteAction], name: str = "routes") -> plan.R
 
 
 def http_chain(
-    table: plan.RouteTable, *, tls: plan.DownstreamTls | None = None, **options: object
+    table: plan.RouteTable,
+    *,
+    tls: plan.DownstreamTls | None = None,
+    rpc: Sequence[plan.RpcProtocol | plan.RpcNativeCodec] = (),
+    **options: object,
 ) -> plan.FilterChain:
-    manager = plan.HttpConnectionManager("test", plan.InlineRoutes(table), **options)  # type: ignore[arg-type]
+    codecs = tuple(
+        plan.RpcDescribedCodec(each) if isinstance(each, plan.RpcProtocol) else each for each in rpc
+    )
+    manager = plan.HttpConnectionManager("test", plan.InlineRoutes(table), rpc=codecs, **options)  # type: ignore[arg-type]
     return plan.FilterChain("http", plan.HttpTerminal(manager), tls=tls)
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
 from engine_plans import cluster, delta, forward, http_chain, listener, routes
 from engine_wire import Reader
 
 from mainstay.protocols.compile import compile_protocol
 from mainstay.protocols.read import read_descriptions, shipped
 from mainstay.sidecar import plan
+from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +92,9 @@ def echo_each(connection: socket.socket) -> None:
         connection.sendall(bolt_answer(call, 0, body))
 
 
-def front(live: Live, server: Server, *protocols: plan.RpcProtocol, **more: object) -> None:
+def front(
+    live: Live, server: Server, *protocols: plan.RpcProtocol | plan.RpcNativeCodec, **more: object
+) -> None:
     table = routes(("/", forward("app", **more)))
     protocol = "rpc" if len(protocols) == 1 else "auto"
     chain = http_chain(table, protocol=protocol, rpc=protocols)
@@ -207,6 +211,66 @@ def test_a_protocol_of_ones_own_gets_routing_and_retries_from_a_file_alone(live:
         assert Reader(client).exactly(11) == b"pa\x05" + struct.pack(">II", 9, 0)
     assert len(busy) == 2
     assert "cluster.app.upstream_rq_retry: 1" in live.engine.render("/stats").decode()
+
+
+def compact(kind: int, sequence: int, name: str, body: bytes) -> bytes:
+    """A frame of Thrift's compact protocol: call 1, reply 2, exception 3."""
+    inside = bytes((0x82, kind << 5 | 1, sequence, len(name))) + name.encode() + body
+    return struct.pack(">I", len(inside)) + inside
+
+
+def read_compact(reader: Reader) -> bytes:
+    length = reader.exactly(4)
+    return length + reader.exactly(int.from_bytes(length))
+
+
+def echo_compact(connection: socket.socket) -> None:
+    """Answers with a call's own body."""
+    reader = Reader(connection)
+    while True:
+        call = read_compact(reader)
+        connection.sendall(call[:5] + bytes((2 << 5 | 1,)) + call[6:])
+
+
+def test_a_native_codec_is_named_beside_descriptions_and_detected(live: Live, serve: Serve) -> None:
+    server = serve(echo_compact)
+    codec = plan.RpcNativeCodec("thrift-compact", {"declaredExceptions": "serverError"})
+    chain = http_chain(routes(("/", forward("app"))), protocol="auto", rpc=(known("bolt"), codec))
+    live.apply(cluster("app", server.port), listener("rpc", chain, direction="outbound"))
+    with live.dial("rpc") as client:
+        reader = Reader(client)
+        for sequence, body in ((5, b"\0"), (6, b"\x18\x03tea\0"), (7, b"x" * 200_000)):
+            client.sendall(compact(1, sequence, "Cart:add", body))
+            assert read_compact(reader) == compact(2, sequence, "Cart:add", body)
+
+    def counted() -> dict[str, int]:
+        found = {}
+        for line in live.engine.render("/stats/prometheus").decode().splitlines():
+            if line.startswith("istio_requests_total{"):
+                labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
+                named = labels["request_protocol"], labels["request_service"], labels["request_method"]
+                assert named == ("thrift-compact", "Cart", "add")
+                found[labels["response_code"]] = int(line.rpartition(" ")[2])
+        return found
+
+    # A result with a field that is an exception's fails.
+    until(lambda: counted() == {"200": 1, "500": 2}, "the record of each call")
+
+
+@pytest.mark.parametrize(
+    ("codec", "path", "words"),
+    [
+        (plan.RpcNativeCodec("tars"), "name", 'no native codec "tars"; there are thrift-compact'),
+        (plan.RpcNativeCodec("thrift-compact", {"window": 3}), "options", "unknown field `window`, expected"),
+    ],
+)
+def test_native_codecs_that_are_none_are_refused(
+    live: Live, codec: plan.RpcNativeCodec, path: str, words: str
+) -> None:
+    chain = http_chain(routes(("/", forward("app"))), protocol="rpc", rpc=(codec,))
+    (refused,) = live.engine.apply(delta(listener("rpc", chain))).refused
+    assert refused.path == f"chains[0].terminal.manager.rpc[0].{path}"
+    assert words in refused.reason
 
 
 def test_a_description_that_makes_no_codec_is_refused_alone(live: Live, serve: Serve) -> None:

@@ -66,7 +66,7 @@ def bootstrap_of(view: View) -> Json:
 def _judge_as_dubbo(proxy: Json) -> None:
     """What only Mainstay's proxy has in a generic proxy is left out, so that Envoy judges the rest: its codec stands for the
     described one, and neither HTTP's filters nor routes beside an action are there."""
-    if proxy["codec_config"]["name"] != "mainstay.codecs.described":
+    if not proxy["codec_config"]["name"].startswith("mainstay.codecs."):
         return
     codec = "envoy.extensions.filters.network.generic_proxy.codecs.dubbo.v3.DubboCodecConfig"
     proxy["codec_config"] = {

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, Protocol
 
 import yaml
 
+from mainstay.protocols.native import native_codec
+
 Fields = dict[str, Any]
 
 TYPE = "type.googleapis.com/envoy.extensions."
@@ -44,17 +46,23 @@ class Pair(NamedTuple):
 
 def described(protocol: str, description: str | None = None) -> Fields:
     """`codec_config` of a protocol that comes with Mainstay, or of a description."""
+    if native_codec(protocol) is not None:
+        return _own("native", "NativeCodec", {"codec": protocol})
     value = {"protocol": protocol}
     if description is not None:
         value |= {
             "description": description,
             "sha256": hashlib.sha256(description.encode()).hexdigest(),
         }
+    return _own("described", "DescribedCodec", value)
+
+
+def _own(name: str, message: str, value: Fields) -> Fields:
     return {
-        "name": "mainstay.codecs.described",
+        "name": f"mainstay.codecs.{name}",
         "typed_config": {
             "@type": "type.googleapis.com/xds.type.v3.TypedStruct",
-            "type_url": "type.googleapis.com/mainstay.dev.v1alpha1.DescribedCodec",
+            "type_url": f"type.googleapis.com/mainstay.dev.v1alpha1.{message}",
             "value": value,
         },
     }

@@ -36,7 +36,7 @@ class Pair:
     """For people: it is the heading of the table's row."""
 
     wire: str
-    """The description by which the engine reads it, or `tri`, which is gRPC."""
+    """The description or native codec by which the engine reads it, or `tri`, which is gRPC."""
 
     client: Side
     provider: Side
@@ -91,6 +91,21 @@ _FROM_NODE: dict[str, Any] = {
 """sofa-rpc-node does not look at the status."""
 
 
+_THRIFT: dict[str, Any] = {
+    "exception": "RefusedError: broken",
+    "timeout": "TTransportException: read timeout",
+    "late": "TApplicationException",
+    "lacks": {
+        "future": "Thrift's Python clients only wait",
+        "callback": "Thrift's Python clients only wait",
+        "canary by header": "Thrift's frames carry no headers",
+    },
+    "notes": {
+        "1,000 calls": "Thrift's clients have one call in flight on a connection: a thousand calls on 64"
+    },
+}
+
+
 def _alike(name: str, family: str, wire: str, **more: Any) -> Pair:
     """Client and provider of one family."""
     return Pair(name, wire, Side(family, wire), Side(family, wire), **more)
@@ -110,22 +125,8 @@ def _bolt_java(name: str, version: int) -> Pair:
 
 
 PAIRS = (
-    _alike(
-        "Thrift (Python)",
-        "thrift",
-        "thrift",
-        exception="RefusedError: broken",
-        timeout="TTransportException: read timeout",
-        late="TApplicationException",
-        lacks={
-            "future": "Thrift's Python clients only wait",
-            "callback": "Thrift's Python clients only wait",
-            "canary by header": "Thrift's frames carry no headers",
-        },
-        notes={
-            "1,000 calls": "Thrift's clients have one call in flight on a connection: a thousand calls on 64"
-        },
-    ),
+    _alike("Thrift (Python)", "thrift", "thrift", **_THRIFT),
+    _alike("Thrift (Python), compact", "thrift", "thrift-compact", **_THRIFT),
     _alike(
         "SOFARPC Python (anthunder)",
         "anthunder",

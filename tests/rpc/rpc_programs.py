@@ -158,7 +158,7 @@ FAMILIES = {
         Family("dubbo-java", DUBBO, _JAVA_MAIN, ("dubbo", "tri")),
         Family("node", NODE, (str(PROGRAMS / "node/peer.js"),), ("bolt", "dubbo")),
         Family("anthunder", PYTHON, (str(PROGRAMS / "python/sofa.py"),), ("bolt",)),
-        Family("thrift", PYTHON, (str(PROGRAMS / "python/thrift_peer.py"),), ("thrift",)),
+        Family("thrift", PYTHON, (str(PROGRAMS / "python/thrift_peer.py"),), ("thrift", "thrift-compact")),
     )
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from generic_messages import (
@@ -37,42 +38,80 @@ VOLT = (Path(__file__).parents[1] / "protocols" / "volt.yaml").read_text()
 # --- codecs -------------------------------------------------------------------------------------------------------
 
 
+def spoken(found: plan.HttpConnectionManager) -> plan.RpcProtocol:
+    """The only protocol, which is described."""
+    (only,) = found.rpc
+    assert isinstance(only, plan.RpcDescribedCodec)
+    return only.protocol
+
+
 def test_a_protocol_that_is_shipped_needs_its_name_alone() -> None:
     found = manager()
     assert (found.protocol, found.server_name, found.generate_request_id) == ("rpc", None, False)
-    assert [protocol.name for protocol in found.rpc] == ["bolt"]
+    assert spoken(found).name == "bolt"
     dubbo = {"@type": GENERIC + "codecs.dubbo.v3.DubboCodecConfig"}
-    assert manager(codec_config={"name": "dubbo", "typed_config": dubbo}).rpc[0].name == "dubbo"
+    assert spoken(manager(codec_config={"name": "dubbo", "typed_config": dubbo})).name == "dubbo"
 
 
 def test_a_description_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     digest = hashlib.sha256(VOLT.encode()).hexdigest()
     monkeypatch.setattr(described, "_compiled", {})
-    first = manager(codec_config=codec(protocol="volt", description=VOLT, sha256=digest)).rpc[0]
+    first = spoken(manager(codec_config=codec(protocol="volt", description=VOLT, sha256=digest)))
     assert first.name == "volt"
     monkeypatch.setattr(described, "_read", lambda *_: pytest.fail("read again"))
-    assert manager(codec_config=codec(protocol="volt", description=VOLT)).rpc[0] is first
+    assert spoken(manager(codec_config=codec(protocol="volt", description=VOLT))) is first
 
 
 def test_the_text_of_a_shipped_protocol_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(described, "_read", lambda *_: pytest.fail("read"))
     text = shipped_texts()["bolt"]
-    assert manager(codec_config=codec(protocol="bolt", description=text)).rpc[0] is manager().rpc[0]
+    assert spoken(manager(codec_config=codec(protocol="bolt", description=text))) is spoken(manager())
 
 
 def test_a_description_of_ones_own_takes_the_place_of_a_shipped_one() -> None:
     shipped = shipped_plan("bolt")
     assert shipped is not None
     text = shipped_texts()["bolt"].replace("detection: certain", "detection: declared-only")
-    found = manager(codec_config=codec(protocol="bolt", description=text)).rpc[0]
+    found = spoken(manager(codec_config=codec(protocol="bolt", description=text)))
     assert shipped.plan.detection
     assert found.detection == ()
+
+
+def native(**value: Any) -> Fields:
+    return {"name": "codec", "typed_config": struct("NativeCodec", value)}
+
+
+def test_a_native_codec_is_named_with_its_options() -> None:
+    options = {"declaredExceptions": "serverError", "most": 3, "half": 0.5, "strict": True}
+    found = manager(codec_config=native(codec="thrift-compact", options=options)).rpc
+    assert found == (plan.RpcNativeCodec("thrift-compact", options),)
+    assert type(found[0].options["most"]) is int  # type: ignore[union-attr]
+    assert manager(codec_config=native(codec="thrift-compact")).rpc == (
+        plan.RpcNativeCodec("thrift-compact"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "words"),
+    [
+        ({}, "codec", "is required"),
+        ({"codec": "tars"}, "codec", "there is no native codec 'tars'; there are thrift-compact"),
+        ({"codec": "thrift-compact", "protocol": "x"}, "protocol", "there are codec, options"),
+        ({"codec": "thrift-compact", "options": "x"}, "options", "must be an object"),
+        ({"codec": "thrift-compact", "options": {"a": [1]}}, "options.a", "a text, a number or a truth"),
+    ],
+)
+def test_native_codecs_are_refused_by_path(value: Fields, path: str, words: str) -> None:
+    found = refused(codec_config=native(**value))
+    assert found.path == f"codec_config.typed_config.value.{path}"
+    assert words in found.reason
 
 
 @pytest.mark.parametrize(
     ("value", "path", "words"),
     [
         ({}, "protocol", "is required"),
+        ({"protocol": "thrift-compact"}, "protocol", "name it by a mainstay.dev.v1alpha1.NativeCodec"),
         ({"protocol": "nobody"}, "description", "does not come with Mainstay, as bolt, dubbo, thrift do"),
         ({"protocol": "bolt", "sha256": "00"}, "sha256", "is not that of the bolt that comes"),
         (
@@ -139,11 +178,13 @@ def inspector(*protocols: Fields) -> list[Fields]:
     ]
 
 
-def test_the_inspector_knows_described_protocols() -> None:
-    found, _ = convert_listener(inspector({"protocol": "bolt"}, {"protocol": "dubbo"}))
+def test_the_inspector_knows_described_protocols_and_native_ones() -> None:
+    found, _ = convert_listener(inspector({"protocol": "bolt"}, {"codec": "thrift-compact"}))
     (only,) = found.listener_filters
     assert isinstance(only, plan.ProtocolInspector)
-    assert [protocol.name for protocol in only.protocols] == ["bolt", "dubbo"]
+    described, native = only.protocols
+    assert isinstance(described, plan.RpcDescribedCodec)
+    assert (described.protocol.name, native) == ("bolt", plan.RpcNativeCodec("thrift-compact"))
 
 
 DECLARED = VOLT.replace("detection: certain", "detection: declared-only").replace("name: volt", "name: watt")
@@ -156,6 +197,8 @@ DECLARED = VOLT.replace("detection: certain", "detection: declared-only").replac
         ([{"protocol": "volt"}], "protocols[0].value.description", "is required"),
         ([{"protocol": "watt", "description": DECLARED}], "protocols[0]", "a port must declare it"),
         ([{"protocol": "bolt"}, {"protocol": "bolt"}], "protocols[1]", "fit both bolt and bolt"),
+        ([{"codec": "thrift-compact"}] * 2, "protocols[1]", "fit both thrift-compact and thrift-compact"),
+        ([{"codec": "tars"}], "protocols[0].value.codec", "there is no native codec 'tars'"),
     ],
 )
 def test_what_first_bytes_cannot_tell_is_refused(protocols: list[Fields], path: str, words: str) -> None:

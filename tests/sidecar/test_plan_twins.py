@@ -40,6 +40,7 @@ UNIONS: dict[str, Any] = {
     "RbacPrincipal": plan.RbacPrincipal,
     "RouteAction": plan.RouteAction,
     "RouteSource": plan.NamedRoutes | plan.GenericRoutes | plan.InlineRoutes,
+    "RpcCodec": plan.RpcCodec,
     "RpcHeaders": plan.RpcHeaders,
     "RpcOrigin": plan.RpcOrigin,
     "RpcPiece": plan.RpcPiece,

@@ -1,7 +1,7 @@
 //! All codecs in one type: what the worker keeps in a connection's slot, without a pointer to follow per event.
 
 use super::contract::{Accepted, Codec, Command, ConnectionFault, Ending, Event, Input, Refused, StreamId};
-use super::{h1, h2, rpc, tcp};
+use super::{h1, h2, native, rpc, tcp};
 use crate::bytes::Out;
 use crate::message::Tick;
 
@@ -59,4 +59,5 @@ codecs! {
     Http2Server(h2::Server),
     Http2Client(h2::Client),
     Rpc(rpc::Connection),
+    Native(native::Connection),
 }

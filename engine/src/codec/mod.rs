@@ -8,8 +8,10 @@ mod any;
 pub mod contract;
 pub mod detect;
 pub mod dns;
+mod framed;
 pub mod h1;
 pub mod h2;
+pub mod native;
 pub mod rpc;
 mod syntax;
 pub mod tcp;
@@ -17,3 +19,4 @@ pub mod tcp;
 pub(crate) mod testing;
 
 pub use any::AnyCodec;
+pub use framed::Framed;

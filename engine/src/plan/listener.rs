@@ -7,7 +7,7 @@ use super::address::{Address, AddressRange};
 use super::cluster::TcpKeepalive;
 use super::extension::{HttpFilter, NetworkFilter};
 use super::matching::StringMatch;
-use super::protocol::RpcProtocol;
+use super::protocol::RpcCodec;
 use super::route::RouteTable;
 
 /// `envoy.config.listener.v3.Listener`.
@@ -65,7 +65,7 @@ pub enum ListenerFilter {
     /// Tells described protocols, which must be certain; a connection's application protocol is then the name.
     ProtocolInspector {
         disabled_ports: Vec<(u32, u32)>,
-        protocols: Vec<RpcProtocol>,
+        protocols: Vec<RpcCodec>,
     },
 }
 
@@ -169,7 +169,7 @@ pub struct HttpConnectionManager {
     pub tracing: Option<f64>,
     pub stream_error_on_invalid_http: bool,
     /// Framed protocols that are spoken here too (`auto`: by their first bytes, if these are certain) or alone (`rpc`).
-    pub rpc: Vec<RpcProtocol>,
+    pub rpc: Vec<RpcCodec>,
 }
 
 /// What becomes of requests whose headers have underscores in their names (`headers_with_underscores_action`).

@@ -45,10 +45,10 @@ pub use listener::{
 pub use matching::{HeaderMatch, HeaderTest, QueryMatch, QueryTest, Regex, StringMatch, StringTest};
 pub use problem::PlanError;
 pub use protocol::{
-    RpcAlgorithm, RpcAttribute, RpcBits, RpcBody, RpcChecksum, RpcDialect, RpcExplained, RpcField,
-    RpcHeaders, RpcHeartbeat, RpcItem, RpcKind, RpcLength, RpcLimits, RpcOpening, RpcOrigin, RpcPart,
-    RpcPattern, RpcPiece, RpcProtocol, RpcRow, RpcSeen, RpcShape, RpcSize, RpcSource, RpcStatus, RpcTemplate,
-    RpcTrace, RpcTraceHeader, RpcTraceValue, RpcValue,
+    RpcAlgorithm, RpcAttribute, RpcBits, RpcBody, RpcChecksum, RpcCodec, RpcDialect, RpcExplained, RpcField,
+    RpcHeaders, RpcHeartbeat, RpcItem, RpcKind, RpcLength, RpcLimits, RpcNative, RpcOpening, RpcOrigin,
+    RpcPart, RpcPattern, RpcPiece, RpcProtocol, RpcRow, RpcSeen, RpcShape, RpcSize, RpcSource, RpcStatus,
+    RpcTemplate, RpcTrace, RpcTraceHeader, RpcTraceValue, RpcValue,
 };
 pub use route::{
     BackOff, DirectResponse, Fraction, HeaderChange, HeaderChangeKind, HostRewrite, InternalRedirect, Mirror,

@@ -4,9 +4,21 @@
 //! what kind of frame it is; openings are tried in order. Everything a shape holds lies behind the other: fixed items first
 //! (whose place is known beforehand), then those whose length a field tells.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::route::serde_bytes_compat;
+
+/// A framed protocol that a port speaks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RpcCodec {
+    /// What a description says.
+    Described { protocol: Box<RpcProtocol> },
+    /// Written in Rust: its name in the engine's table, which is the protocol's too, and what can be said of it, as JSON.
+    Native { name: String, options: BTreeMap<String, serde_json::Value> },
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +54,17 @@ pub struct RpcProtocol {
     /// Items whose values a connection keeps from its first request on.
     pub pinned: Vec<String>,
     pub limits: RpcLimits,
+}
+
+/// A line of the engine's table of native codecs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RpcNative {
+    pub name: String,
+    /// One sentence for the reference page.
+    pub about: String,
+    /// First bytes of a client's connection that surely are this protocol; empty: never guessed.
+    pub detection: Vec<RpcPattern>,
 }
 
 /// Up to 16 first bytes of a frame under a mask; both are equally long.

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::EngineError;
 use crate::admin::Answer;
-use crate::codec::rpc;
+use crate::codec::{native, rpc};
 use crate::engine::{self, DrainScope};
 use crate::plan;
 use crate::reactor::sys;
@@ -54,6 +54,12 @@ pub(super) fn explain_protocol<'py>(
     let protocol: plan::RpcProtocol = decode(protocol, "protocol")?;
     let explained = released(py, || rpc::explain(&protocol, frames))?;
     encode(py, &explained.map_err(|error| refuse(format!("protocol: {error}")))?)
+}
+
+/// The table of native codecs. Needs no engine.
+#[pyfunction]
+pub(super) fn native_codecs(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
+    encode(py, &native::table())
 }
 
 impl Engine {

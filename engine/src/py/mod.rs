@@ -15,5 +15,6 @@ create_exception!(_engine, EngineError, PyException);
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("EngineError", module.py().get_type::<EngineError>())?;
     module.add_function(wrap_pyfunction!(calls::explain_protocol, module)?)?;
+    module.add_function(wrap_pyfunction!(calls::native_codecs, module)?)?;
     module.add_class::<calls::Engine>()
 }

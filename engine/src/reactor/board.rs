@@ -284,7 +284,7 @@ impl<D: Driver> Port for Board<D> {
             AnyCodec::Tcp(_) => Protocol::Tcp,
             AnyCodec::Http1Server(_) | AnyCodec::Http1Client(_) => Protocol::Http11,
             AnyCodec::Http2Server(_) | AnyCodec::Http2Client(_) => Protocol::Http2,
-            AnyCodec::Rpc(_) => Protocol::Rpc,
+            AnyCodec::Rpc(_) | AnyCodec::Native(_) => Protocol::Rpc,
         })
     }
 

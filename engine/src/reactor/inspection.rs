@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
+use crate::codec::Framed;
 use crate::codec::detect::{Detected, detect};
-use crate::codec::rpc;
+use crate::codec::rpc::Match;
 use crate::plan::ListenerFilter;
 use crate::snapshot::Sought;
 use crate::tls::{ClientHello, Inspected, inspect};
@@ -21,27 +22,24 @@ pub(super) struct Inspection {
     sought: Vec<Sought>,
     pub hello: Option<ClientHello>,
     pub detected: Option<Detected>,
-    spoken: Option<Arc<rpc::Description>>,
+    spoken: Option<Framed>,
 }
 
 /// What first bytes say about several framed protocols.
-pub(super) enum Framed {
-    Yes(Arc<rpc::Description>),
+pub(super) enum Recognised {
+    Yes(Framed),
     No,
     Wait,
 }
 
 /// The first of the protocols that the bytes are of.
-pub(super) fn recognise<'d>(
-    descriptions: impl Iterator<Item = &'d Arc<rpc::Description>>,
-    bytes: &[u8],
-) -> Framed {
-    let mut found = Framed::No;
-    for description in descriptions {
-        match description.recognise(bytes) {
-            rpc::Match::Yes => return Framed::Yes(Arc::clone(description)),
-            rpc::Match::Wait => found = Framed::Wait,
-            rpc::Match::No => {}
+pub(super) fn recognise<'d>(protocols: impl Iterator<Item = &'d Framed>, bytes: &[u8]) -> Recognised {
+    let mut found = Recognised::No;
+    for protocol in protocols {
+        match protocol.recognise(bytes) {
+            Match::Yes => return Recognised::Yes(protocol.clone()),
+            Match::Wait => found = Recognised::Wait,
+            Match::No => {}
         }
     }
     found
@@ -90,8 +88,8 @@ impl Inspection {
         }
         let http = if self.seeks_http { detect(bytes) } else { Detected::Tcp };
         match (recognise(self.sought.iter().flat_map(|some| &**some), bytes), http) {
-            (Framed::Yes(description), _) => self.spoken = Some(description),
-            (Framed::Wait, Detected::Tcp) | (_, Detected::Wait) => return false,
+            (Recognised::Yes(protocol), _) => self.spoken = Some(protocol),
+            (Recognised::Wait, Detected::Tcp) | (_, Detected::Wait) => return false,
             (_, found) => self.detected = self.seeks_http.then_some(found),
         }
         self.end()
@@ -107,7 +105,7 @@ impl Inspection {
     pub fn protocols(&self) -> Vec<String> {
         match (&self.hello, &self.spoken, self.detected) {
             (Some(hello), ..) => hello.application_protocols.clone(),
-            (None, Some(description), _) => vec![description.name.to_string()],
+            (None, Some(protocol), _) => vec![protocol.name().to_owned()],
             (None, None, Some(Detected::Http1)) => vec!["http/1.1".to_owned()],
             (None, None, Some(Detected::Http2)) => vec!["h2c".to_owned()],
             _ => Vec::new(),
@@ -124,7 +122,7 @@ mod tests {
     const DUBBO: &str = include_str!("../../testdata/protocols/dubbo.json");
 
     fn described() -> Sought {
-        let compile = |text| Arc::new(rpc::compile(&serde_json::from_str(text).unwrap()).unwrap());
+        let compile = |text| Framed::described(text);
         [compile(BOLT), compile(DUBBO)].into()
     }
 

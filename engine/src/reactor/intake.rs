@@ -10,11 +10,11 @@ use std::sync::Arc;
 use super::connection::{Connection, Open, Phase, Secure, Transport};
 use super::doors::{Admitted, Live};
 use super::driver::{Driver, Incoming};
-use super::inspection::{Framed, Inspection, recognise};
+use super::inspection::{Inspection, Recognised, recognise};
 use super::log::{Level, Room, Value};
 use super::worker::Worker;
 use crate::codec::detect::{Detected, detect};
-use crate::codec::{AnyCodec, h1, h2, rpc, tcp};
+use crate::codec::{AnyCodec, Framed, h1, h2, tcp};
 use crate::message::{Key, Peer, ResetReason, ResponseFlags, Tick};
 use crate::plan::{HttpConnectionManager, ListenerFilter, Protocol};
 use crate::route::ChainInput;
@@ -69,7 +69,7 @@ pub(super) struct Arrival {
     pub chain: Arc<Chain>,
     pub detected: Option<Detected>,
     /// The framed protocol that the first bytes are of; `None`: nobody has looked.
-    pub rpc: Option<Option<Arc<rpc::Description>>>,
+    pub rpc: Option<Option<Framed>>,
 }
 
 impl<D: Driver> Worker<D> {
@@ -150,11 +150,12 @@ impl<D: Driver> Worker<D> {
                 let (framed, first) =
                     (recognise_in(&arrival.chain, &connection.carry), detect(&connection.carry));
                 match (framed, first, ended) {
-                    (Framed::Yes(description), ..) => {
-                        arrival.rpc = Some(Some(description));
+                    (Recognised::Yes(protocol), ..) => {
+                        arrival.rpc = Some(Some(protocol));
                         self.choose_codec(key);
                     }
-                    (Framed::Wait, Detected::Wait | Detected::Tcp, false) | (_, Detected::Wait, false) => {
+                    (Recognised::Wait, Detected::Wait | Detected::Tcp, false)
+                    | (_, Detected::Wait, false) => {
                         self.board.arm_connection(key);
                     }
                     (_, found, _) => {
@@ -266,7 +267,7 @@ impl<D: Driver> Worker<D> {
                 let alpn = connection.peer.application_protocol.as_deref();
                 match choose(manager, alpn, &arrival) {
                     Choice::Http(version) => codec_of(&manager.options, version, is_tls),
-                    Choice::Rpc(description) => rpc::Connection::server(description).into(),
+                    Choice::Rpc(protocol) => protocol.server(),
                     Choice::Look => {
                         let limit = manager.options.idle_timeout.unwrap_or(CHOICE_TIMEOUT);
                         connection.deadline = Some(self.board.now.after_milliseconds(limit));
@@ -413,7 +414,7 @@ fn codec_of(options: &HttpConnectionManager, version: Protocol, is_tls: bool) ->
 /// What a client's connection speaks.
 enum Choice {
     Http(Protocol),
-    Rpc(Arc<rpc::Description>),
+    Rpc(Framed),
     /// The first bytes must show.
     Look,
 }
@@ -421,11 +422,11 @@ enum Choice {
 fn choose(manager: &HttpManager, alpn: Option<&str>, arrival: &Arrival) -> Choice {
     let (protocol, framed) = (manager.options.protocol, &manager.rpc);
     match (&arrival.rpc, &framed[..]) {
-        (Some(Some(description)), _) => return Choice::Rpc(Arc::clone(description)),
-        (None, [only]) if protocol == Protocol::Rpc => return Choice::Rpc(Arc::clone(only)),
+        (Some(Some(protocol)), _) => return Choice::Rpc(protocol.clone()),
+        (None, [only]) if protocol == Protocol::Rpc => return Choice::Rpc(only.clone()),
         (None, _) if protocol == Protocol::Rpc => return Choice::Look,
         // The codec says what is wrong with the bytes, and how.
-        (Some(None), [first, ..]) if protocol == Protocol::Rpc => return Choice::Rpc(Arc::clone(first)),
+        (Some(None), [first, ..]) if protocol == Protocol::Rpc => return Choice::Rpc(first.clone()),
         _ => {}
     }
     let may_be_framed = arrival.rpc.is_none() && !framed.is_empty() && protocol == Protocol::Auto;
@@ -439,10 +440,10 @@ fn choose(manager: &HttpManager, alpn: Option<&str>, arrival: &Arrival) -> Choic
 }
 
 /// What first bytes say about the framed protocols of a chain.
-fn recognise_in(chain: &Chain, bytes: &[u8]) -> Framed {
+fn recognise_in(chain: &Chain, bytes: &[u8]) -> Recognised {
     match &chain.terminal {
         Terminal::Http(manager) => recognise(manager.rpc.iter(), bytes),
-        Terminal::Tcp(_) => Framed::No,
+        Terminal::Tcp(_) => Recognised::No,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::listener::{Chain, HttpManager, Listener, Routes, Sought, TcpProxy, Terminal};
 use super::secrets::SecretStore;
-use crate::codec::rpc;
+use crate::codec::Framed;
 use crate::filter::{self, NetworkChain, Registry};
 use crate::matching::Range;
 use crate::plan::{self, Address, PlanError, RouteSource};
@@ -82,10 +82,11 @@ fn compile_sought(filters: &mut [plan::ListenerFilter]) -> Result<Sought, PlanEr
         let plan::ListenerFilter::ProtocolInspector { protocols, .. } = filter else { continue };
         for (index, protocol) in std::mem::take(protocols).iter().enumerate() {
             let path = format!("listener_filters[{place}].protocols[{index}]");
-            if protocol.detection.is_empty() {
+            let framed = Framed::compile(protocol).map_err(|problem| problem.within(&path))?;
+            if !framed.is_certain() {
                 return Err(PlanError::new(path, "its first bytes do not tell it: a port must declare it"));
             }
-            sought.push(rpc::compile(protocol).map(Arc::new).map_err(|problem| problem.within(&path))?);
+            sought.push(framed);
         }
     }
     Ok(sought.into())
@@ -204,7 +205,7 @@ fn compile_http(
     let internal_ranges = Range::compile_all(&plan.internal_ranges, "internal_ranges")?;
     let described = std::mem::take(&mut plan.rpc);
     let rpc = described.iter().enumerate().map(|(index, protocol)| {
-        rpc::compile(protocol).map(Arc::new).map_err(|problem| problem.within(&format!("rpc[{index}]")))
+        Framed::compile(protocol).map_err(|problem| problem.within(&format!("rpc[{index}]")))
     });
     let rpc: Box<[_]> = rpc.collect::<Result<_, _>>()?;
     if rpc.is_empty() && plan.protocol == plan::Protocol::Rpc {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::codec::rpc;
+use crate::codec::Framed;
 use crate::filter::{self, NetworkChain};
 use crate::matching::Range;
 use crate::message::RequestHead;
@@ -43,7 +43,7 @@ pub struct Listener {
 }
 
 /// Framed protocols that a listener tells by first bytes.
-pub type Sought = Arc<[Arc<rpc::Description>]>;
+pub type Sought = Arc<[Framed]>;
 
 impl Listener {
     /// The chain of a connection; `None`: nobody takes it.
@@ -95,14 +95,14 @@ pub struct HttpManager {
     /// `options.internal_ranges`.
     pub internal_ranges: Box<[Range]>,
     /// `options.rpc`, which has been taken out.
-    pub rpc: Box<[Arc<rpc::Description>]>,
+    pub rpc: Box<[Framed]>,
 }
 
 impl HttpManager {
     /// The framed protocol that a request came in.
-    pub fn rpc_of(&self, head: &RequestHead) -> Option<&Arc<rpc::Description>> {
+    pub fn rpc_of(&self, head: &RequestHead) -> Option<&Framed> {
         let frame = head.frame?;
-        self.rpc.iter().find(|description| description.digest() == frame.protocol)
+        self.rpc.iter().find(|protocol| protocol.digest() == frame.protocol)
     }
 }
 

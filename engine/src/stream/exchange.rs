@@ -16,7 +16,7 @@ use super::port::Port;
 use super::shared::Turn;
 use super::site::Site;
 use super::timeouts::{Deadlines, Limit};
-use crate::codec::rpc::Description;
+use crate::codec::Framed;
 use crate::filter::{States, Token, Wishes};
 use crate::message::{Kept, Key, RequestHead, ResetReason, ResponseHead, Tick};
 use crate::upstream::{Cluster, Endpoint, Priority};
@@ -46,7 +46,7 @@ pub struct Errand {
     /// Of a pinned errand: by HTTP/2, whatever the cluster's protocol.
     pub http2: bool,
     /// The framed protocol that the request is of.
-    pub rpc: Option<Arc<Description>>,
+    pub rpc: Option<Framed>,
 }
 
 impl Errand {

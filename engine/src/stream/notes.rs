@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::site::Site;
+use crate::codec::Framed;
 use crate::message::{
     HeaderBlock, NameId, Peer, Protocol, RequestHead, ResponseFlags, ResponseHead, SpiffeId, Tick,
 };
@@ -170,7 +171,7 @@ impl Notes {
             return None;
         };
         Some(RpcFacts {
-            protocol: &protocol.name,
+            protocol: protocol.name(),
             service: b"",
             method: b"",
             id: 0,
@@ -195,14 +196,14 @@ impl Notes {
         });
         Some(RpcFacts {
             protocol: match protocol {
-                Some(protocol) if request.scheme() == protocol.name.as_bytes() => &protocol.name,
+                Some(protocol) if request.scheme() == protocol.name().as_bytes() => protocol.name(),
                 _ => std::str::from_utf8(request.scheme()).unwrap_or("rpc"),
             },
             service: request.headers.slice(frame.service),
             method: request.headers.slice(frame.method),
             id: frame.number,
             status,
-            trace: protocol.and_then(|protocol| protocol.trace.as_ref()),
+            trace: protocol.and_then(Framed::trace),
             one_way: request.one_way,
         })
     }

@@ -89,7 +89,7 @@ fn dial_of<P: Port>(port: &P, order: &DialOrder, resends: bool) -> Dial {
     let http2 =
         |policy| h2::Settings { resends: resends && order.endpoint.takes_http1_in_http2(), ..http2(policy) };
     let speak = match (&key.rpc, key.protocol) {
-        (Some(spoken), _) => Speak::Rpc(Arc::clone(&spoken.description)),
+        (Some(spoken), _) => Speak::Rpc(spoken.protocol.clone()),
         (None, PoolProtocol::Http1) => Speak::Http1(http1(&policy.http)),
         (None, PoolProtocol::Http2) if !key.carries_http1 => Speak::Http2(http2(&policy.http)),
         (None, PoolProtocol::Http2 | PoolProtocol::Auto) => {

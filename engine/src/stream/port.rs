@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::binding::Binding;
 use crate::codec::contract::{Accepted, Command, Refused, StreamId};
-use crate::codec::{AnyCodec, h1, h2, rpc, tcp};
+use crate::codec::{AnyCodec, Framed, h1, h2, tcp};
 use crate::message::{Key, Peer, Tick};
 use crate::plan;
 use crate::snapshot::{Chain, Snapshot};
@@ -45,7 +45,7 @@ pub enum Speak {
     Tcp,
     Http1(h1::Settings),
     Http2(h2::Settings),
-    Rpc(Arc<rpc::Description>),
+    Rpc(Framed),
     /// HTTP/2 if ALPN says so, else HTTP/1.
     Auto {
         http1: h1::Settings,
@@ -60,7 +60,7 @@ impl Speak {
             Self::Tcp => tcp::Connection::new().into(),
             Self::Http1(settings) => h1::Client::new(*settings).into(),
             Self::Http2(settings) => h2::Client::new(*settings).into(),
-            Self::Rpc(description) => rpc::Connection::client(Arc::clone(description)).into(),
+            Self::Rpc(protocol) => protocol.client(),
             Self::Auto { http2, .. } if alpn.is_some_and(is_http2) => h2::Client::new(*http2).into(),
             Self::Auto { http1, .. } => h1::Client::new(*http1).into(),
         }

@@ -12,6 +12,7 @@ use super::reply::flagged;
 use super::shared::{Own, Turn};
 use super::site::HttpSite;
 use super::timeouts::Limit;
+use crate::codec::Framed;
 use crate::codec::contract::Command;
 use crate::filter::{LocalReply, Run};
 use crate::message::{HeaderBlock, MILLISECOND, Name, NameId, NameSet, Protocol, ResetReason, ResponseFlags};
@@ -60,7 +61,7 @@ impl Exchange {
         }
         let traced = http.manager.options.tracing.and_then(|_| http.manager.rpc_of(&self.request));
         let entrance = Entrance {
-            trace: traced.and_then(|protocol| protocol.trace.as_ref()),
+            trace: traced.and_then(Framed::trace),
             manager: &http.manager.options,
             peer: &site.peer,
             internal: &http.manager.internal_ranges,

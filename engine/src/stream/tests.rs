@@ -7,6 +7,7 @@ mod filters;
 mod http1;
 mod http2;
 mod limits;
+mod native;
 mod random;
 mod resend;
 mod retry;

@@ -1,4 +1,4 @@
-"""`mainstay protocol validate|decode|new|heartbeat`: framed RPC protocols described as data."""
+"""`mainstay protocol list|validate|decode|new|heartbeat`: framed RPC protocols described as data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 
 from mainstay.cli.files import read_files
 from mainstay.cli.options import output_option
-from mainstay.cli.output import show_data, show_problems
+from mainstay.cli.output import show_data, show_problems, show_table
 from mainstay.model.problem_text import count
 from mainstay.settings import OperatorError
 
@@ -26,6 +26,38 @@ MISSING = "segments are missing in the capture, or cut: what comes behind them i
 @click.group()
 def protocol() -> None:
     """Describe framed RPC protocols, and look at their frames."""
+
+
+@protocol.command(name="list", short_help="List the protocols that come with Mainstay.")
+@output_option
+def list_(output: str) -> int:
+    """List the protocols that come with Mainstay: those that are described, and native codecs."""
+    from mainstay.protocols.native import native_codecs
+    from mainstay.protocols.read import shipped
+
+    known = [
+        {
+            "name": each.name,
+            "codec": "described",
+            "detection": each.description.detection,
+            "about": each.description.about,
+        }
+        for each in shipped()
+    ]
+    known += [
+        {
+            "name": each.name,
+            "codec": "native",
+            "detection": "certain" if each.detection else "declared-only",
+            "about": each.about,
+        }
+        for each in native_codecs()
+    ]
+    if output == "table":
+        show_table([name.upper() for name in known[0]], [list(each.values()) for each in known])
+    else:
+        show_data({"protocols": known}, output)
+    return 0
 
 
 @protocol.command(short_help="Check descriptions of protocols.")
@@ -171,12 +203,15 @@ def _read_bytes(path: str) -> bytes:
 
 def _find(named: str) -> Described:
     """The description that a name or file means."""
+    from mainstay.protocols.native import native_codec
     from mainstay.protocols.read import read_descriptions, shipped
 
     found = {each.name: each for each in shipped()}
     if named in found:
         return found[named]
     if not Path(named).is_file():
+        if native_codec(named) is not None:
+            raise OperatorError(f"{named} is a native codec: no description says what its frames hold", USAGE)
         known = ", ".join(sorted(found))
         raise OperatorError(f"there is no protocol {named!r}: name a file, or one of {known}", USAGE)
     texts = read_files([named])

@@ -62,7 +62,8 @@ class RpcProtocol(msgspec.Struct, frozen=True, gc=False):
     """A described protocol. ``description`` is the whole document, empty for one that comes with Mainstay, which every
     proxy of ours has too; ``sha256`` is that of the description's bytes, in hexadecimal. ``openings`` are the first bytes
     by which it is detected, empty where a port has to declare it. ``heartbeat``: the bytes of one, and how its answer begins;
-    empty where that cannot be known beforehand."""
+    empty where that cannot be known beforehand. ``native``: no description says what its frames are, but a codec of this
+    name does."""
 
     name: str
     description: str = ""
@@ -70,6 +71,7 @@ class RpcProtocol(msgspec.Struct, frozen=True, gc=False):
     openings: tuple[Opening, ...] = ()
     created: int = 0
     heartbeat: tuple[bytes, ...] = ()
+    native: bool = False
 
     @property
     def key(self) -> str:

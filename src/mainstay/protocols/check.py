@@ -23,6 +23,7 @@ from mainstay.protocols.description import (
     resolve,
 )
 from mainstay.protocols.finding import Finding, say
+from mainstay.protocols.native import native_codecs
 from mainstay.protocols.shapes import (
     MAX_OPENINGS,
     MAX_SHAPES,
@@ -67,9 +68,11 @@ def check(description: Protocol) -> list[Finding]:
 
 
 def check_together(descriptions: Mapping[str, Protocol]) -> list[tuple[str, Finding]]:
-    """Return the pairs of certain protocols that some first bytes fit both of, by the name of the later one."""
+    """Return the pairs of certain protocols that some first bytes fit both of, by the name of the later one.
+    Native codecs count too."""
     found = []
-    seen: list[tuple[str, list[Pattern]]] = []
+    native = ((each.name, each.detection) for each in native_codecs() if each.name not in descriptions)
+    seen = [(name, [Pattern(one.mask, one.value) for one in detection]) for name, detection in native]
     for name, description in descriptions.items():
         if description.detection != "certain":
             continue

@@ -6,8 +6,8 @@ named `bits`, a set of `values` outside of which the frame is broken, and its ow
 only there if earlier fields have certain values: so variants and versions are one list. All combinations are worked out
 when the description is compiled; each becomes a *shape* with fixed offsets, and the engine finds a frame's shape and
 kind by comparing its first 16 bytes. There are no loops and no expressions: a length is one field `times` and `plus` a
-constant; all lengths together are the size of the frame, or `frameSize` tells it. What does not fit is a codec written
-in Rust.
+constant; all lengths together are the size of the frame, or `frameSize` tells it. What does not fit is a native
+codec, written in Rust.
 
 **Kinds** say which values make a request, a one-way request, a response, a heartbeat, its answer, a go-away. **The
 engine does with each** what it does for HTTP: requests are routed by `service` and `method`, counted, limited, retried;

@@ -21,7 +21,9 @@ from mainstay.model.rpc import Opening, RpcProtocol
 from mainstay.protocols.check import check
 from mainstay.protocols.description import Protocol, resolve
 from mainstay.protocols.heartbeat import heartbeat_check
+from mainstay.protocols.native import native_codecs
 from mainstay.protocols.shapes import detection_of, openings_of, shapes_of
+from mainstay.sidecar import plan
 
 CONTRADICTS, ALIKE = "MS1112", "MS1113"
 
@@ -90,10 +92,20 @@ KIND = Kind(
 
 @functools.cache
 def shipped_protocols() -> tuple[RpcProtocol, ...]:
-    """Return the protocols that come with Mainstay, without their descriptions: every proxy of ours has them."""
+    """Return the protocols that come with Mainstay, without their descriptions: every proxy of ours has them, and the native
+    codecs."""
     from mainstay.protocols.read import shipped  # `read` decodes with the kind above
 
-    return tuple(_fact(each.name, each.description) for each in shipped())
+    described = [_fact(each.name, each.description) for each in shipped()]
+    native = [
+        RpcProtocol(each.name, openings=tuple(sorted(map(_opening, each.detection))), native=True)
+        for each in native_codecs()
+    ]
+    return (*described, *native)
+
+
+def _opening(pattern: plan.RpcPattern) -> Opening:
+    return Opening(pattern.mask, pattern.value)
 
 
 def _fact(name: str, description: Protocol, text: str = "", created: int = 0) -> RpcProtocol:

@@ -1,6 +1,6 @@
 """Writes the reference page of protocols: those that come with Mainstay, as their files say, and the language.
 
-In: the shipped descriptions. Out: Markdown. Called by `tools/generate_docs.py`.
+In: the shipped descriptions, the table of native codecs. Out: Markdown. Called by `tools/generate_docs.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from mainstay.api.publish import reference_page
 from mainstay.protocols.description import Field, Protocol, Source
 from mainstay.protocols.kind import KIND
+from mainstay.protocols.native import native_codecs
 from mainstay.protocols.read import Described, shipped
 
 
@@ -24,6 +25,15 @@ def protocols_page() -> str:
     ]
     for described in shipped():
         lines += ["", *_section(described)]
+    lines += [
+        "",
+        "## Native codecs",
+        "",
+        "What no description can say: [native-codecs.md](../native-codecs.md).",
+    ]
+    for codec in native_codecs():
+        certain = "certain" if codec.detection else "declared-only"
+        lines += ["", f"### {codec.name}", "", codec.about, "", f"- Detection: {certain}"]
     language = reference_page([KIND]).split(f"## {KIND.name}\n", 1)[1]
     return "\n".join([*lines, "", "## The language", language])
 

@@ -27,7 +27,7 @@ from mainstay.control.objects import ObjectId
 from mainstay.graph import Refused
 from mainstay.model.mesh import Mesh
 from mainstay.model.problem import Problem
-from mainstay.protocols.read import shipped
+from mainstay.protocols.kind import shipped_protocols
 from mainstay.settings import OperatorError
 from mainstay.up.file import (
     PROTOCOLS,
@@ -281,7 +281,7 @@ class _Reader:
             for each in objects
             if each.object.kind.name == "Protocol"
         }
-        described = sorted(written_here | {each.name for each in shipped()})
+        described = sorted(written_here | {each.name for each in shipped_protocols()})
         if protocol is not None and protocol not in (*PROTOCOLS, *described):
             remedy = f"Use one of {', '.join((*PROTOCOLS, *described))}, or describe it by a Protocol in spec.config"
             self._report("MS1012", path, f"{protocol} is no protocol", remedy)

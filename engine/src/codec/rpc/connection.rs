@@ -13,15 +13,13 @@ use super::gather::Gather;
 use super::heartbeat::Heart;
 use super::shape::Summing;
 use super::write::{self, Telling};
-use super::{Broken, WHOLE, late};
+use super::{Broken, FRAME_TIMEOUT, WHOLE, late};
 use crate::bytes::Out;
 use crate::codec::contract::{
     Accepted, Codec, Command, ConnectionFault, Ending, Event, Input, Refused, StreamId,
 };
 use crate::message::{ResetReason, Tick};
 
-/// A frame handled whole must arrive within, milliseconds.
-pub(super) const FRAME_TIMEOUT: u64 = 30_000;
 /// Bytes handed over for which no credit has come back, before a caller is no longer read; and an upstream, which must never wait
 /// for one caller among many.
 const CALLER_WINDOW: usize = 1 << 20;

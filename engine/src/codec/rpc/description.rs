@@ -236,6 +236,11 @@ impl Description {
         self.digest
     }
 
+    /// First bytes may tell it: it need not be declared.
+    pub fn is_certain(&self) -> bool {
+        !self.detection.is_empty()
+    }
+
     /// Whether a client's first bytes are this protocol. Never `Yes` for one that must be declared.
     pub fn recognise(&self, bytes: &[u8]) -> Match {
         judge_all(self.detection.iter(), bytes)

@@ -341,7 +341,7 @@ impl<'a> Reading<'a> {
 }
 
 /// Blanks and control characters are in no name.
-fn is_unreadable(text: &[u8]) -> bool {
+pub(in crate::codec) fn is_unreadable(text: &[u8]) -> bool {
     let is_hit = |byte: u8| byte.is_ascii_control() || byte == b' ';
     find(text, |word| word.below(b' ' + 1) | word.equal(0x7f), is_hit).is_some()
 }

@@ -34,8 +34,11 @@ pub use connection::Connection;
 pub use description::Description;
 pub use explain::explain;
 pub use gather::is_fed_again;
+pub(super) use head::is_unreadable;
+pub(super) use send::words_of;
 pub use trace::{Trace, TraceValue};
 pub use window::Match;
+pub(super) use window::{Window, judge_all};
 
 use crate::message::ResetReason;
 
@@ -44,6 +47,9 @@ pub const WHOLE: usize = 64 * 1024;
 
 /// Longest checksum behind a body, bytes.
 const MAX_TAIL: usize = 8;
+
+/// A frame handled whole, or the next piece of a larger one, must arrive within, milliseconds.
+pub(super) const FRAME_TIMEOUT: u64 = 30_000;
 
 /// Whether a frame of so many bytes is sent as it comes instead of whole. Its connection carries nothing else meanwhile.
 pub fn goes_in_pieces(size: u64) -> bool {

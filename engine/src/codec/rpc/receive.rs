@@ -5,13 +5,13 @@
 //! running checksum whose verdict is in before the last piece is handed over.
 
 use super::calls::{Asked, Call, Kept};
-use super::connection::{FRAME_TIMEOUT, First, Incoming, State};
+use super::connection::{First, Incoming, State};
 use super::description::{Description, Located};
 use super::head::Reading;
 use super::shape::{Checksum, Layout, Shape, Summing};
 use super::window::WINDOW;
 use super::write::{self, Telling};
-use super::{Broken, WHOLE, broken, spoilt};
+use super::{Broken, FRAME_TIMEOUT, WHOLE, broken, spoilt};
 use crate::bytes::Out;
 use crate::codec::contract::{ConnectionFault, Ending, Event, Input, StreamId};
 use crate::message::{ResetReason, Tick};

@@ -309,7 +309,7 @@ pub(super) fn status_of(head: &ResponseHead) -> u16 {
 }
 
 /// For replies that have a status and no text.
-fn words_of(status: u16) -> &'static [u8] {
+pub(in crate::codec) fn words_of(status: u16) -> &'static [u8] {
     match status {
         401 | 403 => b"denied",
         404 => b"no route for this call",

@@ -5,7 +5,7 @@ pub(super) const WINDOW: usize = 16;
 
 /// Up to 16 first bytes under a mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Window {
+pub(in crate::codec) struct Window {
     mask: u128,
     value: u128,
     /// So many bytes decide.
@@ -75,11 +75,11 @@ impl Window {
     }
 
     #[inline]
-    pub fn fits(&self, opened: Opened) -> bool {
+    pub(super) fn fits(&self, opened: Opened) -> bool {
         opened.bytes & self.mask == self.value && self.length <= opened.length
     }
 
-    pub fn judge(&self, opened: Opened) -> Match {
+    pub(super) fn judge(&self, opened: Opened) -> Match {
         let known = opened.known();
         match (opened.bytes & self.mask & known == self.value & known, self.length <= opened.length) {
             (false, _) => Match::No,
@@ -90,7 +90,7 @@ impl Window {
 }
 
 /// Whether one of several fits. As in every detection, more bytes never change `Yes` or `No`.
-pub(super) fn judge_all<'a>(windows: impl Iterator<Item = &'a Window>, bytes: &[u8]) -> Match {
+pub(in crate::codec) fn judge_all<'a>(windows: impl Iterator<Item = &'a Window>, bytes: &[u8]) -> Match {
     let opened = Opened::new(bytes);
     let mut found = Match::No;
     for window in windows {

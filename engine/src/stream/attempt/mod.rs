@@ -15,7 +15,7 @@ use super::port::Port;
 use super::reply::flagged;
 use super::shared::Turn;
 use crate::codec::contract::StreamId;
-use crate::codec::rpc::{self, Description};
+use crate::codec::{Framed, rpc};
 use crate::filter::LocalReply;
 use crate::message::{BodyLength, Key, NameId, Protocol, RequestHead, ResponseFlags, Tick};
 use crate::plan::UpstreamProtocol;
@@ -296,11 +296,11 @@ impl Exchange {
     }
 
     /// Frames go on in their own protocol, whatever the cluster's.
-    fn rpc_wanted(&self) -> Option<(&Arc<Description>, u64)> {
+    fn rpc_wanted(&self) -> Option<(&Framed, u64)> {
         let frame = self.request.frame?;
         let of_site = || self.site.http.as_ref().and_then(|http| http.manager.rpc_of(&self.request));
-        let description = self.errand().and_then(|errand| errand.rpc.as_ref()).or_else(of_site)?;
-        Some((description, frame.pin))
+        let protocol = self.errand().and_then(|errand| errand.rpc.as_ref()).or_else(of_site)?;
+        Some((protocol, frame.pin))
     }
 
     /// A connection is there: the request goes out on it.

@@ -10,6 +10,11 @@ pub fn protocol() -> plan::RpcProtocol {
     serde_json::from_str(include_str!("../../../testdata/protocols/bolt.json")).unwrap()
 }
 
+/// A port that speaks it.
+pub fn codec() -> plan::RpcCodec {
+    plan::RpcCodec::Described { protocol: Box::new(protocol()) }
+}
+
 fn request(kind: u8, id: u32, timeout: i32, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut map = Vec::new();
     for text in headers.iter().flat_map(|(name, value)| [name, value]) {

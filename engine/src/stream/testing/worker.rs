@@ -7,7 +7,7 @@ use crate::bytes::{Out, Outbox, Pool};
 use crate::codec::contract::{
     Accepted, Codec, Command, ConnectionFault, Ending, Event, Input, Refused, StreamId,
 };
-use crate::codec::{AnyCodec, h1, h2, rpc, tcp};
+use crate::codec::{AnyCodec, h1, h2, tcp};
 use crate::message::{Key, Peer, Protocol, ResetReason, Slab, Tick};
 use crate::plan::{self, Address, Delta, Kind, LocalWorkload, Upsert};
 use crate::snapshot::{Builder, Chain, KeyRing, Snapshot, Terminal};
@@ -201,7 +201,7 @@ fn known(codec: AnyCodec) -> (Box<dyn Codec>, Protocol) {
         AnyCodec::Tcp(_) => Protocol::Tcp,
         AnyCodec::Http1Server(_) | AnyCodec::Http1Client(_) => Protocol::Http11,
         AnyCodec::Http2Server(_) | AnyCodec::Http2Client(_) => Protocol::Http2,
-        AnyCodec::Rpc(_) => Protocol::Rpc,
+        AnyCodec::Rpc(_) | AnyCodec::Native(_) => Protocol::Rpc,
     };
     (Box::new(codec), protocol)
 }
@@ -393,8 +393,8 @@ impl Worker {
     pub fn connect_rpc(&mut self) -> Key {
         let chain = self.chain();
         let Terminal::Http(manager) = &chain.terminal else { panic!("no listener of HTTP or RPC") };
-        let codec = rpc::Connection::server(Arc::clone(manager.rpc.first().expect("a protocol")));
-        self.client(codec.into(), client_peer())
+        let codec = manager.rpc.first().expect("a protocol").server();
+        self.client(codec, client_peer())
     }
 
     /// The oldest dial that has not been answered: fails.

@@ -97,11 +97,8 @@ fn pipes_count_when_they_open_and_when_they_close() {
 
 /// An inbound or outbound listener of Bolt, whose routes send everything to `shop`.
 fn rpc(direction: plan::TrafficDirection) -> Worker {
-    let manager = plan::HttpConnectionManager {
-        protocol: plan::Protocol::Rpc,
-        rpc: vec![bolt::protocol()],
-        ..manager()
-    };
+    let manager =
+        plan::HttpConnectionManager { protocol: plan::Protocol::Rpc, rpc: vec![bolt::codec()], ..manager() };
     let mut listener = listener(plan::Terminal::Http { manager });
     listener.direction = direction;
     Worker::new(&listener, &[table(vec![route("/", to("shop"))])], &[labelled()])

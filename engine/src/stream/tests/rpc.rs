@@ -16,7 +16,7 @@ const CONNECTION_CLOSED: u16 = 16;
 fn worker(routes: Vec<plan::Route>) -> Worker {
     let manager = plan::HttpConnectionManager {
         protocol: plan::Protocol::Rpc,
-        rpc: vec![bolt::protocol()],
+        rpc: vec![bolt::codec()],
         server_name: Some("mainstay".into()),
         ..manager()
     };
@@ -28,7 +28,7 @@ fn worker(routes: Vec<plan::Route>) -> Worker {
 fn traced() -> Worker {
     let manager = plan::HttpConnectionManager {
         protocol: plan::Protocol::Rpc,
-        rpc: vec![bolt::protocol()],
+        rpc: vec![bolt::codec()],
         tracing: Some(1.0),
         ..manager()
     };
@@ -230,11 +230,8 @@ fn a_server_that_goes_takes_its_calls_with_it_and_nobody_elses() {
 fn breakers_answer_that_we_are_busy() {
     let mut plan = cluster("shop", &["10.1.0.1:80"]);
     plan.breakers.default.max_requests = Some(1);
-    let manager = plan::HttpConnectionManager {
-        protocol: plan::Protocol::Rpc,
-        rpc: vec![bolt::protocol()],
-        ..manager()
-    };
+    let manager =
+        plan::HttpConnectionManager { protocol: plan::Protocol::Rpc, rpc: vec![bolt::codec()], ..manager() };
     let listener = listener(plan::Terminal::Http { manager });
     let mut worker = Worker::new(&listener, &[table(vec![route("/", to("shop"))])], &[plan]);
     let client = worker.connect_rpc();
@@ -247,11 +244,8 @@ fn breakers_answer_that_we_are_busy() {
 fn calls_that_wait_for_a_connection_are_bounded() {
     let mut plan = cluster("shop", &["10.1.0.1:80"]);
     plan.breakers.default.max_pending = Some(1);
-    let manager = plan::HttpConnectionManager {
-        protocol: plan::Protocol::Rpc,
-        rpc: vec![bolt::protocol()],
-        ..manager()
-    };
+    let manager =
+        plan::HttpConnectionManager { protocol: plan::Protocol::Rpc, rpc: vec![bolt::codec()], ..manager() };
     let listener = listener(plan::Terminal::Http { manager });
     let mut worker = Worker::new(&listener, &[table(vec![route("/", to("shop"))])], &[plan]);
     let client = worker.connect_rpc();

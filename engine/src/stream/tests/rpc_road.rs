@@ -22,11 +22,8 @@ const BY_DEFAULT: [&str; 5] =
     ["connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes"];
 
 pub fn worker(action: plan::RouteAction, hosts: &[&str]) -> Worker {
-    let manager = plan::HttpConnectionManager {
-        protocol: plan::Protocol::Rpc,
-        rpc: vec![bolt::protocol()],
-        ..manager()
-    };
+    let manager =
+        plan::HttpConnectionManager { protocol: plan::Protocol::Rpc, rpc: vec![bolt::codec()], ..manager() };
     let listener = listener(plan::Terminal::Http { manager });
     Worker::new(&listener, &[table(vec![route("/", action)])], &[cluster("shop", hosts)])
 }
@@ -142,11 +139,8 @@ fn what_did_not_run_is_repeated_by_default_and_nothing_else() {
 
 /// The side of a provider, in front of its application.
 fn beside_the_application(action: plan::RouteAction) -> Worker {
-    let manager = plan::HttpConnectionManager {
-        protocol: plan::Protocol::Rpc,
-        rpc: vec![bolt::protocol()],
-        ..manager()
-    };
+    let manager =
+        plan::HttpConnectionManager { protocol: plan::Protocol::Rpc, rpc: vec![bolt::codec()], ..manager() };
     let mut listener = listener(plan::Terminal::Http { manager });
     listener.direction = plan::TrafficDirection::Inbound;
     Worker::new(&listener, &[table(vec![route("/", action)])], &[cluster("shop", &["127.0.0.1:80"])])

@@ -27,7 +27,7 @@ use super::breaker::{Lease, Permit, Priority, Resource};
 use super::cluster::Cluster;
 use super::endpoint::{Endpoint, EndpointId};
 use super::seat::{Counts, Seat};
-use crate::codec::rpc::Description;
+use crate::codec::Framed;
 use crate::message::{Key, QuickHash, Slab, Tick};
 use crate::telemetry::ClusterCounter;
 use member::{Member, MemberId};
@@ -44,14 +44,14 @@ pub enum PoolProtocol {
 /// A framed protocol, and which of its requests may share a connection.
 #[derive(Debug, Clone)]
 pub struct RpcKey {
-    pub description: Arc<Description>,
+    pub protocol: Framed,
     /// The frame's.
     pub pin: u64,
 }
 
 impl PartialEq for RpcKey {
     fn eq(&self, other: &Self) -> bool {
-        (self.description.digest(), self.pin) == (other.description.digest(), other.pin)
+        (&self.protocol, self.pin) == (&other.protocol, other.pin)
     }
 }
 
@@ -77,18 +77,14 @@ pub struct Wanted<'a> {
     pub priority: Priority,
     pub server_name: Option<Arc<str>>,
     pub carries_http1: bool,
-    /// The description and the frame's pin.
-    pub rpc: Option<(&'a Arc<Description>, u64)>,
+    /// The protocol and the frame's pin.
+    pub rpc: Option<(&'a Framed, u64)>,
 }
 
 impl Wanted<'_> {
     fn is(&self, key: &PoolKey) -> bool {
         let spoken = match (self.rpc, &key.rpc) {
-            (Some((description, pin)), Some(known)) => {
-                pin == known.pin
-                    && (Arc::ptr_eq(description, &known.description)
-                        || description.digest() == known.description.digest())
-            }
+            (Some((protocol, pin)), Some(known)) => pin == known.pin && *protocol == known.protocol,
             (None, None) => true,
             _ => false,
         };
@@ -100,7 +96,7 @@ impl Wanted<'_> {
     }
 
     fn to_key(&self) -> PoolKey {
-        let rpc = self.rpc.map(|(description, pin)| RpcKey { description: Arc::clone(description), pin });
+        let rpc = self.rpc.map(|(protocol, pin)| RpcKey { protocol: protocol.clone(), pin });
         PoolKey {
             protocol: self.protocol,
             priority: self.priority,
@@ -114,7 +110,7 @@ impl Wanted<'_> {
 impl PoolKey {
     #[cfg(test)]
     fn wanted(&self) -> Wanted<'_> {
-        let rpc = self.rpc.as_ref().map(|spoken| (&spoken.description, spoken.pin));
+        let rpc = self.rpc.as_ref().map(|spoken| (&spoken.protocol, spoken.pin));
         let server_name = self.server_name.clone();
         Wanted {
             protocol: self.protocol,
@@ -127,7 +123,7 @@ impl PoolKey {
 
     /// Calls that a connection of a framed protocol takes at once.
     fn calls(&self) -> u32 {
-        self.rpc.as_ref().map_or(1, |spoken| spoken.description.provider_calls())
+        self.rpc.as_ref().map_or(1, |spoken| spoken.protocol.provider_calls())
     }
 }
 

@@ -43,7 +43,7 @@ def by_name(route: str) -> Fields:
 
 def protocol_inspector(protocols: Iterable[RpcProtocol], except_ports: Iterable[int] = ()) -> Fields:
     """Return the listener filter that tells protocols by a connection's first bytes, switched off for some ports."""
-    values = {"protocols": [_description(protocol) for protocol in protocols]}
+    values = {"protocols": [_named(protocol) for protocol in protocols]}
     fields = _own_extension("mainstay.listener.protocol_inspector", "ProtocolInspector", values)
     return {**fields, **switched_off(except_ports)}
 
@@ -51,10 +51,14 @@ def protocol_inspector(protocols: Iterable[RpcProtocol], except_ports: Iterable[
 def _codec(protocol: RpcProtocol, described: bool) -> Fields:
     if not described:
         return extension(*ENVOY_CODECS[protocol.name])
-    return _own_extension("mainstay.codecs.described", "DescribedCodec", _description(protocol))
+    if protocol.native:
+        return _own_extension("mainstay.codecs.native", "NativeCodec", _named(protocol))
+    return _own_extension("mainstay.codecs.described", "DescribedCodec", _named(protocol))
 
 
-def _description(protocol: RpcProtocol) -> dict[str, str]:
+def _named(protocol: RpcProtocol) -> dict[str, str]:
+    if protocol.native:
+        return {"codec": protocol.name}
     values = {"protocol": protocol.name}
     if protocol.description:
         values |= {"description": protocol.description, "sha256": protocol.sha256}

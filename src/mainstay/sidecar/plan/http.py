@@ -9,7 +9,7 @@ import msgspec
 from mainstay.sidecar.plan.access_log import AccessLog
 from mainstay.sidecar.plan.address import AddressRange
 from mainstay.sidecar.plan.extension import HttpFilter
-from mainstay.sidecar.plan.protocol import RpcProtocol
+from mainstay.sidecar.plan.protocol import RpcCodec
 from mainstay.sidecar.plan.route import RouteTable
 
 
@@ -93,4 +93,4 @@ class HttpConnectionManager(msgspec.Struct, frozen=True):
     proxy_100_continue: bool = False
     tracing: float | None = None
     stream_error_on_invalid_http: bool = False
-    rpc: tuple[RpcProtocol, ...] = ()
+    rpc: tuple[RpcCodec, ...] = ()

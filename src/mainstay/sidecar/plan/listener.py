@@ -10,7 +10,7 @@ from mainstay.sidecar.plan.access_log import AccessLog
 from mainstay.sidecar.plan.address import Address, AddressRange, TcpKeepalive
 from mainstay.sidecar.plan.extension import NetworkFilter
 from mainstay.sidecar.plan.http import HttpConnectionManager
-from mainstay.sidecar.plan.protocol import RpcProtocol
+from mainstay.sidecar.plan.protocol import RpcCodec
 from mainstay.sidecar.plan.tls import DownstreamTls
 
 
@@ -28,7 +28,7 @@ class HttpInspector(msgspec.Struct, frozen=True, tag_field="kind", tag="http_ins
 
 class ProtocolInspector(msgspec.Struct, frozen=True, tag_field="kind", tag="protocol_inspector"):
     disabled_ports: tuple[tuple[int, int], ...] = ()
-    protocols: tuple[RpcProtocol, ...] = ()
+    protocols: tuple[RpcCodec, ...] = ()
 
 
 ListenerFilter = OriginalDestinationFilter | TlsInspector | HttpInspector | ProtocolInspector

@@ -259,6 +259,27 @@ class RpcProtocol(msgspec.Struct, frozen=True):
     limits: RpcLimits
 
 
+class RpcDescribedCodec(msgspec.Struct, frozen=True, tag_field="kind", tag="described"):
+    protocol: RpcProtocol
+
+
+RpcOption = str | int | float | bool
+
+
+class RpcNativeCodec(msgspec.Struct, frozen=True, tag_field="kind", tag="native"):
+    name: str
+    options: dict[str, RpcOption] = {}
+
+
+RpcCodec = RpcDescribedCodec | RpcNativeCodec
+
+
+class RpcNative(msgspec.Struct, frozen=True):
+    name: str
+    about: str
+    detection: tuple[RpcPattern, ...]
+
+
 class RpcRow(msgspec.Struct, frozen=True):
     name: str
     offset: int

@@ -43,6 +43,7 @@ EXTENSIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 OWN = (
     ("Codecs of the generic proxy", described.DESCRIBED, "`protocol`, `description`, `sha256`"),
+    ("Codecs of the generic proxy", described.NATIVE, "`codec`, `options`"),
     ("Listener filters", described.INSPECTOR, "`protocols`: a list of such codecs"),
 )
 """Ours, which come as TypedStruct, with their fields."""

@@ -1,4 +1,5 @@
-"""Thrift's own library: the strict binary protocol in frames. `serve NAME thrift PORT`, or a client that takes commands.
+"""Thrift's own library: the strict binary protocol in frames, and the compact one. A client that takes commands, or
+`serve NAME thrift PORT thrift-compact PORT`.
 
 The service is what `thrift --gen py` makes of `string echo(1: string text)` and its like, written out by hand: the compiler is no
 package of this registry.
@@ -12,7 +13,9 @@ import threading
 import commands
 from provider import Provider
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol, TBinaryProtocolAcceleratedFactory
+from thrift.protocol.TCompactProtocol import TCompactProtocol, TCompactProtocolAcceleratedFactory
 from thrift.protocol.TMultiplexedProtocol import TMultiplexedProtocol
+from thrift.server.TServer import TServer, TThreadedServer
 from thrift.Thrift import TApplicationException, TMessageType, TProcessor, TType
 from thrift.TMultiplexedProcessor import TMultiplexedProcessor
 from thrift.transport.TSocket import TServerSocket, TSocket
@@ -86,21 +89,31 @@ class Processor(TProcessor):  # type: ignore[misc]
         out.trans.flush()
 
 
-def serve(name: str, port: int) -> None:
-    from thrift.server.TServer import TThreadedServer
+PROTOCOLS = {
+    "thrift": (TBinaryProtocol, TBinaryProtocolAcceleratedFactory),
+    "thrift-compact": (TCompactProtocol, TCompactProtocolAcceleratedFactory),
+}
 
+
+def serve(name: str, listening: dict[str, int]) -> None:
+    servers = [server(name, protocol, port) for protocol, port in listening.items()]
+    print("ready", flush=True)
+    for each in servers[1:]:
+        threading.Thread(target=each.serve, daemon=True).start()
+    servers[0].serve()
+
+
+def server(name: str, protocol: str, port: int) -> TServer:
     several = TMultiplexedProcessor()
     several.registerProcessor(SERVICE, Processor(Provider(name)))
     several.registerDefault(Processor(Provider(name)))
     listening = TServerSocket("127.0.0.1", port)
-    server = TThreadedServer(
-        several, listening, TFramedTransportFactory(), TBinaryProtocolAcceleratedFactory(), daemon=True
-    )
+    _, factory = PROTOCOLS[protocol]
+    made = TThreadedServer(several, listening, TFramedTransportFactory(), factory(), daemon=True)
     listening.listen()
     # It has no word for «listening»; the socket is, and `serve` listens to it a second time, which changes nothing.
     listening.listen = lambda: None  # type: ignore[method-assign]
-    print("ready", flush=True)
-    server.serve()
+    return made
 
 
 class Caller:
@@ -129,7 +142,8 @@ class Caller:
             raise
 
     def exchange(self, transport: TFramedTransport, command: dict[str, str], text: str) -> str:
-        protocol = TBinaryProtocol(transport)
+        speaks, _ = PROTOCOLS[command.get("protocol", "thrift")]
+        protocol = speaks(transport)
         writing = protocol if command.get("service") == "none" else TMultiplexedProtocol(protocol, SERVICE)
         is_one_way = command.get("how") == "oneway"
         self.local.sequence = sequence = getattr(self.local, "sequence", 0) + 1
@@ -156,6 +170,6 @@ class Caller:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
-        serve(sys.argv[2], int(sys.argv[4]))
+        serve(sys.argv[2], dict(zip(sys.argv[3::2], map(int, sys.argv[4::2]), strict=True)))
     else:
         commands.serve(Caller().call)

@@ -1,13 +1,13 @@
 //! Framed protocols: few connections, of which large frames borrow one each.
 
 use super::*;
-use crate::codec::rpc;
+use crate::codec::{Framed, rpc};
 use crate::upstream::pool::member::Use;
 
 fn framed() -> PoolKey {
     let text = include_str!("../../../../testdata/protocols/bolt.json");
-    let description = Arc::new(rpc::compile(&serde_json::from_str(text).unwrap()).unwrap());
-    PoolKey { rpc: Some(RpcKey { description, pin: 7 }), ..HTTP1 }
+    let protocol = Framed::described(text);
+    PoolKey { rpc: Some(RpcKey { protocol, pin: 7 }), ..HTTP1 }
 }
 
 impl World {
@@ -96,8 +96,8 @@ fn a_connection_carries_as_many_calls_as_its_protocol_allows() {
     let mut plan: crate::plan::RpcProtocol =
         serde_json::from_str(include_str!("../../../../testdata/protocols/bolt.json")).unwrap();
     plan.limits.provider_calls = 2;
-    let description = Arc::new(rpc::compile(&plan).unwrap());
-    let key = PoolKey { rpc: Some(RpcKey { description, pin: 7 }), ..HTTP1 };
+    let protocol = Framed::Described(Arc::new(rpc::compile(&plan).unwrap()));
+    let key = PoolKey { rpc: Some(RpcKey { protocol, pin: 7 }), ..HTTP1 };
     let mut world = world(&cluster_plan("c"), 1);
     let calls: Vec<_> = (0..9).map(|_| world.small(&key)).collect();
     for _ in 0..4 {
@@ -112,8 +112,8 @@ fn a_connection_carries_as_many_calls_as_its_protocol_allows() {
 #[test]
 fn servers_that_answer_one_after_the_other_have_a_connection_for_each_call() {
     let text = include_str!("../../../../testdata/protocols/thrift.json");
-    let description = Arc::new(rpc::compile(&serde_json::from_str(text).unwrap()).unwrap());
-    let key = PoolKey { rpc: Some(RpcKey { description, pin: 7 }), ..HTTP1 };
+    let protocol = Framed::described(text);
+    let key = PoolKey { rpc: Some(RpcKey { protocol, pin: 7 }), ..HTTP1 };
     let mut world = world(&cluster_plan("c"), 1);
     let calls: Vec<_> = (0..9).map(|number| world.request_for(0, &key, number % 2 == 0).0).collect();
     assert_eq!(world.dials.len(), 9);
