@@ -15,8 +15,17 @@ from mainstay.compile.traits import Interception, Proxy
 from mainstay.compile.view import View, compile_view, consistent
 from mainstay.model.application import Application
 from mainstay.model.endpoints import Endpoint, Health, pack_endpoints
-from mainstay.model.key import EndpointSetKey, ObjectKey, ServiceKey, WorkloadKey
+from mainstay.model.key import MESH, EndpointSetKey, ObjectKey, RouteTableKey, ServiceKey, WorkloadKey
 from mainstay.model.protocol import PortProtocol
+from mainstay.model.route import (
+    Destination,
+    Forward,
+    HttpMatch,
+    HttpRule,
+    RouteTable,
+    StringMatch,
+    WeightedDestination,
+)
 from mainstay.model.rpc import RpcProtocol
 from mainstay.model.scope import IngressListener, Scope
 from mainstay.model.service import Service, ServicePort
@@ -154,6 +163,17 @@ def test_services_in_scope_are_called_there_too() -> None:
     view = view_of("caller", ledger, web, *PROVIDER, *CALLER)
     hosts = [each["hosts"] for each in shown(view, "generic_route", ROUTE)["virtual_hosts"]]
     assert hosts == [["ledger.shop"], [HELLO]]
+
+
+def test_rules_that_name_the_service_they_are_for_give_it_no_second_host() -> None:
+    """Proxies refuse a table in which a host stands twice."""
+    match = HttpMatch(authority=StringMatch("exact", HELLO), rpc_method=StringMatch("exact", "price"))
+    rule = HttpRule(Forward((WeightedDestination(Destination(HELLO)),)), (match,))
+    route = RouteTable(RouteTableKey(HELLO, MESH, ObjectKey("shop", "hello")), rpc=(rule,))
+    view = view_of("caller", route, *PROVIDER, *CALLER)
+    [virtual_host] = shown(view, "generic_route", ROUTE)["virtual_hosts"]
+    assert virtual_host["hosts"] == [HELLO]
+    assert virtual_host["routes"]["matcher_list"]
 
 
 def test_a_protocol_that_nobody_described_gives_no_listener() -> None:

@@ -46,7 +46,8 @@ def compile_rpc_route(facts: Facts, traits: RpcRouteTraits) -> Resource:
             continue
         rules = list(making.rules_of(service))
         matcher = making.matcher(service, rules)
-        free = [name for name in (called_as(key.host), *_names_in(rules)) if name not in taken]
+        known = dict.fromkeys((called_as(key.host), *_names_in(rules)))
+        free = [name for name in known if name not in taken]
         taken.update(free)
         if not traits.alone and free:
             hosts.append({"name": f"{key.host}:{traits.port}", "hosts": free, "routes": matcher})
