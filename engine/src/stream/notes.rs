@@ -175,7 +175,7 @@ impl Notes {
             service: b"",
             method: b"",
             id: 0,
-            status: Some(protocol.reply_status(&ResponseHead::with_status(self.status))),
+            status: (self.status > 0).then(|| protocol.reply_status(&ResponseHead::with_status(self.status))),
             trace: None,
             one_way: false,
         })

@@ -264,7 +264,7 @@ fn of_value<'f>(facts: &'f Facts<'_>, value: Value, out: &mut Vec<u8>) -> Typed<
     let client = || facts.client.or(peer.remote);
     let local = || peer.original_destination.or(peer.local);
     let certificate = peer.certificate.as_deref();
-    let is_stream = facts.request.is_none();
+    let is_stream = facts.protocol == Protocol::Tcp;
     match value {
         Value::BytesReceived => Typed::Number(facts.received),
         Value::BytesSent => Typed::Number(facts.sent),

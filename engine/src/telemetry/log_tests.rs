@@ -174,6 +174,15 @@ fn text_is_filled_in_as_envoy_does() {
     ] {
         assert_eq!(line(&text_log(format, AccessLogSink::Stdout {}), false), expected, "{format}");
     }
+    // A request that was answered before anybody had read it is none of layer 4.
+    let details =
+        text_log("%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS%", AccessLogSink::Stdout {});
+    with_facts(false, |facts| {
+        let unread = Facts { request: None, ..*facts };
+        let mut out = Sheet::default();
+        details.write(&unread, &mut Texts::default(), &mut out);
+        assert_eq!(out.as_bytes(), b"no_luck -");
+    });
     let stream = text_log(
         "%PROTOCOL% %RESPONSE_CODE% %REQ(:PATH)% %CONNECTION_TERMINATION_DETAILS%",
         AccessLogSink::Stdout {},
