@@ -135,7 +135,8 @@ impl Event<'_> {
 #[derive(Debug)]
 pub enum Command<'a> {
     /// Client role: the head of a request on the stream that `open_stream` gave, and what there is of its body. `end`: that is
-    /// all. What is not accepted of the body is for a `SendData`, which may be sent at once: it says whether to wait.
+    /// all. What is not accepted of the body is for a `SendData`, which may be sent at once: it says whether to wait. A connection that
+    /// refuses it and stays open can write no such request: the asker's fault, not the endpoint's.
     SendRequest {
         stream: StreamId,
         head: &'a RequestHead,

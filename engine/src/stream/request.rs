@@ -279,9 +279,14 @@ impl Exchange {
     /// The attempt's stream takes nothing more. HTTP's reset is under way; a frame that cannot be made has none.
     #[cold]
     fn refused_up<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
-        if self.request.protocol == Protocol::Rpc {
-            self.upstream_reset(turn, ResetReason::ProtocolError, false);
+        if self.request.protocol != Protocol::Rpc {
+            return;
         }
+        let connection = self.attempt.as_ref().and_then(|attempt| attempt.open_stream()).map(|(key, _)| key);
+        if connection.is_some_and(|connection| turn.port.is_open(connection)) && !self.head_sent {
+            return self.unwritable(turn);
+        }
+        self.upstream_reset(turn, ResetReason::ProtocolError, false);
     }
 
     fn note_sent_up<P: Port>(&mut self, turn: &mut Turn<'_, P>, end: bool) {

@@ -17,3 +17,4 @@ mod rpc_road;
 mod sizes;
 mod states;
 mod tcp;
+mod unwritable;

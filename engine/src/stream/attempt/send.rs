@@ -6,11 +6,14 @@
 use super::super::binding::Binding;
 use super::super::exchange::Exchange;
 use super::super::port::Port;
+use super::super::reply::flagged;
 use super::super::shared::Turn;
 use super::super::timeouts::Limit;
+use super::Attempt;
 use crate::bytes::decimal;
 use crate::codec::contract::{Command, StreamId};
-use crate::message::{Key, MILLISECOND, NameId, Protocol, ResetReason, Tick};
+use crate::filter::LocalReply;
+use crate::message::{Key, MILLISECOND, NameId, Protocol, ResetReason, ResponseFlags, Tick};
 use crate::route::set_host;
 
 impl Exchange {
@@ -32,6 +35,9 @@ impl Exchange {
         let command = Command::SendRequest { stream, head: &self.request, body, end };
         let Ok(accepted) = turn.port.perform(connection, command) else {
             self.up.hold(fresh);
+            if turn.port.is_open(connection) {
+                return self.unwritable(turn);
+            }
             return self.upstream_reset(turn, ResetReason::ConnectionClosed, true);
         };
         let now = turn.port.now();
@@ -56,6 +62,23 @@ impl Exchange {
         } else {
             self.flush_up(turn);
         }
+    }
+
+    /// No codec of this protocol can write such a request, wherever it goes: who asked is told so, no endpoint is to blame, and another
+    /// attempt would fare the same.
+    #[cold]
+    pub fn unwritable<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
+        if let Some((connection, stream)) = self.attempt.as_ref().and_then(Attempt::open_stream) {
+            let _ = turn
+                .port
+                .perform(connection, Command::ResetStream { stream, reason: ResetReason::Cancelled });
+        }
+        self.forget_stream(turn, false);
+        if self.request.upgrade.is_some() {
+            return self.reply(turn, LocalReply::new(403, "", "upgrade_failed"));
+        }
+        let body = "the request cannot be written in the protocol of its endpoint";
+        self.reply(turn, flagged(400, body, "request_cannot_be_written", ResponseFlags::INVALID_REQUEST));
     }
 
     /// The endpoint may say that it has not processed the request when some of the body is there already.
