@@ -389,6 +389,22 @@ def test_a_reader_that_has_gone_is_no_error(verb: str) -> None:
     assert (run.returncode, run.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("form", ["table", "json"])
+@pytest.mark.parametrize("verb", ["validate", "protocol validate"])
+def test_a_refusal_is_one_though_nobody_reads_it(verb: str, form: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(
+        "apiVersion: mainstay.dev/v1alpha1\nkind: Nothing\nmetadata: {name: a}\n"
+    )
+    file = ["-f"] if verb == "validate" else []
+    command = [sys.executable, "-m", "mainstay", *verb.split(), *file, str(tmp_path / "bad.yaml"), "-o", form]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        unread = subprocess.run(command, stdout=gone, stderr=gone, check=False, timeout=60)
+    assert (refused.returncode, unread.returncode) == (3, 3), refused.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "offered"),
     [

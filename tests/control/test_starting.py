@@ -83,7 +83,11 @@ def test_address_that_cannot_be_bound_is_told_without_a_traceback(tmp_path: Path
         (("--trust-domain", "a b"), 2, "trust domain"),
         (("--log-levels", "front"), 2, "--log-levels: 'front' is not ROOM=LEVEL"),
         (("--log-levels", "front=loud"), 2, "'loud' is no log level"),
-        (("--log-levels", "engine.front=debug"), 1, 'room "front" is none of reactor, snapshot, telemetry, tls'),
+        (
+            ("--log-levels", "engine.front=debug"),
+            1,
+            'room "front" is none of reactor, snapshot, telemetry, tls',
+        ),
     ],
 )
 def test_wrong_settings_are_told(tmp_path: Path, flags: tuple[str, ...], code: int, words: str) -> None:

@@ -9,10 +9,19 @@ before anything else is: they must not load click. `main` is the console script.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from typing_extensions import Buffer
 
 DATA_PLANE = ("sidecar", "gateway")
+_STAYS = ("up", "serve")
+"""Verbs that run until somebody ends them, as the reader of their output does who goes."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -49,4 +58,36 @@ def _run(given: list[str]) -> int:
         return run_sidecar(given)
     from mainstay.cli.verbs import run
 
-    return run(given)
+    if given and given[0] in _STAYS:
+        return run(given)
+    usual = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (_heedless(stream) for stream in usual)
+    try:
+        return run(given)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        sys.stdout, sys.stderr = usual
+
+
+class _Heedless(io.FileIO):
+    """Goes on when its reader has gone (`… | head`): what a verb's exit code says does not depend on who listens."""
+
+    def write(self, data: Buffer) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
+def _heedless(stream: TextIO) -> TextIO:
+    """The stream over the same descriptor; streams without one, as tests have them, stay what they are."""
+    try:
+        raw = _Heedless(stream.fileno(), "w", closefd=False)
+    except (AttributeError, io.UnsupportedOperation, ValueError):
+        return stream
+    stream.flush()
+    line_buffering = getattr(stream, "line_buffering", False)
+    buffered = io.BufferedWriter(raw)
+    return io.TextIOWrapper(buffered, stream.encoding, stream.errors, line_buffering=line_buffering)
