@@ -1,7 +1,7 @@
 //! Requests that no codec can write: whoever asked is told, and no endpoint is blamed.
 
 use crate::plan;
-use crate::stream::testing::bolt::{self, answer, call, call_with};
+use crate::stream::testing::bolt::{self, call, call_with};
 use crate::stream::testing::{
     Worker, cluster, listener, manager, mutual_tls, retries, route, table, to_with_retries,
 };
