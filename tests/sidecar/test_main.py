@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -87,6 +88,26 @@ def test_help_and_usage_errors_need_no_engine(capsys: pytest.CaptureFixture[str]
     assert program.main(["sidecar", "--no-such-flag"]) == 2
     assert program.main(["sidecar"]) == 2
     assert "--workload or --bootstrap" in capsys.readouterr().err
+
+
+def test_a_port_of_its_own_that_is_taken_is_told_with_the_setting_that_moves_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        given = ["--workload", "w", "--namespace", "n", "--service-account", "a", "--addresses", "127.0.0.1"]
+        server = [
+            "--control-plane-address",
+            "127.0.0.1:1",
+            "--control-plane-insecure",
+            "--data",
+            str(tmp_path),
+        ]
+        ports = ["--admin-port", "0", "--health-port", "0", "--metrics-port", str(port)]
+        assert program.main(["sidecar", *given, *server, *ports]) == 1
+    told = capsys.readouterr().err
+    assert f"metrics: 127.0.0.1:{port} cannot be bound" in told
+    assert "--metrics-port moves ours" in told
 
 
 def keeper(

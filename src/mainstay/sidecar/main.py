@@ -141,12 +141,20 @@ def engine_settings(settings: SidecarSettings, boot: Boot) -> plan.EngineSetting
     )
 
 
+def _with_remedy(reason: str) -> str:
+    """What the engine says of a listener of its own whose port is taken, with the setting that moves it."""
+    what, _, rest = reason.partition(": ")
+    if "in use" not in rest or what not in ("admin", "health", "metrics", "registry"):
+        return reason
+    return f"{reason}. `ss -ltnp` shows which program has it; --{what}-port moves ours"
+
+
 def _run(settings: SidecarSettings, boot: Boot, verb: str, beside: Beside | None = None) -> int:
     try:
         engine = Engine(engine_settings(settings, boot))
         _set_engine_levels(engine, settings)
     except EngineError as error:
-        raise OperatorError(f"the engine does not start: {error}") from None
+        raise OperatorError(f"the engine does not start: {_with_remedy(str(error))}") from None
     for number in (*STOP_SIGNALS, signal.SIGCHLD):
         # The handler does nothing: the byte that the interpreter writes to the engine's descriptor comes back as an event.
         signal.signal(number, lambda *_: None)
