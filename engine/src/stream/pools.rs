@@ -18,6 +18,9 @@ use crate::upstream::{DialOrder, Failure, PoolProtocol, Remote, Step};
 /// Streams an HTTP/2 endpoint is believed to take before its SETTINGS say so (RFC 9113 §6.5.2 recommends no less).
 const STREAMS_UNTIL_TOLD: u32 = 100;
 
+/// In front of a framed protocol's name, by which a call's connection tells it to sidecars of the mesh (`compile/tls.py` has it too).
+const RPC_NAME: &str = "mainstay-";
+
 /// Where to dial.
 pub fn address_of(remote: &Remote) -> Address {
     match remote {
@@ -48,11 +51,18 @@ pub fn dial_tls(
 }
 
 /// What a framed protocol may call itself: no HTTP. A context that knows nothing else names the mesh by HTTP's names, and the
-/// server's chain goes by these.
-fn rpc_may_offer(cell: &ClientCell) -> impl Fn(&str) -> bool {
+/// server's chain goes by these. Within the mesh `own` goes first: a server whose port declares nothing has a chain for it, and
+/// to all others the next name says what it always said.
+fn rpc_offers<'a>(cell: &'a ClientCell, own: &'a str) -> Vec<&'a str> {
+    let known = cell.plan().application_protocols.iter().map(String::as_str);
     let is_http = |name: &str| name.contains("http/1") || is_http2(name);
-    let only_http = cell.plan().application_protocols.iter().all(|name| is_http(name));
-    move |name| if only_http { name.starts_with("istio") } else { !is_http(name) }
+    let only_http = known.clone().all(is_http);
+    let may_offer = |name: &&str| if only_http { name.starts_with("istio") } else { !is_http(name) };
+    let mut offered: Vec<_> = known.filter(may_offer).collect();
+    if offered.iter().any(|name| name.starts_with("istio")) {
+        offered.insert(0, own);
+    }
+    offered
 }
 
 fn http1(policy: &UpstreamHttp) -> h1::Settings {
@@ -97,8 +107,9 @@ fn dial_of<P: Port>(port: &P, order: &DialOrder, resends: bool) -> Dial {
         }
     };
     let host = key.server_name.clone();
+    let own = key.rpc.as_ref().map(|spoken| format!("{RPC_NAME}{}", spoken.protocol.name()));
     let tls = order.endpoint.tls().map(|cell| match key.protocol {
-        _ if key.rpc.is_some() => dial_tls(cell, host, rpc_may_offer(cell), None),
+        _ if let Some(own) = &own => dial_tls(cell, host, |_| true, Some(&rpc_offers(cell, own))),
         // Envoy's fallbacks, where the context itself offers nothing.
         kind if !key.carries_http1 && cell.plan().application_protocols.is_empty() => {
             let names: &[&str] = match kind {

@@ -25,6 +25,10 @@ MESH_HTTP_ALPNS = ("istio-http/1.0", "istio-http/1.1", "istio-h2")
 MESH_ALPNS = ("istio", "istio-peer-exchange", *MESH_HTTP_ALPNS)
 """A ClientHello offering one of these is mesh mTLS."""
 
+RPC_ALPN = "mainstay-"
+"""In front of a framed protocol's name: what our sidecars offer first for its calls, so that a port that declares nothing knows
+them inside mTLS (the engine's `stream/pools.rs` has it too). To servers without such a chain the mesh's own names follow."""
+
 CLIENT_ALPNS: dict[Wire, tuple[str, ...]] = {
     "http1": ("istio-http/1.1", "istio", "http/1.1"),
     "http2": ("istio-h2", "istio", "h2"),

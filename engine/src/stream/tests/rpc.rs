@@ -60,11 +60,12 @@ fn calls_share_a_connection_and_answers_come_in_any_order() {
 }
 
 #[test]
-fn what_is_offered_to_servers_is_no_http_but_for_the_names_of_the_mesh() {
+fn what_is_offered_to_servers_is_the_protocol_and_no_http_but_for_the_names_of_the_mesh() {
     for (known, offered) in [
-        (&["istio-http/1.1", "istio", "http/1.1"][..], Some(&["istio"][..])),
-        (&["istio-peer-exchange", "istio"], None),
-        (&["istio-http/1.1", "istio-h2", "h2"], Some(&["istio-http/1.1", "istio-h2"])),
+        (&["istio-http/1.1", "istio", "http/1.1"][..], Some(&["mainstay-bolt", "istio"][..])),
+        (&["istio-peer-exchange", "istio"], Some(&["mainstay-bolt", "istio-peer-exchange", "istio"])),
+        (&["acme"], None),
+        (&["istio-http/1.1", "istio-h2", "h2"], Some(&["mainstay-bolt", "istio-http/1.1", "istio-h2"])),
         (&["h2", "http/1.1"], Some(&[])),
     ] {
         let mut plan = cluster("shop", &["10.1.0.1:80"]);

@@ -30,7 +30,7 @@ from mainstay.compile.route.action import INBOUND_RETRY, retry_policy
 from mainstay.compile.route.connection import tcp_proxy
 from mainstay.compile.rpc.codec import protocol_inspector, rpc_manager
 from mainstay.compile.rpc.table import inbound_routes
-from mainstay.compile.tls import MESH_ALPNS, MESH_HTTP_ALPNS, MESH_SECRETS, mesh_downstream
+from mainstay.compile.tls import MESH_ALPNS, MESH_HTTP_ALPNS, MESH_SECRETS, RPC_ALPN, mesh_downstream
 from mainstay.compile.traits import InboundPort, InboundTraits
 from mainstay.model.policy import MtlsMode
 from mainstay.model.problem import Problem
@@ -54,7 +54,7 @@ class Shape(msgspec.Struct, frozen=True):
     speaks: Speech
     ends_tls: bool
     detected: str = ""
-    """The described protocol that first bytes told."""
+    """The framed protocol that first bytes told, here or at the caller's sidecar."""
 
 
 _PEER_HTTP = Shape("tls", MESH_HTTP_ALPNS, speaks="http", ends_tls=True)
@@ -149,7 +149,7 @@ def _virtual(
     ]
     declared = [port.number for port in traits.ports if kind_of(port.protocol) != "auto"]
     inspectors = [original_destination(), tls_inspector(plain), http_inspector(declared)]
-    if any(_detected(facts, traits, port, mode) for port, mode in ((elsewhere, mode), *modes.items())):
+    if any(_looks(facts, traits, port, mode) for port, mode in ((elsewhere, mode), *modes.items())):
         inspectors += _telling(facts, traits, declared)
     return listener(
         names.VIRTUAL_INBOUND,
@@ -177,7 +177,7 @@ def _inspectors(facts: Facts, traits: InboundTraits, modes: dict[InboundPort, Mt
         found.append(tls_inspector())
     if any(kind_of(port.protocol) == "auto" for port in modes):
         found.append(http_inspector())
-        if any(_detected(facts, traits, port, mode) for port, mode in modes.items()):
+        if any(_looks(facts, traits, port, mode) for port, mode in modes.items()):
             found += _telling(facts, traits, [])
     return found
 
@@ -228,14 +228,19 @@ def _chains(
 
 
 def _detected(facts: Facts, traits: InboundTraits, port: InboundPort, mode: MtlsMode) -> tuple[Shape, ...]:
-    """Chains for described protocols on a port that declares nothing: in clear text, where first bytes tell. Inside mesh
-    mTLS the name that the peer offers has to, and calls of undeclared ports come as bytes there."""
-    if kind_of(port.protocol) != "auto" or mode == "STRICT" or not traits.described:
+    """Chains for framed protocols on a port that declares nothing: in clear text first bytes tell them, inside mesh mTLS the
+    name that the caller's sidecar, which has seen them, offers."""
+    if kind_of(port.protocol) != "auto" or not traits.described:
         return ()
-    return tuple(
-        Shape("raw_buffer", (protocol.name,), speaks="rpc", ends_tls=False, detected=protocol.name)
-        for protocol in detectable(facts.protocols())
-    )
+    known = [protocol.name for protocol in detectable(facts.protocols())]
+    plain = [Shape("raw_buffer", (name,), speaks="rpc", ends_tls=False, detected=name) for name in known]
+    peers = [Shape("tls", (RPC_ALPN + name,), speaks="rpc", ends_tls=True, detected=name) for name in known]
+    return (*(plain if mode != "STRICT" else ()), *(peers if mode != "DISABLE" else ()))
+
+
+def _looks(facts: Facts, traits: InboundTraits, port: InboundPort, mode: MtlsMode) -> bool:
+    """Tell whether first bytes decide on a port."""
+    return any(not shape.ends_tls for shape in _detected(facts, traits, port, mode))
 
 
 def _rpc(
