@@ -11,13 +11,31 @@ use crate::message::BodyLength;
 /// What is kept of a request, to answer it from here: its numbers, mostly a few dozen bytes.
 #[derive(Debug, Clone)]
 pub(super) enum Kept {
-    Inline(u8, [u8; 30]),
+    /// So many of these bytes.
+    Inline(u8, [u8; INLINE]),
     Boxed(Box<[u8]>),
 }
 
+/// Bytes that are kept without memory of their own.
+const INLINE: usize = 30;
+
 impl Kept {
     pub fn new(bytes: &[u8]) -> Self {
-        let mut inline = [0; 30];
+        Self::of(bytes, bytes.len())
+    }
+
+    /// The first `length` bytes of a frame.
+    #[inline]
+    pub fn of(frame: &[u8], length: usize) -> Self {
+        match frame.first_chunk() {
+            // As many for each, whatever the length, which costs less than to copy those that count.
+            Some(first) if length <= INLINE => Self::Inline(length as u8, *first),
+            _ => Self::copy(frame.get(..length).unwrap_or(frame)),
+        }
+    }
+
+    fn copy(bytes: &[u8]) -> Self {
+        let mut inline = [0; INLINE];
         match inline.get_mut(..bytes.len()) {
             Some(target) => {
                 target.copy_from_slice(bytes);
@@ -177,6 +195,7 @@ impl Calls {
     }
 
     /// `stream`: from `next_number`.
+    #[inline]
     pub fn insert(&mut self, stream: u32, call: Call) {
         if 2 * self.count >= self.places.len() {
             self.grow();

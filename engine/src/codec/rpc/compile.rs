@@ -9,10 +9,10 @@ use std::num::NonZeroU64;
 use super::WHOLE;
 use super::description::{
     Attribute, Body, Description, Given, Heartbeat, MAX_WANTED, Opening, Origin, Preamble, Reader, Source,
-    Template, Wanted,
+    Template, Value, Wanted,
 };
 use super::shape::{
-    Checksum, Edge, Item, Layout, Length, MAX_PARTS, Number, Part, Pinned, Place, Shape, Slot,
+    Checksum, Edge, Item, Layout, Length, MAX_PARTS, Number, Part, Pinned, Place, PlainLength, Shape, Slot,
 };
 use super::trace::Trace;
 use super::window::Window;
@@ -53,13 +53,19 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
     let attributes: Vec<_> = attributes.collect::<Result<_, PlanError>>()?;
     let readers = (0..shapes.len()).map(|index| {
         let here = |sources: &Sources| sources.get(index).cloned().unwrap_or_default();
-        let attribute = |(id, name, sources): &_| Attribute { id: *id, name: *name, sources: here(sources) };
+        let attribute = |(id, name, sources): &_| {
+            let sources = here(sources);
+            (!sources.is_empty()).then(|| Attribute { id: *id, name: *name, value: Value::of(&sources) })
+        };
         Reader {
             service: here(&service),
             method: here(&method),
             agrees: is_told_twice(&plan.method),
+            is_told_in_front: method.get(index).is_some_and(|sources| {
+                sources.iter().filter(|source| !matches!(source.origin, Origin::Body(_))).count() > 1
+            }),
             deadline: here(&deadline),
-            attributes: attributes.iter().map(attribute).filter(|each| !each.sources.is_empty()).collect(),
+            attributes: attributes.iter().filter_map(attribute).collect(),
         }
     });
     let readers: Box<[Reader]> = readers.collect();
@@ -81,11 +87,8 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
             .iter()
             .any(|name| matches!(shape.and_then(|shape| shape.item(name)), Some(Slot::Part(_))))
     });
-    let attribute_needs_body = readers
-        .iter()
-        .flat_map(|reader| &reader.attributes)
-        .flat_map(|attribute| &attribute.sources)
-        .any(|source| matches!(source.origin, Origin::Body(_)));
+    let attribute_needs_body =
+        readers.iter().flat_map(|reader| &reader.attributes).any(|attribute| attribute.value.needs_body());
     let trace = plan.trace.as_ref().map(|trace| Trace::compile(trace, &plan.limits));
     Ok(Description {
         name: plan.name.as_str().into(),
@@ -348,6 +351,7 @@ impl Laying<'_> {
             look: windows("look_into_body", &self.plan.look_into_body)?,
             pinned: Pinned::new(pinned.collect()),
             checksum,
+            plain_lengths: if size.is_none() { PlainLength::all(&self.parts) } else { None },
             parts: self.parts.into(),
             items: self.items.into(),
         })

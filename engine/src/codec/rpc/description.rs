@@ -58,23 +58,47 @@ pub(super) struct Located {
 /// Headers that sources look for, by their names as written.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    names: Box<[Box<[u8]>]>,
-    /// Their lengths as bits: most names that come have none of them.
+    names: Box<[WantedName]>,
+    /// Their lengths as bits, modulo 64: most names that come have none of them.
     lengths: u64,
+}
+
+#[derive(Debug)]
+struct WantedName {
+    length: usize,
+    /// Its first and last eight bytes, which are mostly all; shorter ones are compared as they are.
+    ends: (u64, u64),
+    text: Box<[u8]>,
+}
+
+fn ends_of(name: &[u8]) -> (u64, u64) {
+    match (name.first_chunk(), name.last_chunk()) {
+        (Some(first), Some(last)) => (u64::from_ne_bytes(*first), u64::from_ne_bytes(*last)),
+        _ => (0, 0),
+    }
 }
 
 impl Wanted {
     pub fn new(names: Vec<Box<[u8]>>) -> Self {
         let lengths = names.iter().fold(0, |lengths, name| lengths | 1 << (name.len() % 64));
-        Self { names: names.into(), lengths }
+        let names = names.into_iter();
+        let names = names.map(|text| WantedName { length: text.len(), ends: ends_of(&text), text });
+        Self { names: names.collect(), lengths }
     }
 
+    pub fn lengths(&self) -> u64 {
+        self.lengths
+    }
+
+    /// The number of a name.
     #[inline]
     pub fn position(&self, name: &[u8]) -> Option<usize> {
-        if self.lengths >> (name.len() % 64) & 1 == 0 {
-            return None;
-        }
-        self.names.iter().position(|wanted| **wanted == *name)
+        let ends = ends_of(name);
+        self.names.iter().position(|wanted| {
+            wanted.length == name.len()
+                && wanted.ends == ends
+                && ((8..=16).contains(&name.len()) || *wanted.text == *name)
+        })
     }
 }
 
@@ -112,6 +136,8 @@ pub(super) struct Reader {
     pub method: Box<[Source]>,
     /// The method stands in a header and in the body: both must say the same.
     pub agrees: bool,
+    /// More than one source of the method lies in front of the body: these must agree, too.
+    pub is_told_in_front: bool,
     pub deadline: Box<[Source]>,
     pub attributes: Box<[Attribute]>,
 }
@@ -121,6 +147,14 @@ pub(super) struct Source {
     pub origin: Origin,
     pub before: Box<[u8]>,
     pub after: Box<[u8]>,
+}
+
+impl Source {
+    /// Nothing of a text is cut off.
+    #[inline]
+    pub fn is_whole(&self) -> bool {
+        self.before.is_empty() && self.after.is_empty()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -138,7 +172,35 @@ pub(super) struct Attribute {
     pub id: NameId,
     /// In the preamble.
     pub name: Span,
-    pub sources: Box<[Source]>,
+    pub value: Value,
+}
+
+/// What an attribute is, in frames of one shape.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    /// Without a sign.
+    Number(Number),
+    /// As it stands in front of the body.
+    Part(usize),
+    /// The first that has something.
+    Sources(Box<[Source]>),
+}
+
+impl Value {
+    pub fn of(sources: &[Source]) -> Self {
+        match sources {
+            [Source { origin: Origin::Number(number), .. }] if !number.signed => Self::Number(*number),
+            [source @ Source { origin: Origin::Part(part), .. }] if source.is_whole() => Self::Part(*part),
+            _ => Self::Sources(sources.into()),
+        }
+    }
+
+    pub fn needs_body(&self) -> bool {
+        match self {
+            Self::Number(_) | Self::Part(_) => false,
+            Self::Sources(sources) => sources.iter().any(|source| matches!(source.origin, Origin::Body(_))),
+        }
+    }
 }
 
 /// How to look into a body.

@@ -6,20 +6,16 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use super::description::{Attribute, Description, MAX_WANTED, Origin, Preamble, Reader, Source};
-use super::hessian::{self, Found};
-use super::map::{self, Even, NextPair, Pairs};
-use super::shape::{Layout, Number, Pinned, Shape};
+use super::description::{Description, Preamble, Reader};
+use super::gathered::{Gathered, Text};
+use super::map;
+use super::shape::{Layout, Pinned, Shape};
 use super::window::Opened;
-use super::{Broken, broken, spoilt};
+use super::{Broken, broken, hessian, spoilt};
 use crate::bytes::{decimal, find};
 use crate::message::{
     BodyLength, Frame, HeaderBlock, Protocol, QuickHash, RequestHead, ResponseHead, Span, fresh,
 };
-use crate::plan::RpcHeaders;
-
-/// Longest service, method or attribute that is believed, bytes.
-const MAX_TEXT: usize = 1_024;
 
 /// A frame being read.
 pub(super) struct Reading<'a> {
@@ -30,21 +26,8 @@ pub(super) struct Reading<'a> {
     pub layout: &'a Layout,
 }
 
-/// What a source gave.
-enum Text<'a> {
-    Bytes(&'a [u8]),
-    Number(u64, Option<i64>),
-}
-
-/// Texts by where they were found.
-#[derive(Default)]
-struct Gathered<'a> {
-    headers: [Option<&'a [u8]>; MAX_WANTED],
-    body: Option<Found>,
-}
-
 impl<'a> Reading<'a> {
-    fn body(&self) -> &'a [u8] {
+    pub(super) fn body(&self) -> &'a [u8] {
         let body = self.layout.body_start();
         let end = (body + self.layout.body_length()).min(self.frame.len());
         self.frame.get(body..end).unwrap_or(&[])
@@ -58,21 +41,20 @@ impl<'a> Reading<'a> {
     }
 
     pub fn request(&self, one_way: bool) -> Result<Box<RequestHead>, Broken> {
+        let reader = self.description.readers.get(usize::from(self.index)).ok_or(broken("no such frame"))?;
         let mut head = fresh::<RequestHead>();
         (head.protocol, head.body, head.one_way) = (Protocol::Rpc, self.body_length(), one_way);
         let mut gathered = Gathered::default();
-        let body = self.description.body.as_ref();
-        if body.is_some_and(|body| body.always) {
+        if self.description.body.as_ref().is_some_and(|body| body.always) {
             self.look_into_body(&mut gathered);
         }
         let bytes = self.stash(&mut head.headers);
         let preamble = head.headers.stash(self.description.preamble.bytes()).start;
-        let reader = self.description.readers.get(usize::from(self.index)).ok_or(broken("no such frame"))?;
         for attribute in &reader.attributes {
-            self.put_attribute(attribute, preamble, &gathered, &mut head.headers);
+            self.put_attribute(attribute, (bytes.start, preamble), &gathered, &mut head.headers);
         }
         let attributes = head.headers.mark().fields();
-        self.read_map(bytes.start as usize, &mut gathered, &mut head.headers)?;
+        self.read_map(bytes.start, &mut gathered, &mut head.headers)?;
         let pairs = head.headers.mark();
         self.put_attachments(&mut gathered, &mut head.headers);
         let mut names = self.names(reader, &gathered);
@@ -80,7 +62,7 @@ impl<'a> Reading<'a> {
             self.look_into_body(&mut gathered);
             names = self.names(reader, &gathered);
         }
-        if reader.agrees && !self.agree(&reader.method, &gathered) {
+        if reader.agrees && !self.agree(reader, &gathered) {
             return Err(spoilt("its header and its body name different methods"));
         }
         let (service, method) = self.name(names, preamble, &mut head)?;
@@ -108,7 +90,7 @@ impl<'a> Reading<'a> {
         (head.status, head.protocol, head.body) = (status, Protocol::Rpc, self.body_length());
         let bytes = self.stash(&mut head.headers);
         if self.shape.headers.is_some_and(|part| !self.layout.part(self.frame, part).is_empty()) {
-            self.read_map(bytes.start as usize, &mut Gathered::default(), &mut head.headers)?;
+            self.read_map(bytes.start, &mut Gathered::default(), &mut head.headers)?;
         }
         let mark = head.headers.mark();
         head.frame = Some(Frame {
@@ -149,7 +131,7 @@ impl<'a> Reading<'a> {
         headers.stash(front)
     }
 
-    fn look_into_body(&self, gathered: &mut Gathered<'a>) {
+    fn look_into_body(&self, gathered: &mut Gathered) {
         let Some(body) = &self.description.body else { return };
         if self.shape.looks_into_body(Opened::new(self.frame)) {
             let most = self.description.limits.headers as usize;
@@ -157,74 +139,35 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// `base`: where the frame's first byte lies in the arena.
-    fn read_map(
-        &self,
-        base: usize,
-        gathered: &mut Gathered<'a>,
-        headers: &mut HeaderBlock,
-    ) -> Result<(), Broken> {
+    /// `front`: where the frame's first byte lies in the arena.
+    fn read_map(&self, front: u32, gathered: &mut Gathered, headers: &mut HeaderBlock) -> Result<(), Broken> {
         let (Some(part), Some(form)) = (self.shape.headers, &self.description.headers) else { return Ok(()) };
-        let (map, map_at) = (self.layout.part(self.frame, part), base + self.layout.span(part).0);
-        // Each form has a loop of its own.
-        match form {
-            RpcHeaders::Pairs {
-                count_bytes: 0,
-                name_bytes,
-                value_bytes,
-                little_endian: false,
-                nulls,
-                ..
-            } => match (name_bytes, value_bytes) {
-                (4, 4) => self.read_pairs(Even::<4>::new(map, *nulls), map_at, gathered, headers),
-                (2, 2) => self.read_pairs(Even::<2>::new(map, *nulls), map_at, gathered, headers),
-                _ => self.read_pairs(Pairs::new(form, map)?, map_at, gathered, headers),
-            },
-            _ => self.read_pairs(Pairs::new(form, map)?, map_at, gathered, headers),
-        }
-    }
-
-    /// `map_at`: where the map begins in the arena.
-    fn read_pairs(
-        &self,
-        mut pairs: impl NextPair<'a>,
-        map_at: usize,
-        gathered: &mut Gathered<'a>,
-        headers: &mut HeaderBlock,
-    ) -> Result<(), Broken> {
-        let last_wins = self.description.headers.as_ref().is_some_and(map::last_wins);
         let Description { wanted, limits, .. } = self.description;
-        let (mut recorder, mut count) = (headers.record(last_wins), 0);
-        while let Some(pair) = pairs.next()? {
-            count += 1;
-            if count > limits.headers || pair.name.len() > usize::from(u16::MAX) {
-                return Err(spoilt("too many headers, or too long a name"));
-            }
-            if let Some(index) = wanted.position(pair.name)
-                && let Some(slot) = gathered.headers.get_mut(index)
-                && (slot.is_none() || last_wins)
-            {
-                *slot = Some(pair.value);
-            }
-            let value = Span { start: (map_at + pair.value_at) as u32, length: pair.value.len() as u32 };
-            let name = Span { start: (map_at + pair.name_at) as u32, length: pair.name.len() as u32 };
-            recorder.add(name, value);
-        }
-        Ok(())
+        let last_wins = map::last_wins(form);
+        let (map, map_at) = (self.layout.part(self.frame, part), front + self.layout.span(part).0 as u32);
+        headers.record(
+            last_wins,
+            |recorder| map::record(form, map, map_at, limits.headers, recorder),
+            wanted.lengths(),
+            |name, value| {
+                if let Some(index) = wanted.position(name) {
+                    gathered.headers.take(index, Span { start: value.start - front, ..value }, last_wins);
+                }
+            },
+        )
     }
 
-    fn put_attachments(&self, gathered: &mut Gathered<'a>, headers: &mut HeaderBlock) {
-        let Some(found) = &gathered.body else { return };
-        let body = self.body();
+    fn put_attachments(&self, gathered: &mut Gathered, headers: &mut HeaderBlock) {
+        let Gathered { headers: taken, body: Some(found) } = gathered else { return };
+        let (body, body_at) = (self.body(), self.layout.body_start());
         for pair in &found.attachments {
             let (Some(name), Some(value)) = (body.get(pair.name.clone()), body.get(pair.value.clone()))
             else {
                 continue;
             };
-            if let Some(index) = self.description.wanted.position(name)
-                && let Some(slot) = gathered.headers.get_mut(index)
-            {
-                *slot = Some(value);
+            if let Some(index) = self.description.wanted.position(name) {
+                let start = (body_at + pair.value.start) as u32;
+                taken.take(index, Span { start, length: value.len() as u32 }, true);
             }
             if name.len() <= usize::from(u16::MAX) {
                 headers.push(name, value);
@@ -232,68 +175,13 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// `preamble`: where it begins in the arena.
-    fn put_attribute(
-        &self,
-        attribute: &Attribute,
-        preamble: u32,
-        gathered: &Gathered<'a>,
-        headers: &mut HeaderBlock,
-    ) {
-        let Some(text) = self.first_text(&attribute.sources, gathered) else { return };
-        let value = match text {
-            Text::Bytes(value) => headers.stash(value),
-            Text::Number(digit @ 0..=9, None) => headers.stash(&[b'0' + digit as u8]),
-            Text::Number(_, Some(number)) if number < 0 => headers.stash(number.to_string().as_bytes()),
-            Text::Number(number, _) => headers.stash(decimal(number).as_bytes()),
-        };
-        let Span { start, length } = attribute.name;
-        headers.push_known(attribute.id, Span { start: preamble + start, length }, value);
-    }
-
-    /// The first source that has something.
-    fn first_text<'s>(&'s self, sources: &'s [Source], gathered: &Gathered<'s>) -> Option<Text<'s>> {
-        sources.iter().find_map(|source| self.text(source, gathered))
-    }
-
-    fn text<'s>(&'s self, source: &'s Source, gathered: &Gathered<'s>) -> Option<Text<'s>> {
-        let whole = match &source.origin {
-            Origin::Header(index) => gathered.headers.get(usize::from(*index)).copied().flatten()?,
-            Origin::Body(index) => {
-                let range = gathered.body.as_ref()?.values.get(usize::from(*index))?.clone()?;
-                self.body().get(range)?
-            }
-            Origin::Text(text) => text,
-            Origin::Part(index) => self.layout.part(self.frame, *index),
-            Origin::Number(number) => return self.number(number),
-        };
-        let cut = cut(whole, &source.before, &source.after)?;
-        (!cut.is_empty() && cut.len() <= MAX_TEXT).then_some(Text::Bytes(cut))
-    }
-
-    fn number<'s>(&self, number: &Number) -> Option<Text<'s>> {
-        let value = number.read(self.frame, self.layout)?;
-        let signed = if number.signed { number.read_signed(self.frame, self.layout) } else { None };
-        Some(Text::Number(value, signed))
-    }
-
     /// Service and method.
     fn names<'s>(
         &'s self,
         reader: &'s Reader,
-        gathered: &Gathered<'s>,
+        gathered: &'s Gathered,
     ) -> (Option<Text<'s>>, Option<Text<'s>>) {
         (self.first_text(&reader.service, gathered), self.first_text(&reader.method, gathered))
-    }
-
-    /// Whether all that these sources have is the same text.
-    fn agree(&self, sources: &[Source], gathered: &Gathered<'_>) -> bool {
-        let mut texts = sources.iter().filter_map(|source| match self.text(source, gathered)? {
-            Text::Bytes(text) => Some(text),
-            Text::Number(..) => None,
-        });
-        let first = texts.next();
-        texts.all(|text| Some(text) == first)
     }
 
     /// Names the request; where service and method stand in the arena comes back.
@@ -303,40 +191,31 @@ impl<'a> Reading<'a> {
         preamble: u32,
         head: &mut RequestHead,
     ) -> Result<(Span, Span), Broken> {
-        let bytes = |text| match text {
-            Some(Text::Bytes(text)) => std::borrow::Cow::Borrowed(text),
-            Some(Text::Number(number, _)) => std::borrow::Cow::Owned(number.to_string().into_bytes()),
-            None => std::borrow::Cow::Borrowed(&b""[..]),
+        let put = |text: Option<Text<'_>>, arena: &mut Vec<u8>| match text {
+            Some(Text::Bytes(text)) => arena.extend_from_slice(text),
+            Some(Text::Number(number, _)) => arena.extend_from_slice(decimal(number).as_bytes()),
+            None => {}
         };
-        let (service, method) = (bytes(service), bytes(method));
         // Into the arena at once, without a piece of memory of its own.
+        let mut slash = 0;
         let path = head.headers.stash_with(|arena| -> Result<(), Broken> {
             arena.push(b'/');
-            arena.extend_from_slice(&service);
+            put(service, arena);
+            slash = arena.len() as u32;
             arena.push(b'/');
-            arena.extend_from_slice(&method);
+            put(method, arena);
             Ok(())
         })?;
+        let authority = Span { start: path.start + 1, length: slash - path.start - 1 };
+        let called = Span { start: slash + 1, length: path.start + path.length - slash - 1 };
         // Policies read the path `/service/method`: nobody may shift its slash.
-        if method.contains(&b'/') || is_unreadable(head.headers.slice(path)) {
+        if head.headers.slice(called).contains(&b'/') || is_unreadable(head.headers.slice(path)) {
             return Err(spoilt("a service or method has a character that none has"));
         }
-        let authority = Span { start: path.start + 1, length: service.len() as u32 };
-        let called = Span { start: authority.start + authority.length + 1, length: method.len() as u32 };
         let known = |span: Span| Span { start: preamble + span.start, ..span };
         let Preamble { scheme, method, .. } = &self.description.preamble;
         head.set_spans(known(*method), known(*scheme), authority, path);
         Ok((authority, called))
-    }
-
-    /// The shortest time that a source gives, milliseconds.
-    fn deadline(&self, reader: &Reader, gathered: &Gathered<'a>) -> Option<u64> {
-        let times = reader.deadline.iter().filter_map(|source| match self.text(source, gathered)? {
-            Text::Number(number, None) => Some(number),
-            Text::Number(_, Some(number)) => u64::try_from(number).ok(),
-            Text::Bytes(text) => std::str::from_utf8(text).ok()?.trim().parse().ok(),
-        });
-        times.filter(|&time| time > 0).min()
     }
 }
 
@@ -344,18 +223,4 @@ impl<'a> Reading<'a> {
 pub(in crate::codec) fn is_unreadable(text: &[u8]) -> bool {
     let is_hit = |byte: u8| byte.is_ascii_control() || byte == b' ';
     find(text, |word| word.below(b' ' + 1) | word.equal(0x7f), is_hit).is_some()
-}
-
-/// What stands in front of, or behind, the first such text.
-fn cut<'a>(whole: &'a [u8], before: &[u8], after: &[u8]) -> Option<&'a [u8]> {
-    let mut text = whole;
-    if !after.is_empty()
-        && let Some(at) = memchr::memmem::find(text, after)
-    {
-        text = text.get(at + after.len()..)?;
-    }
-    if !before.is_empty() {
-        text = text.get(..memchr::memmem::find(text, before)?)?;
-    }
-    Some(text)
 }

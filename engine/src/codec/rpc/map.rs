@@ -2,6 +2,7 @@
 
 use super::shape::read_number;
 use super::{Broken, spoilt};
+use crate::message::{Recorder, Span};
 use crate::plan::RpcHeaders;
 
 /// A pair as it lies in the map.
@@ -9,18 +10,51 @@ use crate::plan::RpcHeaders;
 pub(super) struct Pair<'a> {
     pub name: &'a [u8],
     pub value: &'a [u8],
-    /// Where both begin in the map.
-    pub name_at: usize,
-    pub value_at: usize,
+    /// Where both begin, counted from where the map is said to begin.
+    pub name_at: u32,
+    pub value_at: u32,
 }
 
-/// Pairs in order. A pair with a null is passed over.
-pub(super) struct Pairs<'a> {
-    form: &'a RpcHeaders,
-    map: &'a [u8],
-    at: usize,
-    /// Pairs still to come, where the map says how many.
-    left: Option<u64>,
+const TOO_MUCH: Broken = spoilt("too many headers, or too long a name");
+
+/// Takes all pairs for a head's fields: at most so many. `map_at`: where the map begins in the arena.
+pub(super) fn record(
+    form: &RpcHeaders,
+    map: &[u8],
+    map_at: u32,
+    most: u32,
+    recorder: &mut Recorder<'_>,
+) -> Result<(), Broken> {
+    // No head is so large; and in a smaller map no name is too long for a field.
+    if map.len() > usize::from(u16::MAX) {
+        return Err(TOO_MUCH);
+    }
+    // Each form has a loop of its own.
+    match form {
+        RpcHeaders::Pairs {
+            count_bytes: 0, name_bytes, value_bytes, little_endian: false, nulls, ..
+        } => match (name_bytes, value_bytes) {
+            (4, 4) => record_all(Even::<4>::new(map, map_at, *nulls), most, recorder),
+            (2, 2) => record_all(Even::<2>::new(map, map_at, *nulls), most, recorder),
+            _ => record_all(Pairs::new(form, map, map_at)?, most, recorder),
+        },
+        _ => record_all(Pairs::new(form, map, map_at)?, most, recorder),
+    }
+}
+
+#[inline(always)]
+fn record_all<'a>(
+    mut pairs: impl NextPair<'a>,
+    most: u32,
+    recorder: &mut Recorder<'_>,
+) -> Result<(), Broken> {
+    let mut left = most;
+    while let Some(Pair { name, value, name_at, value_at }) = pairs.next()? {
+        left = left.checked_sub(1).ok_or(TOO_MUCH)?;
+        let span = |start: u32, text: &[u8]| Span { start, length: text.len() as u32 };
+        recorder.add(span(name_at, name), span(value_at, value));
+    }
+    Ok(())
 }
 
 /// Where pairs come from.
@@ -31,18 +65,21 @@ pub(super) trait NextPair<'a> {
 /// Pairs of which both lengths have `WIDTH` bytes, the highest first, and no count in front: what most protocols have.
 pub(super) struct Even<'a, const WIDTH: usize> {
     rest: &'a [u8],
-    length: usize,
+    /// Where `rest` begins.
+    at: u32,
     nulls: bool,
 }
 
 impl<'a, const WIDTH: usize> Even<'a, WIDTH> {
-    pub fn new(map: &'a [u8], nulls: bool) -> Self {
-        Self { rest: map, length: map.len(), nulls }
+    pub fn new(map: &'a [u8], map_at: u32, nulls: bool) -> Self {
+        Self { rest: map, at: map_at, nulls }
     }
 
     #[inline(always)]
     fn length_of(bytes: [u8; WIDTH]) -> usize {
-        bytes.iter().fold(0, |number, &byte| number << 8 | usize::from(byte))
+        let mut word = [0; 8];
+        word[8 - WIDTH..].copy_from_slice(&bytes);
+        u64::from_be_bytes(word) as usize
     }
 
     /// Lengths with the highest bit set are nulls, where there are any.
@@ -54,26 +91,31 @@ impl<'a, const WIDTH: usize> Even<'a, WIDTH> {
     /// The next pair, and what is behind it; nothing if it is cut or has a null.
     #[inline(always)]
     fn whole_pair(&self) -> Option<(Pair<'a>, &'a [u8])> {
-        let (name_length, from_name) = self.rest.split_first_chunk::<WIDTH>()?;
+        let (name_length, rest) = self.rest.split_first_chunk::<WIDTH>()?;
         let name_length = Self::length_of(*name_length);
-        let (name, rest) = from_name.split_at_checked(name_length)?;
-        let (value_length, from_value) = rest.split_first_chunk::<WIDTH>()?;
+        let (name, rest) = rest.split_at_checked(name_length)?;
+        let (value_length, rest) = rest.split_first_chunk::<WIDTH>()?;
         let value_length = Self::length_of(*value_length);
-        let (value, rest) = from_value.split_at_checked(value_length)?;
-        if self.is_null(name_length | value_length) {
+        let (value, rest) = rest.split_at_checked(value_length)?;
+        // A null of four bytes is longer than any map.
+        if WIDTH < 4 && self.is_null(name_length | value_length) {
             return None;
         }
-        let (name_at, value_at) = (self.length - from_name.len(), self.length - from_value.len());
+        let name_at = self.at + WIDTH as u32;
+        let value_at = name_at + name.len() as u32 + WIDTH as u32;
         Some((Pair { name, value, name_at, value_at }, rest))
     }
 
     /// Passes over a text or null.
     #[cold]
-    fn skip(&self, bytes: &'a [u8]) -> Result<&'a [u8], Broken> {
-        let (length, rest) = bytes.split_first_chunk::<WIDTH>().ok_or(spoilt("a header map is cut"))?;
+    fn skip(&mut self) -> Result<(), Broken> {
+        const CUT: Broken = spoilt("a header map is cut");
+        let (length, rest) = self.rest.split_first_chunk::<WIDTH>().ok_or(CUT)?;
         let length = Self::length_of(*length);
         let length = if self.is_null(length) { 0 } else { length };
-        rest.get(length..).ok_or(spoilt("a header map is cut"))
+        self.rest = rest.get(length..).ok_or(CUT)?;
+        self.at += (WIDTH + length) as u32;
+        Ok(())
     }
 }
 
@@ -82,6 +124,7 @@ impl<'a, const WIDTH: usize> NextPair<'a> for Even<'a, WIDTH> {
     fn next(&mut self) -> Result<Option<Pair<'a>>, Broken> {
         loop {
             if let Some((pair, rest)) = self.whole_pair() {
+                self.at = pair.value_at + pair.value.len() as u32;
                 self.rest = rest;
                 return Ok(Some(pair));
             }
@@ -89,15 +132,26 @@ impl<'a, const WIDTH: usize> NextPair<'a> for Even<'a, WIDTH> {
                 return Ok(None);
             }
             // It has a null, or is cut.
-            let value = self.skip(self.rest)?;
-            self.rest = self.skip(value)?;
+            self.skip()?;
+            self.skip()?;
         }
     }
 }
 
+/// Pairs in order. A pair with a null is passed over.
+pub(super) struct Pairs<'a> {
+    form: &'a RpcHeaders,
+    map: &'a [u8],
+    map_at: u32,
+    at: usize,
+    /// Pairs still to come, where the map says how many.
+    left: Option<u64>,
+}
+
 impl<'a> Pairs<'a> {
-    pub fn new(form: &'a RpcHeaders, map: &'a [u8]) -> Result<Self, Broken> {
-        let mut pairs = Self { form, map, at: 0, left: None };
+    /// `map_at`: where the map is said to begin.
+    pub fn new(form: &'a RpcHeaders, map: &'a [u8], map_at: u32) -> Result<Self, Broken> {
+        let mut pairs = Self { form, map, map_at, at: 0, left: None };
         if let RpcHeaders::Pairs { count_bytes: bytes @ 1.., little_endian, .. } = form
             && !map.is_empty()
         {
@@ -135,9 +189,15 @@ impl<'a> Pairs<'a> {
             memchr::memmem::find(line, between.as_bytes()).ok_or(spoilt("a header line has no value"))?;
         let name = line.get(..middle).unwrap_or(&[]);
         let value = line.get(middle + between.len()..).unwrap_or(&[]);
-        let (name_at, value_at) = (self.at, self.at + middle + between.len());
+        let pair = self.pair((name, self.at), (value, self.at + middle + between.len()));
         self.at += end + behind.len();
-        Ok(Pair { name, value, name_at, value_at })
+        Ok(pair)
+    }
+
+    /// Of texts that begin so far into the map.
+    fn pair(&self, (name, name_at): (&'a [u8], usize), (value, value_at): (&'a [u8], usize)) -> Pair<'a> {
+        let (name_at, value_at) = (self.map_at + name_at as u32, self.map_at + value_at as u32);
+        Pair { name, value, name_at, value_at }
     }
 }
 
@@ -161,8 +221,8 @@ impl<'a> NextPair<'a> for Pairs<'a> {
                     let name_end = self.at;
                     let value = self.counted(*value_bytes, *little_endian, *nulls)?;
                     if let (Some(name), Some(value)) = (name, value) {
-                        let (name_at, value_at) = (name_end - name.len(), self.at - value.len());
-                        return Ok(Some(Pair { name, value, name_at, value_at }));
+                        let pair = self.pair((name, name_end - name.len()), (value, self.at - value.len()));
+                        return Ok(Some(pair));
                     }
                 }
                 RpcHeaders::Text { between, behind, .. } => return self.line(between, behind).map(Some),
@@ -234,6 +294,9 @@ pub(super) fn put_number(value: usize, bytes: u8, little: bool, to: &mut Vec<u8>
 mod tests {
     use super::*;
 
+    /// Where maps are said to begin.
+    const AT: u32 = 70;
+
     fn bolt() -> RpcHeaders {
         RpcHeaders::Pairs {
             count_bytes: 0,
@@ -248,9 +311,9 @@ mod tests {
     /// By the reader for every form; even pairs by their own, too, which must see the same.
     fn read(form: &RpcHeaders, map: &[u8]) -> Result<Vec<(String, String)>, &'static str> {
         let found =
-            Pairs::new(form, map).map_err(|broken| broken.what).and_then(|pairs| read_all(pairs, map));
+            Pairs::new(form, map, AT).map_err(|broken| broken.what).and_then(|pairs| read_all(pairs, map));
         if let RpcHeaders::Pairs { count_bytes: 0, name_bytes: 4, value_bytes: 4, nulls, .. } = form {
-            assert_eq!(found, read_all(Even::<4>::new(map, *nulls), map));
+            assert_eq!(found, read_all(Even::<4>::new(map, AT, *nulls), map));
         }
         found
     }
@@ -259,8 +322,8 @@ mod tests {
         let mut found = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         while let Some(pair) = pairs.next().map_err(|broken| broken.what)? {
-            assert_eq!(&map[pair.value_at..][..pair.value.len()], pair.value);
-            assert_eq!(&map[pair.name_at..][..pair.name.len()], pair.name);
+            assert_eq!(&map[(pair.value_at - AT) as usize..][..pair.value.len()], pair.value);
+            assert_eq!(&map[(pair.name_at - AT) as usize..][..pair.name.len()], pair.name);
             found.push((text(pair.name), text(pair.value)));
         }
         Ok(found)

@@ -1,7 +1,7 @@
 //! Framed RPC protocols, made of descriptions (`plan::RpcProtocol`): Bolt, Dubbo, Thrift, and whatever users describe.
 //!
 //! `compile` turns a plan into a `Description`: offsets, masks, tables. `shape` finds by a frame's first 16 bytes what it is and by a few
-//! numbers how long. `head` reads what routes want to know (`map`, `hessian`), `write` makes frames: one that came, with another
+//! numbers how long. `head` reads what routes want to know (`gathered`, `map`, `hessian`), `write` makes frames: one that came, with another
 //! id, or one of ours (heartbeats, their answers, error replies). `connection` is the codec, `receive` and `send` its two directions.
 //!
 //! Invariant: frames up to `WHOLE` bytes are taken and given whole, so no half frame enters a connection that others share; larger ones
@@ -15,6 +15,7 @@ mod connection;
 mod description;
 mod explain;
 mod gather;
+mod gathered;
 mod head;
 mod heartbeat;
 mod hessian;

@@ -189,10 +189,9 @@ impl State {
             Err(broken) => return Err(self.refuse(description, frame, broken, out)),
         };
         let remembered = if description.remembers_parts { layout.body_start() } else { seen.shape.fixed };
-        let kept = Kept::new(frame.get(..remembered).unwrap_or(&[]));
-        let id = seen.shape.id.read(frame, layout).unwrap_or(0);
+        let kept = Kept::of(frame, remembered);
+        let (id, pin) = head.frame.as_ref().map_or((0, 0), |frame| (frame.number, frame.pin));
         if self.first.is_none() {
-            let pin = head.frame.map_or(0, |frame| frame.pin);
             self.first = Some(First { shape: seen.located.shape, pin, kept: kept.clone() });
         }
         let stream = self.calls.next_number();
@@ -241,6 +240,7 @@ impl State {
     }
 
     /// Consumes the frame and gives its body, or all in front of the body if the frame is not whole. Says whether it was all.
+    #[inline]
     fn take_front<'b>(&mut self, seen: &Seen<'_>, stream: u32, input: &mut Input<'b>) -> (&'b [u8], bool) {
         let layout = seen.layout;
         if layout.size <= WHOLE {
@@ -248,12 +248,12 @@ impl State {
             let body = frame.get(layout.body_start()..layout.body_start() + layout.body_length());
             return (body.unwrap_or(&[]), true);
         }
-        let verifies = seen.shape.checksum.as_ref().is_some_and(|sum| sum.verify);
         let front = input.take(layout.body_start());
         if layout.body_length() == 0 {
             input.take(layout.tail);
             return (&[], true);
         }
+        let verifies = seen.shape.checksum.as_ref().is_some_and(|sum| sum.verify);
         self.incoming = Incoming::Body {
             stream,
             left: layout.body_length(),

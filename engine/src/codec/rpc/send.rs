@@ -24,22 +24,22 @@ impl State {
         out: &mut Out<'_>,
         now: Tick,
     ) -> Result<usize, Refused> {
-        let frame = head.frame.ok_or(Refused)?;
+        let frame = head.frame.as_ref().ok_or(Refused)?;
         if !self.is_client || self.first.as_ref().is_some_and(|first| first.pin != frame.pin) {
             return Err(Refused);
         }
         let call = self.calls.get_mut(stream).ok_or(Refused)?;
         call.one_way = head.one_way;
         let id = call.id;
-        let message = Message { frame: &frame, headers: &head.headers, length: head.body, body };
+        let message = Message { frame, headers: &head.headers, length: head.body, body };
         let is_sent = end && self.send_whole(description, id, message, out);
         if !is_sent {
-            self.begin(description, stream, &frame, &head.headers, head.body)?;
+            self.begin(description, stream, frame, &head.headers, head.body)?;
         }
         if self.first.is_none() {
             let fixed = description.shape(frame.shape).map_or(0, |shape| shape.fixed);
             let front = head.headers.slice(frame.bytes);
-            let kept = Kept::new(front.get(..fixed).unwrap_or(front));
+            let kept = Kept::of(front, fixed);
             self.first = Some(First { shape: frame.shape, pin: frame.pin, kept });
         }
         self.heart.note_call(description, now);
@@ -77,16 +77,16 @@ impl State {
     ) -> Result<usize, Refused> {
         let call = self.calls.get(stream).filter(|call| !call.one_way && !self.is_client).ok_or(Refused)?;
         let id = call.id;
-        match head.frame {
+        match &head.frame {
             Some(frame) if end => {
-                let message = Message { frame: &frame, headers: &head.headers, length: head.body, body };
+                let message = Message { frame, headers: &head.headers, length: head.body, body };
                 if self.send_whole(description, id, message, out) {
                     self.calls.remove(stream);
                     return Ok(body.len());
                 }
-                self.begin(description, stream, &frame, &head.headers, head.body)?;
+                self.begin(description, stream, frame, &head.headers, head.body)?;
             }
-            Some(frame) => self.begin(description, stream, &frame, &head.headers, head.body)?,
+            Some(frame) => self.begin(description, stream, frame, &head.headers, head.body)?,
             None => {
                 let call = self.calls.get_mut(stream).ok_or(Refused)?;
                 call.set_draft(Draft::Reply { status: status_of(head), message: Vec::new() });

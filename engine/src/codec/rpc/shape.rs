@@ -134,16 +134,6 @@ impl Length {
         self.reckon(frame, layout)
     }
 
-    /// Of a number in front of all parts.
-    #[inline]
-    fn read_in_front(&self, frame: &[u8]) -> Result<usize, Broken> {
-        if self.plain {
-            let value = self.number.place.read_at(frame, self.number.place.offset as usize);
-            return value.map(|value| value as usize).ok_or(broken("a length lies beyond its frame"));
-        }
-        self.reckon(frame, &Layout::default())
-    }
-
     fn reckon(&self, frame: &[u8], layout: &Layout) -> Result<usize, Broken> {
         let value = self.number.read_signed(frame, layout).ok_or(broken("a length lies beyond its frame"))?;
         let length = value.checked_mul(self.times as i64).and_then(|value| value.checked_add(self.plus));
@@ -407,6 +397,30 @@ impl Pinned {
     }
 }
 
+/// The length of a part that is a number as it stands, the highest byte first: it ends a word of eight bytes that lies in front of all
+/// parts, so that every width is read alike.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PlainLength {
+    /// Bytes of numbers in front of the part.
+    gap: u32,
+    /// Where the word begins.
+    word: usize,
+    mask: u64,
+}
+
+impl PlainLength {
+    /// `None` if one of them is anything else.
+    pub fn all(parts: &[Part]) -> Option<Box<[Self]>> {
+        let plain = parts.iter().map(|Part { gap, length }| {
+            let length = length.filter(|length| length.plain)?;
+            let Place { behind: 0, offset, width, little: false } = length.number.place else { return None };
+            let word = (offset as usize + usize::from(width)).checked_sub(8)?;
+            Some(Self { gap: *gap as u32, word, mask: length.number.mask })
+        });
+        plain.collect()
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Shape {
     pub name: Box<str>,
@@ -416,6 +430,8 @@ pub(super) struct Shape {
     pub size: Option<Length>,
     /// The last one is the body.
     pub parts: Box<[Part]>,
+    /// Their lengths, where all of them are plain.
+    pub plain_lengths: Option<Box<[PlainLength]>>,
     pub id: Place,
     pub status: Option<Number>,
     pub headers: Option<usize>,
@@ -450,14 +466,22 @@ impl Shape {
         (layout.tail, layout.has_checksum) = self.tail(frame);
         layout.parts = self.parts.len() as u8;
         let mut end = 0;
-        for (index, part) in self.parts.iter().enumerate() {
-            let start = end + part.gap;
-            let length = match &part.length {
-                Some(length) => length.read_in_front(frame)?,
-                None => 0,
-            };
-            end = start + length;
-            if let Some(span) = layout.spans.get_mut(index) {
+        if let Some(lengths) = &self.plain_lengths {
+            for (length, span) in lengths.iter().zip(&mut layout.spans) {
+                let start = end + length.gap as usize;
+                let word = frame.get(length.word..).and_then(|word| word.first_chunk());
+                let word = word.ok_or(broken("a length lies beyond its frame"))?;
+                end = start + (u64::from_be_bytes(*word) & length.mask) as usize;
+                *span = (start as u32, end as u32);
+            }
+        } else {
+            for (part, span) in self.parts.iter().zip(&mut layout.spans) {
+                let start = end + part.gap;
+                let length = match &part.length {
+                    Some(length) => length.read(frame, &Layout::default())?,
+                    None => 0,
+                };
+                end = start + length;
                 *span = (start as u32, end as u32);
             }
         }

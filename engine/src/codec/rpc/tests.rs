@@ -3,6 +3,7 @@
 mod bolt;
 mod life;
 mod others;
+mod plain;
 mod road;
 mod splits;
 mod whole;

@@ -7,8 +7,8 @@
 use super::attachments::Edit;
 use super::connection::State;
 use super::description::Description;
-use super::shape::{Checksum, Layout, Place, Shape, Tail};
-use super::window::Opened;
+use super::shape::{Checksum, Layout, Shape, Tail};
+use super::window::{Opened, WINDOW};
 use super::write;
 use crate::bytes::Out;
 use crate::message::{BodyLength, Frame, HeaderBlock};
@@ -41,10 +41,14 @@ impl State {
             return false;
         }
         let shape = description.shape(frame.shape).filter(|_| frame.protocol == description.digest);
-        let Some(shape) = shape.filter(|shape| Edit::of(description, shape, frame, headers).is_none()) else {
+        let Some(shape) = shape else { return false };
+        let is_changed = headers.mark() != frame.mark;
+        if is_changed && Edit::of(description, shape, frame, headers).is_some() {
             return false;
-        };
-        if is_as_it_came(description, shape, message) && put_renumbered(shape, message, id, out) {
+        }
+        let is_changed =
+            is_changed && shape.headers.is_some() && write::is_map_changed(description, frame, headers);
+        if !is_changed && keeps_numbers(shape, message) && put_renumbered(shape, message, id, out) {
             self.cut_if_stuck(out);
             return true;
         }
@@ -59,8 +63,9 @@ impl State {
     }
 }
 
-/// Nothing but the id is to be written anew: no length has changed, and there is no checksum.
-fn is_as_it_came(description: &Description, shape: &Shape, message: Message<'_>) -> bool {
+/// Nothing but the id is to be written anew in a frame whose header map is as it came: its body is as long, and there is no checksum.
+#[inline]
+fn keeps_numbers(shape: &Shape, message: Message<'_>) -> bool {
     let Message { frame, headers, length, body } = message;
     let was = match length {
         BodyLength::Known(length) => Some(length),
@@ -68,24 +73,23 @@ fn is_as_it_came(description: &Description, shape: &Shape, message: Message<'_>)
         BodyLength::Unknown => None,
     };
     let has_checksum = |sum: &Checksum| sum.is_present(Opened::new(headers.slice(frame.bytes)));
-    was == Some(body.len() as u64)
-        && !shape.checksum.as_ref().is_some_and(has_checksum)
-        && !(shape.headers.is_some() && write::is_map_changed(description, frame, headers))
+    was == Some(body.len() as u64) && !shape.checksum.as_ref().is_some_and(has_checksum)
 }
 
-/// Sends a frame as it lies in the memory of its head, but for the id; false if its id has no fixed place.
+/// Sends a frame as it lies in the memory of its head, but for the id; false if its id is not among the first bytes.
+#[inline]
 fn put_renumbered(shape: &Shape, message: Message<'_>, id: u64, out: &mut Out<'_>) -> bool {
     let front = message.headers.slice(message.frame.bytes);
-    let (at, mut number) = (shape.id.offset as usize, [0; 8]);
-    let Some(number) = number.get_mut(..usize::from(shape.id.width)).filter(|_| shape.id.behind == 0) else {
+    let Some((first, rest)) = front.split_first_chunk::<WINDOW>() else { return false };
+    if shape.id.behind != 0 || shape.id.offset as usize + usize::from(shape.id.width) > WINDOW {
         return false;
-    };
-    let (Some(before), Some(after)) = (front.get(..at), front.get(at + number.len()..)) else { return false };
-    Place { offset: 0, ..shape.id }.write(number, &Layout::default(), id);
+    }
+    let mut first = *first;
+    shape.id.write(&mut first, &Layout::default(), id);
     if message.body.len() <= SMALL {
-        out.put_parts([before, number, after, message.body]);
+        out.put_parts([&first, rest, message.body]);
     } else {
-        out.put_parts([before, number, after]);
+        out.put_parts([&first, rest]);
         out.put(message.body);
     }
     true

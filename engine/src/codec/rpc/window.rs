@@ -21,7 +21,7 @@ pub enum Match {
     Wait,
 }
 
-/// The first bytes as one number, missing ones as 0, and how many there are.
+/// The first bytes as one number, the first of them lowest, missing ones as 0, and how many there are.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Opened {
     bytes: u128,
@@ -32,11 +32,11 @@ impl Opened {
     #[inline]
     pub fn new(frame: &[u8]) -> Self {
         match frame.first_chunk::<WINDOW>() {
-            Some(first) => Self { bytes: u128::from_be_bytes(*first), length: WINDOW },
+            Some(first) => Self { bytes: u128::from_le_bytes(*first), length: WINDOW },
             None => {
                 let mut first = [0; WINDOW];
                 first.iter_mut().zip(frame).for_each(|(to, from)| *to = *from);
-                Self { bytes: u128::from_be_bytes(first), length: frame.len() }
+                Self { bytes: u128::from_le_bytes(first), length: frame.len() }
             }
         }
     }
@@ -59,7 +59,7 @@ impl Opened {
         match self.length {
             WINDOW.. => u128::MAX,
             0 => 0,
-            length => u128::MAX << (8 * (WINDOW - length)),
+            length => u128::MAX >> (8 * (WINDOW - length)),
         }
     }
 }

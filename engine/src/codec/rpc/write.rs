@@ -94,7 +94,7 @@ fn put_map(
     });
     let count = count.count();
     let mut fits = map::put_count(form, count, to) && count <= description.limits.headers as usize;
-    let mut originals = Pairs::new(form, map)?;
+    let mut originals = Pairs::new(form, map, 0)?;
     for (index, field) in headers.iter_with_removed().enumerate().skip(attributes) {
         if index < attributes + pairs {
             let original = originals.next()?;
@@ -114,7 +114,7 @@ fn put_map(
 
 /// How the peer wrote this name, whose upper-case letters are lost.
 fn spelling<'a>(form: &'a crate::plan::RpcHeaders, map: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let mut pairs = Pairs::new(form, map).ok()?;
+    let mut pairs = Pairs::new(form, map, 0).ok()?;
     while let Ok(Some(pair)) = pairs.next() {
         if pair.name.eq_ignore_ascii_case(name) {
             return Some(pair.name);

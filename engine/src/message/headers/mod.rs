@@ -150,15 +150,31 @@ impl HeaderBlock {
     fn add(&mut self, id: NameId, name: Span, value: Span, is_line: bool) {
         self.names.insert(id);
         self.store.entries.push(Entry::new(id, name, value, is_line));
-        self.settled.take();
+        self.unsettle();
     }
 
-    /// Takes fields whose names and values lie in the arena as their peer wrote them, in any letters; of equal names the last
-    /// one counts, or the first. A block takes such fields once, and in front of those that are added to them.
+    /// Something has changed: a settled copy no longer tells.
     #[inline]
-    pub fn record(&mut self, last_wins: bool) -> Recorder<'_> {
+    fn unsettle(&mut self) {
+        if self.settled.get().is_some() {
+            self.settled.take();
+        }
+    }
+
+    /// Takes fields whose names and values lie in the arena as their peer wrote them, in any letters: `walk` adds them, or none if it
+    /// fails. Of equal names the last one counts, or the first. Those whose names have one of the lengths that `shown` has as bits,
+    /// modulo 64, are shown: how the name is spelled, and the value. A block takes such fields once, and in front of those that
+    /// are added to them.
+    #[inline]
+    pub fn record<E>(
+        &mut self,
+        last_wins: bool,
+        walk: impl FnOnce(&mut Recorder<'_>) -> Result<(), E>,
+        shown: u64,
+        show: impl FnMut(&[u8], Span),
+    ) -> Result<(), E> {
         self.settle();
-        Recorder::new(self, last_wins)
+        recorder::record(self, last_wins, walk, shown, show)
     }
 
     /// Marks the field added last as one that no compression may put in a table.

@@ -3,43 +3,51 @@
 use super::store::{Entry, Span, Store};
 use super::{HeaderBlock, NameId, NameSet};
 
-/// Adds such fields to a block, one after another.
+/// Takes such fields for a block, one after another.
 #[derive(Debug)]
 pub struct Recorder<'a> {
-    block: &'a mut HeaderBlock,
+    entries: &'a mut Vec<Entry>,
 }
 
-impl<'a> Recorder<'a> {
-    #[inline]
-    pub(super) fn new(block: &'a mut HeaderBlock, last_wins: bool) -> Self {
-        // Beyond it no field can be one of those; nor has a frame so many.
-        let start = u16::try_from(block.store.entries.len()).unwrap_or(u16::MAX);
-        block.written = Written { start, end: start, last_wins, ..Written::default() };
-        Self { block }
-    }
-
+impl Recorder<'_> {
     /// Both lie in the arena already. Longer names than 65,535 bytes must not come.
-    #[inline]
+    #[inline(always)]
     pub fn add(&mut self, name: Span, value: Span) {
-        self.block.store.entries.push(Entry::new(NameId::OTHER, name, value, false));
+        self.entries.push(Entry::new(NameId::OTHER, name, value, false));
     }
 }
 
-impl Drop for Recorder<'_> {
-    /// Marks which names may be here: in a loop of its own, whose few values stay in registers.
-    #[inline]
-    fn drop(&mut self) {
-        let HeaderBlock { store: Store { arena, entries }, names, written, .. } = &mut *self.block;
-        let (mut like, mut lengths) = (*names, 0);
-        for entry in entries.iter().skip(usize::from(written.start)) {
-            let length = usize::from(entry.name_length);
-            let last = (entry.name as usize + length).wrapping_sub(1);
-            like.insert_like(length, arena.get(last).copied().unwrap_or(0));
-            lengths |= 1 << (length % 32);
-        }
-        written.end = u16::try_from(entries.len()).unwrap_or(u16::MAX);
-        (*names, written.lengths) = (like, lengths);
+/// See `HeaderBlock::record`.
+#[inline]
+pub(super) fn record<E>(
+    block: &mut HeaderBlock,
+    last_wins: bool,
+    walk: impl FnOnce(&mut Recorder<'_>) -> Result<(), E>,
+    shown: u64,
+    mut show: impl FnMut(&[u8], Span),
+) -> Result<(), E> {
+    let HeaderBlock { store: Store { arena, entries }, names, written, .. } = block;
+    let before = entries.len();
+    if let Err(error) = walk(&mut Recorder { entries }) {
+        entries.truncate(before);
+        return Err(error);
     }
+    // In a loop of its own, whose few values stay in registers.
+    let (mut like, mut lengths) = (*names, 0);
+    for entry in entries.iter().skip(before) {
+        let length = usize::from(entry.name_length);
+        let last = (entry.name as usize + length).wrapping_sub(1);
+        like.insert_like(length, arena.get(last).copied().unwrap_or(0));
+        lengths |= 1 << (length % 32);
+        if shown >> (length % 64) & 1 == 1 {
+            show(entry.spelling(arena), Span { start: entry.value, length: entry.value_length });
+        }
+    }
+    *names = like;
+    // Beyond it no field can be one of those; nor has a frame so many.
+    let place = |index: usize| u16::try_from(index).unwrap_or(u16::MAX);
+    *written = Written { start: place(before), end: place(entries.len()), repeated: 0, last_wins, lengths };
+    Ok(())
 }
 
 /// Which entries of a block are as their peer wrote them.

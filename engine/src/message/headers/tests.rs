@@ -140,8 +140,9 @@ proptest! {
     #[test]
     fn a_recorded_block_answers_like_a_settled_one(
         attributes in proptest::collection::vec((name(), "[a-z]{0,3}"), 0..3),
-        pairs in proptest::collection::vec((name(), "[a-z]{0,3}"), 0..12),
+        mut pairs in proptest::collection::vec((name(), "[a-z]{0,3}"), 0..12),
         last_wins: bool,
+        (fails, lengths) in (proptest::bool::weighted(0.1), any::<u64>()),
         steps in proptest::collection::vec((step(), name(), 0u8..4), 0..12),
     ) {
         let (mut recorded, mut plain) = (HeaderBlock::default(), HeaderBlock::default());
@@ -153,11 +154,21 @@ proptest! {
             .iter()
             .map(|(name, value)| (recorded.stash(name.as_bytes()), recorded.stash(value.as_bytes())))
             .collect();
-        let mut recorder = recorded.record(last_wins);
-        for (name, value) in spans {
-            recorder.add(name, value);
+        let walk = |recorder: &mut Recorder<'_>| {
+            spans.iter().for_each(|(name, value)| recorder.add(*name, *value));
+            if fails { Err(()) } else { Ok(()) }
+        };
+        let mut shown = Vec::new();
+        let taken = recorded.record(last_wins, walk, lengths, |name, value| shown.push((name.to_vec(), value)));
+        let is_shown = |(name, _): &(Span, Span)| lengths >> name.length & 1 == 1;
+        if fails {
+            prop_assert!(taken.is_err() && shown.is_empty());
+            pairs.clear();
+        } else {
+            let wanted = spans.iter().filter(|pair| is_shown(pair));
+            let wanted: Vec<_> = wanted.map(|(name, value)| (recorded.slice(*name).to_vec(), *value)).collect();
+            prop_assert_eq!(shown, wanted);
         }
-        drop(recorder);
         let same = |index: usize, other: usize| pairs[index].0.eq_ignore_ascii_case(&pairs[other].0);
         for (index, (name, value)) in pairs.iter().enumerate() {
             plain.push(name.as_bytes(), value.as_bytes());

@@ -1,27 +1,37 @@
 //! Bolt 1 by hand: every offset a constant, every choice a match. It does what the described codec does for a call and its answer:
-//! heads with service, method, deadline, attributes and fields, ids of its own, frames as they came; calls without an answer, heartbeats,
-//! error replies, account of what each call holds, bounds. It knows no version 2, no header that was changed and no large frames: a
-//! yardstick, which never carries traffic.
+//! heads with service, method, deadline, attributes and fields, memory of heads that goes round, ids of its own, a whole message as
+//! one event and one command, frames that leave as they came but for the id; calls without an answer, heartbeats, error replies,
+//! account of what each call holds, bounds. It knows no version 2, no header that was changed, no body to look into and no large
+//! frames: a yardstick, which never carries traffic.
 
-use std::collections::HashMap;
 use std::num::NonZeroU64;
 
-use mainstay_engine::bytes::{Out, decimal};
+use mainstay_engine::bytes::{Out, decimal, find};
 use mainstay_engine::codec::contract::{
     Accepted, Codec, Command, ConnectionFault, Ending, Event, Input, Refused, StreamId,
 };
 use mainstay_engine::message::{
-    BodyLength, Frame, HeaderBlock, NameId, Protocol, QuickHash, RequestHead, ResetReason, ResponseHead,
-    Span, Tick,
+    BodyLength, Frame, HeaderBlock, NameId, Protocol, Recorder, RequestHead, ResetReason, ResponseHead, Span,
+    Tick, fresh,
 };
+
+use crate::table::Table;
 
 const REQUEST: usize = 22;
 const RESPONSE: usize = 20;
 const ID: usize = 5;
-const MOST_HEADERS: usize = 256;
-const MOST_CALLS: usize = 4_096;
-const MOST_BYTES: usize = 8 * 1024 * 1024;
+/// As its description has them.
+const MOST_HEADERS: usize = 128;
+const MOST_CALLS: usize = 8_192;
+const MOST_CALLS_TO_PROVIDER: usize = 1_024;
+const MOST_BYTES: usize = 8_519_680;
+const MOST_IN_FRONT: usize = 32_837;
 const MOST_QUEUED: usize = 32 * 1024 * 1024;
+/// Serialisations that are looked into.
+const HESSIAN: [u8; 2] = [1, 4];
+const LONGEST_NAME: usize = 1_024;
+/// A body up to this size goes out in one piece with what is in front of it, bytes.
+const SMALL: usize = 4 * 1024;
 const FRAME_TIMEOUT: u64 = 30_000;
 /// What requests' heads need beside the frame: scheme, method and names of attributes.
 const TEXTS: &[u8] = b"boltPOSTbolt-versionbolt-codecbolt-class";
@@ -31,25 +41,27 @@ const VERSION: (u32, u32) = (8, 12);
 const CODEC: (u32, u32) = (20, 10);
 const CLASS: (u32, u32) = (30, 10);
 
-#[derive(Default)]
-struct Call {
+pub struct Call {
     id: u32,
     one_way: bool,
-    /// The request's codec, for an error reply.
-    codec: u8,
+    /// The request's numbers, for an error reply.
+    asked: [u8; REQUEST],
     /// Bytes of its body that were handed over and for which no credit has come back.
     held: usize,
-    draft: Vec<u8>,
+    draft: Option<Box<Draft>>,
+}
+
+/// A message that does not come in one piece.
+struct Draft {
+    bytes: Vec<u8>,
     content: usize,
 }
 
 pub struct Bolt {
     is_client: bool,
-    calls: HashMap<u32, Call, QuickHash>,
-    number: u32,
-    /// Whose content comes next, and how much of it.
-    incoming: Option<(u32, usize)>,
-    spare: Vec<Vec<u8>>,
+    calls: Table<Call>,
+    /// Version and shape of the first request: others go by other connections.
+    first: Option<u64>,
     /// Sum over the calls.
     held: usize,
     /// When the frame that has begun must be whole.
@@ -96,32 +108,37 @@ fn read_map<'a>(
     map: &'a [u8],
     map_at: usize,
     headers: &mut HeaderBlock,
-    named: &mut Named<'a>,
+    found: &mut Named<'a>,
 ) -> Result<(), ConnectionFault> {
-    const CUT: &str = "a header map is cut";
-    let (mut rest, mut count, mut recorder) = (map, 0, headers.record(true));
-    while !rest.is_empty() {
-        let (name, behind) = text(rest).ok_or_else(|| fault(CUT))?;
-        let (value, behind) = text(behind).ok_or_else(|| fault(CUT))?;
-        let (pair_end, pair) = (map.len() - behind.len(), (name, value));
-        rest = behind;
-        count += 1;
-        if count > MOST_HEADERS {
-            return Err(fault("too many headers"));
+    let walk = |recorder: &mut Recorder<'_>| {
+        const CUT: &str = "a header map is cut";
+        let (mut rest, mut count) = (map, 0);
+        while !rest.is_empty() {
+            let (name, behind) = text(rest).ok_or_else(|| fault(CUT))?;
+            let (value, behind) = text(behind).ok_or_else(|| fault(CUT))?;
+            let pair_end = map.len() - behind.len();
+            rest = behind;
+            let (Some(name), Some(value)) = (name, value) else { continue };
+            count += 1;
+            if count > MOST_HEADERS {
+                return Err(fault("too many headers"));
+            }
+            match name {
+                b"service" => found.service = Some(value),
+                b"sofa_head_target_service" => found.target = Some(value),
+                b"sofa_head_method_name" => found.method = Some(value),
+                b"sofa_head_deadline_remain_time" => found.remaining = Some(value),
+                _ => {}
+            }
+            let value_at = map_at + pair_end - value.len();
+            let name_at = value_at - 4 - name.len();
+            let name = Span { start: name_at as u32, length: name.len() as u32 };
+            recorder.add(name, Span { start: value_at as u32, length: value.len() as u32 });
         }
-        let (Some(name), Some(value)) = pair else { continue };
-        let at = map_at + pair_end - value.len() - 4 - name.len();
-        match name {
-            b"service" => named.service = Some(value),
-            b"sofa_head_target_service" => named.target = Some(value),
-            b"sofa_head_method_name" => named.method = Some(value),
-            b"sofa_head_deadline_remain_time" => named.remaining = Some(value),
-            _ => {}
-        }
-        let value = Span { start: (map_at + pair_end - value.len()) as u32, length: value.len() as u32 };
-        recorder.add(Span { start: at as u32, length: name.len() as u32 }, value);
-    }
-    Ok(())
+        Ok(())
+    };
+    // None is shown: the names that matter are matched on the way.
+    headers.record(true, walk, 0, |_, _| {})
 }
 
 /// A text behind its length, `None` for a null, and what follows.
@@ -131,6 +148,18 @@ fn text(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
         length if length < 0 => Some((None, rest)),
         length => rest.split_at_checked(length as usize).map(|(text, rest)| (Some(text), rest)),
     }
+}
+
+/// Blanks and control characters are in no name.
+fn is_unreadable(text: &[u8]) -> bool {
+    let is_hit = |byte: u8| byte.is_ascii_control() || byte == b' ';
+    find(text, |word| word.below(b' ' + 1) | word.equal(0x7f), is_hit).is_some()
+}
+
+/// A text that may be a name.
+fn named<'a>(candidates: [Option<&'a [u8]>; 2]) -> &'a [u8] {
+    let is_name = |text: &&[u8]| (1..=LONGEST_NAME).contains(&text.len());
+    candidates.into_iter().flatten().find(is_name).unwrap_or(&[])
 }
 
 impl Bolt {
@@ -145,10 +174,8 @@ impl Bolt {
     fn new(is_client: bool) -> Self {
         Bolt {
             is_client,
-            calls: HashMap::default(),
-            number: 0,
-            incoming: None,
-            spare: Vec::new(),
+            calls: Table::default(),
+            first: None,
             held: 0,
             frame_due: None,
             last_traffic: Tick(0),
@@ -156,13 +183,22 @@ impl Bolt {
         }
     }
 
-    fn next_number(&mut self) -> u32 {
-        loop {
-            self.number = self.number.wrapping_add(1);
-            if self.number != 0 && !self.calls.contains_key(&self.number) {
-                return self.number;
-            }
+    /// The next frame's event, if it has one.
+    fn next_frame<'b>(
+        &mut self,
+        input: &mut Input<'b>,
+        out: &mut Out<'_>,
+        now: Tick,
+    ) -> Result<Option<Event<'b>>, ConnectionFault> {
+        let before = input.consumed();
+        let event = if self.is_client { self.response(input) } else { self.request(input, out) }?;
+        if input.consumed() > before {
+            self.frame_due = None;
+            self.last_traffic = now;
+        } else if self.frame_due.is_none() {
+            self.frame_due = Some(now.after_milliseconds(FRAME_TIMEOUT));
         }
+        Ok(event)
     }
 
     fn request<'b>(
@@ -184,12 +220,14 @@ impl Bolt {
             }
             _ => return Err(fault("no such frame")),
         };
-        let codec = frame.get(9).copied().unwrap_or(1);
+        if HESSIAN.contains(frame.get(9).unwrap_or(&0)) {
+            return Err(fault("a body to look into"));
+        }
         let front = frame.get(..content).unwrap_or(&[]);
-        let mut head = Box::<RequestHead>::default();
+        let mut head = fresh::<RequestHead>();
         (head.protocol, head.body, head.one_way) = (Protocol::Rpc, body(lengths.content), one_way);
-        head.headers = HeaderBlock::with_capacity(2 * content + 128, 16);
         let headers = &mut head.headers;
+        headers.make_room(2 * content + 128, 16);
         let bytes = headers.stash(front);
         let texts = headers.stash(TEXTS).start;
         let known = |(start, length): (u32, u32)| Span { start: texts + start, length };
@@ -202,23 +240,23 @@ impl Bolt {
             headers.push_known(NameId::OTHER, known(CLASS), class);
         }
         let attributes = headers.mark().fields() as u16;
-        let mut named = Named::default();
+        let mut found = Named::default();
         let map = front.get(REQUEST + lengths.class..).unwrap_or(&[]);
-        read_map(map, REQUEST + lengths.class, headers, &mut named)?;
-        let (service, method) = (named.service.or(named.target).unwrap_or(&[]), named.method.unwrap_or(&[]));
-        let is_bad = |byte: &u8| byte.is_ascii_control() || *byte == b' ';
-        if method.contains(&b'/') || service.iter().chain(method).any(is_bad) {
-            return Err(fault("a service or method has a character that none has"));
-        }
+        read_map(map, REQUEST + lengths.class, headers, &mut found)?;
+        let (service, method) = (named([found.service, found.target]), named([found.method, None]));
+        let has_slash = method.contains(&b'/');
         let path = headers.stash_with(|arena| {
             for piece in [b"/", service, b"/", method] {
                 arena.extend_from_slice(piece);
             }
             Ok::<_, ConnectionFault>(())
         })?;
+        if has_slash || is_unreadable(headers.slice(path)) {
+            return Err(fault("a service or method has a character that none has"));
+        }
         let service = Span { start: path.start + 1, length: service.len() as u32 };
         let method = Span { start: service.start + service.length + 1, length: method.len() as u32 };
-        let remaining = named.remaining.and_then(|text| std::str::from_utf8(text).ok()?.trim().parse().ok());
+        let remaining = found.remaining.and_then(|text| std::str::from_utf8(text).ok()?.trim().parse().ok());
         let timeout = word(front, 10).and_then(|word| u64::try_from(word as i32).ok());
         head.deadline_milliseconds =
             [timeout, remaining].into_iter().flatten().filter(|&time| time > 0).min();
@@ -236,14 +274,13 @@ impl Bolt {
             mark,
         });
         head.set_spans(known(METHOD), known(SCHEME), service, path);
-        let stream = self.next_number();
-        let end = lengths.content == 0;
-        if !(one_way && end) {
-            self.calls.insert(stream, Call { id, one_way, codec, ..Call::default() });
-        }
-        input.take(content);
-        self.incoming = (!end).then_some((stream, lengths.content));
-        Ok(Some(Event::RequestReceived { stream: StreamId(stream), head, body: &[], end }))
+        let asked = frame.first_chunk().copied().unwrap_or([0; REQUEST]);
+        let stream = self.calls.next_number();
+        self.calls.insert(stream, Call { id, one_way, asked, held: 0, draft: None });
+        self.first.get_or_insert(1);
+        let frame = &*input.take(content + lengths.content);
+        let body = frame.get(content..).unwrap_or(&[]);
+        Ok(Some(Event::RequestReceived { stream: StreamId(stream), head, body, end: true }))
     }
 
     fn response<'b>(&mut self, input: &mut Input<'b>) -> Result<Option<Event<'b>>, ConnectionFault> {
@@ -252,8 +289,9 @@ impl Bolt {
         let content = RESPONSE + lengths.class + lengths.map;
         let Some(id) = self.check(frame, content, lengths.content)? else { return Ok(None) };
         match frame.first_chunk() {
-            Some([1, 0, 0, 2]) => {}
-            Some([1, 0, 0, 0]) => {
+            Some([1, 0, 0, 2]) if self.calls.get_mut(id).is_some() => {}
+            // An answer of which the call is over, or that of a heartbeat.
+            Some([1, 0, 0, 2] | [1, 0, 0, 0]) => {
                 input.take(content + lengths.content);
                 return Ok(None);
             }
@@ -270,12 +308,14 @@ impl Bolt {
             9 | 18 => 400,
             _ => 500,
         };
-        let mut head = Box::new(ResponseHead { status, ..ResponseHead::default() });
-        (head.protocol, head.body) = (Protocol::Rpc, body(lengths.content));
-        head.headers = HeaderBlock::with_capacity(2 * content + 128, 16);
+        let mut head = fresh::<ResponseHead>();
+        (head.status, head.protocol, head.body) = (status, Protocol::Rpc, body(lengths.content));
+        head.headers.make_room(2 * content + 128, 16);
         let bytes = head.headers.stash(front);
-        let map = front.get(RESPONSE + lengths.class..).unwrap_or(&[]);
-        read_map(map, RESPONSE + lengths.class, &mut head.headers, &mut Named::default())?;
+        if lengths.map > 0 {
+            let map = front.get(RESPONSE + lengths.class..).unwrap_or(&[]);
+            read_map(map, RESPONSE + lengths.class, &mut head.headers, &mut Named::default())?;
+        }
         let mark = head.headers.mark();
         head.frame = Some(Frame {
             bytes,
@@ -289,70 +329,85 @@ impl Bolt {
             pairs: mark.fields() as u16,
             mark,
         });
-        if !self.calls.contains_key(&id) {
-            return Err(fault("an answer that nobody waits for"));
-        }
-        input.take(content);
-        let end = lengths.content == 0;
-        if end {
-            self.end(id);
-        }
-        self.incoming = (!end).then_some((id, lengths.content));
-        Ok(Some(Event::ResponseReceived { stream: StreamId(id), head, body: &[], end }))
+        let frame = &*input.take(content + lengths.content);
+        let body = frame.get(content..).unwrap_or(&[]);
+        self.end(id);
+        Ok(Some(Event::ResponseReceived { stream: StreamId(id), head, body, end: true }))
     }
 
     /// The id of a frame that is whole; `None` while bytes are missing.
     fn check(&self, frame: &[u8], content: usize, length: usize) -> Result<Option<u32>, ConnectionFault> {
-        if content.saturating_add(length) > MOST_BYTES || self.calls.len() > MOST_CALLS {
+        if content.saturating_add(length) > MOST_BYTES
+            || content > MOST_IN_FRONT
+            || !self.is_client && self.calls.len() >= MOST_CALLS
+        {
             return Err(fault("a frame is too large"));
         }
         Ok(word(frame, ID).filter(|_| frame.len() >= content + length))
     }
 
-    fn begin(
+    /// Sends a head and what there is of its body.
+    fn send_head(
         &mut self,
         stream: u32,
-        head: (&HeaderBlock, Option<Frame>),
-        body: BodyLength,
-    ) -> Result<(), Refused> {
-        let (headers, frame) = head;
+        (headers, frame, length): (&HeaderBlock, Option<Frame>, BodyLength),
+        (body, end): (&[u8], bool),
+        out: &mut Out<'_>,
+    ) -> Result<usize, Refused> {
         let frame = frame.filter(|frame| headers.mark() == frame.mark).ok_or(Refused)?;
-        let mut draft = self.spare.pop().unwrap_or_default();
-        let call = self.calls.get_mut(&stream).ok_or(Refused)?;
-        draft.extend_from_slice(headers.slice(frame.bytes));
-        draft.get_mut(ID..ID + 4).ok_or(Refused)?.copy_from_slice(&call.id.to_be_bytes());
-        call.content = if let BodyLength::Known(length) = body { length as usize } else { 0 };
-        call.draft = draft;
-        Ok(())
-    }
-
-    fn send(&mut self, stream: u32, bytes: &[u8], end: bool, out: &mut Out<'_>) -> Result<usize, Refused> {
-        let call = self.calls.get_mut(&stream).ok_or(Refused)?;
+        let front = headers.slice(frame.bytes);
+        let content = if let BodyLength::Known(length) = length { length as usize } else { 0 };
+        let call = self.calls.get_mut(stream).ok_or(Refused)?;
+        let id = call.id.to_be_bytes();
+        let (Some(before), Some(after)) = (front.get(..ID), front.get(ID + 4..)) else { return Err(Refused) };
         if !end {
-            call.draft.extend_from_slice(bytes);
-            return Ok(bytes.len());
+            let bytes = [before, &id, after, body].concat();
+            call.draft = Some(Box::new(Draft { bytes, content: content.saturating_sub(body.len()) }));
+            return Ok(body.len());
         }
-        let mut draft = std::mem::take(&mut call.draft);
-        if call.content < bytes.len() {
+        if content != body.len() || self.is_client && out.room() == 0 {
             return Err(Refused);
         }
-        out.put_parts([&draft, bytes]);
-        draft.clear();
-        if self.spare.len() < 4 {
-            self.spare.push(draft);
+        if body.len() <= SMALL {
+            out.put_parts([before, &id, after, body]);
+        } else {
+            out.put_parts([before, &id, after]);
+            out.put(body);
         }
-        if out.outbox.len() > MOST_QUEUED {
-            self.over = true;
-        }
-        if !self.is_client || call.one_way {
-            self.end(stream);
+        self.sent(stream, out);
+        Ok(body.len())
+    }
+
+    fn send_data(
+        &mut self,
+        stream: u32,
+        bytes: &[u8],
+        end: bool,
+        out: &mut Out<'_>,
+    ) -> Result<usize, Refused> {
+        let draft = self.calls.get_mut(stream).and_then(|call| call.draft.as_mut()).ok_or(Refused)?;
+        draft.content = draft.content.checked_sub(bytes.len()).ok_or(Refused)?;
+        draft.bytes.extend_from_slice(bytes);
+        if end {
+            out.put(&draft.bytes);
+            self.sent(stream, out);
         }
         Ok(bytes.len())
     }
 
+    /// A message has gone out.
+    fn sent(&mut self, stream: u32, out: &Out<'_>) {
+        if out.outbox.len() > MOST_QUEUED {
+            self.over = true;
+        }
+        if !self.is_client || self.calls.get_mut(stream).is_some_and(|call| call.one_way) {
+            self.end(stream);
+        }
+    }
+
     /// A call is over; what it held is free.
     fn end(&mut self, stream: u32) -> Option<Call> {
-        let call = self.calls.remove(&stream)?;
+        let call = self.calls.remove(stream)?;
         self.held -= call.held;
         Some(call)
     }
@@ -380,67 +435,48 @@ impl Codec for Bolt {
         now: Tick,
     ) -> Result<Option<Event<'b>>, ConnectionFault> {
         loop {
-            if self.over || input.rest().is_empty() {
+            if self.over || input.rest().is_empty() || !self.is_client && out.room() == 0 {
                 return Ok(None);
             }
-            let Some((stream, left)) = self.incoming.take() else {
-                if !self.is_client && out.room() == 0 {
-                    return Ok(None);
-                }
-                let before = input.consumed();
-                let event = if self.is_client { self.response(input) } else { self.request(input, out) }?;
-                let is_whole = input.consumed() > before;
-                match (is_whole, self.frame_due) {
-                    (true, _) => self.frame_due = None,
-                    (false, None) => self.frame_due = Some(now.after_milliseconds(FRAME_TIMEOUT)),
-                    _ => {}
-                }
-                self.last_traffic = now;
-                if event.is_none() && is_whole {
-                    continue;
-                }
+            let before = input.consumed();
+            let event = self.next_frame(input, out, now)?;
+            if event.is_some() || input.consumed() == before {
                 return Ok(event);
-            };
-            let Some(call) = self.calls.get_mut(&stream) else {
-                // Answered already, or given up.
-                let taken = input.take(left).len();
-                self.incoming = (taken < left).then_some((stream, left - taken));
-                continue;
-            };
-            let bytes = &*input.take(left);
-            let end = bytes.len() == left;
-            call.held += bytes.len();
-            self.held += bytes.len();
-            let is_over = end && (self.is_client || call.one_way);
-            if is_over {
-                self.end(stream);
             }
-            self.incoming = (!end).then(|| (stream, left - bytes.len()));
-            return Ok(Some(Event::DataReceived { stream: StreamId(stream), bytes, end }));
         }
     }
 
-    fn perform(&mut self, command: Command<'_>, out: &mut Out<'_>, _: Tick) -> Result<Accepted, Refused> {
+    fn perform(&mut self, command: Command<'_>, out: &mut Out<'_>, now: Tick) -> Result<Accepted, Refused> {
         let mut accepted = Accepted::default();
         match command {
             Command::SendRequest { stream, head, body, end } => {
-                self.calls.get_mut(&stream.0).ok_or(Refused)?.one_way = head.one_way;
-                self.begin(stream.0, (&head.headers, head.frame), head.body)?;
-                if end || !body.is_empty() {
-                    accepted.bytes = self.send(stream.0, body, end, out)?;
+                let pin = head.frame.map(|frame| frame.pin);
+                if !self.is_client || self.first.is_some() && self.first != pin {
+                    return Err(Refused);
                 }
+                self.calls.get_mut(stream.0).ok_or(Refused)?.one_way = head.one_way;
+                let message = (&head.headers, head.frame, head.body);
+                accepted.bytes = self.send_head(stream.0, message, (body, end), out)?;
+                (self.first, self.last_traffic) = (pin, now);
             }
             Command::SendResponse { stream, head, body, end } => {
-                self.begin(stream.0, (&head.headers, head.frame), head.body)?;
-                if end || !body.is_empty() {
-                    accepted.bytes = self.send(stream.0, body, end, out)?;
+                if self.is_client || self.calls.get_mut(stream.0).is_none_or(|call| call.one_way) {
+                    return Err(Refused);
                 }
+                let message = (&head.headers, head.frame, head.body);
+                accepted.bytes = self.send_head(stream.0, message, (body, end), out)?;
             }
             Command::SendData { stream, bytes, end } => {
-                accepted.bytes = self.send(stream.0, bytes, end, out)?
+                accepted.bytes = self.send_data(stream.0, bytes, end, out)?
+            }
+            Command::HoldCredit { stream, bytes } => {
+                if let Some(call) = self.calls.get_mut(stream.0) {
+                    call.held += bytes;
+                    self.held += bytes;
+                }
             }
             Command::GrantCredit { stream, bytes } => {
-                if let Some(call) = self.calls.get_mut(&stream.0) {
+                if let Some(call) = self.calls.get_mut(stream.0) {
                     let bytes = bytes.min(call.held);
                     call.held -= bytes;
                     self.held -= bytes;
@@ -454,7 +490,7 @@ impl Codec for Bolt {
                         ResetReason::Overloaded => 4,
                         _ => 16,
                     };
-                    put_reply(call.id, call.codec, [0, 2], status, out);
+                    put_reply(call.id, call.asked[9], [0, 2], status, out);
                 }
             }
             _ => return Err(Refused),
@@ -463,8 +499,12 @@ impl Codec for Bolt {
     }
 
     fn open_stream(&mut self) -> Option<StreamId> {
-        let number = self.next_number();
-        self.calls.insert(number, Call { id: number, ..Call::default() });
+        if !self.is_client || self.over || self.calls.len() >= MOST_CALLS_TO_PROVIDER {
+            return None;
+        }
+        let number = self.calls.next_number();
+        let call = Call { id: number, one_way: false, asked: [0; REQUEST], held: 0, draft: None };
+        self.calls.insert(number, call);
         Some(StreamId(number))
     }
 

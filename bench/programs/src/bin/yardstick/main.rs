@@ -9,6 +9,7 @@
 
 mod bolt;
 mod pass;
+mod table;
 
 use std::sync::Arc;
 
@@ -40,17 +41,18 @@ fn number(text: &str) -> usize {
     text.parse().unwrap_or_else(|_| fail(&format!("{text}: no number")))
 }
 
-fn described() -> Pair<Connection> {
+fn described() -> Pair {
     let plan: RpcProtocol =
         serde_json::from_str(DESCRIPTION).unwrap_or_else(|error| fail(&error.to_string()));
     let description =
         compile(&plan).unwrap_or_else(|error| fail(&format!("{}: {}", error.path, error.reason)));
     let description = Arc::new(description);
-    Pair::new(Connection::server(Arc::clone(&description)), Connection::client(description), traffic())
+    let (down, up) = (Connection::server(Arc::clone(&description)), Connection::client(description));
+    Pair::new(Box::new(down), Box::new(up), traffic())
 }
 
-fn by_hand() -> Pair<bolt::Bolt> {
-    Pair::new(bolt::Bolt::server(), bolt::Bolt::client(), traffic())
+fn by_hand() -> Pair {
+    Pair::new(Box::new(bolt::Bolt::server()), Box::new(bolt::Bolt::client()), traffic())
 }
 
 fn compare(rounds: usize) {

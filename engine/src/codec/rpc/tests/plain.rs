@@ -1,0 +1,52 @@
+//! Short ways beside the long ones: what is known of a description beforehand gives what is reckoned field by field.
+
+use proptest::prelude::*;
+
+use super::plan;
+use crate::codec::rpc::calls::Kept;
+use crate::codec::rpc::compile;
+use crate::codec::rpc::description::Wanted;
+use crate::codec::rpc::shape::Layout;
+
+proptest! {
+    #[test]
+    fn plain_lengths_lay_a_frame_as_lengths_do(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        for name in ["bolt", "dubbo", "thrift", "volt"] {
+            let (plain, mut reckoned) = (compile(&plan(name)).unwrap(), compile(&plan(name)).unwrap());
+            for (shape, long) in plain.shapes.iter().zip(&mut reckoned.shapes) {
+                long.plain_lengths = None;
+                let (mut layout, mut expected) = (Layout::default(), Layout::default());
+                prop_assert_eq!(shape.measure(&bytes, &mut layout), long.measure(&bytes, &mut expected));
+                prop_assert_eq!(layout, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn wanted_names_are_found_by_their_ends(
+        names in proptest::collection::btree_set("[ab]{0,3}|[ab]{7,9}|[a]{15,18}|a{8}[ab]{2}a{8}", 0..8),
+        asked in "[ab]{0,3}|[ab]{7,9}|[a]{15,18}|a{8}[ab]{2}a{8}",
+    ) {
+        let names: Vec<Box<[u8]>> = names.iter().map(|name| name.as_bytes().into()).collect();
+        let expected = names.iter().position(|name| **name == *asked.as_bytes());
+        let wanted = Wanted::new(names);
+        prop_assert_eq!(wanted.position(asked.as_bytes()), expected);
+        prop_assert!(expected.is_none() || wanted.lengths() >> asked.len() & 1 == 1);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_frame_is_its_beginning(
+        frame in proptest::collection::vec(any::<u8>(), 0..60),
+        length in 0usize..60,
+    ) {
+        let expected = frame.get(..length).unwrap_or(&frame);
+        let (kept, copied) = (Kept::of(&frame, length), Kept::new(expected));
+        prop_assert_eq!(kept.bytes(), expected);
+        prop_assert_eq!(copied.bytes(), expected);
+    }
+}
+
+#[test]
+fn the_shapes_of_bolt_have_plain_lengths() {
+    assert!(compile(&plan("bolt")).unwrap().shapes.iter().all(|shape| shape.plain_lengths.is_some()));
+}
