@@ -18,7 +18,7 @@ pub struct Frame {
     /// Of a request, as the frame says them: routes may rewrite the head's authority and path.
     pub service: Span,
     pub method: Span,
-    /// Messages that may share a connection to a server have equal ones (versions, say).
+    /// Of a request: those that may share a connection to a server have equal ones (versions, say).
     pub pin: u64,
     /// The first so many fields were not in the frame's header map.
     pub attributes: u16,

@@ -5,7 +5,7 @@
 //! and one whose place is taken is not given. At most half of the places are taken, or all numbers have one, so the next free one is near.
 
 use super::attachments::Edit;
-use super::shape::Layout;
+use super::layout::Layout;
 use crate::message::BodyLength;
 
 /// What is kept of a request, to answer it from here: its numbers, mostly a few dozen bytes.

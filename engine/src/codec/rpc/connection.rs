@@ -11,7 +11,7 @@ use super::calls::{Asked, Call, Calls, Kept};
 use super::description::Description;
 use super::gather::Gather;
 use super::heartbeat::Heart;
-use super::shape::Summing;
+use super::summing::Summing;
 use super::write::{self, Telling};
 use super::{Broken, FRAME_TIMEOUT, WHOLE, late};
 use crate::bytes::Out;

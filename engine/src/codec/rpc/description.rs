@@ -2,7 +2,8 @@
 
 use std::num::NonZeroU64;
 
-use super::shape::{Number, Shape};
+use super::place::Number;
+use super::shape::Shape;
 use super::trace::Trace;
 use super::window::{Match, Opened, Window, judge_all};
 use super::{Broken, broken};
@@ -66,15 +67,20 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 struct WantedName {
     length: usize,
-    /// Its first and last eight bytes, which are mostly all; shorter ones are compared as they are.
-    ends: (u64, u64),
+    words: [u64; 3],
     text: Box<[u8]>,
 }
 
-fn ends_of(name: &[u8]) -> (u64, u64) {
-    match (name.first_chunk(), name.last_chunk()) {
-        (Some(first), Some(last)) => (u64::from_ne_bytes(*first), u64::from_ne_bytes(*last)),
-        _ => (0, 0),
+/// All of a name's letters, unless it has more than 24; so names are mostly compared without a look at their texts.
+#[inline]
+fn words_of(name: &[u8]) -> [u64; 3] {
+    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+    let half = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
+    match (name.as_chunks::<8>().0, name.last_chunk(), name.first_chunk(), name.last_chunk()) {
+        ([first, second, ..], Some(last), ..) => [word(first), word(second), word(last)],
+        ([first], Some(last), ..) => [word(first), 0, word(last)],
+        (_, _, Some(first), Some(last)) => [half(first), 0, half(last)],
+        _ => [name.iter().fold(0, |letters, &letter| letters << 8 | u64::from(letter)), 0, 0],
     }
 }
 
@@ -82,7 +88,7 @@ impl Wanted {
     pub fn new(names: Vec<Box<[u8]>>) -> Self {
         let lengths = names.iter().fold(0, |lengths, name| lengths | 1 << (name.len() % 64));
         let names = names.into_iter();
-        let names = names.map(|text| WantedName { length: text.len(), ends: ends_of(&text), text });
+        let names = names.map(|text| WantedName { length: text.len(), words: words_of(&text), text });
         Self { names: names.collect(), lengths }
     }
 
@@ -93,11 +99,11 @@ impl Wanted {
     /// The number of a name.
     #[inline]
     pub fn position(&self, name: &[u8]) -> Option<usize> {
-        let ends = ends_of(name);
+        let words = words_of(name);
         self.names.iter().position(|wanted| {
             wanted.length == name.len()
-                && wanted.ends == ends
-                && ((8..=16).contains(&name.len()) || *wanted.text == *name)
+                && wanted.words == words
+                && (wanted.length <= 24 || *wanted.text == *name)
         })
     }
 }
@@ -257,14 +263,25 @@ impl Description {
     }
 
     /// What a frame is; `None` if more bytes are needed to say.
-    #[inline]
+    #[inline(always)]
     pub(super) fn locate(&self, frame: &[u8]) -> Result<Option<Located>, Broken> {
         let opened = Opened::new(frame);
+        if !opened.is_short()
+            && let Some(Opening { shape, kind, .. }) =
+                self.openings.iter().find(|opening| opening.window.fits(opened))
+        {
+            return Ok(Some(Located { shape: *shape, kind: *kind }));
+        }
+        self.locate_short(frame, opened)
+    }
+
+    /// Of a frame that may be too short to say, or that is none.
+    #[cold]
+    fn locate_short(&self, frame: &[u8], opened: Opened) -> Result<Option<Located>, Broken> {
         if let Some(found) = self.openings.iter().find(|opening| opening.window.fits(opened)) {
             // A longer one may come first and wait for its last bytes.
             let earlier = self.openings.iter().take_while(|opening| !opening.window.fits(opened));
-            let waits =
-                opened.is_short() && earlier.into_iter().any(|each| each.window.judge(opened) == Match::Wait);
+            let waits = earlier.into_iter().any(|each| each.window.judge(opened) == Match::Wait);
             return Ok((!waits).then_some(Located { shape: found.shape, kind: found.kind }));
         }
         match judge_all(self.openings.iter().map(|opening| &opening.window), frame) {

@@ -6,7 +6,8 @@
 use super::compile;
 use super::description::Description;
 use super::head::Reading;
-use super::shape::{Layout, Slot};
+use super::layout::Layout;
+use super::shape::Slot;
 use super::{Broken, WHOLE, broken};
 use crate::message::HeaderBlock;
 use crate::plan::{PlanError, RpcExplained, RpcKind, RpcProtocol, RpcRow, RpcSeen};

@@ -6,7 +6,7 @@
 use super::description::{Attribute, MAX_WANTED, Origin, Reader, Source, Value};
 use super::head::Reading;
 use super::hessian::Found;
-use super::shape::Number;
+use super::place::Number;
 use crate::bytes::decimal;
 use crate::message::{HeaderBlock, Span};
 

@@ -8,8 +8,9 @@ use std::hash::{BuildHasher, Hasher};
 
 use super::description::{Description, Preamble, Reader};
 use super::gathered::{Gathered, Text};
+use super::layout::Layout;
 use super::map;
-use super::shape::{Layout, Pinned, Shape};
+use super::shape::{Pinned, Shape};
 use super::window::Opened;
 use super::{Broken, broken, hessian, spoilt};
 use crate::bytes::{decimal, find};
@@ -100,7 +101,7 @@ impl<'a> Reading<'a> {
             number,
             service: Span::default(),
             method: Span::default(),
-            pin: self.pin(),
+            pin: 0,
             attributes: 0,
             pairs: mark.fields() as u16,
             mark,

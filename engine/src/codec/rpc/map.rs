@@ -1,6 +1,6 @@
 //! Header maps: pairs behind their lengths, or lines of text.
 
-use super::shape::read_number;
+use super::place::read_number;
 use super::{Broken, spoilt};
 use crate::message::{Recorder, Span};
 use crate::plan::RpcHeaders;

@@ -19,10 +19,13 @@ mod gathered;
 mod head;
 mod heartbeat;
 mod hessian;
+mod layout;
 mod map;
+mod place;
 mod receive;
 mod send;
 mod shape;
+mod summing;
 #[cfg(test)]
 mod tests;
 mod trace;

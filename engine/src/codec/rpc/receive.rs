@@ -8,7 +8,9 @@ use super::calls::{Asked, Call, Kept};
 use super::connection::{First, Incoming, State};
 use super::description::{Description, Located};
 use super::head::Reading;
-use super::shape::{Checksum, Layout, Shape, Summing};
+use super::layout::Layout;
+use super::shape::Shape;
+use super::summing::{Checksum, Summing};
 use super::window::WINDOW;
 use super::write::{self, Telling};
 use super::{Broken, FRAME_TIMEOUT, WHOLE, broken, spoilt};
@@ -108,6 +110,8 @@ impl State {
         Ok(Some(Event::InputEnded))
     }
 
+    // Within the caller's loop, the words of its faults would be made ready for each event.
+    #[inline(never)]
     fn next_frame<'b>(
         &mut self,
         description: &Description,

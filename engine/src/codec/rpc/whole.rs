@@ -7,7 +7,9 @@
 use super::attachments::Edit;
 use super::connection::State;
 use super::description::Description;
-use super::shape::{Checksum, Layout, Shape, Tail};
+use super::layout::Layout;
+use super::shape::Shape;
+use super::summing::{Checksum, Tail};
 use super::window::{Opened, WINDOW};
 use super::write;
 use crate::bytes::Out;

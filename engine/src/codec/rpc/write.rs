@@ -5,8 +5,11 @@
 //! lengths that depend on it, and the checksum.
 
 use super::description::{Description, Given, Template};
+use super::layout::Layout;
 use super::map::{self, NextPair, Pairs, put_number};
-use super::shape::{Layout, Number, Shape, Slot, Tail};
+use super::place::Number;
+use super::shape::{Shape, Slot};
+use super::summing::Tail;
 use super::{Broken, broken};
 use crate::message::{Frame, HeaderBlock, NameId};
 use crate::plan::RpcPiece;

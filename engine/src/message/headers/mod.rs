@@ -5,6 +5,7 @@
 //! somebody looks at all of them or takes one out. Invariant: whatever is asked, and in whatever order, a block answers as if it had been settled
 //! from the beginning.
 
+mod lines;
 mod recorder;
 mod store;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 use std::cell::OnceCell;
 
 use super::names::{Name, NameId, NameSet};
+pub use lines::Lines;
 pub use recorder::Recorder;
 use recorder::Written;
 pub use store::Span;
@@ -35,17 +37,6 @@ impl Mark {
     pub fn removed(self) -> u32 {
         self.removed
     }
-}
-
-/// Fields as HTTP/1 writes them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lines<'a> {
-    /// One or more whole lines, with their ends.
-    Ready(&'a [u8]),
-    Field {
-        name: &'a [u8],
-        value: &'a [u8],
-    },
 }
 
 /// Header fields in order. Names are lower-case; values are bytes as received, without surrounding blanks.
@@ -213,37 +204,6 @@ impl HeaderBlock {
         }
         let (name, value) = (self.stash(name.as_bytes()), self.stash(value));
         self.push_known(NameId::OTHER, name, value);
-    }
-
-    /// Fields in order, but for those named, to be written by HTTP/1: what came in neighbouring lines, and is unchanged, is
-    /// one piece.
-    pub fn lines(&self, left_out: NameSet) -> impl Iterator<Item = Lines<'_>> {
-        let wanted = move |entry: &Entry| {
-            !entry.is_removed() && (entry.id == NameId::OTHER || !left_out.contains(entry.id))
-        };
-        let Store { arena, entries } = &self.plain().store;
-        let mut rest = entries.as_slice();
-        std::iter::from_fn(move || {
-            let first = loop {
-                let (first, behind) = rest.split_first()?;
-                rest = behind;
-                if wanted(first) {
-                    break first;
-                }
-            };
-            if !first.is_line() {
-                return Some(Lines::Field { name: first.name(arena), value: first.value(arena) });
-            }
-            let mut end = first.end_of_line();
-            while let Some((next, behind)) = rest.split_first()
-                && next.is_line()
-                && next.name == end
-                && wanted(next)
-            {
-                (end, rest) = (next.end_of_line(), behind);
-            }
-            Some(Lines::Ready(arena.get(first.name as usize..end as usize).unwrap_or(&[])))
-        })
     }
 
     /// Fields in order: id, name, value.

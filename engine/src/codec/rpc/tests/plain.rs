@@ -6,7 +6,8 @@ use super::plan;
 use crate::codec::rpc::calls::Kept;
 use crate::codec::rpc::compile;
 use crate::codec::rpc::description::Wanted;
-use crate::codec::rpc::shape::Layout;
+use crate::codec::rpc::layout::Layout;
+use crate::codec::rpc::place::{Place, read_number};
 
 proptest! {
     #[test]
@@ -23,9 +24,22 @@ proptest! {
     }
 
     #[test]
+    fn a_number_is_read_by_its_word_as_by_its_bytes(
+        bytes in proptest::collection::vec(any::<u8>(), 0..40),
+        (offset, width) in (0u32..40, 1u8..=8),
+        little: bool,
+    ) {
+        let start = offset as usize;
+        let expected =
+            bytes.get(start..start + usize::from(width)).and_then(|bytes| read_number(bytes, little));
+        let place = Place::new(0, offset, width, little);
+        prop_assert_eq!(place.read(&bytes, &Layout::default()), expected);
+    }
+
+    #[test]
     fn wanted_names_are_found_by_their_ends(
-        names in proptest::collection::btree_set("[ab]{0,3}|[ab]{7,9}|[a]{15,18}|a{8}[ab]{2}a{8}", 0..8),
-        asked in "[ab]{0,3}|[ab]{7,9}|[a]{15,18}|a{8}[ab]{2}a{8}",
+        names in proptest::collection::btree_set("[ab]{0,5}|[ab]{7,9}|a{14,27}|a{7,9}[ab]{2}a{7,9}", 0..8),
+        asked in "[ab]{0,5}|[ab]{7,9}|a{14,27}|a{7,9}[ab]{2}a{7,9}",
     ) {
         let names: Vec<Box<[u8]>> = names.iter().map(|name| name.as_bytes().into()).collect();
         let expected = names.iter().position(|name| **name == *asked.as_bytes());
