@@ -77,9 +77,10 @@ impl<'a, const WIDTH: usize> Even<'a, WIDTH> {
 
     #[inline(always)]
     fn length_of(bytes: [u8; WIDTH]) -> usize {
-        let mut word = [0; 8];
-        word[8 - WIDTH..].copy_from_slice(&bytes);
-        u64::from_be_bytes(word) as usize
+        match bytes.first_chunk() {
+            Some(four) if WIDTH == 4 => u32::from_be_bytes(*four) as usize,
+            _ => bytes.iter().fold(0, |number, &byte| number << 8 | usize::from(byte)),
+        }
     }
 
     /// Lengths with the highest bit set are nulls, where there are any.
