@@ -157,7 +157,7 @@ fn is_unreadable(text: &[u8]) -> bool {
 }
 
 /// A text that may be a name.
-fn named<'a>(candidates: [Option<&'a [u8]>; 2]) -> &'a [u8] {
+fn named(candidates: [Option<&[u8]>; 2]) -> &[u8] {
     let is_name = |text: &&[u8]| (1..=LONGEST_NAME).contains(&text.len());
     candidates.into_iter().flatten().find(is_name).unwrap_or(&[])
 }
