@@ -64,11 +64,12 @@ class State(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`waits_for`: the service whose calls should go out before this answer is given."""
+    """`waits_for`: the service whose calls should go out before this answer is given. `refused`: why it says no, if it does."""
 
     body: bytes
     status: int = 200
     waits_for: str = ""
+    refused: str = ""
 
 
 class Refused(Exception):  # noqa: N818  it reports the application's fault
@@ -207,7 +208,7 @@ def _port(place: str) -> int:
 
 def refusal(reason: str, status: int = 200) -> Answer:
     """An answer that says no."""
-    return Answer(msgspec.json.encode({"success": False, "errorMessage": reason}), status)
+    return Answer(msgspec.json.encode({"success": False, "errorMessage": reason}), status, refused=reason)
 
 
 def _with(names: tuple[str, ...], name: str, limit: int, what: str) -> tuple[str, ...]:

@@ -60,10 +60,8 @@ class RegistryApi:
                 published=len(state.published),
                 subscribed=len(state.subscribed),
             )
-        elif not answer.body.startswith(b'{"success":true'):
-            _log.warning(
-                "refused what the application asked for", request=asked.path, reason=answer.body.decode()
-            )
+        elif answer.refused:
+            _log.warning("refused what the application asked for", request=asked.path, reason=answer.refused)
         if answer.waits_for and state.subscribed != before.subscribed:
             self._held.append(_Held(asked.token, answer, now + ROUTED_MS))
         else:
