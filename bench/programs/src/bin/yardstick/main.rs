@@ -1,7 +1,7 @@
 //! What the engine's described codec costs beside one written by hand for Bolt alone, on the frames of a call and its answer.
 //!
 //! `yardstick [ROUNDS]`. Both read requests off one connection, write them to another under ids of their own, and bring the answers
-//! back; what lies between the two is only passed on. They take turns, and this thread's own CPU time counts, so that other work on
+//! back; what lies between the two is only passed on, and neither is compiled into it. They take turns, and this thread's own CPU time counts, so that other work on
 //! the machine disturbs both alike; turns are short and medians taken, so that a turn that was interrupted says nothing. Prints one
 //! line of JSON: nanoseconds a frame, medians of both, and the median of the ratios of neighbouring turns.
 //!
