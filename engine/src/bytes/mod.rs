@@ -7,6 +7,7 @@
 mod digits;
 mod outbox;
 mod pool;
+mod same;
 mod words;
 
 pub use digits::{
@@ -14,4 +15,5 @@ pub use digits::{
 };
 pub use outbox::{Out, Outbox, WriteThrough};
 pub use pool::{Block, LARGE_BLOCK, Pool, SMALL_BLOCK};
+pub use same::is_same;
 pub use words::{Word, find};

@@ -6,6 +6,7 @@
 use super::pattern::Pattern;
 use super::text::TextMatcher;
 use super::without_query;
+use crate::bytes::is_same;
 use crate::plan::{PlanError, StringMatch, StringTest};
 
 #[derive(Debug, Clone)]
@@ -70,7 +71,7 @@ impl PathMatcher {
     pub fn matches(&self, path: &[u8]) -> bool {
         let starts = |text: &[u8]| {
             path.get(..text.len()).is_some_and(|start| {
-                if self.ignore_case { start.eq_ignore_ascii_case(text) } else { start == text }
+                if self.ignore_case { start.eq_ignore_ascii_case(text) } else { is_same(start, text) }
             })
         };
         let next = |text: &[u8]| path.get(text.len());

@@ -1,6 +1,7 @@
 //! `envoy.type.matcher.v3.StringMatcher`, compiled.
 
 use super::pattern::Pattern;
+use crate::bytes::is_same;
 use crate::plan::{PlanError, StringMatch, StringTest};
 
 #[derive(Debug, Clone)]
@@ -57,7 +58,7 @@ impl TextMatcher {
 
     pub fn matches(&self, value: &[u8]) -> bool {
         let equal = |left: &[u8], right: &[u8]| {
-            if self.ignore_case { left.eq_ignore_ascii_case(right) } else { left == right }
+            if self.ignore_case { left.eq_ignore_ascii_case(right) } else { is_same(left, right) }
         };
         match &self.test {
             Test::Exact(text) => equal(value, text),

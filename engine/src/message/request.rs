@@ -106,6 +106,10 @@ impl RequestHead {
 
     /// `application/grpc` and its kin: decides the form of local replies and how outcomes are read.
     pub fn is_grpc(&self) -> bool {
+        if self.protocol == Protocol::Rpc {
+            // Whatever a frame's map says.
+            return false;
+        }
         self.headers
             .get_id(super::NameId::CONTENT_TYPE)
             .and_then(|value| value.strip_prefix(b"application/grpc"))

@@ -27,10 +27,10 @@ pub enum Action {
 pub struct Redirect(pub(super) Redirector);
 
 /// `direct_response`: the answer, ready.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Fixed {
     pub status: u16,
-    pub body: Arc<[u8]>,
+    pub body: Box<[u8]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,21 +199,25 @@ impl Forward {
         })
     }
 
-    /// Which cluster takes this request, and which weighted entry it is of. An absent header names the empty cluster,
-    /// which never exists.
-    pub(super) fn choose(&self, head: &RequestHead, random: u64) -> (Arc<str>, Option<u16>) {
+    /// The name of the cluster that takes this request, where the request says it, and which weighted entry it is of. An absent
+    /// header names the empty cluster, which never exists.
+    pub(super) fn choose(&self, head: &RequestHead, random: u64) -> (Option<Box<str>>, Option<u16>) {
         match &self.upstreams {
-            Upstreams::Cluster(name) => (Arc::clone(name), None),
+            Upstreams::Cluster(_) => (None, None),
             Upstreams::Header(field) => {
                 let name = field.of_request(head).unwrap_or_default();
-                (String::from_utf8_lossy(&name).into(), None)
+                (Some(String::from_utf8_lossy(&name).into()), None)
             }
-            Upstreams::Weighted { weights, entries } => {
-                let index = weights.pick(another(random));
-                let cluster =
-                    entries.get(index).map_or_else(|| Arc::from(""), |entry| Arc::clone(&entry.cluster));
-                (cluster, Some(index as u16))
-            }
+            Upstreams::Weighted { weights, .. } => (None, Some(weights.pick(another(random)) as u16)),
+        }
+    }
+
+    /// The name of the cluster that takes a request of this weighted entry, where no request says it.
+    pub(super) fn cluster(&self, weighted: Option<u16>) -> &str {
+        match &self.upstreams {
+            Upstreams::Cluster(name) => name,
+            Upstreams::Header(_) => "",
+            Upstreams::Weighted { .. } => self.weighted(weighted).map_or("", |entry| &entry.cluster),
         }
     }
 

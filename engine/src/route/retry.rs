@@ -93,6 +93,11 @@ impl RetryPolicy {
         })
     }
 
+    /// Some failure is followed by another attempt.
+    pub fn may_retry(&self) -> bool {
+        self.attempts > 0 && !self.on.is_empty()
+    }
+
     /// Whether the policy is for this request.
     pub fn covers(&self, head: &RequestHead) -> bool {
         self.request_headers.is_empty() || self.request_headers.iter().any(|matcher| matcher.matches(head))

@@ -30,35 +30,24 @@ pub struct RouteInput<'a> {
 /// What becomes of a request.
 #[derive(Debug, Clone)]
 pub enum Decision {
-    /// To the cluster of that name, if the snapshot has it (else `Forward::cluster_not_found_status`). `weighted`: which entry
-    /// of the weighted clusters, to be handed back to the route's functions.
-    Forward {
-        route: Arc<CompiledRoute>,
-        cluster: Arc<str>,
-        weighted: Option<u16>,
-    },
+    /// To the cluster of that name, if the snapshot has it (else `Forward::cluster_not_found_status`). `named`: by the request; most
+    /// clusters are the route's own (`cluster`). `weighted`: which entry of the weighted clusters, to be handed back to the
+    /// route's functions.
+    Forward { route: Arc<CompiledRoute>, named: Option<Box<str>>, weighted: Option<u16> },
     /// `route` is `None` when the virtual host requires TLS.
-    Redirect {
-        route: Option<Arc<CompiledRoute>>,
-        status: u16,
-        location: Vec<u8>,
-    },
-    Respond {
-        route: Arc<CompiledRoute>,
-        response: Fixed,
-    },
+    Redirect { route: Option<Arc<CompiledRoute>>, status: u16, location: Box<[u8]> },
+    /// With the route's `response`.
+    Respond { route: Arc<CompiledRoute> },
     /// No virtual host or no route: 404, flag NR, details `route_not_found`.
     NotFound,
     /// 404 unless a filter answers.
-    NonForwarding {
-        route: Arc<CompiledRoute>,
-    },
+    NonForwarding { route: Arc<CompiledRoute> },
 }
 
 impl Decision {
     pub fn route(&self) -> Option<&Arc<CompiledRoute>> {
         match self {
-            Self::Forward { route, .. } | Self::Respond { route, .. } | Self::NonForwarding { route } => {
+            Self::Forward { route, .. } | Self::Respond { route } | Self::NonForwarding { route } => {
                 Some(route)
             }
             Self::Redirect { route, .. } => route.as_ref(),
@@ -70,6 +59,17 @@ impl Decision {
         match self {
             Self::Forward { weighted, .. } => *weighted,
             _ => None,
+        }
+    }
+
+    /// Name of the cluster that takes the request; empty if none does.
+    pub fn cluster(&self) -> &str {
+        match self {
+            Self::Forward { named: Some(name), .. } => name,
+            Self::Forward { route, weighted, .. } => {
+                route.forward().map_or("", |forward| forward.cluster(*weighted))
+            }
+            _ => "",
         }
     }
 
@@ -174,7 +174,7 @@ impl Table {
             return Decision::NotFound;
         };
         if host.policy.require_tls && !is_https(input) {
-            let location = self.to_https.location(head, 0);
+            let location = self.to_https.location(head, 0).into();
             return Decision::Redirect { route: None, status: self.to_https.status, location };
         }
         host.find(input).map_or(Decision::NotFound, |route| route.decide(input))
@@ -294,15 +294,15 @@ impl CompiledRoute {
         let route = Arc::clone(self);
         match &self.action {
             Action::Forward(forward) => {
-                let (cluster, weighted) = forward.choose(input.head, input.random);
-                Decision::Forward { route, cluster, weighted }
+                let (named, weighted) = forward.choose(input.head, input.random);
+                Decision::Forward { route, named, weighted }
             }
             Action::Redirect(redirect) => {
                 let matched = self.matcher.matched_length(input.head.path());
-                let location = redirect.0.location(input.head, matched);
+                let location = redirect.0.location(input.head, matched).into();
                 Decision::Redirect { route: Some(route), status: redirect.0.status, location }
             }
-            Action::Respond(response) => Decision::Respond { route, response: response.clone() },
+            Action::Respond(_) => Decision::Respond { route },
             Action::NonForwarding => Decision::NonForwarding { route },
         }
     }
@@ -311,6 +311,14 @@ impl CompiledRoute {
     pub fn forward(&self) -> Option<&Forward> {
         match &self.action {
             Action::Forward(forward) => Some(forward),
+            _ => None,
+        }
+    }
+
+    /// The answer, if the route answers by itself.
+    pub fn response(&self) -> Option<&Fixed> {
+        match &self.action {
+            Action::Respond(response) => Some(response),
             _ => None,
         }
     }

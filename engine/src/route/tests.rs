@@ -110,12 +110,16 @@ fn decide(table: &Table, head: &RequestHead, random: u64) -> Decision {
 
 /// The cluster, `none`, or what else was decided.
 fn outcome(table: &Table, head: &RequestHead, random: u64) -> String {
-    match decide(table, head, random) {
-        Decision::Forward { cluster, .. } => cluster.to_string(),
+    let decision = decide(table, head, random);
+    match &decision {
+        Decision::Forward { .. } => decision.cluster().to_owned(),
         Decision::Redirect { status, location, .. } => {
-            format!("{status} {}", String::from_utf8(location).unwrap())
+            format!("{status} {}", String::from_utf8_lossy(location))
         }
-        Decision::Respond { response, .. } => format!("{} {}", response.status, response.body.len()),
+        Decision::Respond { route } => {
+            let response = route.response().unwrap();
+            format!("{} {}", response.status, response.body.len())
+        }
         Decision::NotFound => "none".into(),
         Decision::NonForwarding { .. } => "non-forwarding".into(),
     }

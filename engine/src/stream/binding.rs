@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::port::TimerSlot;
 use super::site::Site;
 use crate::codec::contract::StreamId;
-use crate::message::{Key, Tick};
+use crate::message::{Key, Peer, Tick};
 
 /// The stream room's part of a connection.
 #[derive(Debug, Default)]
@@ -64,10 +65,16 @@ impl Downstream {
     }
 }
 
+/// Who is at the far end of a connection of ours, to be shared within the worker.
+#[derive(Debug)]
+pub struct FarEnd(pub Arc<Peer>);
+
 /// A pooled connection to an endpoint.
 #[derive(Debug, Default)]
 pub struct Upstream {
     pub(super) streams: StreamTable,
+    /// Who is there, once it is open: each exchange takes a handle, which needs no atomic operation.
+    pub(super) peer: Option<Rc<FarEnd>>,
     /// HTTP/1 requests ride inside HTTP/2 on it.
     pub(super) carries_http1: bool,
 }

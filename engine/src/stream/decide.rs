@@ -16,7 +16,7 @@ use super::timeouts::Limit;
 use crate::bytes::decimal;
 use crate::filter::LocalReply;
 use crate::message::{HeaderBlock, MILLISECOND, NameId, NameSet, Protocol, RequestHead, ResponseFlags};
-use crate::route::{Decision, Forward, IdleTimeout, RouteInput, Table};
+use crate::route::{Decision, Forward, IdleTimeout, RetryPolicy, RouteInput, Table};
 use crate::telemetry::HttpCounter;
 use crate::upstream::{Cluster, Priority};
 
@@ -91,10 +91,12 @@ impl Exchange {
                 reply.headers.push_id(NameId::LOCATION, location);
                 reply
             }
-            Decision::Respond { response, .. } => {
+            Decision::Respond { route } => {
                 count(HttpCounter::RqDirectResponse);
-                let mut reply = LocalReply::new(response.status, "", "direct_response");
-                reply.body = response.body.to_vec().into();
+                let (status, body) =
+                    route.response().map_or((404, &[][..]), |made| (made.status, &made.body));
+                let mut reply = LocalReply::new(status, "", "direct_response");
+                reply.body = body.to_vec().into();
                 if self.request.protocol == Protocol::Rpc {
                     // Authors mean by 503 that we are busy; for nobody being there they have 502.
                     reply.headers.push_id(NameId::X_ENVOY_LOCAL_OVERLOADED, b"true");
@@ -113,12 +115,13 @@ impl Exchange {
 
     /// Takes from the route what its attempts need, and changes the head as it says. `Err`: it cannot go anywhere.
     fn prepare<P: Port>(&mut self, turn: &mut Turn<'_, P>) -> Result<(), Box<LocalReply>> {
-        let Decision::Forward { route, cluster, weighted } = &self.notes.decision else { return Ok(()) };
+        let Decision::Forward { route, weighted, .. } = &self.notes.decision else { return Ok(()) };
         let Some(forward) = route.forward() else { return Ok(()) };
         if !self.may_upgrade(forward) {
             return Err(Box::new(LocalReply::new(403, "", "upgrade_failed")));
         }
-        let Some(found) = turn.port.snapshot().cluster(cluster) else {
+        let name = self.notes.decision.cluster();
+        let Some(found) = turn.shared.found.cluster(turn.port.snapshot(), name) else {
             if let Some(http) = &self.site.http {
                 http.counters.increment(HttpCounter::NoCluster);
             }
@@ -127,12 +130,13 @@ impl Exchange {
         };
         self.notes.cluster = Some(Arc::clone(found));
         self.priority = if forward.high_priority { Priority::High } else { Priority::Default };
-        self.tries.set_policy(forward.retry.as_ref(), &self.request);
+        self.tries.set_policy(forward.retry.as_deref(), &self.request);
         self.tries.take_host_of_endpoint = forward.takes_host_of_endpoint();
         self.tries.append_forwarded_host = forward.append_forwarded_host;
         self.tries.send_count = route.host.send_attempt_count;
         take_timeouts(forward, &mut self.request, &mut self.tries);
-        let sends_again = self.tries.may_retry() || forward.internal_redirect.is_some();
+        let may_retry = self.tries.policy(forward.retry.as_deref()).is_some_and(RetryPolicy::may_retry);
+        let sends_again = may_retry || forward.internal_redirect.is_some();
         if sends_again && self.request.upgrade.is_none() {
             self.up.keep_for_replay(self.replay_limit());
         }
@@ -218,7 +222,7 @@ fn take_timeouts(forward: &Forward, head: &mut RequestHead, tries: &mut Tries) {
     tries.alternate_timeout = headers.contains_id(NameId::X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE);
     headers.remove_ids(ASKED_OF_US);
     tries.route_timeout = limit;
-    let expected = tries.per_try_timeout().or(limit);
+    let expected = tries.per_try_timeout(tries.policy(forward.retry.as_deref())).or(limit);
     if let Some(expected) = expected.filter(|&milliseconds| milliseconds > 0) {
         headers.set_id(NameId::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, decimal(expected).as_bytes());
     }

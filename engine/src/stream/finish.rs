@@ -47,7 +47,9 @@ impl Streams {
 }
 
 fn end<P: Port>(exchange: &mut Exchange, port: &mut P, shared: &mut Shared) {
-    exchange.drop_attempt(&mut Turn::new(port, shared), ResetReason::Cancelled);
+    if exchange.attempt.as_ref().is_some_and(|attempt| !attempt.is_over()) {
+        exchange.drop_attempt(&mut Turn::new(port, shared), ResetReason::Cancelled);
+    }
     exchange.notes.moments.ended = port.clock();
     if let Origin::Client { connection, stream } = exchange.origin {
         if (!exchange.up.is_complete() || exchange.request.one_way) && !exchange.origin_gone {

@@ -212,6 +212,7 @@ impl Streams {
     /// Housekeeping (pools, seats), about once a second.
     pub fn sweep<P: Port>(&mut self, port: &mut P) {
         let now = port.now();
+        self.shared.found.clear();
         let snapshot = std::sync::Arc::clone(port.snapshot());
         self.shared.pools.sweep(now, &|name| snapshot.cluster(name).cloned());
         self.shared.seats.sweep(now);

@@ -4,12 +4,14 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use super::binding::FarEnd;
 use super::site::Site;
 use crate::codec::Framed;
 use crate::message::{
-    HeaderBlock, NameId, Peer, Protocol, RequestHead, ResponseFlags, ResponseHead, SpiffeId, Tick,
+    HeaderBlock, NameId, Protocol, RequestHead, ResponseFlags, ResponseHead, SpiffeId, Tick,
 };
 use crate::route::Decision;
 use crate::telemetry::TraceContext;
@@ -27,7 +29,7 @@ pub struct Notes {
     /// Of the last attempt.
     pub endpoint: Option<Arc<Endpoint>>,
     /// Who answered there, and from where we asked.
-    pub upstream: Option<Arc<Peer>>,
+    pub upstream: Option<Rc<FarEnd>>,
     pub upstream_failure: String,
     pub flags: ResponseFlags,
     pub details: Cow<'static, str>,
@@ -41,6 +43,8 @@ pub struct Notes {
     /// Of gRPC, up and down.
     messages: Option<Box<[Messages; 2]>>,
     pub moments: Moments,
+    /// Of a call of a framed protocol (`Facts`).
+    pub service_time: Option<u32>,
     /// The client's labels, where it is the other side.
     pub client_labels: Option<Arc<PeerLabels>>,
     pub trace: Option<TraceContext>,
@@ -70,6 +74,7 @@ impl Notes {
             sent_headers: 0,
             messages: None,
             moments: Moments { started: now, started_wall: wall, ended: now, ..Moments::default() },
+            service_time: None,
             client_labels: None,
             trace: None,
             asked_who_we_are: false,
@@ -138,7 +143,7 @@ impl Notes {
             service_name: policy.map_or("", |policy| &policy.service_name),
             service_namespace: policy.map_or("", |policy| &policy.service_namespace),
             upstream: endpoint.and_then(|endpoint| endpoint.address().socket()),
-            upstream_local: self.upstream.as_ref().and_then(|peer| peer.local),
+            upstream_local: self.upstream.as_ref().and_then(|far| far.0.local),
             mutual_tls: match reporter {
                 Reporter::Source => {
                     endpoint.and_then(|endpoint| endpoint.tls()).is_some_and(|tls| tls.is_mutual())
@@ -149,7 +154,7 @@ impl Notes {
             downstream_failure: "",
             other: other.unwrap_or(PeerLabels::NONE),
             other_principal: match (reporter, &self.upstream) {
-                (Reporter::Source, Some(peer)) => peer.identity.as_ref().map_or("", SpiffeId::as_str),
+                (Reporter::Source, Some(far)) => far.0.identity.as_ref().map_or("", SpiffeId::as_str),
                 _ => "",
             },
             attempts: self.attempts,
@@ -160,6 +165,7 @@ impl Notes {
             request_messages: asked,
             response_messages: answered,
             moments: self.moments,
+            service_time: self.service_time,
             trace: self.trace.as_ref(),
             connection_id: site.connection_id,
         }
@@ -196,8 +202,8 @@ impl Notes {
         });
         Some(RpcFacts {
             protocol: match protocol {
-                Some(protocol) if request.scheme() == protocol.name().as_bytes() => protocol.name(),
-                _ => std::str::from_utf8(request.scheme()).unwrap_or("rpc"),
+                Some(protocol) => protocol.name(),
+                None => std::str::from_utf8(request.scheme()).unwrap_or("rpc"),
             },
             service: request.headers.slice(frame.service),
             method: request.headers.slice(frame.method),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Streams;
-use super::binding::{Binding, End};
+use super::binding::{Binding, End, FarEnd};
 use super::direction::{Direction, Stage};
 use super::notes::Notes;
 use super::pools::{address_of, dial_tls, failure_of, signed};
@@ -337,7 +337,7 @@ impl Pipe {
         let now = turn.port.clock();
         self.endpoint = Side::Open(connection);
         self.was_connected = true;
-        self.notes.upstream = turn.port.peer(connection).cloned();
+        self.notes.upstream = turn.port.peer(connection).cloned().map(|peer| Rc::new(FarEnd(peer)));
         self.report(turn, Report::Answered(200));
         if let Some(endpoint) = &self.notes.endpoint {
             endpoint.note_connected();

@@ -2,10 +2,11 @@
 //!
 //! In: outcomes of dials, events that concern a whole connection to an endpoint. Out: dials, closes, exchanges served or not.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Streams;
-use super::binding::{Binding, Upstream};
+use super::binding::{Binding, FarEnd, Upstream};
 use super::port::{Close, Dial, DialError, DialErrorKind, DialTls, Port, Speak, Traffic, is_http2};
 use crate::codec::contract::Command;
 use crate::codec::{h1, h2};
@@ -187,6 +188,10 @@ impl Streams {
         }
         if let Some((_, endpoint)) = self.shared.pools.owner(connection) {
             endpoint.note_connected();
+        }
+        let peer = port.peer(connection).cloned().map(|peer| Rc::new(FarEnd(peer)));
+        if let Some(Binding::Upstream(bound)) = port.binding(connection) {
+            bound.peer = peer;
         }
         self.shared.pools.connected(connection, streams > 1, streams, now);
     }

@@ -130,7 +130,7 @@ impl Exchange {
         self.phase = Phase::Answered;
         let (mut head, body) = form(&self.request, reply);
         self.tell_attempts(&mut head);
-        self.notes.grpc_status = None;
+        (self.notes.grpc_status, self.notes.service_time) = (None, None);
         self.notes.note_grpc_status(&head.headers);
         self.down = super::direction::Direction::ours(&body);
         self.begin_response(turn, head);

@@ -112,7 +112,12 @@ impl Exchange {
         }
         if let Some(complete) = self.notes.moments.request_complete {
             let milliseconds = now.since(complete) / MILLISECOND;
-            headers.set_id(NameId::X_ENVOY_UPSTREAM_SERVICE_TIME, decimal(milliseconds).as_bytes());
+            if self.request.protocol == Protocol::Rpc {
+                // No frame has a place for it; the log asks the notes.
+                self.notes.service_time = u32::try_from(milliseconds).ok();
+            } else {
+                headers.set_id(NameId::X_ENVOY_UPSTREAM_SERVICE_TIME, decimal(milliseconds).as_bytes());
+            }
         }
         self.tell_attempts(head);
     }

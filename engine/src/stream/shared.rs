@@ -6,21 +6,25 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::exchange::Errand;
 use super::head::DateText;
 use super::origin::{Caller, Failure};
 use super::port::Port;
+use crate::bytes::is_same;
 use crate::filter::{CallRequest, Instances, Token};
 use crate::message::{HeaderBlock, Key, RequestHead, ResponseFlags, ResponseHead, Tick};
 use crate::plan::LocalWorkload;
-use crate::upstream::{Pools, Seats};
+use crate::snapshot::Snapshot;
+use crate::upstream::{Cluster, Pools, Seats};
 
 /// A worker's own, beside its exchanges.
 pub struct Shared {
     pub seats: Seats,
     pub pools: Pools,
     pub instances: Instances,
+    pub found: Found,
     pub todo: VecDeque<Todo>,
     /// Answers to filters' calls, left here by their callers.
     pub answers: Answers,
@@ -28,6 +32,29 @@ pub struct Shared {
     pub own: Own,
     /// What surely was not processed is sent again, routes' retries apart.
     pub resends: bool,
+}
+
+/// Clusters of the present snapshot that were found last, each at a place that its name's address gives: routes keep their names where
+/// they are. To compare a name costs less than to hash it. Emptied with each snapshot, and each second, so that nothing lives on here.
+#[derive(Debug, Default)]
+pub struct Found([Option<Arc<Cluster>>; 16]);
+
+impl Found {
+    /// As `Snapshot::cluster`, of the snapshot that is in force.
+    pub fn cluster(&mut self, snapshot: &Snapshot, name: &str) -> Option<&Arc<Cluster>> {
+        // Memory is given out in pieces of sixteen bytes.
+        let place = name.as_ptr().addr() / 16 % self.0.len();
+        let place = self.0.get_mut(place)?;
+        let is_known = |known: &Arc<Cluster>| is_same(known.name().as_bytes(), name.as_bytes());
+        if !place.as_ref().is_some_and(is_known) {
+            *place = snapshot.cluster(name).cloned();
+        }
+        place.as_ref()
+    }
+
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
 }
 
 /// Who we are.
@@ -139,6 +166,7 @@ impl Shared {
             seats: Seats::new(workers, seed),
             pools: Pools::default(),
             instances: Instances::default(),
+            found: Found::default(),
             todo: VecDeque::new(),
             answers: Answers::default(),
             date: DateText::default(),

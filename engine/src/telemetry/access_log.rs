@@ -55,6 +55,11 @@ impl AccessLogger {
         plans.iter().enumerate().map(compile).collect()
     }
 
+    /// No other log's, and never 0.
+    pub(super) fn id(&self) -> u64 {
+        self.line.id
+    }
+
     /// Whether the log tells of these facts.
     pub fn wants(&self, facts: &Facts<'_>) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.passes(facts))

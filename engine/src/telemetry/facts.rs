@@ -125,6 +125,9 @@ pub struct Facts<'a> {
     pub request_messages: u64,
     pub response_messages: u64,
     pub moments: Moments,
+    /// Milliseconds from the end of the request to the answer that counts, of a call of a framed protocol; HTTP's answers have it in a
+    /// field.
+    pub service_time: Option<u32>,
     pub trace: Option<&'a TraceContext>,
     pub connection_id: u64,
 }
@@ -180,6 +183,7 @@ impl<'a> Facts<'a> {
             request_messages: 0,
             response_messages: 0,
             moments: Moments::default(),
+            service_time: None,
             trace: None,
             connection_id: 0,
         }

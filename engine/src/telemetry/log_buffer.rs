@@ -75,7 +75,7 @@ pub struct LogWriter(Arc<Shared>);
 impl LogWriter {
     /// Buffers for one more worker.
     pub fn buffers(&self) -> LogBuffers {
-        LogBuffers { shared: Arc::clone(&self.0), open: Vec::new(), texts: Texts::default() }
+        LogBuffers { shared: Arc::clone(&self.0), open: Vec::new(), last: (0, 0), texts: Texts::default() }
     }
 
     /// From now on `tell` hears of places that refuse lines: once when that begins, and once when it is over.
@@ -109,6 +109,8 @@ impl std::fmt::Debug for LogWriter {
 pub struct LogBuffers {
     shared: Arc<Shared>,
     open: Vec<Open>,
+    /// The log that wrote last (0: none), and where its sink is in `open`.
+    last: (u64, usize),
     texts: Texts,
 }
 
@@ -129,13 +131,9 @@ impl std::fmt::Debug for LogBuffers {
 
 impl LogBuffers {
     pub fn log(&mut self, logger: &AccessLogger, facts: &Facts<'_>) {
-        let index = match self.open.iter().position(|open| open.sink == logger.sink) {
-            Some(index) => index,
-            None => {
-                let sink = logger.sink.clone();
-                self.open.push(Open { sink, sheet: Sheet::default(), lines: 0, waiting: Arc::default() });
-                self.open.len() - 1
-            }
+        let index = match self.last {
+            (log, index) if log == logger.id() => index,
+            _ => self.find(logger),
         };
         let Some(open) = self.open.get_mut(index) else { return };
         self.texts.touch();
@@ -144,6 +142,19 @@ impl LogBuffers {
         if open.sheet.len() >= FULL {
             self.hand_over(index);
         }
+    }
+
+    fn find(&mut self, logger: &AccessLogger) -> usize {
+        let index = match self.open.iter().position(|open| open.sink == logger.sink) {
+            Some(index) => index,
+            None => {
+                let sink = logger.sink.clone();
+                self.open.push(Open { sink, sheet: Sheet::default(), lines: 0, waiting: Arc::default() });
+                self.open.len() - 1
+            }
+        };
+        self.last = (logger.id(), index);
+        index
     }
 
     /// Hands over what there is; the worker calls it each second and at its end.

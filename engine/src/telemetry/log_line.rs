@@ -9,7 +9,7 @@ use super::log_compile::{Form, joined};
 use super::log_escape::push_escaped;
 use super::log_format::{Format, Operator};
 use super::log_sheet::Sheet;
-use super::log_source::{Typed, depends_on, typed};
+use super::log_source::{Typed, depends_on, lend_of_answer, typed};
 use super::log_texts::{PIECES, Pieces, Texts};
 use super::log_time::standard;
 use crate::matching::{Field, Lent};
@@ -22,7 +22,7 @@ const SHORT: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Line {
-    id: u64,
+    pub id: u64,
     style: Style,
     parts: Box<[Part]>,
     /// Of connections and courses, by their index.
@@ -192,15 +192,12 @@ impl Line {
                 }
                 None => self.write_absent(start, out),
             },
-            What::Response(fields) => match facts.response {
-                Some(head) => {
-                    scratch.clear();
-                    let found = fields.name.lend_of_response(head, scratch);
-                    let found = found.or_else(|| fields.otherwise.as_ref()?.lend_of_response(head, scratch));
-                    self.write_field(found, scratch, start, out);
-                }
-                None => self.write_absent(start, out),
-            },
+            What::Response(fields) => {
+                scratch.clear();
+                let found = lend_of_answer(facts, &fields.name, scratch);
+                let found = found.or_else(|| lend_of_answer(facts, fields.otherwise.as_ref()?, scratch));
+                self.write_field(found, scratch, start, out);
+            }
             What::One { operator, most } => self.write_one((operator, *most), facts, scratch, start, out),
             What::Several(format) => {
                 scratch.clear();

@@ -165,6 +165,7 @@ impl Call {
             upstream: self.upstream,
             upstream_failure: failure,
             received: self.number,
+            service_time: self.rpc.then_some(self.number as u32),
             moments: Moments { ended: Tick(self.number), started_wall: self.number, ..Moments::default() },
             connection_id: self.connection as u64,
             ..Facts::of_connection(&peer, PeerLabels::NONE)
@@ -176,7 +177,14 @@ impl Call {
 fn values() -> impl Strategy<Value = String> {
     let named = |text: &&str| !matches!(*text, "GRPC_STATUS");
     let known = Value::ALL.iter().map(|(_, text)| *text).filter(named).map(|text| format!("%{text}%"));
-    let others = ["%REQ(:METHOD)%", "%REQ(x-mine?:PATH)%", "%RESP(x-mine)%", "%START_TIME%", "%REQ(absent)%"];
+    let others = [
+        "%REQ(:METHOD)%",
+        "%REQ(x-mine?:PATH)%",
+        "%RESP(x-mine)%",
+        "%START_TIME%",
+        "%REQ(absent)%",
+        "%RESP(absent?x-envoy-upstream-service-time)%",
+    ];
     let cut = ["%ROUTE_NAME:1%", "%REQ(x-mine):2%", "%UPSTREAM_HOST:9%", "%UPSTREAM_LOCAL_ADDRESS:0%"];
     let one = select(known.chain(others.into_iter().chain(cut).map(str::to_owned)).collect::<Vec<_>>());
     let several =

@@ -10,7 +10,7 @@ use super::log_time::write_time;
 use super::trace::told_trace;
 use crate::bytes::{push_address, push_decimal, push_ip};
 use crate::matching::{Field, Lent};
-use crate::message::{MILLISECOND, Protocol, Tick};
+use crate::message::{MILLISECOND, NameId, Protocol, Tick};
 
 /// The value of an operator with its type, for logs that keep types.
 pub(super) enum Typed<'a> {
@@ -143,9 +143,9 @@ pub(super) fn typed<'f>(facts: &'f Facts<'_>, operator: &'f Operator, out: &mut 
         Operator::Request { name, otherwise } => lent(name, otherwise.as_ref(), |field| {
             facts.request.and_then(|head| field.lend_of_request(head, out))
         }),
-        Operator::Response { name, otherwise } => lent(name, otherwise.as_ref(), |field| {
-            facts.response.and_then(|head| field.lend_of_response(head, out))
-        }),
+        Operator::Response { name, otherwise } => {
+            lent(name, otherwise.as_ref(), |field| lend_of_answer(facts, field, out))
+        }
         Operator::Trailer { name, otherwise } => lent(name, otherwise.as_ref(), |field| {
             facts.trailers.and_then(|block| field.lend_of_trailers(block, out))
         }),
@@ -157,6 +157,20 @@ pub(super) fn typed<'f>(facts: &'f Facts<'_>, operator: &'f Operator, out: &mut 
             text.as_deref().map_or(Typed::Absent, |found| Typed::Text(found.as_bytes()))
         }
         Operator::Value(value) => of_value(facts, *value, out),
+    }
+}
+
+/// A field of the answer; or what HTTP's answers have in a field and those of framed protocols have no place for.
+#[inline]
+pub(super) fn lend_of_answer<'f>(facts: &Facts<'f>, field: &Field, out: &mut Vec<u8>) -> Option<Lent<'f>> {
+    let head = facts.response?;
+    match (field, facts.service_time) {
+        (Field::Header(name), Some(milliseconds)) if name.id == NameId::X_ENVOY_UPSTREAM_SERVICE_TIME => {
+            let from = out.len();
+            push_decimal(out, milliseconds.into());
+            Some(Lent::Pushed { from })
+        }
+        _ => field.lend_of_response(head, out),
     }
 }
 

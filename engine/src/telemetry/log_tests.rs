@@ -89,6 +89,7 @@ fn with_facts(is_stream: bool, use_them: impl FnOnce(&Facts<'_>)) {
             ended: tick(123),
             started_wall: 1_709_211_845_006_000_000,
         },
+        service_time: None,
         trace: None,
         connection_id: 77,
     });

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 
 use super::facts::Facts;
 use super::log_sheet::Sheet;
+use crate::bytes::is_same;
 
 /// Texts of connections, and of courses.
 const CONNECTIONS: usize = 512;
@@ -117,7 +118,7 @@ impl<K: Copy, const NAMES: usize> Slot<K, NAMES> {
         names.iter().zip(self.name_ends).all(|(name, end)| {
             let known = self.names.get(start..end as usize);
             start = end as usize;
-            known == Some(*name)
+            known.is_some_and(|known| is_same(known, name))
         })
     }
 

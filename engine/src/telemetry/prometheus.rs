@@ -314,6 +314,7 @@ mod tests {
             request_messages: 0,
             response_messages: 0,
             moments: Moments { ended: Tick(3 * MILLISECOND), ..Moments::default() },
+            service_time: None,
             trace: None,
             connection_id: 0,
         });

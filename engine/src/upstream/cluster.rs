@@ -297,6 +297,11 @@ impl Cluster {
         }
     }
 
+    /// Where a request goes depends on where its client meant to go.
+    pub fn is_of_original_destinations(&self) -> bool {
+        matches!(self.policy.source, Source::OriginalDestination { .. })
+    }
+
     /// An endpoint for a request, `None` if none may be used. `cursor` is the calling worker's.
     pub fn pick(&self, cursor: &mut Cursor, context: &PickContext<'_>) -> Option<Arc<Endpoint>> {
         self.pick_from(&self.endpoints(), cursor, context)
@@ -321,7 +326,7 @@ impl Cluster {
     /// One that is not among `context.tried`, of whatever priority; `None` if all were tried. Original destinations have no
     /// other.
     pub fn pick_other(&self, cursor: &mut Cursor, context: &PickContext<'_>) -> Option<Arc<Endpoint>> {
-        if matches!(self.policy.source, Source::OriginalDestination { .. }) {
+        if self.is_of_original_destinations() {
             return None;
         }
         let context = PickContext { reselections: context.reselections.max(1), ..*context };

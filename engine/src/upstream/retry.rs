@@ -9,8 +9,6 @@
 //! `deadline-exceeded`, and statuses and headers that a route lists, repeat what may have run: naming one says that the
 //! route's calls are idempotent. A one-way call is never repeated, since nobody learns what became of it.
 
-use std::sync::Arc;
-
 use crate::matching::HeaderMatcher;
 use crate::message::{MILLISECOND, NameId, NameSet, Protocol, RequestHead, ResetReason, ResponseHead};
 use crate::plan::BackOff;
@@ -50,18 +48,26 @@ pub enum RetryDecision {
 /// Milliseconds, where the plan gives no back-off (Envoy's).
 const DEFAULT_BASE: u64 = 25;
 
+/// Which policy is for one request.
+#[derive(Debug)]
+pub enum Policy {
+    /// Nothing is retried, and there is no limit per try.
+    None,
+    OfRoute,
+    Own(Box<RetryPolicy>),
+}
+
 /// The policy for one request: the route's, with what trusted `x-envoy-*` headers add (the caller has removed those of
-/// untrusted clients). `None`: nothing is retried, and there is no limit per try. A request that the route's policy does not
-/// cover is not retried either, whatever its headers ask.
-pub fn policy_for(route: Option<&Arc<RetryPolicy>>, head: &RequestHead) -> Option<Arc<RetryPolicy>> {
+/// untrusted clients). A request that the route's policy does not cover is not retried, whatever its headers ask.
+pub fn policy_for(route: Option<&RetryPolicy>, head: &RequestHead) -> Policy {
     if head.one_way {
-        return None;
+        return Policy::None;
     }
     let is_covered = route.is_none_or(|policy| policy.covers(head));
     if is_covered && !head.headers.may_contain(HEADERS) {
-        return route.cloned();
+        return if route.is_some() { Policy::OfRoute } else { Policy::None };
     }
-    let mut policy = route.map_or_else(no_retries, |policy| RetryPolicy::clone(policy));
+    let mut policy = route.map_or_else(no_retries, RetryPolicy::clone);
     let text = |name: NameId| {
         head.headers.get_id(name).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or("")
     };
@@ -89,7 +95,7 @@ pub fn policy_for(route: Option<&Arc<RetryPolicy>>, head: &RequestHead) -> Optio
     if !present.is_empty() {
         policy.response_headers = policy.response_headers.iter().cloned().chain(present).collect();
     }
-    Some(Arc::new(policy))
+    Policy::Own(Box::new(policy))
 }
 
 const HEADERS: NameSet = NameSet::of(&[
@@ -311,7 +317,7 @@ mod tests {
         }
         let mut one_way = RequestHead::default();
         one_way.one_way = true;
-        assert!(policy_for(Some(&Arc::new(policy(&["5xx"]))), &one_way).is_none());
+        assert!(matches!(policy_for(Some(&policy(&["5xx"])), &one_way), Policy::None));
     }
 
     #[test]
@@ -359,25 +365,33 @@ mod tests {
         assert_eq!(decide(&policy, &fine, RetryHistory { retries: 9 }, 7), RetryDecision::No);
     }
 
+    /// The policy of a request that has a say in it.
+    fn asked(route: Option<&RetryPolicy>, head: &RequestHead) -> Box<RetryPolicy> {
+        match policy_for(route, head) {
+            Policy::Own(policy) => policy,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn request_headers_add_to_the_route() {
-        let route = Arc::new(policy(&["connect-failure"]));
+        let route = policy(&["connect-failure"]);
         let mut head = RequestHead::default();
-        assert!(Arc::ptr_eq(&policy_for(Some(&route), &head).unwrap(), &route));
-        assert!(policy_for(None, &head).is_none());
+        assert!(matches!(policy_for(Some(&route), &head), Policy::OfRoute));
+        assert!(matches!(policy_for(None, &head), Policy::None));
         head.headers.push(b"x-envoy-retry-on", b"5xx, retriable-status-codes,nonsense");
         head.headers.push(b"x-envoy-retry-grpc-on", b"unavailable");
         head.headers.push(b"x-envoy-max-retries", b"5");
         head.headers.push(b"x-envoy-retriable-status-codes", b"418, 404");
         head.headers.push(b"x-envoy-upstream-rq-per-try-timeout-ms", b"250");
-        let asked = policy_for(Some(&route), &head).unwrap();
-        assert_eq!((asked.attempts, asked.per_try_timeout), (5, Some(250)));
+        let made = asked(Some(&route), &head);
+        assert_eq!((made.attempts, made.per_try_timeout), (5, Some(250)));
         for status in [500, 418, 404] {
             let head = answer(status);
-            assert!(retries(&asked, &Attempted::Answered { head: &head, grpc_status: None }), "{status}");
+            assert!(retries(&made, &Attempted::Answered { head: &head, grpc_status: None }), "{status}");
         }
-        assert!(asked.on.contains(RetryOn::CONNECT_FAILURE) && asked.on.contains(RetryOn::GRPC_UNAVAILABLE));
-        assert_eq!(policy_for(None, &head).unwrap().attempts, 5);
+        assert!(made.on.contains(RetryOn::CONNECT_FAILURE) && made.on.contains(RetryOn::GRPC_UNAVAILABLE));
+        assert_eq!(asked(None, &head).attempts, 5);
     }
 
     #[test]
@@ -385,7 +399,7 @@ mod tests {
         let mut head = RequestHead::default();
         head.headers.push(b"x-envoy-retry-on", b"retriable-headers");
         head.headers.push(b"x-envoy-retriable-header-names", b"x-again, x-other,");
-        let asked = policy_for(None, &head).unwrap();
+        let asked = asked(None, &head);
         for (name, retried) in [("x-other", true), ("x-again", true), ("x-more", false)] {
             let mut head = answer(200);
             head.headers.push(name.as_bytes(), b"");
@@ -404,10 +418,9 @@ mod tests {
         };
         let request_headers = HeaderMatcher::compile_all(&[only], "").unwrap();
         let limited = RetryPolicy { per_try_timeout: Some(9), request_headers, ..policy(&["5xx"]) };
-        let route = Arc::new(limited);
         let mut head = RequestHead::default();
         head.headers.push(b"x-envoy-retry-on", b"5xx");
-        let asked = policy_for(Some(&route), &head).unwrap();
+        let asked = asked(Some(&limited), &head);
         assert!(asked.on.is_empty());
         assert_eq!(asked.per_try_timeout, Some(9), "a try has its time whether or not another follows");
     }

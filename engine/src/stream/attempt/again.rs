@@ -54,7 +54,7 @@ impl Exchange {
 
     /// Asks the policy; true if another attempt follows (now, or after its back-off). `ended`: the stream of this one is over.
     pub fn try_again<P: Port>(&mut self, turn: &mut Turn<'_, P>, outcome: &Outcome<'_>, ended: bool) -> bool {
-        let Some(policy) = &self.tries.policy else { return false };
+        let Some(policy) = self.retry_policy() else { return false };
         if self.head_sent || self.is_tunnel || !self.up.can_rewind() || self.origin_gone {
             return false;
         }

@@ -23,7 +23,7 @@ use crate::route::RetryPolicy;
 use crate::telemetry::ClusterCounter;
 use crate::upstream::{
     Attempted, Cluster, Counts, Endpoint, EndpointId, Failure, InFlight, Leased, Permit, PickContext, PoolId,
-    PoolProtocol, Resource, RetryHistory, Wanted, retry,
+    PoolProtocol, Resource, RetryHistory, Wanted, retry, retry::Policy,
 };
 
 /// What became of an attempt that has no response to pass on (or one that may be given up).
@@ -35,7 +35,10 @@ const MAX_RELEASES: u8 = 3;
 /// What all attempts of an exchange share.
 #[derive(Debug, Default)]
 pub struct Tries {
-    policy: Option<Arc<RetryPolicy>>,
+    /// The route's retry policy counts, which the decision names.
+    is_of_route: bool,
+    /// One that the request has a say in counts instead.
+    own_policy: Option<Box<RetryPolicy>>,
     /// Of an exchange that was sent again, or is about to be.
     pub(super) again: Option<Box<Again>>,
     /// The first attempt's beginning.
@@ -69,8 +72,18 @@ pub struct Again {
 }
 
 impl Tries {
-    pub fn set_policy(&mut self, policy: Option<&Arc<RetryPolicy>>, head: &RequestHead) {
-        self.policy = retry::policy_for(policy, head);
+    /// `route`: its retry policy.
+    pub fn set_policy(&mut self, route: Option<&RetryPolicy>, head: &RequestHead) {
+        (self.is_of_route, self.own_policy) = match retry::policy_for(route, head) {
+            Policy::None => (false, None),
+            Policy::OfRoute => (true, None),
+            Policy::Own(policy) => (false, Some(policy)),
+        };
+    }
+
+    /// By what attempts follow others, if they do. `route`: its retry policy.
+    pub fn policy<'a>(&'a self, route: Option<&'a RetryPolicy>) -> Option<&'a RetryPolicy> {
+        self.own_policy.as_deref().or(route.filter(|_| self.is_of_route))
     }
 
     pub(super) fn again(&mut self) -> &mut Again {
@@ -100,13 +113,9 @@ impl Tries {
         self.again.as_mut()?.permit.take()
     }
 
-    pub fn may_retry(&self) -> bool {
-        self.policy.as_ref().is_some_and(|policy| policy.attempts > 0 && !policy.on.is_empty())
-    }
-
     /// Milliseconds, unless the whole has no longer, so that it means nothing (Envoy's).
-    pub fn per_try_timeout(&self) -> Option<u64> {
-        let limit = self.policy.as_ref().and_then(|policy| policy.per_try_timeout)?;
+    pub fn per_try_timeout(&self, policy: Option<&RetryPolicy>) -> Option<u64> {
+        let limit = policy?.per_try_timeout?;
         self.route_timeout.is_none_or(|whole| limit < whole).then_some(limit)
     }
 }
@@ -148,6 +157,11 @@ impl Attempt {
     /// of the request's body so far.
     pub fn may_have_left(&self, now: Tick, body: u64) -> bool {
         self.sent_in != UNSENT && (self.sent_in != now || body >= WRITTEN_THROUGH)
+    }
+
+    /// Its stream, or its wait for one, has ended.
+    pub fn is_over(&self) -> bool {
+        self.place == Place::Ended
     }
 
     /// Where commands for it go; `None` before there is a connection, and after the end.
@@ -198,7 +212,7 @@ impl Exchange {
                     return Err(overflow("drop overload", "drop_overload"));
                 }
                 let permit = seat.acquire(self.priority, Resource::Requests).ok_or_else(overflowed)?;
-                let picked = other.or_else(|| seat.pick(&self.pick_context(now)));
+                let picked = other.or_else(|| seat.pick(&self.pick_context(cluster, now)));
                 let endpoint = picked.ok_or_else(unhealthy)?;
                 seat.counters.increment(ClusterCounter::RqTotal);
                 seat.counters.increment(ClusterCounter::RqActive);
@@ -224,16 +238,29 @@ impl Exchange {
         Ok((endpoint, attempt, leased))
     }
 
-    fn pick_context(&self, now: Tick) -> PickContext<'_> {
-        let policy = self.tries.policy.as_ref().filter(|policy| policy.avoid_previous_hosts);
+    /// By what attempts follow others.
+    pub(super) fn retry_policy(&self) -> Option<&RetryPolicy> {
+        let route = self.notes.decision.route().and_then(|route| route.forward());
+        self.tries.policy(route.and_then(|forward| forward.retry.as_deref()))
+    }
+
+    fn pick_context(&self, cluster: &Cluster, now: Tick) -> PickContext<'_> {
+        let policy = self.retry_policy().filter(|policy| policy.avoid_previous_hosts);
+        let context = PickContext {
+            now,
+            tried: self.tries.tried(),
+            reselections: policy.map_or(0, |policy| policy.host_selection_attempts.max(1)),
+            ..PickContext::default()
+        };
+        if !cluster.is_of_original_destinations() {
+            return context;
+        }
         let destination = self.request.headers.get_id(NameId::X_ENVOY_ORIGINAL_DST_HOST);
         PickContext {
-            now,
             original_destination: self.site.peer.original_destination.or(self.site.peer.local),
             destination_header: destination
                 .and_then(|text| std::str::from_utf8(text).ok()?.trim().parse().ok()),
-            tried: self.tries.tried(),
-            reselections: policy.map_or(0, |policy| policy.host_selection_attempts.max(1)),
+            ..context
         }
     }
 
@@ -317,11 +344,11 @@ impl Exchange {
             return self.unserved(turn, Failure::Connect);
         };
         bound.streams.insert(stream, self.key);
+        self.notes.upstream.clone_from(&bound.peer);
         if let Some(attempt) = &mut self.attempt {
             attempt.place = Place::Open { connection, stream };
         }
         self.phase = Phase::Sending;
-        self.notes.upstream = turn.port.peer(connection).cloned();
         self.send_head(turn, connection, stream);
     }
 

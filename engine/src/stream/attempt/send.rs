@@ -122,7 +122,7 @@ impl Exchange {
     fn tell_rest_of_time(&mut self, now: Tick) {
         let Some(until) = self.deadlines.route() else { return };
         let rest = (until.since(now) / MILLISECOND).max(1);
-        let expected = self.tries.per_try_timeout().map_or(rest, |limit| limit.min(rest));
+        let expected = self.tries.per_try_timeout(self.retry_policy()).map_or(rest, |limit| limit.min(rest));
         let headers = &mut self.request.headers;
         headers.set_id(NameId::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, expected.to_string().as_bytes());
     }
@@ -131,8 +131,8 @@ impl Exchange {
         let longest =
             self.notes.cluster.as_ref().and_then(|cluster| cluster.policy().http.max_stream_duration);
         self.deadlines.set(Limit::Upstream, longest.map(|limit| now.after_milliseconds(limit)));
-        let Some(policy) = &self.tries.policy else { return };
-        let per_try = self.tries.per_try_timeout().map(|limit| now.after_milliseconds(limit));
+        let Some(policy) = self.retry_policy() else { return };
+        let per_try = self.tries.per_try_timeout(Some(policy)).map(|limit| now.after_milliseconds(limit));
         let idle = policy.per_try_idle_timeout.map(|limit| limit.saturating_mul(MILLISECOND));
         self.touch(now);
         self.deadlines.set(Limit::PerTry, per_try);

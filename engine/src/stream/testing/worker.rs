@@ -9,7 +9,7 @@ use crate::codec::contract::{
 };
 use crate::codec::{AnyCodec, h1, h2, tcp};
 use crate::message::{Key, Peer, Protocol, ResetReason, Slab, Tick};
-use crate::plan::{self, Address, Delta, Kind, LocalWorkload, Upsert};
+use crate::plan::{self, Address, Delta, Kind, LocalWorkload, Removal, Upsert};
 use crate::snapshot::{Builder, Chain, KeyRing, Snapshot, Terminal};
 use crate::stream::site::{HttpSite, Site};
 use crate::stream::{
@@ -61,6 +61,7 @@ pub struct Record {
     pub protocol: Protocol,
     pub grpc_status: Option<u32>,
     pub trace_id: String,
+    pub service_time: Option<u32>,
 }
 
 /// The port of a worker in memory.
@@ -176,6 +177,7 @@ impl Port for Memory {
             protocol: facts.protocol,
             grpc_status: facts.grpc_status,
             trace_id: facts.trace_id().to_owned(),
+            service_time: facts.service_time,
         });
     }
     fn emit(&mut self, event: plan::Event) {
@@ -311,8 +313,21 @@ impl Worker {
         self.put(upserts);
     }
 
+    pub fn put_cluster(&mut self, cluster: &plan::Cluster) {
+        self.put(vec![upsert(Kind::Cluster, &cluster.name, cluster)]);
+    }
+
+    pub fn remove_cluster(&mut self, name: &str) {
+        let removal = Removal { resource: Kind::Cluster, name: name.to_owned() };
+        self.take_up(Delta { upserts: Vec::new(), removals: vec![removal] });
+    }
+
     fn put(&mut self, upserts: Vec<Upsert>) {
-        let (_, report) = self.builder.apply(Delta { upserts, removals: Vec::new() }, self.port.now);
+        self.take_up(Delta { upserts, removals: Vec::new() });
+    }
+
+    fn take_up(&mut self, delta: Delta) {
+        let (_, report) = self.builder.apply(delta, self.port.now);
         assert_eq!(report.refused, []);
         self.port.snapshot = Arc::clone(self.builder.snapshot());
         self.streams.snapshot_changed(&mut self.port);

@@ -53,6 +53,26 @@ fn a_request_goes_up_and_its_response_comes_down() {
 }
 
 #[test]
+fn each_request_goes_to_its_cluster_as_the_present_snapshot_has_it() {
+    let mut worker = shop();
+    let client = worker.connect();
+    let request = "GET / HTTP/1.1\r\nHost: shop\r\n\r\n";
+    worker.receive(client, request);
+    assert_eq!(worker.next_dial().as_deref(), Some(UPSTREAM));
+    let upstream = worker.accept();
+    worker.receive(upstream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    worker.put_cluster(&cluster("shop", &["10.1.0.2:80"]));
+    worker.receive(client, request);
+    assert_eq!(worker.next_dial().as_deref(), Some("10.1.0.2:80"));
+    let upstream = worker.accept();
+    worker.receive(upstream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    worker.remove_cluster("shop");
+    worker.receive(client, request);
+    let record = worker.record();
+    assert_eq!((record.status, record.flags.as_str()), (503, "NC"));
+}
+
+#[test]
 fn connections_are_kept_on_both_sides() {
     let mut worker = shop();
     let client = worker.connect();

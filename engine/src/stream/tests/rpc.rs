@@ -60,6 +60,20 @@ fn calls_share_a_connection_and_answers_come_in_any_order() {
 }
 
 #[test]
+fn how_long_a_server_took_is_noted_and_stands_in_no_frame() {
+    let mut worker = shop();
+    let client = worker.connect_rpc();
+    worker.receive(client, call(7, "cart/add", b"tea"));
+    let upstream = worker.accept();
+    worker.pass(12);
+    worker.receive(upstream, answer(1, 0, b"tea"));
+    assert_eq!(worker.sent_bytes(client), answer(7, 0, b"tea"));
+    assert_eq!(worker.record().service_time, Some(12));
+    worker.receive(client, call(8, "stock/add", b"tea"));
+    assert_eq!((worker.record().status, worker.record().service_time), (404, None));
+}
+
+#[test]
 fn what_is_offered_to_servers_is_the_protocol_and_no_http_but_for_the_names_of_the_mesh() {
     for (known, offered) in [
         (&["istio-http/1.1", "istio", "http/1.1"][..], Some(&["mainstay-bolt", "istio"][..])),

@@ -11,6 +11,7 @@
 //! count against the cluster's limit, which is never exceeded: at the limit an idle connection to another endpoint of the
 //! cluster makes room, else requests wait where their endpoint has a connection, and are refused where it has none.
 
+mod find;
 mod member;
 mod outcomes;
 mod ready;
@@ -238,6 +239,9 @@ pub struct Pools {
     by_endpoint: HashMap<EndpointId, Vec<PoolId>, QuickHash>,
     members: Slab<Member>,
     by_connection: HashMap<Key, MemberId, QuickHash>,
+    /// What was found last by each of these: calls of framed protocols ask for the same again and again, and to look whether it is the
+    /// right one costs less than to hash.
+    last: (Option<PoolId>, Option<MemberId>),
     touched: VecDeque<PoolId>,
     closing: Vec<Key>,
     failed: VecDeque<(Key, Failure)>,
@@ -390,77 +394,5 @@ impl Pools {
                 self.by_endpoint.remove(&endpoint);
             }
         }
-    }
-
-    fn find(&self, connection: Key) -> Option<&Member> {
-        self.members.get(*self.by_connection.get(&connection)?)
-    }
-
-    fn find_mut(&mut self, connection: Key) -> Option<(MemberId, &mut Member)> {
-        let id = *self.by_connection.get(&connection)?;
-        Some((id, self.members.get_mut(id)?))
-    }
-
-    /// The cluster and endpoint of a pooled connection.
-    pub fn owner(&self, connection: Key) -> Option<(&Arc<Cluster>, &Arc<Endpoint>)> {
-        let pool = self.pools.get(self.find(connection)?.pool)?;
-        Some((&pool.cluster, &pool.endpoint))
-    }
-
-    /// Calls of a framed protocol that a pooled connection takes at once.
-    pub fn calls_of(&self, connection: Key) -> u32 {
-        let pool = self.find(connection).and_then(|member| self.pools.get(member.pool));
-        pool.map_or(1, |pool| pool.key.key.calls())
-    }
-
-    /// Pooled connections, dials included.
-    pub fn len(&self) -> usize {
-        self.members.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-
-    fn find_or_add(&mut self, seat: &Seat, endpoint: &Arc<Endpoint>, wanted: &Wanted<'_>) -> PoolId {
-        let tls = endpoint.tls().map_or(0, |cell| Arc::as_ptr(cell).addr());
-        let known = self.by_endpoint.get(&endpoint.id()).map_or(&[][..], Vec::as_slice);
-        let is_wanted = |pool: &Pool| pool.key.tls == tls && wanted.is(&pool.key.key);
-        let found = known.iter().find(|id| self.pools.get(**id).is_some_and(is_wanted));
-        match found {
-            Some(id) => *id,
-            None => self.add(seat, endpoint, tls, wanted.to_key()),
-        }
-    }
-
-    #[cold]
-    fn add(&mut self, seat: &Seat, endpoint: &Arc<Endpoint>, tls: usize, key: PoolKey) -> PoolId {
-        let is_framed = key.calls() > 1;
-        let multiplexes = match key.protocol {
-            _ if key.rpc.is_some() => Some(is_framed),
-            PoolProtocol::Http1 => Some(false),
-            PoolProtocol::Http2 => Some(true),
-            PoolProtocol::Auto => None,
-        };
-        let id = self.pools.insert(Pool {
-            key: FullKey { endpoint: endpoint.id(), tls, key },
-            cluster: Arc::clone(&seat.cluster),
-            endpoint: Arc::clone(endpoint),
-            lease: Rc::clone(&seat.lease),
-            counters: Rc::clone(&seat.counters),
-            is_framed,
-            ready: Vec::new(),
-            usable: Vec::new(),
-            waiting: VecDeque::new(),
-            connecting: 0,
-            total: 0,
-            ordered: Vec::new(),
-            multiplexes,
-            touched: false,
-            seen_set: u64::MAX,
-            retired: false,
-        });
-        self.by_endpoint.entry(endpoint.id()).or_default().push(id);
-        id
     }
 }
