@@ -59,5 +59,5 @@ codecs! {
     Http2Server(h2::Server),
     Http2Client(h2::Client),
     Rpc(rpc::Connection),
-    Native(native::Connection),
+    Native(Box<dyn native::NativeCodec>),
 }

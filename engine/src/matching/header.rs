@@ -37,16 +37,24 @@ impl Field {
 
     /// The field's value in a request; several are joined by commas.
     pub fn of_request<'h>(&self, head: &'h RequestHead) -> Option<Cow<'h, [u8]>> {
-        let filled = |value: &'h [u8]| (!value.is_empty()).then_some(Cow::Borrowed(value));
         match self {
-            Self::Method => filled(head.method()),
-            Self::Scheme => filled(head.scheme()),
-            Self::Authority => filled(head.authority()),
-            Self::Path => filled(head.path()),
-            Self::RpcMethod => head.rpc_method().and_then(filled),
-            Self::Status => None,
             Self::Header(name) => joined(&head.headers, name),
+            _ => self.text_of(head).map(Cow::Borrowed),
         }
+    }
+
+    /// Of what is no header: a text of the request's own, if it is not empty.
+    #[inline]
+    fn text_of<'h>(&self, head: &'h RequestHead) -> Option<&'h [u8]> {
+        let text = match self {
+            Self::Method => head.method(),
+            Self::Scheme => head.scheme(),
+            Self::Authority => head.authority(),
+            Self::Path => head.path(),
+            Self::RpcMethod => head.rpc_method()?,
+            Self::Status | Self::Header(_) => return None,
+        };
+        (!text.is_empty()).then_some(text)
     }
 
     pub fn of_response<'h>(&self, head: &'h ResponseHead) -> Option<Cow<'h, [u8]>> {
@@ -76,15 +84,9 @@ pub enum Lent<'h> {
 impl Field {
     #[inline]
     pub fn lend_of_request<'h>(&self, head: &'h RequestHead, out: &mut Vec<u8>) -> Option<Lent<'h>> {
-        let filled = |value: &'h [u8]| (!value.is_empty()).then_some(Lent::Here(value));
         match self {
-            Self::Method => filled(head.method()),
-            Self::Scheme => filled(head.scheme()),
-            Self::Authority => filled(head.authority()),
-            Self::Path => filled(head.path()),
-            Self::RpcMethod => head.rpc_method().and_then(filled),
-            Self::Status => None,
             Self::Header(name) => lent(&head.headers, name, out),
+            _ => self.text_of(head).map(Lent::Here),
         }
     }
 

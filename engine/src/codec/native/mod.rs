@@ -14,10 +14,9 @@ use std::num::NonZeroU64;
 
 use serde::de::DeserializeOwned;
 
-use super::contract::{Accepted, Codec, Command, ConnectionFault, Ending, Event, Input, Refused, StreamId};
+use super::contract::Codec;
 use super::rpc::{Match, Trace, Window, judge_all};
-use crate::bytes::Out;
-use crate::message::{QuickHash, ResponseHead, Tick};
+use crate::message::{QuickHash, ResponseHead};
 use crate::plan::{PlanError, RpcNative, RpcPattern};
 
 pub use call::{Name, put_name};
@@ -140,12 +139,12 @@ impl Protocol {
         judge_all(self.detection.iter(), bytes)
     }
 
-    pub fn server(&self) -> Connection {
-        Connection(self.native.server())
+    pub fn server(&self) -> Box<dyn NativeCodec> {
+        self.native.server()
     }
 
-    pub fn client(&self) -> Connection {
-        Connection(self.native.client())
+    pub fn client(&self) -> Box<dyn NativeCodec> {
+        self.native.client()
     }
 }
 
@@ -164,61 +163,6 @@ fn digest_of(name: &str, options: &Options) -> NonZeroU64 {
         hasher.write(format!("\0{option}\0{value}").as_bytes());
     }
     NonZeroU64::new(hasher.finish()).unwrap_or(NonZeroU64::MIN)
-}
-
-/// A connection that speaks a native codec's protocol.
-#[derive(Debug)]
-pub struct Connection(Box<dyn NativeCodec>);
-
-impl Codec for Connection {
-    fn next_event<'b>(
-        &mut self,
-        input: &mut Input<'b>,
-        out: &mut Out<'_>,
-        now: Tick,
-    ) -> Result<Option<Event<'b>>, ConnectionFault> {
-        self.0.next_event(input, out, now)
-    }
-
-    fn perform(&mut self, command: Command<'_>, out: &mut Out<'_>, now: Tick) -> Result<Accepted, Refused> {
-        self.0.perform(command, out, now)
-    }
-
-    fn open_stream(&mut self) -> Option<StreamId> {
-        self.0.open_stream()
-    }
-
-    fn open_streams(&self) -> usize {
-        self.0.open_streams()
-    }
-
-    fn ending(&self) -> Ending {
-        self.0.ending()
-    }
-
-    fn is_finished(&self) -> bool {
-        self.0.is_finished()
-    }
-
-    fn wants_input(&self) -> bool {
-        self.0.wants_input()
-    }
-
-    fn next_reset(&mut self) -> Option<StreamId> {
-        self.0.next_reset()
-    }
-
-    fn deadline(&self) -> Option<Tick> {
-        self.0.deadline()
-    }
-
-    fn on_deadline(&mut self, now: Tick, out: &mut Out<'_>) -> Result<(), ConnectionFault> {
-        self.0.on_deadline(now, out)
-    }
-
-    fn on_room(&mut self) {
-        self.0.on_room();
-    }
 }
 
 #[cfg(test)]

@@ -197,6 +197,28 @@ pub fn cluster(name: &str, endpoints: &[&str]) -> plan::Cluster {
     }
 }
 
+/// Of a port that speaks one framed protocol.
+pub fn speaking(codec: plan::RpcCodec) -> plan::HttpConnectionManager {
+    plan::HttpConnectionManager { protocol: plan::Protocol::Rpc, rpc: vec![codec], ..manager() }
+}
+
+/// So many failures in a row eject an endpoint.
+pub fn outlier(failures: u32) -> plan::OutlierDetection {
+    plan::OutlierDetection {
+        consecutive_5xx: Some(failures),
+        consecutive_gateway_failure: None,
+        consecutive_local_origin_failure: None,
+        split_local_origin: false,
+        interval: 10_000,
+        base_ejection_time: 30_000,
+        max_ejection_time: 300_000,
+        max_ejection_percent: 100,
+        enforcing_consecutive_5xx: 100,
+        enforcing_consecutive_gateway_failure: 0,
+        enforcing_consecutive_local_origin_failure: 100,
+    }
+}
+
 pub fn endpoint(address: &str) -> plan::Endpoint {
     let address: std::net::SocketAddr = address.parse().unwrap();
     plan::Endpoint {

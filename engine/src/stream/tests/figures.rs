@@ -6,7 +6,9 @@ use crate::message::{Peer, SpiffeId};
 use crate::plan;
 use crate::stream::head::peer_metadata;
 use crate::stream::testing::bolt;
-use crate::stream::testing::{Worker, client_peer, cluster, listener, manager, route, table, tcp_proxy, to};
+use crate::stream::testing::{
+    Worker, client_peer, cluster, listener, manager, route, speaking, table, tcp_proxy, to,
+};
 use crate::telemetry::prometheus;
 
 fn labelled() -> plan::Cluster {
@@ -97,8 +99,7 @@ fn pipes_count_when_they_open_and_when_they_close() {
 
 /// An inbound or outbound listener of Bolt, whose routes send everything to `shop`.
 fn rpc(direction: plan::TrafficDirection) -> Worker {
-    let manager =
-        plan::HttpConnectionManager { protocol: plan::Protocol::Rpc, rpc: vec![bolt::codec()], ..manager() };
+    let manager = speaking(bolt::codec());
     let mut listener = listener(plan::Terminal::Http { manager });
     listener.direction = direction;
     Worker::new(&listener, &[table(vec![route("/", to("shop"))])], &[labelled()])

@@ -1,5 +1,5 @@
 use crate::plan;
-use crate::stream::testing::{Worker, cluster, listener, manager, route, table, to};
+use crate::stream::testing::{Worker, cluster, listener, manager, outlier, route, table, to};
 use crate::telemetry::{ClusterCounter, HttpCounter};
 
 fn with(change: impl FnOnce(&mut plan::HttpConnectionManager)) -> Worker {
@@ -176,19 +176,7 @@ fn overload_refuses_new_exchanges() {
 fn five_failures_in_a_row_eject_the_endpoint() {
     let mut plan = cluster("shop", &["10.1.0.1:80", "10.1.0.2:80"]);
     plan.panic_threshold = 0;
-    plan.outlier = Some(plan::OutlierDetection {
-        consecutive_5xx: Some(2),
-        consecutive_gateway_failure: None,
-        consecutive_local_origin_failure: None,
-        split_local_origin: false,
-        interval: 10_000,
-        base_ejection_time: 30_000,
-        max_ejection_time: 300_000,
-        max_ejection_percent: 100,
-        enforcing_consecutive_5xx: 100,
-        enforcing_consecutive_gateway_failure: 0,
-        enforcing_consecutive_local_origin_failure: 100,
-    });
+    plan.outlier = Some(outlier(2));
     let mut worker = Worker::http(vec![route("/", to("shop"))], &[plan]);
     let client = worker.connect();
     let mut seen = Vec::new();

@@ -3,7 +3,7 @@
 use crate::message::Protocol;
 use crate::plan;
 use crate::stream::testing::{
-    Worker, cluster, listener, manager, retries, route, table, to, to_with_retries,
+    Worker, cluster, listener, retries, route, speaking, table, to, to_with_retries,
 };
 
 /// A frame of Thrift's compact protocol: call 1, reply 2, exception 3, one-way call 4.
@@ -28,11 +28,8 @@ fn exception(sequence: u8, name: &str, message: &str, kind: u8) -> Vec<u8> {
 
 fn worker(routes: Vec<plan::Route>, endpoints: &[&str]) -> Worker {
     let declared = ("declaredExceptions".to_owned(), serde_json::json!("serverError"));
-    let manager = plan::HttpConnectionManager {
-        protocol: plan::Protocol::Rpc,
-        rpc: vec![plan::RpcCodec::Native { name: "thrift-compact".into(), options: [declared].into() }],
-        ..manager()
-    };
+    let manager =
+        speaking(plan::RpcCodec::Native { name: "thrift-compact".into(), options: [declared].into() });
     let listener = listener(plan::Terminal::Http { manager });
     Worker::new(&listener, &[table(routes)], &[cluster("shop", endpoints)])
 }

@@ -1,10 +1,10 @@
 //! Framed protocols: the same exchange, policies and record, with frames that are not HTTP.
 
-use crate::message::Protocol;
+use crate::message::{Key, Protocol};
 use crate::plan;
 use crate::stream::testing::bolt::{self, answer, call, call_with, call_within, one_way};
 use crate::stream::testing::{
-    Worker, cluster, listener, manager, mutual_tls, retries, route, table, to, to_with_retries,
+    Worker, cluster, listener, mutual_tls, retries, route, speaking, table, to, to_with_retries,
 };
 
 const NO_PROCESSOR: u16 = 6;
@@ -14,24 +14,15 @@ const BUSY: u16 = 4;
 const CONNECTION_CLOSED: u16 = 16;
 
 fn worker(routes: Vec<plan::Route>) -> Worker {
-    let manager = plan::HttpConnectionManager {
-        protocol: plan::Protocol::Rpc,
-        rpc: vec![bolt::codec()],
-        server_name: Some("mainstay".into()),
-        ..manager()
-    };
+    let manager =
+        plan::HttpConnectionManager { server_name: Some("mainstay".into()), ..speaking(bolt::codec()) };
     let listener = listener(plan::Terminal::Http { manager });
     Worker::new(&listener, &[table(routes)], &[cluster("shop", &["10.1.0.1:80"])])
 }
 
 /// As `shop`, with tracing of all calls.
 fn traced() -> Worker {
-    let manager = plan::HttpConnectionManager {
-        protocol: plan::Protocol::Rpc,
-        rpc: vec![bolt::codec()],
-        tracing: Some(1.0),
-        ..manager()
-    };
+    let manager = plan::HttpConnectionManager { tracing: Some(1.0), ..speaking(bolt::codec()) };
     let listener = listener(plan::Terminal::Http { manager });
     Worker::new(&listener, &[table(vec![route("/", to("shop"))])], &[cluster("shop", &["10.1.0.1:80"])])
 }
@@ -241,32 +232,27 @@ fn a_server_that_goes_takes_its_calls_with_it_and_nobody_elses() {
     assert_eq!(worker.sent_bytes(client), answer(2, 0, b""));
 }
 
-#[test]
-fn breakers_answer_that_we_are_busy() {
+/// Two calls where the thresholds allow one: the second is answered from here. Gives the worker with the first, and its caller.
+fn two_calls_and_one_is_told_busy(allow_one: fn(&mut plan::Thresholds)) -> (Worker, Key) {
     let mut plan = cluster("shop", &["10.1.0.1:80"]);
-    plan.breakers.default.max_requests = Some(1);
-    let manager =
-        plan::HttpConnectionManager { protocol: plan::Protocol::Rpc, rpc: vec![bolt::codec()], ..manager() };
-    let listener = listener(plan::Terminal::Http { manager });
+    allow_one(&mut plan.breakers.default);
+    let listener = listener(plan::Terminal::Http { manager: speaking(bolt::codec()) });
     let mut worker = Worker::new(&listener, &[table(vec![route("/", to("shop"))])], &[plan]);
     let client = worker.connect_rpc();
     worker.receive(client, [call(1, "cart/add", b""), call(2, "cart/add", b"")].concat());
     assert_eq!(worker.sent_bytes(client), answer(2, BUSY, b""));
     assert_eq!(worker.record().flags, "UO");
+    (worker, client)
+}
+
+#[test]
+fn breakers_answer_that_we_are_busy() {
+    two_calls_and_one_is_told_busy(|breakers| breakers.max_requests = Some(1));
 }
 
 #[test]
 fn calls_that_wait_for_a_connection_are_bounded() {
-    let mut plan = cluster("shop", &["10.1.0.1:80"]);
-    plan.breakers.default.max_pending = Some(1);
-    let manager =
-        plan::HttpConnectionManager { protocol: plan::Protocol::Rpc, rpc: vec![bolt::codec()], ..manager() };
-    let listener = listener(plan::Terminal::Http { manager });
-    let mut worker = Worker::new(&listener, &[table(vec![route("/", to("shop"))])], &[plan]);
-    let client = worker.connect_rpc();
-    worker.receive(client, [call(1, "cart/add", b""), call(2, "cart/add", b"")].concat());
-    assert_eq!(worker.sent_bytes(client), answer(2, BUSY, b""));
-    assert_eq!(worker.record().flags, "UO");
+    let (mut worker, client) = two_calls_and_one_is_told_busy(|breakers| breakers.max_pending = Some(1));
     let upstream = worker.accept();
     assert_eq!(worker.sent_bytes(upstream), call(1, "cart/add", b""));
     // Where a connection is there, nobody waits.

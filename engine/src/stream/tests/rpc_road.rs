@@ -8,7 +8,7 @@ use crate::stream::testing::bolt::{
     self, answer, call, call_v2, call_within, heartbeat, heartbeat_answer, one_way,
 };
 use crate::stream::testing::{
-    Worker, cluster, listener, manager, retries, route, table, to, to_with_retries,
+    Worker, cluster, listener, retries, route, speaking, table, to, to_with_retries,
 };
 use crate::telemetry::ClusterCounter;
 
@@ -22,8 +22,7 @@ const BY_DEFAULT: [&str; 5] =
     ["connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes"];
 
 pub fn worker(action: plan::RouteAction, hosts: &[&str]) -> Worker {
-    let manager =
-        plan::HttpConnectionManager { protocol: plan::Protocol::Rpc, rpc: vec![bolt::codec()], ..manager() };
+    let manager = speaking(bolt::codec());
     let listener = listener(plan::Terminal::Http { manager });
     Worker::new(&listener, &[table(vec![route("/", action)])], &[cluster("shop", hosts)])
 }
@@ -139,8 +138,7 @@ fn what_did_not_run_is_repeated_by_default_and_nothing_else() {
 
 /// The side of a provider, in front of its application.
 fn beside_the_application(action: plan::RouteAction) -> Worker {
-    let manager =
-        plan::HttpConnectionManager { protocol: plan::Protocol::Rpc, rpc: vec![bolt::codec()], ..manager() };
+    let manager = speaking(bolt::codec());
     let mut listener = listener(plan::Terminal::Http { manager });
     listener.direction = plan::TrafficDirection::Inbound;
     Worker::new(&listener, &[table(vec![route("/", action)])], &[cluster("shop", &["127.0.0.1:80"])])

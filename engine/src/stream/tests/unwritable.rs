@@ -3,7 +3,7 @@
 use crate::plan;
 use crate::stream::testing::bolt::{self, call, call_with};
 use crate::stream::testing::{
-    Worker, cluster, listener, manager, mutual_tls, retries, route, table, to_with_retries,
+    Worker, cluster, listener, manager, mutual_tls, outlier, retries, route, speaking, table, to_with_retries,
 };
 use crate::telemetry::ClusterCounter;
 
@@ -13,19 +13,7 @@ const BAD_REQUEST: u16 = 9;
 fn wary() -> plan::Cluster {
     let mut plan = cluster("shop", &["10.1.0.1:80", "10.1.0.2:80"]);
     plan.panic_threshold = 0;
-    plan.outlier = Some(plan::OutlierDetection {
-        consecutive_5xx: Some(1),
-        consecutive_gateway_failure: None,
-        consecutive_local_origin_failure: None,
-        split_local_origin: false,
-        interval: 10_000,
-        base_ejection_time: 30_000,
-        max_ejection_time: 300_000,
-        max_ejection_percent: 100,
-        enforcing_consecutive_5xx: 100,
-        enforcing_consecutive_gateway_failure: 0,
-        enforcing_consecutive_local_origin_failure: 100,
-    });
+    plan.outlier = Some(outlier(1));
     plan
 }
 
@@ -42,8 +30,7 @@ fn bolt_with_one_more() -> Worker {
         action: plan::HeaderChangeKind::OverwriteIfExistsOrAdd,
         keep_empty: false,
     }];
-    let manager =
-        plan::HttpConnectionManager { protocol: plan::Protocol::Rpc, rpc: vec![bolt::codec()], ..manager() };
+    let manager = speaking(bolt::codec());
     Worker::new(&listener(plan::Terminal::Http { manager }), &[table(vec![adds])], &[wary()])
 }
 

@@ -60,8 +60,12 @@ def _command(cluster: str, message: Any) -> ExecCheck:
         raise Refused("custom_health_check", "is not supported; only a workload's own probe may be a command")
     with at("custom_health_check"):
         command = command_of(message.custom_health_check)
-    return ExecCheck(
-        command,
+    return ExecCheck(command, *_pace(message))
+
+
+def _pace(message: Any) -> tuple[int, int, int, int, int]:
+    """Patience, pause and jitter in milliseconds; answers in a row that make an endpoint healthy, and unhealthy."""
+    return (
         values.milliseconds(message, "timeout", 1_000) or 1_000,
         values.milliseconds(message, "interval", 10_000) or 10_000,
         values.milliseconds(message, "initial_jitter", 0) or 0,
@@ -97,15 +101,7 @@ def health_check(message: Any) -> plan.HealthCheck:
             )
         case other:
             raise Refused(other or "health_checker", "is not supported" if other else "is required")
-    return plan.HealthCheck(
-        kind,
-        values.milliseconds(message, "timeout", 1_000) or 1_000,
-        values.milliseconds(message, "interval", 10_000) or 10_000,
-        values.milliseconds(message, "initial_jitter", 0) or 0,
-        max(1, values.wrapped(message, "healthy_threshold", 1)),
-        max(1, values.wrapped(message, "unhealthy_threshold", 1)),
-        plan.Fraction(100, 100),
-    )
+    return plan.HealthCheck(kind, *_pace(message), plan.Fraction(100, 100))
 
 
 def _tcp_check(message: Any) -> plan.TcpHealthCheck:

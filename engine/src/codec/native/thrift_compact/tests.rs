@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::{Connection, Options, Protocol};
+use super::super::{Options, Protocol};
 use super::frame::MAX_FRAME;
+use crate::codec::AnyCodec;
 use crate::codec::contract::{Codec, Command, Ending, Refused, StreamId};
 use crate::codec::rpc::Match;
 use crate::codec::testing::{Bench, Seen};
@@ -29,8 +30,8 @@ fn protocol(options: &[(&str, serde_json::Value)]) -> Protocol {
     Protocol::compile("thrift-compact", &options).unwrap()
 }
 
-fn server() -> Bench<Connection> {
-    Bench::new(protocol(&[]).server())
+fn server() -> Bench<AnyCodec> {
+    Bench::new(AnyCodec::from(protocol(&[]).server()))
 }
 
 /// Head and body of a frame as a codec of the other role read them.
@@ -48,9 +49,9 @@ fn request_of(bytes: &[u8]) -> (Box<RequestHead>, Vec<u8>) {
 }
 
 /// A client on which the call was sent.
-fn asked(options: &[(&str, serde_json::Value)], call: &[u8]) -> Bench<Connection> {
+fn asked(options: &[(&str, serde_json::Value)], call: &[u8]) -> Bench<AnyCodec> {
     let (mut head, body) = request_of(call);
-    let mut bench = Bench::new(protocol(options).client());
+    let mut bench = Bench::new(AnyCodec::from(protocol(options).client()));
     if let Some(frame) = &mut head.frame {
         // That of other options is another protocol's.
         frame.protocol = protocol(options).digest();
@@ -129,7 +130,7 @@ fn what_is_not_the_answer_ends_the_connection() {
         assert_eq!(bench.receive(&bytes), [Seen::Fault(None, what)]);
         assert_eq!((bench.codec.ending(), bench.codec.next_reset()), (Ending::Closed, Some(StreamId(1))));
     }
-    let mut idle = Bench::new(protocol(&[]).client());
+    let mut idle = Bench::new(AnyCodec::from(protocol(&[]).client()));
     let unasked = [Seen::Fault(None, "an answer nobody asked for")];
     assert_eq!(idle.receive(&frame(REPLY, &[1], "add", VOID)), unasked);
 }
@@ -171,7 +172,7 @@ fn calls_that_are_given_up_are_told_so_or_end_the_connection_to_their_provider()
     bench.send(Command::ResetStream { stream: StreamId(1), reason: ResetReason::Cancelled }).unwrap();
     assert_eq!((bench.codec.ending(), bench.codec.open_stream()), (Ending::Closed, None));
 
-    let mut unsent = Bench::new(protocol(&[]).client());
+    let mut unsent = Bench::new(AnyCodec::from(protocol(&[]).client()));
     let stream = unsent.codec.open_stream().unwrap();
     unsent.send(Command::ResetStream { stream, reason: ResetReason::Cancelled }).unwrap();
     assert!(unsent.codec.open_stream().is_some(), "nothing of it was written");
@@ -274,7 +275,7 @@ proptest! {
     fn any_split_gives_the_same_events(
         bytes in frames(), sizes in proptest::collection::vec(1usize..5_000, 1..6), is_client in any::<bool>(),
     ) {
-        let codec = || if is_client { protocol(&[]).client() } else { protocol(&[]).server() };
+        let codec = || AnyCodec::from(if is_client { protocol(&[]).client() } else { protocol(&[]).server() });
         let answered = |split: &[usize]| {
             let mut bench = Bench::new(codec());
             let mut seen = Vec::new();
