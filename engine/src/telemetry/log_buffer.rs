@@ -4,7 +4,7 @@
 //! anew when something else lies at their path (log rotation), so nobody has to tell us.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -270,9 +270,33 @@ fn place(sink: &AccessLogSink) -> String {
     }
 }
 
-/// Open log files by path.
+/// A log file that is open. `identity`, its device and inode, stays what it was; whether the path still leads there is asked before
+/// each write.
+struct LogFile {
+    path: String,
+    file: File,
+    identity: (u64, u64),
+}
+
+impl LogFile {
+    fn open(path: &str) -> std::io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let identity = identity(&file.metadata()?);
+        Ok(Self { path: path.to_owned(), file, identity })
+    }
+
+    fn is_in_place(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|there| identity(&there) == self.identity)
+    }
+}
+
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
+/// Open log files.
 #[derive(Default)]
-struct Files(Vec<(String, File)>);
+struct Files(Vec<LogFile>);
 
 impl Files {
     fn write(&mut self, sink: &AccessLogSink, bytes: &[u8]) -> std::io::Result<()> {
@@ -286,7 +310,7 @@ impl Files {
                 let result = self.file(path).and_then(|mut file| file.write_all(bytes));
                 if result.is_err() {
                     // Opened anew for the next lines.
-                    self.0.retain(|(known, _)| known != path);
+                    self.0.retain(|known| known.path != *path);
                 }
                 result
             }
@@ -294,16 +318,11 @@ impl Files {
     }
 
     fn file(&mut self, path: &str) -> std::io::Result<&File> {
-        let same = |file: &File| -> std::io::Result<bool> {
-            let (open, there) = (file.metadata()?, std::fs::metadata(path)?);
-            Ok((open.dev(), open.ino()) == (there.dev(), there.ino()))
-        };
-        self.0.retain(|(known, file)| known != path || same(file).unwrap_or(false));
-        if !self.0.iter().any(|(known, _)| known == path) {
-            let file = OpenOptions::new().create(true).append(true).open(path)?;
-            self.0.push((path.to_owned(), file));
+        self.0.retain(|known| known.path != path || known.is_in_place());
+        if !self.0.iter().any(|known| known.path == path) {
+            self.0.push(LogFile::open(path)?);
         }
-        let found = self.0.iter().find(|(known, _)| known == path);
-        found.map(|(_, file)| file).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+        let found = self.0.iter().find(|known| known.path == path);
+        found.map(|known| &known.file).ok_or_else(|| std::io::ErrorKind::NotFound.into())
     }
 }
