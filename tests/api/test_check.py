@@ -33,7 +33,21 @@ def to(destination: str) -> str:
 PROBED = "{template: {}, probe: {tcpSocket: {port: 12200}}}"
 HEARTBEAT = "annotations: {mainstay.dev/probe-heartbeat: PROTOCOL}, name"
 
+SETTINGS = an("MeshSettings", "{mtls: STRICT}", "default")
+
 CASES = [
+    (SETTINGS, []),
+    (
+        several(SETTINGS.replace("{name:", "{namespace: istio-system, name:"), SETTINGS),
+        [
+            (
+                "MS2001",
+                "metadata.namespace",
+                f"Change that one: mainstay get meshsettings default -n {other} -o yaml",
+            )
+            for other in ("shop", "istio-system")
+        ],
+    ),
     (an("WorkloadGroup", PROBED).replace("name", HEARTBEAT.replace("PROTOCOL", "bolt"), 1), []),
     (
         an("WorkloadGroup", PROBED).replace("name", HEARTBEAT.replace("PROTOCOL", "blot"), 1),

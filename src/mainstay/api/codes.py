@@ -196,7 +196,8 @@ _TABLE = (
         "MS2001",
         "error",
         "Object given twice",
-        "Two objects of one kind have the same namespace and name in one set; which one was meant cannot be known.",
+        "Two objects of one kind have the same namespace and name in one set; which one was meant cannot be known."
+        " Or there are two MeshSettings, which hold for the whole mesh.",
     ),
     Code(
         "MS2002",

@@ -33,6 +33,7 @@ from mainstay.api.istio.virtual_service import VirtualService
 from mainstay.api.istio.workload_group import WorkloadGroup
 from mainstay.api.kind import Check, Defaults, Fact, Kind, Lookup
 from mainstay.api.mainstay.check import check_service
+from mainstay.api.mainstay.check_mesh_settings import check_mesh_settings
 from mainstay.api.mainstay.check_rpc_route import check_rpc_route
 from mainstay.api.mainstay.gateway_secret import GatewaySecret
 from mainstay.api.mainstay.group import GROUP, VERSIONS
@@ -133,7 +134,7 @@ KINDS: Final[tuple[Kind, ...]] = (
     Kind(*_OWN, "RPCRoute", "rpcroutes", RPCRoute, translate_rpc_route, check_rpc_route),
     Kind(*_OWN, "LocalRateLimit", "localratelimits", LocalRateLimit, translate_local_rate_limit, _nothing),
     PROTOCOL,
-    Kind(*_OWN, "MeshSettings", "meshsettings", MeshSettings, translate_mesh_settings, _nothing),
+    Kind(*_OWN, "MeshSettings", "meshsettings", MeshSettings, translate_mesh_settings, check_mesh_settings),
     Kind(*_OWN, "Mesh", "meshes", Mesh, _no_facts, _nothing, namespaced=False, stored=False),
 )
 """Every kind, in the order of the reference pages."""
