@@ -16,4 +16,4 @@ pub use digits::{
 pub use outbox::{Out, Outbox, WriteThrough};
 pub use pool::{Block, LARGE_BLOCK, Pool, SMALL_BLOCK};
 pub use same::is_same;
-pub use words::{Word, find};
+pub use words::{Word, equal_in_any_case, find};

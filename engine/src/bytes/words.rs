@@ -76,12 +76,59 @@ pub fn find(bytes: &[u8], marks: impl Fn(Word) -> u64, is_hit: impl Fn(u8) -> bo
     }
 }
 
+/// Whether two texts are equal but for the case of their ASCII letters.
+#[inline]
+pub fn equal_in_any_case(one: &[u8], other: &[u8]) -> bool {
+    /// The bit that tells small letters from capitals, in each byte.
+    const CASE: u64 = ONES * 0x20;
+    let is_same = |one: u64, other: u64| {
+        let letters = Word(one | CASE).within(b'a', b'z') >> 2;
+        (one ^ other) & !letters == 0
+    };
+    if one.len() != other.len() {
+        return false;
+    }
+    if let (Some(last), Some(other_last)) = (one.last_chunk(), other.last_chunk()) {
+        let mut words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+        return words.all(|(one, other)| is_same(u64::from_le_bytes(*one), u64::from_le_bytes(*other)))
+            // In part compared already.
+            && is_same(u64::from_le_bytes(*last), u64::from_le_bytes(*other_last));
+    }
+    match (ends(one), ends(other)) {
+        (Some(one), Some(other)) => is_same(one, other),
+        _ => one.eq_ignore_ascii_case(other),
+    }
+}
+
+/// The first four bytes and the last four, which overlap in a text of less than eight.
+#[inline]
+fn ends(text: &[u8]) -> Option<u64> {
+    let (first, last) = (text.first_chunk()?, text.last_chunk()?);
+    Some(u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn texts_are_equal_but_for_the_case_of_letters(
+            one in "[aZ@`{1]{0,20}",
+            flips in proptest::collection::vec((0usize..20, any::<bool>()), 0..3),
+        ) {
+            let mut other = one.clone().into_bytes();
+            for (at, is_case) in flips {
+                if let Some(byte) = other.get_mut(at) {
+                    *byte ^= if is_case { 0x20 } else { 1 };
+                }
+            }
+            let expected = one.as_bytes().eq_ignore_ascii_case(&other);
+            prop_assert_eq!(equal_in_any_case(one.as_bytes(), &other), expected);
+            prop_assert!(!equal_in_any_case(&[one.as_bytes(), b"a"].concat(), one.as_bytes()));
+        }
+
         #[test]
         fn words_find_what_bytes_find(bytes in proptest::collection::vec(any::<u8>(), 0..40), bound in 0u8..=128, byte: u8) {
             let below = find(&bytes, |word| word.below(bound), |each| each < bound);

@@ -2,23 +2,22 @@
 //!
 //! In: bytes of the peer and commands of the exchange. Out: events, and frames in the outbox. Invariant: between two frames of a connection
 //! there is never a part of another; a call is in `calls` from its request until its response has been written (server role) or read
-//! (client role). `receive`, `send` and `heartbeat` are its directions and its pulse.
+//! (client role). `receive`, `send` and `heartbeat` are its directions and its pulse, `ending` ends calls before their time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::calls::{Asked, Call, Calls, Kept};
+use super::calls::{Call, Calls, Kept};
 use super::description::Description;
 use super::gather::Gather;
 use super::heartbeat::Heart;
 use super::summing::Summing;
-use super::write::{self, Telling};
-use super::{Broken, FRAME_TIMEOUT, WHOLE, late};
+use super::{FRAME_TIMEOUT, WHOLE, late};
 use crate::bytes::Out;
 use crate::codec::contract::{
     Accepted, Codec, Command, ConnectionFault, Ending, Event, Input, Refused, StreamId,
 };
-use crate::message::{ResetReason, Tick};
+use crate::message::Tick;
 
 /// Bytes handed over for which no credit has come back, before a caller is no longer read; and an upstream, which must never wait
 /// for one caller among many.
@@ -85,7 +84,7 @@ pub(super) struct State {
     pub first: Option<First>,
     pub heart: Heart,
     pub told_to_go: bool,
-    draining: bool,
+    pub draining: bool,
     pub over: Option<Ending>,
     pub end_reported: bool,
     /// Streams that are yet to learn that the connection is lost.
@@ -188,23 +187,6 @@ impl State {
         }
     }
 
-    /// Answers a request from here. Nothing for protocols that cannot.
-    pub fn put_error(
-        &mut self,
-        description: &Description,
-        asked: Asked<'_>,
-        status: u16,
-        message: &[u8],
-        out: &mut Out<'_>,
-    ) {
-        let mut frame = self.buffer();
-        let telling = Telling { id: Some(asked.id), status: Some(description.reply_of(status)), message };
-        if write::make(description, &description.error_replies, asked.shape, asked.front, telling, &mut frame)
-        {
-            self.put_whole(frame, out);
-        }
-    }
-
     /// Whether what was handed over leaves room for more.
     fn has_credit(&self) -> bool {
         self.calls.held() < if self.is_client { UPSTREAM_WINDOW } else { CALLER_WINDOW }
@@ -222,71 +204,9 @@ impl State {
         }
     }
 
-    /// The connection cannot go on.
-    pub fn fault(&mut self, broken: Broken) -> ConnectionFault {
-        // A caller may still be sending: what it is told must not be overtaken by a RST.
-        self.over = Some(if self.is_client { Ending::Closed } else { Ending::Lingering });
-        ConnectionFault { reason: broken.reason, answered: None, what: broken.what }
-    }
-
-    fn go_away(&mut self, description: &Description, gentle: bool, out: &mut Out<'_>) {
-        self.draining |= !gentle;
-        if self.is_client || std::mem::replace(&mut self.told_to_go, true) {
-            return;
-        }
-        if let Some(First { shape, kept, .. }) = &self.first {
-            let (shape, kept) = (*shape, kept.clone());
-            let mut frame = self.buffer();
-            let telling = Telling { id: Some(u64::from(self.calls.next_number())), ..Telling::default() };
-            if write::make(description, &description.go_away, shape, kept.bytes(), telling, &mut frame) {
-                self.put_whole(frame, out);
-            }
-        }
-    }
-
     /// This stream's large frame is being written.
     pub fn is_writing(&self, stream: u32) -> bool {
         self.writing.as_ref().is_some_and(|writing| writing.stream == stream)
-    }
-
-    /// What was to be sent on this stream cannot be: it is over, and a caller that waits learns it.
-    #[cold]
-    fn give_up(&mut self, description: &Description, stream: u32, out: &mut Out<'_>) {
-        let Some(call) = self.calls.remove(stream) else { return };
-        if self.is_writing(stream) {
-            self.over = Some(Ending::Aborted);
-        } else if !self.is_client && !call.one_way {
-            let message = b"the answer cannot be written in this protocol";
-            self.put_error(description, call.asked(), 500, message, out);
-        }
-    }
-
-    fn reset(
-        &mut self,
-        description: &Description,
-        stream: u32,
-        reason: ResetReason,
-        out: &mut Out<'_>,
-    ) -> Result<(), Refused> {
-        let call = self.calls.remove(stream).ok_or(Refused)?;
-        if call.waits {
-            self.waiting.retain(|waiting| *waiting != stream);
-        }
-        if self.is_writing(stream) {
-            // Half a frame cannot be taken back.
-            self.over = Some(Ending::Aborted);
-        } else if self.is_client && !call.waits && description.provider_calls() == 1 {
-            // The provider is at this call still, and the next would wait behind it.
-            self.over = Some(Ending::Closed);
-        } else if !self.is_client && !call.one_way {
-            let (status, message) = match reason {
-                ResetReason::Timeout => (504, "timeout"),
-                ResetReason::Overloaded => (503, "overloaded"),
-                _ => (502, "the connection to the provider failed"),
-            };
-            self.put_error(description, call.asked(), status, message.as_bytes(), out);
-        }
-        Ok(())
     }
 }
 

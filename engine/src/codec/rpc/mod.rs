@@ -2,7 +2,8 @@
 //!
 //! `compile` turns a plan into a `Description`: offsets, masks, tables. `shape` finds by a frame's first 16 bytes what it is and by a few
 //! numbers how long. `head` reads what routes want to know (`gathered`, `map`, `hessian`), `write` makes frames: one that came, with another
-//! id, or one of ours (heartbeats, their answers, error replies). `connection` is the codec, `receive` and `send` its two directions.
+//! id, or one of ours (heartbeats, their answers, error replies). `connection` is the codec, `receive` and `send` its two directions; `refuse` and `ending` say what
+//! becomes of what cannot go on.
 //!
 //! Invariant: frames up to `WHOLE` bytes are taken and given whole, so no half frame enters a connection that others share; larger ones
 //! pass in pieces, one at a time on a connection. Nothing is read beyond the input, and every length is checked before it is used.
@@ -13,6 +14,7 @@ mod checksum;
 mod compile;
 mod connection;
 mod description;
+mod ending;
 mod explain;
 mod gather;
 mod gathered;
@@ -23,6 +25,7 @@ mod layout;
 mod map;
 mod place;
 mod receive;
+mod refuse;
 mod send;
 mod shape;
 mod summing;

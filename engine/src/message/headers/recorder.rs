@@ -2,6 +2,7 @@
 
 use super::store::{Entry, Span, Store};
 use super::{HeaderBlock, NameId, NameSet};
+use crate::bytes::equal_in_any_case;
 
 /// Takes such fields for a block, one after another.
 #[derive(Debug)]
@@ -86,7 +87,7 @@ impl Written {
             return (front, None, behind);
         }
         let is_named = |entry: &&Entry| {
-            usize::from(entry.name_length) == name.len() && entry.spelling(arena).eq_ignore_ascii_case(name)
+            usize::from(entry.name_length) == name.len() && equal_in_any_case(entry.spelling(arena), name)
         };
         let found =
             if self.last_wins { written.iter().rfind(is_named) } else { written.iter().find(is_named) };
