@@ -29,6 +29,23 @@ def test_an_unknown_field_names_the_nearest_one() -> None:
     )
 
 
+GROUP = """\
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: group}
+spec:
+  template: {serviceAccount: group}
+  probe: {tcpSocket: {port: 80}, %s}
+"""
+
+
+@pytest.mark.parametrize("spoilt", ["successThreshold: 0", "failureThreshold: 1001"])
+def test_a_field_has_its_own_range_where_its_type_has_a_wider_one(spoilt: str) -> None:
+    problem = only(GROUP % spoilt)
+    assert (problem.code, problem.path) == ("MS1012", f"spec.probe.{spoilt.split(':')[0]}")
+    assert problem.remedy == "Give a number from 1 to 1000"
+
+
 @pytest.mark.parametrize(
     ("line", "code", "path", "remedy"),
     [

@@ -176,9 +176,9 @@ def _field_of(info: msgspec.structs.FieldInfo, hint: Any) -> Field:
 
 
 def _marks_of(hint: Any) -> tuple[Any, ...]:
-    """Return the marks of a hint, also of the one inside ``T | None``."""
+    """Return the marks of a hint, also of the one inside ``T | None``: a field's own before those of the type that it narrows."""
     if get_origin(hint) is Annotated:
-        return (*hint.__metadata__, *_marks_of(get_args(hint)[0]))
+        return (*reversed(hint.__metadata__), *_marks_of(get_args(hint)[0]))
     if get_origin(hint) in (Union, types.UnionType):
         inner = [argument for argument in get_args(hint) if argument is not type(None)]
         return _marks_of(inner[0]) if len(inner) == 1 else ()
@@ -194,7 +194,7 @@ def _type_of(hint: Any) -> Type:
         range=next((mark for mark in marks if isinstance(mark, Range)), found.range),
         pattern=next((mark for mark in marks if isinstance(mark, Pattern)), found.pattern),
         length=next((mark for mark in marks if isinstance(mark, Length)), found.length),
-        refused=tuple(mark for mark in marks if isinstance(mark, NotYetValue)),
+        refused=tuple(mark for mark in reversed(marks) if isinstance(mark, NotYetValue)),
     )
 
 
