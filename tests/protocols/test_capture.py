@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -180,6 +181,14 @@ def test_a_long_capture_with_a_gap_near_its_beginning_is_read_at_once() -> None:
 def test_other_files_are_refused(data: bytes, why: str) -> None:
     with pytest.raises(Unreadable, match=why):
         read_capture(data)
+
+
+@pytest.mark.parametrize("form", [pcap, pcapng])
+def test_what_there_is_of_a_packet_at_a_captures_end_is_taken(form: Callable[[list[bytes]], bytes]) -> None:
+    first, last = packet(100, b"hello"), packet(105, b"world")
+    whole = form([first, last])
+    cut = whole[: whole.index(last) + len(last) - 2]
+    assert [stream.data for stream in read_capture(cut)] == [b"hellowor"]
 
 
 @settings(deadline=None)

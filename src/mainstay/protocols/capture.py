@@ -105,11 +105,12 @@ def _packets_of_pcapng(data: bytes) -> Iterator[tuple[int, bytes]]:
         if kind == _PCAPNG:
             order, links = ("<" if data[at + 8 : at + 12] == b"\x4d\x3c\x2b\x1a" else ">"), []
         kind_number, length = struct.unpack_from(order + "II", data, at)
-        if length < 12 or at + length > len(data):
+        if length < 12:
             return
+        there = min(length, len(data) - at)
         if kind_number == 1:
             links.append(struct.unpack_from(order + "H", data, at + 8)[0])
-        elif kind_number == 6 and length >= 32:
+        elif kind_number == 6 and there >= 28:
             interface, _, _, captured = struct.unpack_from(order + "IIII", data, at + 8)
             if interface < len(links):
                 yield links[interface], data[at + 28 : at + 28 + captured]
