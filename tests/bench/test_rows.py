@@ -70,7 +70,9 @@ def test_mainstay_takes_the_file_for_rpc(speech: str, pair: bool, tmp_path: Path
     (chain,) = msgspec.msgpack.decode(body, type=plan.Listener).chains
     assert isinstance(chain.terminal, plan.HttpTerminal)
     manager = chain.terminal.manager
-    assert (manager.protocol, [each.name for each in manager.rpc]) == ("rpc", [PROTOCOLS[speech]])
+    (codec,) = manager.rpc
+    assert isinstance(codec, plan.RpcDescribedCodec)
+    assert (manager.protocol, codec.protocol.name) == ("rpc", PROTOCOLS[speech])
     assert (chain.tls is not None) == pair
     assert isinstance(manager.routes, plan.InlineRoutes)
     (called,) = [

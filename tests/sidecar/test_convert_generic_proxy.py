@@ -82,10 +82,16 @@ def native(**value: Any) -> Fields:
 
 
 def test_a_native_codec_is_named_with_its_options() -> None:
-    options = {"declaredExceptions": "serverError", "most": 3, "half": 0.5, "strict": True}
-    found = manager(codec_config=native(codec="thrift-compact", options=options)).rpc
-    assert found == (plan.RpcNativeCodec("thrift-compact", options),)
-    assert type(found[0].options["most"]) is int  # type: ignore[union-attr]
+    options: dict[str, plan.RpcOption] = {
+        "declaredExceptions": "serverError",
+        "most": 3,
+        "half": 0.5,
+        "strict": True,
+    }
+    (found,) = manager(codec_config=native(codec="thrift-compact", options=options)).rpc
+    assert found == plan.RpcNativeCodec("thrift-compact", options)
+    assert isinstance(found, plan.RpcNativeCodec)
+    assert type(found.options["most"]) is int
     assert manager(codec_config=native(codec="thrift-compact")).rpc == (
         plan.RpcNativeCodec("thrift-compact"),
     )
