@@ -12,18 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from ports import free_port
+
 pytestmark = pytest.mark.envoy
 
 TYPE = "type.googleapis.com/envoy.extensions."
 PAIRS = [("mainstay", "envoy"), ("envoy", "mainstay"), ("mainstay", "mainstay")]
 SERVER = "spiffe://cluster.local/ns/shop/sa/server"
 CLIENT = "spiffe://cluster.local/ns/shop/sa/client"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def common_tls(leaf: tuple[Path, Path], roots: Path, peers: list[str], alpn: list[str]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from ports import free_port
 
 pytestmark = pytest.mark.envoy
 
@@ -120,12 +121,6 @@ def failing() -> Iterator[int]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield int(server.server_port)
     server.shutdown()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def bootstrap(path: Path, port: int, application: int) -> Path:

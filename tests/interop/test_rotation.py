@@ -18,18 +18,13 @@ from cryptography import x509
 from mainstay._proto import pool
 from mainstay.compile.tls import mesh_downstream
 from mainstay.sidecar.agent.files import CertificateFiles, Leaf
+from ports import free_port
 from waiting import until
 
 pytestmark = pytest.mark.envoy
 
 ROTATIONS = 4
 PATIENCE_S = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def leaf(certificates: Any, account: str) -> Leaf:

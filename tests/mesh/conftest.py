@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -31,9 +29,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 
 WAIT_S = 100
 """For what must come, on a machine that may be busy with other things."""
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-PORTS = (20_000 + 1_000 * (_WORKER % 10), 21_000 + 1_000 * (_WORKER % 10))
-"""Of this worker alone, since meshes run beside each other."""
 ANY_PORTS = ("--metrics-port", "0")
 
 
@@ -253,13 +248,6 @@ class Operator:
 
     def wait(self, holds: Callable[[], object]) -> None:
         until(holds, "it takes too long", WAIT_S)
-
-    def free_port(self) -> int:
-        """Below the ports that the system gives to clients: nobody takes it until it is listened on."""
-        while True:
-            port = random.randrange(*PORTS)
-            with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-                return port
 
     def start_control_plane(self, *flags: str) -> int:
         """Returns the port of xDS and joining."""

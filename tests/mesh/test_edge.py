@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from ports import free_port
+
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh")]
 PATIENCE_S = 60
 
@@ -160,7 +162,7 @@ def test_edge_serves_https_by_a_secret_that_nobody_is_shown(
     operator: Any, tmp_path: Path, proxy: str
 ) -> None:
     first, second, behind = Pair("shop.example"), Pair("shop.example"), Pair("raw.example")
-    http_port, https_port, passing = operator.free_port(), operator.free_port(), operator.free_port()
+    http_port, https_port, passing = free_port(), free_port(), free_port()
     application, raw = serve(None, tmp_path), serve(behind, tmp_path)
     xds = operator.start_control_plane()
     operator.apply(
@@ -172,7 +174,7 @@ def test_edge_serves_https_by_a_secret_that_nobody_is_shown(
     flags: tuple[str, ...] = ()
     if proxy == "envoy":
         envoy = os.environ["MAINSTAY_TEST_ENVOY"]
-        flags = ("--proxy", proxy, "--proxy-path", envoy, "--metrics-port", str(operator.free_port()))
+        flags = ("--proxy", proxy, "--proxy-path", envoy, "--metrics-port", str(free_port()))
     gateway = operator.start_proxy("gateway", "edge", "edge", xds, *flags)
 
     operator.wait(lambda: is_served_with(https_port, first))
@@ -204,7 +206,7 @@ def test_edge_serves_https_by_a_secret_that_nobody_is_shown(
 def test_a_server_whose_secret_is_gone_holds_up_no_other(operator: Any, tmp_path: Path) -> None:
     """The secret is deleted by force: the gateway that starts then waits for it as long as Envoy does, 15 s."""
     kept, gone = Pair("shop.example"), Pair("gone.example")
-    http_port, https_port = operator.free_port(), operator.free_port()
+    http_port, https_port = free_port(), free_port()
     application = serve(None, tmp_path)
     xds = operator.start_control_plane()
     mesh = MESH.format(application=application.server_port, raw=9, http=http_port, https=https_port)

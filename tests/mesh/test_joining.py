@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from mesh_objects import PATIENCE_S, Application, ask, sidecar_of_caller
 
+from ports import free_port
+
 pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh")]
 GRACE_S = 2
 
@@ -57,7 +59,7 @@ def test_member_of_a_group_serves_from_its_probe_to_its_grace(
 ) -> None:
     application, _ = applications
     application.is_well = False
-    inbound, client = operator.free_port(), operator.free_port()
+    inbound, client = free_port(), free_port()
     xds = operator.start_control_plane("--xds-grace", f"{GRACE_S}s")
     operator.apply(cart_and_front(inbound, application, client))
     operator.start_proxy("sidecar", "front-1", "front", xds, "--labels", "app=front")
@@ -82,7 +84,7 @@ def test_member_whose_port_is_taken_serves_once_it_is_free(
     operator: Any, applications: list[Application]
 ) -> None:
     application, _ = applications
-    inbound, client = operator.free_port(), operator.free_port()
+    inbound, client = free_port(), free_port()
     xds = operator.start_control_plane()
     operator.apply(cart_and_front(inbound, application, client))
     operator.start_proxy("sidecar", "front-1", "front", xds, "--labels", "app=front")
@@ -165,7 +167,7 @@ def test_strict_takes_over_while_traffic_flows_to_meshed_endpoints_and_to_others
     operator: Any, applications: list[Application]
 ) -> None:
     meshed, plain = applications
-    inbound, client, egress = (operator.free_port() for _ in range(3))
+    inbound, client, egress = (free_port() for _ in range(3))
     xds = operator.start_control_plane()
     operator.apply(
         "---".join(

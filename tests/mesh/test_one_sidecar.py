@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from mesh_objects import Application, ask, sidecar_of_caller
 
+from ports import free_port
+
 pytestmark = pytest.mark.mesh
 REVIEWS = "reviews.shop.svc.cluster.local"
 OBJECTS = f"""
@@ -35,7 +37,7 @@ def test_a_sidecar_joins_refuses_in_words_and_outlives_its_control_plane(
     operator: Any, applications: list[Application]
 ) -> None:
     application = applications[0].server_port
-    objects, port = OBJECTS.format(application=application), operator.free_port()
+    objects, port = OBJECTS.format(application=application), free_port()
     xds = operator.start_control_plane()
     operator.apply(objects + sidecar_of_caller("front", {port: REVIEWS}))
     flags = ("--labels", "app=front", "--drain-min", "100ms")

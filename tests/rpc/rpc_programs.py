@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import random
 import shutil
-import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -15,6 +13,8 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
+
+from ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -210,11 +210,3 @@ class Client(Program):
     def answer(self) -> Answer:
         fields = dict(parse_qsl(self.line(), keep_blank_values=True))
         return Answer(fields.get("value"), fields.get("error", ""), fields.get("message", ""))
-
-
-def free_port() -> int:
-    """Below those that systems give to clients, so that nobody takes it before the program does."""
-    while True:
-        port = random.randrange(10_000, 30_000)
-        with contextlib.suppress(OSError), socket.create_server((LOOPBACK, port)):
-            return port

@@ -28,7 +28,9 @@ from rpc_bootstrap import (
     when,
     write,
 )
-from rpc_programs import LOOPBACK, free_port
+from rpc_programs import LOOPBACK
+
+from ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -25,9 +25,9 @@ from rpc_bootstrap import (
 )
 from rpc_cases import CASES, PROVIDERS, Case, Provider, Run, Subject, read_cases
 from rpc_frames import frame
-from rpc_programs import free_port
 from rpc_sidecars import Processes
 
+from ports import free_port
 from waiting import until
 
 SUBJECTS = {path.stem: read_cases(path) for path in sorted(CASES.glob("*.yaml"))}

@@ -19,6 +19,7 @@ from mainstay.compile.resource import Fields, Kind, Ref, Resource, extension, ma
 from mainstay.xds.serve_grpcio import Stream, XdsServer
 from mainstay.xds.server.types import Answered, ApplicationReported, Demanded, HealthReported, Peer
 from mainstay.xds.types import ORDER
+from ports import free_port
 
 PATIENCE_S = 30.0
 ADS: Fields = {"ads": {}, "resource_api_version": "V3"}
@@ -213,14 +214,6 @@ async def envoy(tmp_path: Path, owner: Owner, api_type: str, is_aggregated: bool
         await server.stop(0)
 
 
-async def free_port() -> int:
-    server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
-    port = int(server.sockets[0].getsockname()[1])
-    server.close()
-    await server.wait_closed()
-    return port
-
-
 @pytest.mark.envoy
 @pytest.mark.parametrize("is_aggregated", [True, False], ids=["ads", "single"])
 @pytest.mark.parametrize("variant", ["sotw", "delta"])
@@ -233,7 +226,7 @@ def test_envoy_follows_the_view(variant: str, is_aggregated: bool, tmp_path: Pat
         source = {"api_config_source": own, "resource_api_version": "V3"}
 
     async def scenario() -> None:
-        owner, port = Owner(), await free_port()
+        owner, port = Owner(), free_port()
         async with (
             upstream("one") as one,
             upstream("two") as two,

@@ -14,11 +14,13 @@ import pytest
 from rules import for_clients, for_servers
 from rules.client import NODE_ID, ClientTester
 from rules.differences import ENVOY, GO_CONTROL_PLANE, Difference
-from rules.proxies import Applications, applications, bootstrap, free_port
+from rules.proxies import Applications, applications, bootstrap
 from rules.resources import Maker
 from rules.server import ServerTester
 from rules.snapshots import GO, Snapshots
 from rules.steps import Rule, Streams, Variant
+
+from ports import free_port
 
 pytestmark = pytest.mark.elsewhere
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from rules.for_clients import RULES
-from rules.proxies import Applications, applications, bootstrap, free_port
+from rules.proxies import Applications, applications, bootstrap
 from rules.server import ServerTester
 from rules.steps import Rule, Streams, Variant
+
+from ports import free_port
 
 CASES = [
     pytest.param(rule, variant, streams, id=f"{rule.name} ({variant}, {streams})")

@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rules.proxies import NODE, Applications, applications, bootstrap, free_port
+from rules.proxies import NODE, Applications, applications, bootstrap
 from rules.resources import parse_all
 from rules.snapshots import GO, JAVA, Snapshots
 from rules.steps import ANY, BOTH, Streams, Variant
+
+from ports import free_port
 
 pytestmark = pytest.mark.elsewhere
 PATIENCE_S = 20.0

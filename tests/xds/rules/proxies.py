@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
-import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,14 +13,6 @@ from .steps import Streams, Variant
 
 XDS = "xds_cluster"
 NODE = "rules"
-
-
-def free_port() -> int:
-    """Below those that systems give to clients: nobody takes it by chance before the proxy does."""
-    while True:
-        port = random.randrange(10_000, 30_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 def _api(variant: Variant, node_always: bool) -> dict[str, Any]:
