@@ -125,8 +125,12 @@ class Road:
         self._ports = {name: free_port() for name in ("main", "hasty", "both")}
         caller = self._beside_caller(folder / "caller.yaml", header, inbound, leaves)
         self.processes = Processes(folder)
-        for file, port in ((server, inbound["plain"]), (caller, self._ports["main"])):
-            self.processes.start("mainstay", file, port)
+        try:
+            for file, port in ((server, inbound["plain"]), (caller, self._ports["main"])):
+                self.processes.start("mainstay", file, port)
+        except BaseException:
+            self.processes.close()
+            raise
 
     def _beside_providers(
         self, file: Path, inbound: Mapping[str, int], providers: Mapping[str, int], leaves: Leaves
