@@ -117,6 +117,14 @@ def test_hexadecimal_text_is_read_as_tools_print_it(text: str) -> None:
     assert read_capture(text.encode()) == [Stream("", HEARTBEAT)]
 
 
+def test_texts_may_be_written_among_digits() -> None:
+    written = b'# "add"\n 0203 "a # b" 00 # "no" \n"" 7f'
+    assert read_capture(written) == [Stream("", b"\2\3a # b\0\x7f")]
+    for unclosed in (b'00 "a', b'00 a"', b'0"0"0'):
+        with pytest.raises(Unreadable, match="line 1 is no hexadecimal text"):
+            read_capture(unclosed)
+
+
 @settings(deadline=None)
 @given(st.text(st.characters(codec="ascii"), max_size=48))
 def test_the_text_beside_the_digits_is_never_taken_for_digits(text: str) -> None:

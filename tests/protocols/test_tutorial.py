@@ -11,12 +11,6 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocols.md"
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def plain_digits(text: str) -> str:
-    """Texts in quotes become digits."""
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    return re.sub(r'"([^"]*)"', lambda match: match[1].encode().hex(), "\n".join(lines))
-
-
 def test_the_tutorial_can_be_followed(tmp_path: Path) -> None:
     shim = tmp_path / "mainstay"
     shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mainstay "$@"\n')
@@ -36,5 +30,5 @@ def test_the_tutorial_can_be_followed(tmp_path: Path) -> None:
                 assert (run.stdout + run.stderr).rstrip() == expected.rstrip(), command
                 commands += 1
         else:
-            (tmp_path / name).write_text(plain_digits(text) if kind == "hex" else text)
+            (tmp_path / name).write_text(text)
     assert commands == 4

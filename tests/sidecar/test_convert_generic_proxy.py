@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from generic_messages import (
     CONFIGURATION,
@@ -86,12 +87,14 @@ def test_a_native_codec_is_named_with_its_options() -> None:
         "declaredExceptions": "serverError",
         "most": 3,
         "half": 0.5,
+        "huge": 1e300,
         "strict": True,
     }
     (found,) = manager(codec_config=native(codec="thrift-compact", options=options)).rpc
     assert found == plan.RpcNativeCodec("thrift-compact", options)
     assert isinstance(found, plan.RpcNativeCodec)
     assert type(found.options["most"]) is int
+    assert msgspec.msgpack.encode(found), "whatever is written crosses the border"
     assert manager(codec_config=native(codec="thrift-compact")).rpc == (
         plan.RpcNativeCodec("thrift-compact"),
     )

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import yaml
 
-from mainstay.model.problem_text import describe_problem
+from mainstay.model.problem_text import describe_problems
 
 
 def show_data(value: Any, form: str) -> None:
@@ -39,6 +39,6 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str
 def show_problems(problems: Sequence[dict[str, Any]], texts: dict[str, str]) -> None:
     """Writes problems to stderr: what, where with the line itself, what to do. `texts` are files'
     contents."""
-    for problem in problems:
+    for text in describe_problems(problems, texts, coloured=True):
         # Click takes the colours away where it is no terminal that reads.
-        click.echo(describe_problem(problem, texts, coloured=True), err=True)
+        click.echo(text, err=True)

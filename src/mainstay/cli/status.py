@@ -10,7 +10,7 @@ import click
 from mainstay.cli.client import Client
 from mainstay.cli.options import context_option, output_option
 from mainstay.cli.output import show_data, show_table
-from mainstay.model.problem_text import count, describe_problem
+from mainstay.model.problem_text import count, describe_problems
 
 TYPES = ("clusters", "endpoints", "listeners", "routes", "secrets")
 
@@ -57,8 +57,8 @@ def status(node: str | None, output: str, client: Client) -> int:
                 f"\nsource {source['name']} is {source['state']}: {source['reason'] or 'no answer yet'}"
             )
     problems = answer.get("problems", [])
-    for problem in problems:
-        click.echo("\n" + describe_problem(problem, {}, coloured=True).rstrip())
+    for text in describe_problems(problems, {}, coloured=True):
+        click.echo("\n" + text.rstrip())
     if answer.get("waiting"):
         click.echo(f"\nnothing is pushed yet: {answer['waiting']}")
     refusals = sum(len(state.get("refused", ())) for proxy in proxies for state in proxy["types"].values())

@@ -28,6 +28,7 @@ _MAX_FRAGMENTS = 128
 """Of one packet."""
 _PCAPNG = b"\x0a\x0d\x0d\x0a"
 _TCP = 6
+_QUOTED = re.compile(r'"([^"]*)"|#.*')
 _XXD = re.compile(r"[0-9a-fA-F]+:\s(.*)")
 _HEXDUMP = re.compile(r"([0-9a-fA-F]{8,})\s\s([^|]*)\|")
 _HEXDUMP_END = re.compile(r"[0-9a-fA-F]{8,}")
@@ -57,7 +58,7 @@ def read_capture(data: bytes) -> list[Stream]:
 
 
 def _read_hex(data: bytes) -> bytes:
-    """Read digits, also as `xxd` and `hexdump -C` print them; lines that begin with # are comments."""
+    """Read digits, also as `xxd` and `hexdump -C` print them. By hand one may write texts in quotes, and comments behind #."""
     try:
         text = data.decode("ascii")
     except UnicodeDecodeError:
@@ -76,12 +77,12 @@ def _read_hex(data: bytes) -> bytes:
             # Two blanks part the digits from the same bytes as text, which may look like digits.
             digits = dumped[1].split("  ", 1)[0]
         else:
-            digits = bare
+            digits = _QUOTED.sub(lambda quoted: f" {(quoted[1] or '').encode().hex()} ", line)
         try:
             found += bytes.fromhex(digits)
         except ValueError:
             more = "; `hexdump -vC` leaves no lines out" if bare == "*" else ""
-            raise Unreadable(f"line {number} is no hexadecimal text: {bare[:40]!r}{more}") from None
+            raise Unreadable(f"line {number} is no hexadecimal text: {line.strip()[:40]!r}{more}") from None
     return bytes(found)
 
 

@@ -22,7 +22,7 @@ import msgspec
 from mainstay.api.kinds import KINDS
 from mainstay.api.publish import schema_document
 from mainstay.model.problem import Problem
-from mainstay.model.problem_text import count, describe_problem
+from mainstay.model.problem_text import count, describe_problems
 from mainstay.settings import HelpAsked, OperatorError, load
 from mainstay.settings.up import UpSettings
 from mainstay.sidecar.agent.find import find_envoy
@@ -65,9 +65,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def show_problems(problems: Sequence[Problem], texts: dict[str, str], stream: TextIO) -> None:
     """Each problem with the line it speaks of."""
-    for problem in problems:
-        shown = describe_problem(msgspec.to_builtins(problem), texts, coloured=stream.isatty())
-        stream.write(f"{shown}\n")
+    told = [msgspec.to_builtins(problem) for problem in problems]
+    for text in describe_problems(told, texts, coloured=stream.isatty()):
+        stream.write(f"{text}\n")
     stream.write(f"refused: {count(len(problems), 'problem')}; nothing was started\n")
 
 

@@ -37,6 +37,8 @@ _FIELDS = ("protocol", "description", "sha256")
 _NATIVE_FIELDS = ("codec", "options")
 _EXTENSION_FIELDS = known("envoy.config.core.v3.TypedExtensionConfig", {"name", "typed_config"})
 _DUBBO_FIELDS = known(DUBBO, ())
+_EXACT = 2**53
+"""Up to here a number of JSON is a whole number; what is larger would not even cross the border as one."""
 _compiled: dict[tuple[str, str], plan.RpcProtocol] = {}
 
 
@@ -123,7 +125,7 @@ def _value(option: str, value: Any) -> plan.RpcOption:
             return bool(value.bool_value)
         case "number_value":
             number = float(value.number_value)
-            return int(number) if number.is_integer() else number
+            return int(number) if number.is_integer() and abs(number) <= _EXACT else number
         case _:
             raise Refused(option, "must be a text, a number or a truth")
 

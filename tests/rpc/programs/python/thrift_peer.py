@@ -1,8 +1,8 @@
 """Thrift's own library: the strict binary protocol in frames, and the compact one. A client that takes commands, or
 `serve NAME thrift PORT thrift-compact PORT`.
 
-The service is what `thrift --gen py` makes of `string echo(1: string text)` and its like, written out by hand: the compiler is no
-package of this registry.
+The service is what `thrift --gen py` makes of `string echo(1: string text)` and its like, written out by hand: PyPI
+has no package of the compiler.
 """
 
 from __future__ import annotations
