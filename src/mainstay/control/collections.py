@@ -97,7 +97,14 @@ class Collections:
         self.policies: Derived[PolicyKey, Policy] = self._gather("policies", Policy)
         self.scopes: Derived[ObjectKey, Scope] = self._gather("scopes", Scope)
         self.gateways: Derived[ObjectKey, Gateway] = self._gather("gateways", Gateway)
+        self._index(graph)
+        self.members = self._join_members()
+        self.identities = self._join_identities()
+        self.instances = self._join_instances()
+        self.all_label_names = self._join_label_names()
 
+    def _index(self, graph: Graph) -> None:
+        """By what facts are found, other than their keys."""
         self.by_host = graph.index("services by host", self.services, lambda key, _: [key.host])
         self.by_namespace = graph.index(
             "services by namespace", self.services, lambda key, _: [key.namespace, ANY_NAMESPACE]
@@ -133,11 +140,6 @@ class Collections:
         )
         self.all_gateways = graph.index("all gateways", self.gateways, lambda _key, _value: [ALL])
         self.all_protocols = graph.index("all protocols", self.protocols, lambda _key, _value: [ALL])
-
-        self.members = self._join_members()
-        self.identities = self._join_identities()
-        self.instances = self._join_instances()
-        self.all_label_names = self._join_label_names()
 
     def mesh_of(self, read: Reader) -> Mesh:
         return read.get(self.mesh, THE_MESH) or DEFAULT_MESH

@@ -118,17 +118,7 @@ async def serve(settings: ServeSettings) -> int:
     ports = {"api": port_of(api_socket), "metrics": port_of(metrics_socket)}
     ports["xds"] = await secure.serve(loop, make_engine(settings.log), xds, GRPC_OPTIONS, streams.leave)
     if settings.insecure_xds:
-        server = grpc.aio.server(options=GRPC_OPTIONS)
-        server.add_generic_rpc_handlers((xds.handler(_identify_plaintext),))
-        ports["plaintext"] = _bind_grpc(server, settings.xds.plaintext_port)
-        await server.start()
-
-        async def stop_plaintext() -> None:
-            streams.leave()
-            await server.stop(1)
-
-        loop.spawn("plaintext xds", server.wait_for_termination(), drain=stop_plaintext)
-        log.warning("xDS without TLS or identity", address=f"{LOOPBACK}:{ports['plaintext']}")
+        ports["plaintext"] = await _serve_plaintext(loop, xds, settings.xds.plaintext_port, streams)
     loop.spawn("metrics pages", pages.run(), drain=pages.stop)
     loop.spawn("rest", rest.run(), drain=rest.stop)
     _write_ready(settings.ready_file, ports)
@@ -165,6 +155,22 @@ def _lock_state(state: Path) -> BinaryIO:
             f"another control plane uses the state directory {state}: stop it, or choose another with --state"
         ) from None
     return file
+
+
+async def _serve_plaintext(loop: Loop, xds: XdsServer, port: int, streams: Streams) -> int:
+    """xDS on loopback for whoever comes; returns the port."""
+    server = grpc.aio.server(options=GRPC_OPTIONS)
+    server.add_generic_rpc_handlers((xds.handler(_identify_plaintext),))
+    bound = _bind_grpc(server, port)
+    await server.start()
+
+    async def stop() -> None:
+        streams.leave()
+        await server.stop(1)
+
+    loop.spawn("plaintext xds", server.wait_for_termination(), drain=stop)
+    log.warning("xDS without TLS or identity", address=f"{LOOPBACK}:{bound}")
+    return bound
 
 
 def _bind_grpc(server: grpc.aio.Server, port: int) -> int:

@@ -72,23 +72,8 @@ def compile_outbound(facts: Facts, traits: OutboundTraits) -> Resource:
         match: Fields = {"transport_protocol": "raw_buffer", "application_protocols": list(PLAIN_HTTP_ALPNS)}
         chains.append(chain("http", [manager], match))
         inspectors.append(http_inspector())
-    default = _first_speaker(facts, traits)
-    for key in traits.services:
-        service = facts.service(key)
-        port = service.port(traits.port) if service else None
-        if service is None or port is None or port.protocol.is_http:
-            continue
-        if traits.rpc is not None and port.rpc and traits.rpc.protocol in ("", port.rpc):
-            default = default or service
-            continue  # told from others by first bytes, or by the RPC service that is called
-        chains += _rule_chains(facts, service, client, refs)
-        if port.protocol.is_tls and traits.address == "0.0.0.0":
-            names_match = {"server_names": [key.host]}
-            chains.append(chain(key.host, [service_proxy(facts, service, client, refs)], names_match))
-        elif default is None:
-            default = service
-        else:
-            problems.append(_ambiguous(service, default, traits.port))
+    told, default = _by_service(facts, traits, client, refs, problems)
+    chains += told
     if any(entry.get("filter_chain_match", {}).get("server_names") for entry in chains):
         inspectors.insert(0, tls_inspector())
     if traits.rpc is not None and not traits.rpc.protocol:
@@ -113,6 +98,31 @@ def compile_outbound(facts: Facts, traits: OutboundTraits) -> Resource:
         bind_to_port={"value": False},
         **inspection(mesh, inspectors),
     )
+
+
+def _by_service(
+    facts: Facts, traits: OutboundTraits, client: Client, refs: list[Ref], problems: list[Problem]
+) -> tuple[list[Fields], Service | None]:
+    """Chains for services that are not HTTP, and the one that takes what no chain does."""
+    chains: list[Fields] = []
+    default = _first_speaker(facts, traits)
+    for key in traits.services:
+        service = facts.service(key)
+        port = service.port(traits.port) if service else None
+        if service is None or port is None or port.protocol.is_http:
+            continue
+        if traits.rpc is not None and port.rpc and traits.rpc.protocol in ("", port.rpc):
+            default = default or service
+            continue  # told from others by first bytes, or by the RPC service that is called
+        chains += _rule_chains(facts, service, client, refs)
+        if port.protocol.is_tls and traits.address == "0.0.0.0":
+            names_match = {"server_names": [key.host]}
+            chains.append(chain(key.host, [service_proxy(facts, service, client, refs)], names_match))
+        elif default is None:
+            default = service
+        else:
+            problems.append(_ambiguous(service, default, traits.port))
+    return chains, default
 
 
 def _first_speaker(facts: Facts, traits: OutboundTraits) -> Service | None:

@@ -13,7 +13,7 @@ from mainstay.control.rest.app import build_app
 from mainstay.control.rest.changes import change_routes
 from mainstay.control.rest.objects import ObjectRoutes
 from mainstay.control.rest.openapi import build_openapi
-from mainstay.control.rest.operator import operator_routes
+from mainstay.control.rest.operator import OperatorRoutes
 from mainstay.settings.version import program_version
 
 
@@ -21,19 +21,15 @@ def build_rest(plane: Plane, credential: str, further: Sequence[Route] = ()) -> 
     """The application; `further` are routes of rooms that a plane does not have (tokens)."""
     version = program_version()
     objects = ObjectRoutes(plane.store, plane.admission, plane.status_of, plane.in_files, plane.unwritten)
-    routes = [
-        *change_routes(plane.admission),
-        *objects.routes(),
-        *operator_routes(
-            plane.proxies,
-            plane.graph,
-            plane.intake,
-            plane.problems,
-            plane.waiting,
-            version,
-            plane.show_workload,
-        ),
-        *further,
-    ]
+    operator = OperatorRoutes(
+        plane.proxies,
+        plane.graph,
+        plane.intake,
+        plane.problems,
+        plane.waiting,
+        version,
+        plane.show_workload,
+    )
+    routes = [*change_routes(plane.admission), *objects.routes(), *operator.routes(), *further]
     stored = [kind for kind in KINDS if kind.stored]
     return build_app(routes, build_openapi(stored, version), lambda: not plane.waiting(), credential)

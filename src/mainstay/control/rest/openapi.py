@@ -20,53 +20,7 @@ def build_openapi(kinds: Iterable[Kind], version: str) -> dict[str, Any]:
     schemas: dict[str, Any] = {}
     for kind in kinds:
         schemas[kind.name] = schema_of(kind)
-        base = f"/apis/{kind.group}/{kind.versions[0]}"
-        collection = (
-            f"{base}/namespaces/{{namespace}}/{kind.plural}" if kind.namespaced else f"{base}/{kind.plural}"
-        )
-        inside = [_path("namespace")] if kind.namespaced else []
-        body = {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{kind.name}"}}}}
-        one = {"description": kind.name, **body}
-        paths[f"{base}/{kind.plural}"] = {
-            "get": _operation(
-                f"List {kind.plural} of all namespaces, or watch them",
-                _LISTING,
-                {"200": {"description": "List"}},
-            )
-        }
-        paths[collection] = {
-            "parameters": inside,
-            "get": _operation(
-                f"List {kind.plural}, or watch them", _LISTING, {"200": {"description": "List"}}
-            ),
-            "post": _operation(
-                f"Create a {kind.name}",
-                [_query("dryRun")],
-                {"201": one, "409": _REFUSED, "422": _REFUSED},
-                body,
-            ),
-        }
-        paths[f"{collection}/{{name}}"] = {
-            "parameters": [*inside, _path("name")],
-            "get": _operation(f"Read a {kind.name}", [], {"200": one}),
-            "put": _operation(
-                f"Create or replace a {kind.name}",
-                [_query("dryRun"), _header("If-Match")],
-                {"200": one, "201": one, "409": _REFUSED, "412": _REFUSED, "422": _REFUSED},
-                body,
-            ),
-            "patch": _operation(
-                f"Change a {kind.name} by JSON merge patch (RFC 7396)",
-                [_query("dryRun"), _header("If-Match")],
-                {"200": one, "409": _REFUSED, "412": _REFUSED, "422": _REFUSED},
-                {"content": {"application/merge-patch+json": {}}},
-            ),
-            "delete": _operation(
-                f"Delete a {kind.name}",
-                [_query("dryRun"), _query("force"), _header("If-Match")],
-                {"200": {"description": "Deleted"}, "409": _REFUSED, "412": _REFUSED, "422": _REFUSED},
-            ),
-        }
+        paths |= _paths_of(kind)
     for path, method, summary in _OWN:
         paths.setdefault(path, {})[method] = _operation(summary, [], {"200": {"description": "Done"}})
     return {
@@ -79,6 +33,52 @@ def build_openapi(kinds: Iterable[Kind], version: str) -> dict[str, Any]:
         },
         "security": [{"credential": []}],
     }
+
+
+def _paths_of(kind: Kind) -> dict[str, Any]:
+    """Where objects of a kind are listed, made, read and changed."""
+    base = f"/apis/{kind.group}/{kind.versions[0]}"
+    collection = (
+        f"{base}/namespaces/{{namespace}}/{kind.plural}" if kind.namespaced else f"{base}/{kind.plural}"
+    )
+    inside = [_path("namespace")] if kind.namespaced else []
+    body = {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{kind.name}"}}}}
+    one = {"description": kind.name, **body}
+    listed = {"200": {"description": "List"}}
+    everywhere = {"get": _operation(f"List {kind.plural} of all namespaces, or watch them", _LISTING, listed)}
+    here = {
+        "parameters": inside,
+        "get": _operation(f"List {kind.plural}, or watch them", _LISTING, listed),
+        "post": _operation(
+            f"Create a {kind.name}",
+            [_query("dryRun")],
+            {"201": one, "409": _REFUSED, "422": _REFUSED},
+            body,
+        ),
+    }
+    named = {
+        "parameters": [*inside, _path("name")],
+        "get": _operation(f"Read a {kind.name}", [], {"200": one}),
+        "put": _operation(
+            f"Create or replace a {kind.name}",
+            [_query("dryRun"), _header("If-Match")],
+            {"200": one, "201": one, "409": _REFUSED, "412": _REFUSED, "422": _REFUSED},
+            body,
+        ),
+        "patch": _operation(
+            f"Change a {kind.name} by JSON merge patch (RFC 7396)",
+            [_query("dryRun"), _header("If-Match")],
+            {"200": one, "409": _REFUSED, "412": _REFUSED, "422": _REFUSED},
+            {"content": {"application/merge-patch+json": {}}},
+        ),
+        "delete": _operation(
+            f"Delete a {kind.name}",
+            [_query("dryRun"), _query("force"), _header("If-Match")],
+            {"200": {"description": "Deleted"}, "409": _REFUSED, "412": _REFUSED, "422": _REFUSED},
+        ),
+    }
+    # What is not namespaced has one place, which then is `here`.
+    return {f"{base}/{kind.plural}": everywhere, collection: here, f"{collection}/{{name}}": named}
 
 
 _OWN = (

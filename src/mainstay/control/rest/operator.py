@@ -30,82 +30,92 @@ AGENT = "agent~"
 KINDS: dict[str, Kind] = {plural: kind for kind, plural in PLURALS.items()}
 
 
-def operator_routes(
-    proxies: Proxies,
-    graph: Graph,
-    intake: Intake,
-    problems: Callable[[], list[Problem]],
-    waiting: Callable[[], str],
-    version: str,
-    show_workload: Callable[[WorkloadKey], dict[str, str] | None],
-) -> list[Route]:
+class OperatorRoutes:
     """The routes of this module. `waiting()` says why nothing is pushed yet, empty once pushes are on; `show_workload` what
     is known of the workload beside a proxy."""
 
-    def show_proxy(node: str) -> dict[str, Any]:
-        shown = proxies.show_status(node)
-        name = node.split("~")[2].rpartition(".")[0]
-        return shown | {"workload": show_workload(WorkloadKey(shown["namespace"], name))}
+    def __init__(
+        self,
+        proxies: Proxies,
+        graph: Graph,
+        intake: Intake,
+        problems: Callable[[], list[Problem]],
+        waiting: Callable[[], str],
+        version: str,
+        show_workload: Callable[[WorkloadKey], dict[str, str] | None],
+    ) -> None:
+        self._proxies = proxies
+        self._graph = graph
+        self._intake = intake
+        self._problems = problems
+        self._waiting = waiting
+        self._version = version
+        self._show_workload = show_workload
 
-    async def status(request: Request) -> Response:
+    def routes(self) -> list[Route]:
+        return [
+            Route("/v1/status", self.status, methods=["GET"]),
+            Route("/v1/proxies/{node}/{kind}", self.resources, methods=["GET"]),
+            Route("/v1/why", self.why, methods=["GET"]),
+            Route("/v1/version", self.version, methods=["GET"]),
+        ]
+
+    async def status(self, request: Request) -> Response:
         given = request.query_params.get("node", "")
-        nodes = [_find_node(proxies, given)] if given else proxies.nodes()
+        nodes = [_find_node(self._proxies, given)] if given else self._proxies.nodes()
         return answer(
             {
-                "proxies": [show_proxy(each) for each in nodes],
+                "proxies": [self._show_proxy(each) for each in nodes],
                 "sources": [
                     {"name": health.source, "state": health.state, "reason": health.reason}
-                    for health in intake.health()
+                    for health in self._intake.health()
                 ],
-                "problems": problems(),
-                "waiting": waiting(),
+                "problems": self._problems(),
+                "waiting": self._waiting(),
             }
         )
 
-    async def resources(request: Request) -> Response:
+    def _show_proxy(self, node: str) -> dict[str, Any]:
+        shown = self._proxies.show_status(node)
+        name = node.split("~")[2].rpartition(".")[0]
+        return shown | {"workload": self._show_workload(WorkloadKey(shown["namespace"], name))}
+
+    async def resources(self, request: Request) -> Response:
         node, plural = request.path_params["node"], request.path_params["kind"]
         kind = KINDS.get(plural)
         if kind is None:
             raise RestError(404, f"there is no {plural!r}{nearest(plural, KINDS)}")
-        node = _find_node(proxies, node)
+        node = _find_node(self._proxies, node)
         name = request.query_params.get("name", "")
-        found = proxies.show_resources(node, kind)
+        found = self._proxies.show_resources(node, kind)
         if name:
             found = [each for each in found if each["name"] == name]
             if not found:
                 raise RestError(404, f"{node} was sent no {kind} called {name!r}")
         return answer({"node": node, "resources": found})
 
-    async def why(request: Request) -> Response:
+    async def why(self, request: Request) -> Response:
         node, resource = request.query_params.get("node", ""), request.query_params.get("resource", "")
-        node = _find_node(proxies, node)
-        keys = proxies.find_keys(node, resource)
+        node = _find_node(self._proxies, node)
+        keys = self._proxies.find_keys(node, resource)
         if not keys:
-            known = nearest(resource, proxies.resource_names(node))
+            known = nearest(resource, self._proxies.resource_names(node))
             raise RestError(404, f"{node} has no resource called {resource!r}{known}")
-        steps: list[dict[str, Any]] = []
-        for collection, key in keys:
-            for step in graph.ring.find_chain(collection, key):
-                steps.append(
-                    {
-                        "collection": step.collection,
-                        "key": show_key(step.key),
-                        "round": step.round,
-                        "seconds": step.seconds,
-                        "write": step.write,
-                    }
-                )
+        steps = [
+            {
+                "collection": step.collection,
+                "key": show_key(step.key),
+                "round": step.round,
+                "seconds": step.seconds,
+                "write": step.write,
+            }
+            for collection, key in keys
+            for step in self._graph.ring.find_chain(collection, key)
+        ]
         return answer({"node": node, "resource": resource, "steps": steps})
 
-    async def tell_version(_request: Request) -> Response:
-        return answer({"version": version})
-
-    return [
-        Route("/v1/status", status, methods=["GET"]),
-        Route("/v1/proxies/{node}/{kind}", resources, methods=["GET"]),
-        Route("/v1/why", why, methods=["GET"]),
-        Route("/v1/version", tell_version, methods=["GET"]),
-    ]
+    async def version(self, _request: Request) -> Response:
+        return answer({"version": self._version})
 
 
 def _find_node(proxies: Proxies, given: str) -> str:

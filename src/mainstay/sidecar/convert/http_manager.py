@@ -121,10 +121,7 @@ def http_manager(message: Any, gathered: Gathered) -> plan.HttpConnectionManager
         raise Refused("codec_type", "HTTP/3 is not supported")
     common = message.common_http_protocol_options
     with at("common_http_protocol_options"):
-        check(
-            common,
-            _HTTP_PROTOCOL_OPTIONS_FIELDS,
-        )
+        check(common, _HTTP_PROTOCOL_OPTIONS_FIELDS)
     most_kb = values.wrapped(message, "max_request_headers_kb", 60)
     if not 1 <= most_kb <= MAX_HEADER_KB:
         raise Refused("max_request_headers_kb", f"must be from 1 to {MAX_HEADER_KB}")
