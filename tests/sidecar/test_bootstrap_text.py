@@ -158,6 +158,66 @@ def test_json_that_is_nested_too_deep_is_refused() -> None:
         document.parse('{"a":' * 100_000 + "1" + "}" * 100_000)
 
 
+ALIASES = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (ALIASES, "line 19, column 6: more than 1,000,000 values, counting aliases each time"),
+        ("a: 1\nnode: &n {metadata: {x: *n}}", "line 2, column 7: an alias stands inside what it stands for"),
+        ("a:\n  " + "[" * 300 + "]" * 300, "line 2, column 253: is nested deeper than 250"),
+    ],
+    ids=["multiplied", "cyclic", "deep"],
+)
+def test_yaml_that_is_small_and_stands_for_very_much_is_refused(text: str, words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        document.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("", None),
+        ("elsewhere", None),
+        ("nodes[1].name", 4),
+        ("nodes[1]", 4),
+        ("nodes[1].is_there.a", 5),
+        ("nodes[7].name", 2),
+        ("one[0].x", 6),
+        ("map['k.1'].y", 8),
+        ("nodes: 'x' is not there", 2),
+    ],
+)
+def test_a_path_leads_to_its_line_as_far_as_it_goes(path: str, line: int | None) -> None:
+    text = """\
+# a comment
+nodes:
+- {name: x}
+- name: y
+  isThere: {a: 1}
+one: {x: 1}
+map:
+  k.1: {y: 2}
+"""
+    assert yaml_text.Lines(text).find(path) == line
+    assert yaml_text.Lines("{").find(path) is None
+
+
+def test_refusals_tell_the_line_in_yaml_and_json(tmp_path: Path) -> None:
+    file = tmp_path / "bootstrap"
+    for text in ('node:\n  "na\\eme": a\n', '{"node":\n  {"na\\u001bme": "a"}}'):
+        file.write_text(text)
+        with pytest.raises(OperatorError) as refused:
+            read_bootstrap(file, "1")
+        assert "\n  line 2: node.na?me: is not a field" in str(refused.value)
+
+
+def test_a_file_without_end_is_refused() -> None:
+    with pytest.raises(OperatorError, match="/dev/zero has more than 16,777,216 bytes"):
+        read_bootstrap(Path("/dev/zero"), "1")
+
+
 def test_flow_mapping_is_yaml_and_not_json() -> None:
     assert document.parse("{node: {id: a}}").node.id == "a"
     assert document.parse('{"node": {"id": "a"}}').node.id == "a"

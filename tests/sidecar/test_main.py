@@ -14,6 +14,7 @@ from fake_control_plane import ControlPlane, golden_view
 from fake_engine import FakeEngine
 
 from mainstay.engine import Event, Signal
+from mainstay.settings.define import OperatorError
 from mainstay.settings.sidecar import ControlPlane as ControlPlaneSettings
 from mainstay.settings.sidecar import SidecarSettings
 from mainstay.sidecar import main as program
@@ -143,6 +144,44 @@ def test_a_brain_that_dies_is_followed_by_another(monkeypatch: pytest.MonkeyPatc
     assert engine.stopped
     assert engine.names("cluster")
     assert turns > 80
+
+
+XDS = ("cluster", own.XDS_CLUSTER)
+
+
+def test_what_the_bootstrap_says_and_the_engine_refuses_ends_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = FakeEngine()
+    engine.refuse[XDS] = ("connect_timeout", "is too odd")
+    keep = keeper(engine, ControlPlane(golden_view("direct-response")), monkeypatch)
+    with pytest.raises(OperatorError) as refused:
+        keep.run()
+    assert (refused.value.code, keep._status.deaths, engine.names("cluster")) == (3, 0, [])
+    assert str(refused.value).endswith(f"\n  cluster {own.XDS_CLUSTER}: connect_timeout: is too odd")
+
+
+def test_who_has_served_goes_on_with_what_is_refused_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A brain that follows another offers the bootstrap again, and what its files hold may have changed."""
+    engine = FakeEngine()
+    turns = 0
+    turn = Brain.turn
+
+    def turn_or_die(brain: Brain) -> None:
+        nonlocal turns
+        turns += XDS in engine.resources or turns > 0
+        if turns == 1:
+            engine.refuse[XDS] = ("connect_timeout", "is too odd")
+            raise RuntimeError("a bug")
+        if turns == 40:
+            engine.signal(signal.SIGTERM)
+        turn(brain)
+
+    monkeypatch.setattr(Brain, "turn", turn_or_die)
+    keep = keeper(engine, ControlPlane(golden_view("direct-response")), monkeypatch)
+    keep.run()
+    assert (keep._status.deaths, engine.stopped) == (1, True)
+    assert XDS in keep._status.refusals
 
 
 def test_a_child_that_ends_while_the_brain_is_dead_ends_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,15 @@ class InForce(msgspec.Struct, frozen=True):
     gone: tuple[Reference, ...] = ()
 
 
+class Unfit(Exception):  # noqa: N818 (an outcome, not an error of ours)
+    """The engine does not take what the bootstrap itself says: the proxy cannot be what was asked for."""
+
+    def __init__(self, faults: tuple[RefusedResource, ...]) -> None:
+        places = (": ".join(filter(None, (f"{each.resource} {each.name}", each.path))) for each in faults)
+        lines = (f"  {place}: {each.reason}" for place, each in zip(places, faults, strict=True))
+        super().__init__("\n".join(lines))
+
+
 class Configuration:
     """See the module. `clock`: monotonic ms. `stamp`: what changes when a file does. `start` runs commands of probes, if they are
     allowed."""
@@ -84,6 +93,9 @@ class Configuration:
         self._reconciled = False
         self._refused: dict[Reference, xds.Refusal] = {}
         """What the engine has refused since the last verdicts."""
+        self._unproven: set[Reference] = set()
+        """What the bootstrap says itself and the engine has not been told. A file is taken whole or not at all; once it serves,
+        nothing of this ends the process."""
         self._moving = True
         self._applied = False
         """Whether a change has been put in force since the last verdicts."""
@@ -115,6 +127,8 @@ class Configuration:
     def start(self) -> None:
         """Offers what the bootstrap says itself."""
         static = tuple(part for converted in self._boot.static for part in converted.parts)
+        if not self._boot.lenient and not self._status.deaths:
+            self._unproven = {(part.kind, part.name) for part in static}
         self.offer(Offer(static, local=True), None, self._clock())
 
     def stop(self) -> None:
@@ -193,6 +207,9 @@ class Configuration:
             return InForce()
         report = self._engine.apply(_delta(change))
         refused = {(each.resource, each.name): each for each in report.refused}
+        if unfit := [fault for reference, fault in refused.items() if reference in self._unproven]:
+            raise Unfit(tuple(unfit))
+        self._unproven.difference_update((each.kind, each.name) for each in change.upserts)
         self.warming.applied(refused)
         self._applied = True
         self._taken += len(change.upserts)

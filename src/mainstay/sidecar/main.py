@@ -38,6 +38,7 @@ from mainstay.sidecar.bootstrap.boot import Boot
 from mainstay.sidecar.border import Lease
 from mainstay.sidecar.brain import Brain
 from mainstay.sidecar.certificates import Certificates
+from mainstay.sidecar.configuration import Unfit
 from mainstay.sidecar.ending import STOP_SIGNALS, Ending
 from mainstay.sidecar.exec_probe import Start
 from mainstay.sidecar.files import Disk
@@ -53,6 +54,7 @@ from mainstay.telemetry import log
 from mainstay.telemetry.levels import read_levels
 
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 100, 5_000
+REFUSED = 3
 MANY_DEATHS, WINDOW_MS, LONG_PAUSE_MS = 5, 60_000, 30_000
 KEPT_EVENTS = (Signal, Stopped, Drained, EndpointHealth, ListenerBound)
 """What a brain must hear of even if it came while there was none; the rest belongs to calls of the former one, save requests
@@ -241,6 +243,10 @@ class Keeper:
             try:
                 brain.run(missed)
                 return
+            except Unfit as unfit:
+                file = self._settings.bootstrap
+                where = f" from the bootstrap {file}" if file else ""
+                raise OperatorError(f"cannot start{where}, the engine refuses:\n{unfit}", REFUSED) from None
             except Exception:
                 _log.exception("the brain died; the engine serves on", deaths=self._status.deaths + 1)
             self._status.deaths += 1

@@ -27,7 +27,7 @@ _TYPED_STRUCT = "type.googleapis.com/xds.type.v3.TypedStruct"
 def parse(text: str, name: str = BOOTSTRAP) -> Any:
     """The message of that full name; raises `Refused`."""
     if len(text) > MAX_BYTES:
-        raise Refused("", f"has more than {MAX_BYTES} characters")
+        raise Refused("", f"has more than {MAX_BYTES:,} characters")
     tree = _load(text)
     if not isinstance(tree, dict):
         raise Refused("", f"must be a mapping, as {name} is")

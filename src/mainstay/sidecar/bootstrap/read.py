@@ -6,7 +6,7 @@ under `lenient`, what Mainstay does not do is left out and listed, but what cann
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,19 +58,24 @@ _BOOTSTRAP_FIELDS = known(
 def read_bootstrap(path: Path, version: str, *, leniently: bool = False) -> Boot:
     """Reads a bootstrap. `version`: Mainstay's, for the node."""
     try:
-        text = path.read_text()
+        with path.open("rb") as file:
+            # One byte more than is taken tells that there is more, even if it has no end.
+            data = file.read(document.MAX_BYTES + 1)
+        if len(data) > document.MAX_BYTES:
+            raise OperatorError(f"the bootstrap {path} has more than {document.MAX_BYTES:,} bytes", REFUSED)
+        text = data.decode()
     except OSError as error:
         raise OperatorError(f"cannot read the bootstrap {path}: {error.strerror}", 2) from None
     except UnicodeDecodeError as error:
         raise OperatorError(f"the bootstrap {path} is not UTF-8 (byte {error.start})", 2) from None
     reader = _Reader(path.parent, version)
     if not leniently:
-        return _finish(path, reader, reader.read(text))
+        return _finish(path, text, reader, reader.read(text))
     with lenient() as ignored:
         boot = reader.read(text)
     if boot is not None:
         boot = msgspec.structs.replace(boot, lenient=True)
-    return _finish(path, reader, boot, tuple(ignored))
+    return _finish(path, text, reader, boot, tuple(ignored))
 
 
 def read_message(message: Any, directory: Path, version: str) -> tuple[Boot, list[Refused]]:
@@ -79,13 +84,25 @@ def read_message(message: Any, directory: Path, version: str) -> tuple[Boot, lis
     return reader.convert(message), reader.refusals
 
 
-def _finish(path: Path, reader: _Reader, boot: Boot | None, ignored: tuple[str, ...] = ()) -> Boot:
+def _finish(path: Path, text: str, reader: _Reader, boot: Boot | None, ignored: tuple[str, ...] = ()) -> Boot:
     if reader.refusals or boot is None:
-        lines = [f"  {refusal}" for refusal in reader.refusals]
+        lines = _with_lines(text, reader.refusals)
         if any(refusal.reason.startswith("is not supported") for refusal in reader.refusals):
             lines.append("with --lenient, fields that are not supported are left out and told in the log")
         raise OperatorError("\n".join([f"cannot start from the bootstrap {path}:", *lines]), REFUSED)
     return msgspec.structs.replace(boot, ignored=ignored)
+
+
+def _with_lines(text: str, refusals: Sequence[Refused]) -> list[str]:
+    """The refusals, each with the line that it speaks of, where that can be known. YAML is loaded only to say so."""
+    from mainstay.sidecar.bootstrap.yaml_text import Lines
+
+    lines, told = Lines(text), []
+    for refusal in refusals:
+        line = lines.find(refusal.path)
+        words = "".join(each if each.isprintable() else "?" for each in str(refusal))
+        told.append(f"  line {line}: {words}" if line else f"  {words}")
+    return told
 
 
 class _Reader:

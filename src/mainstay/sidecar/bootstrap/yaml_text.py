@@ -1,8 +1,8 @@
 """YAML as Envoy reads it, so that one file means the same to both.
 
-In: text. Out: plain values. Scalars without quotes are null, boolean or whole numbers by Envoy's rules (`y`, `on`, `0x1f`, `0777`
-included); all else is text, fractions and dates too: what a field's type makes of it comes later. There are no merge keys.
-Loaded only to read YAML.
+In: text. Out: plain values, or the line on which something stands. Scalars without quotes are null, boolean or whole numbers
+by Envoy's rules (`y`, `on`, `0x1f`, `0777` included); all else is text, fractions and dates too: what a field's type makes of it
+comes later. There are no merge keys. What aliases multiply is bounded. Loaded only to read YAML, and to say where it is wrong.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ _WORDS = {
 _BOOL = re.compile(r"y|yes|true|on|n|no|false|off", re.IGNORECASE)
 _INT = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
 _NULL = re.compile(r"~|null|Null|NULL|")
+MAX_VALUES = 1_000_000
+"""Of a file, counting what an alias stands for each time."""
+MAX_NESTING = 250
+"""Of mappings and lists; messages may be nested 100 deep."""
+_STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]|\['([^']*)'\]")
 _TAG = "tag:yaml.org,2002:"
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -61,7 +66,15 @@ _Loader.add_constructor(f"{_TAG}int", _int)
 def load(text: str) -> Any:
     """The values; raises `Refused`, by line."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _count(node, {})
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         words = ", ".join(part for part in (error.context, error.problem) if part)
@@ -69,3 +82,66 @@ def load(text: str) -> Any:
         raise Refused("", f"{place}{words}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise Refused("", " ".join(str(error).split())) from None
+
+
+def _count(node: Any, known: dict[int, int], depth: int = 0) -> int:
+    """How many values a node is; `known` has those that were counted, 0 for one that is being counted."""
+    counted = known.get(id(node))
+    if counted == 0:
+        raise Refused("", f"{_place(node)}: an alias stands inside what it stands for")
+    if counted is not None:
+        return counted
+    if depth > MAX_NESTING:
+        raise Refused("", f"{_place(node)}: is nested deeper than {MAX_NESTING}")
+    known[id(node)] = 0
+    total = 1
+    for child in _children(node):
+        total += _count(child, known, depth + 1)
+    if total > MAX_VALUES:
+        raise Refused("", f"{_place(node)}: more than {MAX_VALUES:,} values, counting aliases each time")
+    known[id(node)] = total
+    return total
+
+
+def _children(node: Any) -> list[Any]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _place(node: Any) -> str:
+    return f"line {node.start_mark.line + 1}, column {node.start_mark.column + 1}"
+
+
+class Lines:
+    """On which line of a text something stands. JSON is YAML enough for it."""
+
+    def __init__(self, text: str) -> None:
+        try:
+            self._root = yaml.compose(text, Loader=_Loader)
+        except (yaml.YAMLError, ValueError):
+            self._root = None
+
+    def find(self, path: str) -> int | None:
+        """The line of what stands at a path such as `static_resources.clusters[0].name`, or at as much of it as there is."""
+        node, line = self._root, None
+        for step in _STEP.finditer(path.partition(": ")[0]):
+            name, index, key = step.groups()
+            if index is not None and isinstance(node, yaml.SequenceNode) and int(index) < len(node.value):
+                node = node.value[int(index)]
+                line = node.start_mark.line + 1
+            elif index is None and isinstance(node, yaml.MappingNode):
+                found = _find(node, name or key)
+                if found is None:
+                    break
+                line, node = found[0].start_mark.line + 1, found[1]
+            elif index != "0":
+                # One entry may stand for itself, without its list.
+                break
+        return line
+
+
+def _find(node: Any, name: str) -> tuple[Any, Any] | None:
+    """The pair of a mapping, under the field's name or the one that JSON has for it."""
+    names = (name, re.sub("_([a-z])", lambda letter: letter[1].upper(), name))
+    return next((pair for pair in node.value if pair[0].value in names), None)
