@@ -31,6 +31,7 @@ from mainstay.store import MemoryStore
 
 CREDENTIAL = "c" * 40
 SERVICES = "/apis/mainstay.dev/v1alpha1/namespaces/shop/services"
+PROTOCOLS = "/apis/mainstay.dev/v1alpha1/protocols"
 CART: dict[str, Any] = {
     "apiVersion": "mainstay.dev/v1alpha1",
     "kind": "Service",
@@ -387,7 +388,6 @@ def test_a_protocol_belongs_to_the_whole_mesh_and_a_changed_one_is_a_new_version
     port = {"ports": [{"name": "rpc", "number": 7100, "appProtocol": "volt"}], "selector": {"app": "cells"}}
     cells = {**CART, "metadata": {"name": "cells", "namespace": "shop"}, "spec": port}
     caller = Proxy("sidecar~10.0.0.1~a.shop~x", "shop", capability=Capability("mainstay"))
-    protocols = "/apis/mainstay.dev/v1alpha1/protocols"
 
     async def scenario(client: httpx.AsyncClient, plane: Plane) -> None:
         def codec() -> str:
@@ -399,7 +399,7 @@ def test_a_protocol_belongs_to_the_whole_mesh_and_a_changed_one_is_a_new_version
         refused = await client.post(SERVICES, json=cells)
         assert refused.status_code == 422, "nobody described volt yet"
         assert refused.json()["problems"][0]["path"] == "spec.ports[0].appProtocol"
-        created = await client.post(protocols, json=volt)
+        created = await client.post(PROTOCOLS, json=volt)
         assert created.status_code == 201, created.text
         assert (await client.post(SERVICES, json=cells)).status_code == 201
         plane.graph.want(plane.views.shapes, caller)
@@ -408,13 +408,13 @@ def test_a_protocol_belongs_to_the_whole_mesh_and_a_changed_one_is_a_new_version
         assert '"name":"volt"' in before
 
         volt["spec"]["about"] = "Another version."
-        changed = await client.put(f"{protocols}/volt", json=volt)
+        changed = await client.put(f"{PROTOCOLS}/volt", json=volt)
         assert changed.status_code == 200, changed.text
         after = codec()
         assert "Another version." in after
         assert "Another version." not in before
 
-        listed = (await client.get(protocols)).json()["items"]
+        listed = (await client.get(PROTOCOLS)).json()["items"]
         assert {item["metadata"]["name"]: item["status"].get("source") for item in listed} == {
             "volt": None,
             "bolt": "built-in",
@@ -422,25 +422,11 @@ def test_a_protocol_belongs_to_the_whole_mesh_and_a_changed_one_is_a_new_version
             "thrift": "built-in",
         }
         assert not any("namespace" in item["metadata"] for item in listed)
-        bolt = (await client.get(f"{protocols}/bolt")).json()
-        kept = await client.delete(f"{protocols}/bolt")
-        assert (kept.status_code, "comes with Mainstay" in kept.text) == (409, True)
-        del bolt["status"]
-        bolt["spec"]["about"] = "One of our own."
-        assert (await client.put(f"{protocols}/bolt", json=bolt)).status_code == 201, (
-            "it takes the built-in's place"
-        )
-        listed = (await client.get(protocols)).json()["items"]
-        assert [item["spec"]["about"] for item in listed if item["metadata"]["name"] == "bolt"] == [
-            "One of our own."
-        ]
-        assert (await client.delete(f"{protocols}/bolt")).status_code == 200
-        assert (await client.get(f"{protocols}/bolt")).json()["status"]["source"] == "built-in"
         misplaced = await client.get("/apis/mainstay.dev/v1alpha1/namespaces/shop/protocols/volt")
         assert misplaced.status_code == 404
         assert "use /apis/mainstay.dev/v1alpha1/protocols" in misplaced.text
         wrong = {**volt, "spec": {**volt["spec"], "id": "nothing"}}
-        told = (await client.put(f"{protocols}/volt", json=wrong)).json()["problems"][0]
+        told = (await client.put(f"{PROTOCOLS}/volt", json=wrong)).json()["problems"][0]
         assert (told["code"], told["object"], told["path"]) == ("MS1112", "Protocol/volt", "spec.id")
         body = {"objects": [{"kind": "Protocol", "group": "mainstay.dev", "name": "volt"}]}
         used = await client.post("/v1/delete", json=body)
@@ -448,5 +434,33 @@ def test_a_protocol_belongs_to_the_whole_mesh_and_a_changed_one_is_a_new_version
         assert "Service/shop/cells" in used.text
         gone = await client.post("/v1/delete", json={**body, "force": True})
         assert gone.json()["results"][0]["object"] == "Protocol/volt"
+
+    play(scenario)
+
+
+def test_a_protocol_that_comes_with_mainstay_makes_room_and_comes_back() -> None:
+
+    async def scenario(client: httpx.AsyncClient, _plane: Plane) -> None:
+        bolt = (await client.get(f"{PROTOCOLS}/bolt")).json()
+        named = {"objects": [{"kind": "Protocol", "group": "mainstay.dev", "name": "bolt"}]}
+        media = {"Content-Type": "application/merge-patch+json"}
+        for kept in (
+            await client.delete(f"{PROTOCOLS}/bolt"),
+            await client.post("/v1/delete", json=named),
+            await client.patch(f"{PROTOCOLS}/bolt", content=b"{}", headers=media),
+        ):
+            assert kept.status_code == 409, kept.text
+            assert "Protocol/bolt comes with Mainstay; apply another" in kept.text
+        del bolt["status"]
+        bolt["spec"]["about"] = "One of our own."
+        assert (await client.put(f"{PROTOCOLS}/bolt", json=bolt)).status_code == 201, (
+            "it takes the built-in's place"
+        )
+        listed = (await client.get(PROTOCOLS)).json()["items"]
+        assert [item["spec"]["about"] for item in listed if item["metadata"]["name"] == "bolt"] == [
+            "One of our own."
+        ]
+        assert (await client.delete(f"{PROTOCOLS}/bolt")).status_code == 200
+        assert (await client.get(f"{PROTOCOLS}/bolt")).json()["status"]["source"] == "built-in"
 
     play(scenario)

@@ -30,6 +30,11 @@ def build_rest(plane: Plane, credential: str, further: Sequence[Route] = ()) -> 
         version,
         plane.show_workload,
     )
-    routes = [*change_routes(plane.admission), *objects.routes(), *operator.routes(), *further]
+    routes = [
+        *change_routes(plane.admission, objects.why_it_stays),
+        *objects.routes(),
+        *operator.routes(),
+        *further,
+    ]
     stored = [kind for kind in KINDS if kind.stored]
     return build_app(routes, build_openapi(stored, version), lambda: not plane.waiting(), credential)

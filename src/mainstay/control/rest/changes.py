@@ -6,6 +6,7 @@ nothing; every problem of every file is told at once, with file, line, column an
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -105,8 +106,8 @@ def read_all(files: tuple[File, ...], namespace: str) -> list[Written]:
     return found
 
 
-def change_routes(admission: Admission) -> list[Route]:
-    """The routes of this module."""
+def change_routes(admission: Admission, why_it_stays: Callable[[ObjectId], Awaitable[str]]) -> list[Route]:
+    """The routes of this module. `why_it_stays`: an object that nobody wrote, empty for any other."""
 
     async def apply(request: Request) -> Response:
         body: ApplyBody = await decode_body(request, ApplyBody)
@@ -126,6 +127,9 @@ def change_routes(admission: Admission) -> list[Route]:
             )
             for each in body.objects
         ]
+        for each in named:
+            if why := await why_it_stays(each):
+                raise RestError(409, why)
         wish = Wish(
             deletes=tuple(dict.fromkeys([*ids, *named])),
             must_exist=frozenset(named),

@@ -137,7 +137,8 @@ class ObjectRoutes:
             raise RestError(415, "send a JSON merge patch as application/merge-patch+json")
         entry = await asyncio.to_thread(self._store.get, each.store_key)
         if entry is None:
-            raise RestError(404, f"there is no {each}")
+            why = await self.why_it_stays(each)
+            raise RestError(409 if why else 404, why or f"there is no {each}")
         record = decode_record(entry.value)
         try:
             merged = merge_patch(record.object, msgspec.json.decode(await request.body()))
@@ -162,9 +163,8 @@ class ObjectRoutes:
 
     async def delete(self, request: Request) -> Response:
         each = _id_of(request)
-        unwritten = self._unwritten(each.kind).get(each)
-        if unwritten is not None and await asyncio.to_thread(self._store.get, each.store_key) is None:
-            raise RestError(409, f"{each} {_WHY_IT_STAYS[unwritten['status']['source']]}")
+        if why := await self.why_it_stays(each):
+            raise RestError(409, why)
         wish = Wish(
             deletes=(each,),
             expected=_expected(request, each, None),
@@ -177,6 +177,13 @@ class ObjectRoutes:
         return answer(
             {"kind": "Status", "apiVersion": "v1", "status": "Success", "details": {"name": each.name}}
         )
+
+    async def why_it_stays(self, each: ObjectId) -> str:
+        """Why what is shown as an object cannot be changed or deleted: nobody wrote it. Empty for any other."""
+        unwritten = self._unwritten(each.kind).get(each)
+        if unwritten is None or await asyncio.to_thread(self._store.get, each.store_key) is not None:
+            return ""
+        return f"{each} {_WHY_IT_STAYS[unwritten['status']['source']]}"
 
     async def _written(self, request: Request, body: bytes) -> Written:
         kind = _kind_of(request)
