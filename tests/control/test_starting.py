@@ -68,6 +68,18 @@ def test_state_directory_belongs_to_one_control_plane(running: Path) -> None:
     assert told.startswith("error: another control plane uses the state directory")
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("lock", "cannot write {}: Is a directory. --state chooses another directory"),
+        ("audit.log", "cannot use the audit trail {}: Is a directory"),
+    ],
+)
+def test_state_that_cannot_be_used_is_told_without_a_traceback(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "state" / name).mkdir(parents=True)
+    assert fails(tmp_path) == (1, f"error: {words.format(tmp_path / 'state' / name)}")
+
+
 def test_address_that_cannot_be_bound_is_told_without_a_traceback(tmp_path: Path) -> None:
     code, told = fails(tmp_path, "--xds-bind", "192.0.2.1")
     assert code == 1

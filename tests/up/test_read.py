@@ -155,3 +155,9 @@ def test_usage_is_told() -> None:
     run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert run.returncode == 2
     assert "mainstay up shop" in run.stderr
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_bytes(b"kind: \xff\n")
+    with pytest.raises(OperatorError, match=r"mesh\.yaml is not UTF-8 \(byte 6\): save it as UTF-8"):
+        read_file(tmp_path / "mesh.yaml")

@@ -146,7 +146,12 @@ def _prepare_state(path: Path) -> Path:
 
 def _lock_state(state: Path) -> BinaryIO:
     """Holds the directory until the file is closed or the process ends: two would tear the audit trail's chain."""
-    file = (state / "lock").open("ab")
+    try:
+        file = (state / "lock").open("ab")
+    except OSError as error:
+        raise OperatorError(
+            f"cannot write {state / 'lock'}: {error.strerror}. --state chooses another directory"
+        ) from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

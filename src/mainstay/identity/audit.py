@@ -45,7 +45,9 @@ class AuditTrail:
             self._last = _last_digest(path)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             self._file = os.fdopen(descriptor, "ab", buffering=0)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise OperatorError(f"cannot use the audit trail {path}: {error.strerror}") from None
+        except ValueError as error:
             raise OperatorError(f"cannot use the audit trail {path}: {error}") from None
 
     @property

@@ -161,8 +161,12 @@ class _Reader:
     def _read_text(self, path: Path, shown: str) -> str:
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise OperatorError(f"cannot read {shown}: {error}", USAGE) from None
+        except OSError as error:
+            raise OperatorError(f"cannot read {shown}: {error.strerror}", USAGE) from None
+        except UnicodeDecodeError as error:
+            raise OperatorError(
+                f"{shown} is not UTF-8 (byte {error.start}): save it as UTF-8", USAGE
+            ) from None
         self._texts[shown] = text
         return text
 
