@@ -91,6 +91,14 @@ def test_help_and_usage_errors_need_no_engine(capsys: pytest.CaptureFixture[str]
     assert "--workload or --bootstrap" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--workload", "--control-plane-address"])
+def test_a_bootstrap_takes_nothing_of_what_it_says_itself(
+    flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program.main(["sidecar", "--bootstrap", "there-is-none", flag, "a:1"]) == 2
+    assert f"{flag} and --bootstrap exclude each other" in capsys.readouterr().err
+
+
 def test_a_port_of_its_own_that_is_taken_is_told_with_the_setting_that_moves_it(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

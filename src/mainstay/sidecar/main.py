@@ -102,6 +102,15 @@ def read_boot(settings: SidecarSettings, verb: str) -> Boot:
             " the workload instead of --bootstrap",
             own.USAGE,
         )
+    for flag, given in (
+        ("--workload", settings.workload),
+        ("--control-plane-address", settings.control_plane.address),
+    ):
+        if given:
+            raise OperatorError(
+                f"{flag} and --bootstrap exclude each other: a bootstrap says itself whose it is and what it asks",
+                own.USAGE,
+            )
     from mainstay.sidecar.bootstrap.aside import read_aside
 
     boot = read_aside(settings.bootstrap, VERSION, leniently=settings.lenient)
