@@ -13,6 +13,7 @@ mod chain;
 mod context;
 mod contract;
 mod header_mutation;
+mod instance;
 mod local_rate_limit;
 mod network;
 mod rbac;
@@ -22,9 +23,10 @@ mod state;
 #[cfg(test)]
 mod testing;
 
-pub use chain::{Chain, Instance, Instances, Run, Step};
+pub use chain::{Chain, Instances};
 pub use context::{CallRequest, Context, Direction, Token, Wishes};
 pub use contract::{Answer, Data, HttpFilter, HttpFilterFactory, LocalReply, Verdict, Wants};
+pub use instance::{Instance, Run, Step};
 pub use network::{Counts, NetworkChain, NetworkContext, NetworkFilter, NetworkVerdict};
 pub use registry::{Extension, Registry};
 pub use remembered::Remembered;

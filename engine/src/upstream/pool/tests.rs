@@ -11,7 +11,7 @@ use super::*;
 use crate::plan::{self, Thresholds};
 use crate::telemetry::{Recorder, Telemetry};
 use crate::upstream::testing::*;
-use crate::upstream::{PickContext, Report};
+use crate::upstream::{PickContext, Priority, Report};
 
 const HTTP1: PoolKey = PoolKey {
     protocol: PoolProtocol::Http1,

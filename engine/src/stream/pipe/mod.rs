@@ -3,28 +3,30 @@
 //! In: events of both ends, outcomes of dials, timers. Out: the same bytes, half-closes and resets on the other side; the
 //! same facts and the same recorder as exchanges have. Invariant: what one side does not take is not granted to the other,
 //! and both directions end before the pipe does, unless one side is cut.
+//!
+//! Here is its life from beginning to record; `reach` is the way to an endpoint, `relay` what passes between the ends.
+
+mod reach;
+mod relay;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Streams;
-use super::binding::{Binding, End, FarEnd};
-use super::direction::{Direction, Stage};
+use super::binding::{Binding, End};
+use super::direction::Direction;
 use super::notes::Notes;
-use super::pools::{address_of, dial_tls, failure_of, signed};
-use super::port::{Close, Dial, DialErrorKind, DialOutcome, Owner, Port, Speak};
-use super::resend;
+use super::pools::signed;
+use super::port::{Close, DialOutcome, Owner, Port};
 use super::shared::Turn;
 use super::site::Site;
 use super::timeouts::{Deadlines, Limit, Timer};
 use crate::codec::contract::{Command, Event, StreamId};
-use crate::filter::{Counts, NetworkContext, NetworkVerdict};
+use crate::filter::{Counts, NetworkChain, NetworkContext, NetworkVerdict};
 use crate::message::{Key, MILLISECOND, Protocol, ResetReason, ResponseFlags};
 use crate::snapshot::{Chain, TcpProxy};
 use crate::telemetry::{ClusterCounter, Group, TcpCounter};
-use crate::upstream::{
-    Endpoint, EndpointId, Failure, InFlight, Permit, PickContext, Priority, Report, Resource,
-};
+use crate::upstream::{EndpointId, InFlight, Permit, Report};
 
 /// The one stream of a TCP codec.
 const STREAM: StreamId = StreamId(0);
@@ -234,178 +236,12 @@ impl Pipe {
     fn judge<P: Port>(
         &self,
         turn: &Turn<'_, P>,
-        ask: impl FnOnce(&crate::filter::NetworkChain, &NetworkContext<'_>) -> NetworkVerdict,
+        ask: impl FnOnce(&NetworkChain, &NetworkContext<'_>) -> NetworkVerdict,
     ) -> NetworkVerdict {
         let Some(chain) = self.site.chain_ref() else { return NetworkVerdict::Continue };
         let counts = Counts::Tcp(&self.counters);
         let context = NetworkContext { now: turn.now(), peer: &self.site.peer, counts };
         ask(&chain.network_filters, &context)
-    }
-
-    /// Picks an endpoint, unless `other` is to be it, and dials it.
-    fn attempt<P: Port>(&mut self, turn: &mut Turn<'_, P>, other: Option<Arc<Endpoint>>) {
-        let Some(cluster) = self.notes.cluster.clone() else { return };
-        let now = turn.now();
-        self.notes.attempts += 1;
-        let context = PickContext {
-            now,
-            original_destination: self.site.peer.original_destination.or(self.site.peer.local),
-            destination_header: None,
-            tried: &self.tried,
-            reselections: self.tried.len() as u32 * 3,
-        };
-        let seat = turn.shared.seats.take(&cluster, turn.port.recorder(), now);
-        let Some(permit) = seat.acquire(Priority::Default, Resource::Connections) else {
-            return self.fail(turn, ResponseFlags::UPSTREAM_OVERFLOW, "upstream_overflow");
-        };
-        let Some(endpoint) = other.or_else(|| seat.pick(&context)) else {
-            return self.fail(turn, ResponseFlags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream");
-        };
-        seat.counters.increment(ClusterCounter::CxTotal);
-        seat.counters.increment(ClusterCounter::CxActive);
-        let policy = cluster.policy();
-        let in_flight = policy.counts_active().then(|| endpoint.begin());
-        let dial = Dial {
-            address: address_of(endpoint.address()),
-            source: policy.source_address.clone(),
-            tls: endpoint.tls().map(|cell| dial_tls(cell, None, |_| true, None)),
-            speak: Speak::Tcp,
-            deadline: now.after_milliseconds(policy.connect_timeout),
-            keepalive: policy.tcp_keepalive,
-            buffer_limit: policy.buffer_limit,
-            binding: Binding::Pipe { pipe: self.key, end: End::Endpoint },
-        };
-        self.held = Some((permit, in_flight));
-        self.tried.push(endpoint.id());
-        self.notes.endpoint = Some(endpoint);
-        self.endpoint = Side::Dialing(turn.port.dial(dial));
-    }
-
-    fn dialed<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key, outcome: DialOutcome) {
-        if self.endpoint != Side::Dialing(connection) {
-            return;
-        }
-        match outcome {
-            Ok(()) => self.connected(turn, connection),
-            Err(error) => {
-                self.endpoint = Side::None;
-                let timed_out = failure_of(&error) == Failure::ConnectTimeout;
-                if error.kind == DialErrorKind::Connect
-                    && let (Some(cluster), Some(endpoint)) = (&self.notes.cluster, &self.notes.endpoint)
-                {
-                    cluster.note_declined(endpoint, turn.now());
-                }
-                self.notes.upstream_failure = error.what;
-                self.count(turn, ClusterCounter::CxConnectFail);
-                if timed_out {
-                    self.count(turn, ClusterCounter::CxConnectTimeout);
-                }
-                self.report(turn, Report::ConnectFailure);
-                self.release(turn);
-                if self.notes.attempts < self.proxy.max_connect_attempts {
-                    return self.attempt(turn, None);
-                }
-                if let Some(other) = self.find_other(turn) {
-                    return self.attempt(turn, Some(other));
-                }
-                self.notes.flags.add(ResponseFlags::UPSTREAM_RETRY_LIMIT);
-                self.fail(turn, ResponseFlags::UPSTREAM_CONNECTION_FAILURE, "upstream_connection_failure");
-            }
-        }
-    }
-
-    /// Nothing of the client's has left: another endpoint may have it, beyond the attempts that the proxy allows.
-    fn find_other<P: Port>(&mut self, turn: &mut Turn<'_, P>) -> Option<Arc<Endpoint>> {
-        let cluster = self.notes.cluster.as_ref()?;
-        let now = turn.now();
-        let may = turn.shared.resends
-            && self.notes.attempts <= u32::from(resend::MAX_RESENDS)
-            && resend::is_early(cluster, self.notes.moments.started, now);
-        if !may {
-            return None;
-        }
-        let tried = self.tried.len() as u32;
-        let context =
-            PickContext { now, tried: &self.tried, reselections: tried * 3, ..PickContext::default() };
-        let seat = turn.shared.seats.take(cluster, turn.port.recorder(), now);
-        let other = seat.pick_other(&context)?;
-        seat.counters.increment(ClusterCounter::RqResent);
-        Some(other)
-    }
-
-    fn connected<P: Port>(&mut self, turn: &mut Turn<'_, P>, connection: Key) {
-        let now = turn.port.clock();
-        self.endpoint = Side::Open(connection);
-        self.was_connected = true;
-        self.notes.upstream = turn.port.peer(connection).cloned().map(|peer| Rc::new(FarEnd(peer)));
-        self.report(turn, Report::Answered(200));
-        if let Some(endpoint) = &self.notes.endpoint {
-            endpoint.note_connected();
-        }
-        let _ = turn.port.open_stream(connection);
-        let facts = self.notes.facts(&self.site, None, None);
-        turn.port.recorder().opened(&facts, now);
-        self.deadlines.touch(now);
-        self.flush(turn, End::Endpoint);
-    }
-
-    /// Bytes of one end, for the other.
-    fn data<P: Port>(&mut self, turn: &mut Turn<'_, P>, from: End, bytes: &[u8], end: bool) {
-        self.deadlines.touch(turn.now());
-        if from == End::Client
-            && let NetworkVerdict::Close { details } =
-                self.judge(turn, |filters, context| filters.on_data(context, bytes))
-        {
-            self.notes.details = details;
-            return self.end_both(turn, Close::Flushed);
-        }
-        let (source, target, direction) = self.ends(from);
-        direction.received += bytes.len() as u64;
-        if end {
-            direction.stage = Stage::Ended;
-        }
-        let target = target.open().filter(|_| direction.waiting().is_empty());
-        let Some(target) = target else {
-            direction.hold(bytes);
-            return;
-        };
-        let command = Command::SendData { stream: STREAM, bytes, end: direction.is_complete() };
-        let Ok(accepted) = turn.port.perform(target, command) else {
-            // Its reset is under way.
-            return;
-        };
-        direction.end_sent = direction.is_complete() && accepted.bytes == bytes.len();
-        let credit = direction.pass(bytes, accepted.bytes);
-        grant(turn, source, credit);
-        self.settle(turn);
-    }
-
-    /// Sends on what waits for this end.
-    fn flush<P: Port>(&mut self, turn: &mut Turn<'_, P>, to: End) {
-        let from = if to == End::Client { End::Endpoint } else { End::Client };
-        let (source, target, direction) = self.ends(from);
-        let Some(target) = target.open() else { return };
-        let waiting = direction.waiting();
-        let end = direction.is_complete();
-        if waiting.is_empty() && (!end || direction.end_sent) {
-            return;
-        }
-        let size = waiting.len();
-        let command = Command::SendData { stream: STREAM, bytes: waiting, end };
-        let Ok(accepted) = turn.port.perform(target, command) else { return };
-        direction.end_sent |= end && accepted.bytes == size;
-        let credit = direction.advance(accepted.bytes);
-        grant(turn, source, credit);
-        self.deadlines.touch(turn.now());
-        self.settle(turn);
-    }
-
-    /// Where bytes of `from` come from, where they go, and what lies between.
-    fn ends(&mut self, from: End) -> (Side, Side, &mut Direction) {
-        match from {
-            End::Client => (self.client, self.endpoint, &mut self.up),
-            End::Endpoint => (self.endpoint, self.client, &mut self.down),
-        }
     }
 
     fn settle<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
@@ -474,37 +310,5 @@ impl Pipe {
             }
             _ => {}
         }
-    }
-
-    fn report<P: Port>(&self, turn: &mut Turn<'_, P>, report: Report) {
-        let (Some(cluster), Some(endpoint)) = (&self.notes.cluster, &self.notes.endpoint) else { return };
-        let now = turn.now();
-        turn.shared.seats.take(cluster, turn.port.recorder(), now).report(endpoint, report, now);
-    }
-
-    fn count<P: Port>(&self, turn: &mut Turn<'_, P>, counter: ClusterCounter) {
-        let Some(cluster) = &self.notes.cluster else { return };
-        let now = turn.now();
-        turn.shared.seats.take(cluster, turn.port.recorder(), now).counters.increment(counter);
-    }
-
-    /// The endpoint's connection, or the attempt at one, is over.
-    fn release<P: Port>(&mut self, turn: &mut Turn<'_, P>) {
-        if self.held.take().is_none() {
-            return;
-        }
-        let Some(cluster) = &self.notes.cluster else { return };
-        let now = turn.now();
-        turn.shared
-            .seats
-            .take(cluster, turn.port.recorder(), now)
-            .counters
-            .decrement(ClusterCounter::CxActive);
-    }
-}
-
-fn grant<P: Port>(turn: &mut Turn<'_, P>, source: Side, bytes: usize) {
-    if let Some(source) = source.open().filter(|_| bytes > 0) {
-        let _ = turn.port.perform(source, Command::GrantCredit { stream: STREAM, bytes });
     }
 }
