@@ -4,6 +4,7 @@ import pytest
 
 from mainstay.compile.node import proxy_of_node
 from mainstay.model.key import labels_of
+from mainstay.model.rpc import RpcProtocol
 
 ID = "sidecar~10.0.0.1~front-1.shop~shop.svc.cluster.local"
 
@@ -20,6 +21,15 @@ def test_node_of_a_sidecar() -> None:
     assert proxy.labels == labels_of({"a": "1", "b": "2"})
     assert proxy.addresses == ("10.0.0.1", "::1")
     assert proxy.capability.h2_tunnel
+
+
+def test_a_sidecar_tells_which_protocols_it_has_and_an_older_one_has_fewer() -> None:
+    told = proxy_of_node(ID, {"MAINSTAY_PROTOCOLS": "tars,bolt"}, "mainstay/2").capability
+    older = proxy_of_node(ID, {}, "mainstay/1").capability
+    names = ("bolt", "tars", "thrift-compact")
+    assert [told.speaks(RpcProtocol(name)) for name in names] == [True, True, False]
+    assert [older.speaks(RpcProtocol(name)) for name in names] == [True, False, False]
+    assert older.speaks(RpcProtocol("tars", "its description")), "which is sent along"
 
 
 def test_defaults_are_istios() -> None:

@@ -15,6 +15,7 @@ from mainstay.compile.rpc.match import Inexpressible, rpc_predicate
 from mainstay.compile.traits import Proxy
 from mainstay.compile.view import View, compile_view, consistent
 from mainstay.model.endpoints import Endpoint, pack_endpoints
+from mainstay.model.had import HAD_BEFORE
 from mainstay.model.key import MESH, EndpointSetKey, ObjectKey, RouteTableKey, ServiceKey
 from mainstay.model.protocol import PortProtocol
 from mainstay.model.published import ORIGIN
@@ -136,9 +137,9 @@ def _any(extension: dict[str, Any]) -> Any:
 QUOTES = ServiceKey("shop", "quotes.shop.svc.cluster.local")
 
 
-def view_of(*facts: Fact, software: Software = "mainstay") -> View:
+def view_of(*facts: Fact, software: Software = "mainstay", had: tuple[str, ...] | None = None) -> View:
     agents = {"mainstay": "mainstay", "envoy": "envoy", "grpc": "gRPC C++"}
-    capability = capability_of(agents[software])
+    capability = capability_of(agents[software], protocols=had)
     proxy = Proxy("sidecar~10.0.0.1~a.shop~x", "shop", addresses=("10.0.0.1",), capability=capability)
     view = compile_view(StaticFacts([*shipped_protocols(), *facts]), proxy)
     assert consistent(view) == ()
@@ -196,6 +197,29 @@ def test_ports_of_one_number_and_two_protocols_are_told_apart_by_first_bytes() -
     assert not view.problems
 
 
+def test_an_older_sidecar_is_sent_no_protocol_that_it_lacks() -> None:
+    """It would refuse the listener."""
+    compact = written_port(9090, "thrift-compact", "", 9090)
+    undeclared = ServicePort(7000, "any", PortProtocol.AUTO, 7000)
+    instance = pack_endpoints(EndpointSetKey(QUOTES, 7000, "entry"), [Endpoint("10.0.0.1", 7000)])
+    facts = (service(QUOTES.host, undeclared), instance, service("b.shop", compact, origin="Service/shop/b"))
+    new, old = view_of(*facts), view_of(*facts, had=HAD_BEFORE)
+    for name in new.resources["listener"]:
+        listener = old.get("listener", name)
+        assert listener is not None
+        assert b"thrift-compact" not in listener.body
+    assert any(b"thrift-compact" in each.body for each in new.resources["listener"].values())
+    assert any(b"dubbo" in each.body for each in old.resources["listener"].values())
+    assert not new.problems
+    [problem] = old.problems
+    assert (problem.code, problem.object) == ("MS4203", "Service/shop/b")
+    assert problem.reason.startswith(
+        "port 9090 speaks thrift-compact, and a sidecar of an older version has no"
+    )
+    described = RpcProtocol("thrift-compact", "its description", "00", created=1)
+    assert not view_of(*facts, described, had=HAD_BEFORE).problems
+
+
 def test_a_protocol_that_first_bytes_cannot_tell_gives_way_to_the_first_service() -> None:
     view = view_of(
         RpcProtocol("plain", "text", "00"),
@@ -231,7 +255,7 @@ def test_a_grpc_librarys_port_that_speaks_bolt_is_reported() -> None:
     ],
 )
 def test_who_speaks_what(software: Software, protocol: str, speaks: bool) -> None:
-    assert capability_of({"grpc": "gRPC"}.get(software, software)).speaks(protocol) is speaks
+    assert capability_of({"grpc": "gRPC"}.get(software, software)).speaks(RpcProtocol(protocol)) is speaks
 
 
 def test_protocols_that_begin_alike_do_not_make_a_listener_that_is_refused() -> None:

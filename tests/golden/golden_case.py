@@ -18,9 +18,11 @@ from mainstay.api.object import Object
 from mainstay.compile.facts import Fact, StaticFacts
 from mainstay.compile.node import proxy_of_node
 from mainstay.compile.view import View, compile_view
+from mainstay.model.had import PROTOCOLS_METADATA
 from mainstay.model.problem import Problem
 from mainstay.model.secret import SecretRef
 from mainstay.protocols.kind import shipped_protocols
+from mainstay.protocols.native import protocols_had
 
 ROOT = Path(__file__).parent
 CASES = sorted(path.parent.name for path in ROOT.glob("*/objects.yaml"))
@@ -29,7 +31,8 @@ CASES = sorted(path.parent.name for path in ROOT.glob("*/objects.yaml"))
 def compile_case(name: str) -> View:
     """Return the view of a case."""
     node = yaml.safe_load((ROOT / name / "node.yaml").read_text())
-    proxy = proxy_of_node(node["id"], node["metadata"], node["user_agent_name"])
+    metadata = {PROTOCOLS_METADATA: ",".join(protocols_had()), **node["metadata"]}
+    proxy = proxy_of_node(node["id"], metadata, node["user_agent_name"])
     return compile_view(StaticFacts([*shipped_protocols(), *facts_of(ROOT / name / "objects.yaml")]), proxy)
 
 

@@ -10,6 +10,7 @@ from mainstay._proto import pool
 from mainstay.compile import names
 from mainstay.identity.join_wire import BundleAnswer, Joined
 from mainstay.model.key import ObjectKey
+from mainstay.protocols.native import protocols_had
 from mainstay.settings.define import OperatorError
 from mainstay.settings.sidecar import ControlPlane, Probe, SidecarSettings
 from mainstay.sidecar import plan
@@ -221,7 +222,7 @@ def test_the_node_is_one_that_the_control_plane_reads() -> None:
     assert (proxy.kind, proxy.namespace, proxy.addresses) == ("sidecar", "shop", ("127.3.4.5",))
     assert proxy.interception == "NONE"
     assert dict(proxy.labels) == {"app": "cart", "version": "v1"}
-    assert proxy.capability.software == "mainstay"
+    assert (proxy.capability.software, proxy.capability.protocols) == ("mainstay", protocols_had())
     gateway = pool.parse("envoy.config.core.v3.Node", own.own_boot(settings(), "gateway", "0.1.0").node)
     assert proxy_of_node(gateway.id, {"NAMESPACE": "shop"}, "mainstay").kind == "gateway"
 

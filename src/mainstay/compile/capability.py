@@ -1,12 +1,14 @@
 """What a proxy can do; decided here and in words, not left to its NACK.
 
-In: what the node says of itself (user agent name, whether an agent of ours stands beside it). Out: ``Capability``, of which
-compile steps see single traits only.
+In: what the node says of itself (user agent name, whether an agent of ours stands beside it, which protocols it has). Out:
+``Capability``, of which compile steps see single traits only.
 """
 
 from typing import Literal
 
 import msgspec
+
+from mainstay.model.rpc import RpcProtocol
 
 Software = Literal["mainstay", "envoy", "grpc"]
 
@@ -27,10 +29,12 @@ ENVOY_CODECS = {
 class Capability(msgspec.Struct, frozen=True, gc=False):
     """A proxy's software. Mainstay's takes HTTP/1 inside HTTP/2 to able endpoints; Envoy gets no mark of it; gRPC's library
     has no listener for others' protocols. ``has_agent``: a program of ours beside it registers the workload, runs its probe
-    and keeps its certificates as files."""
+    and keeps its certificates as files. ``protocols``: what ours has of the RPC protocols that come with Mainstay, which an
+    older version has fewer of; None is all."""
 
     software: Software = "envoy"
     has_agent: bool = False
+    protocols: tuple[str, ...] | None = None
 
     @property
     def h2_tunnel(self) -> bool:
@@ -42,9 +46,11 @@ class Capability(msgspec.Struct, frozen=True, gc=False):
         """Tell whether the proxy takes descriptions of RPC protocols, and with them policies and routes of any depth."""
         return self.software == "mainstay"
 
-    def speaks(self, protocol: str) -> bool:
-        """Tell whether the proxy has a codec for a described protocol."""
-        return self.described_protocols or (self.software == "envoy" and protocol in ENVOY_CODECS)
+    def speaks(self, protocol: RpcProtocol) -> bool:
+        """Tell whether the proxy has a codec for an RPC protocol, or gets one by its description."""
+        if self.described_protocols:
+            return protocol.is_had(self.protocols)
+        return self.software == "envoy" and protocol.name in ENVOY_CODECS
 
     @property
     def lists_mesh_alpns(self) -> bool:
@@ -59,8 +65,10 @@ class Capability(msgspec.Struct, frozen=True, gc=False):
         return "files" if self.has_agent and self.software == "envoy" else "agent"
 
 
-def capability_of(user_agent: str, has_agent: bool = False) -> Capability:
+def capability_of(
+    user_agent: str, has_agent: bool = False, protocols: tuple[str, ...] | None = None
+) -> Capability:
     """Return the capability for ``node.user_agent_name``; whoever is unknown is treated as Envoy."""
     if user_agent.startswith("mainstay"):
-        return Capability("mainstay", has_agent)
+        return Capability("mainstay", has_agent, protocols)
     return Capability("grpc" if user_agent.startswith("gRPC") else "envoy", has_agent)

@@ -10,6 +10,7 @@ from typing import Any
 from mainstay.compile.capability import capability_of
 from mainstay.compile.traits import Interception, Proxy, ProxyKind
 from mainstay.model.agent import AGENT_METADATA
+from mainstay.model.had import HAD_BEFORE, PROTOCOLS_METADATA
 from mainstay.model.key import labels_of
 
 _KINDS: dict[str, ProxyKind] = {
@@ -25,7 +26,7 @@ def proxy_of_node(node_id: str, metadata: Mapping[str, Any], user_agent: str) ->
     """Return the proxy a node describes.
 
     Reads ``NAMESPACE``, ``LABELS``, ``INSTANCE_IPS`` (comma separated; else the address in the id) and ``INTERCEPTION_MODE``
-    of the metadata, ``AUTO_REGISTER_GROUP`` and ``MAINSTAY_AGENT``; whatever else it carries is ignored.
+    of the metadata, ``AUTO_REGISTER_GROUP``, ``MAINSTAY_AGENT`` and ``MAINSTAY_PROTOCOLS``; whatever else it carries is ignored.
     """
     parts = node_id.split("~")
     if len(parts) != 4 or parts[0] not in _KINDS:
@@ -50,6 +51,11 @@ def proxy_of_node(node_id: str, metadata: Mapping[str, Any], user_agent: str) ->
         labels=labels_of({str(key): str(value) for key, value in labels.items()}),
         addresses=tuple(addresses),
         interception=_INTERCEPTIONS[mode],
-        capability=capability_of(user_agent, bool(metadata.get(AGENT_METADATA))),
+        capability=capability_of(user_agent, bool(metadata.get(AGENT_METADATA)), _protocols(metadata)),
         group=str(metadata.get("AUTO_REGISTER_GROUP") or ""),
     )
+
+
+def _protocols(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    told = metadata.get(PROTOCOLS_METADATA)
+    return tuple(sorted(set(told.split(",")))) if isinstance(told, str) else HAD_BEFORE

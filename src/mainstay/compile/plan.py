@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from mainstay.compile import names
-from mainstay.compile.capability import OwnSecrets
+from mainstay.compile.capability import OwnSecrets, Software
 from mainstay.compile.facts import Facts, restrict
 from mainstay.compile.listener.gateway import server_route
 from mainstay.compile.lookup import find_scope, services_matching
@@ -37,7 +37,7 @@ from mainstay.model.key import MESH, Labels, ServiceKey, is_visible, selects
 from mainstay.model.problem import Problem
 from mainstay.model.protocol import PortProtocol
 from mainstay.model.published import ORIGIN
-from mainstay.model.rpc import detectable, settle_name
+from mainstay.model.rpc import RpcProtocol, detectable, settle_name
 from mainstay.model.scope import EgressListener, HostPattern, IngressListener, Scope
 from mainstay.model.service import Service, ServicePort
 
@@ -81,11 +81,12 @@ def _registered(facts: Facts, proxy: Proxy, problems: list[Problem]) -> Applicat
     application = facts.application(proxy.workload)
     if application is None:
         return None
-    if facts.protocol(application.protocol) is None:
+    protocol = facts.protocol(application.protocol)
+    if protocol is None:
         if application.published or application.subscribed:
             problems.append(_unknown_protocol(proxy, application))
         return None
-    return application if proxy.capability.speaks(application.protocol) else None
+    return application if proxy.capability.speaks(protocol) else None
 
 
 def _unknown_protocol(proxy: Proxy, application: Application) -> Problem:
@@ -111,14 +112,16 @@ def _bound_inbound(
         yield _application(port, entry, scope)
 
 
-def _marks(proxy: Proxy) -> tuple[bool, bool, OwnSecrets, bool]:
-    """What inbound listeners owe to the proxy's software: ``mesh_alpns``, ``h2_tunnel``, ``secrets`` and ``described``."""
+def _marks(proxy: Proxy) -> tuple[bool, bool, OwnSecrets, bool, tuple[str, ...] | None]:
+    """What inbound listeners owe to the proxy's software: ``mesh_alpns``, ``h2_tunnel``, ``secrets``, ``described`` and
+    ``protocols``."""
     capability = proxy.capability
     return (
         capability.lists_mesh_alpns,
         capability.h2_tunnel,
         capability.own_secrets,
         capability.described_protocols,
+        capability.protocols,
     )
 
 
@@ -128,7 +131,7 @@ def _ingress_port(
     rpc = settle_name(entry.claims, lambda name: facts.protocol(name) is not None)
     if not rpc:
         return InboundPort(entry.port, entry.protocol)
-    if proxy.capability.speaks(rpc):
+    if _speaks(facts, proxy, rpc):
         return InboundPort(entry.port, PortProtocol.RPC, rpc)
     problems.append(no_codec(proxy, f"Sidecar/{scope.key}" if scope else "", entry.port, rpc))
     return InboundPort(entry.port, PortProtocol.TCP)
@@ -140,9 +143,15 @@ def _application(port: InboundPort, entry: IngressListener, scope: Scope | None)
     return InboundClusterTraits(entry.port, port.protocol, endpoint, pool)
 
 
-def spoken(proxy: Proxy, service: Service, port: ServicePort, problems: list[Problem]) -> ServicePort:
+def _speaks(facts: Facts, proxy: Proxy, name: str) -> bool:
+    return proxy.capability.speaks(facts.protocol(name) or RpcProtocol(name))
+
+
+def spoken(
+    facts: Facts, proxy: Proxy, service: Service, port: ServicePort, problems: list[Problem]
+) -> ServicePort:
     """Return the port as the proxy can carry it: RPC as bytes where it has no codec for that."""
-    if not port.rpc or proxy.capability.speaks(port.rpc):
+    if not port.rpc or _speaks(facts, proxy, port.rpc):
         return port
     problems.append(no_codec(proxy, service.origin or f"Service/{service.key}", port.number, port.rpc))
     return msgspec.structs.replace(port, protocol=PortProtocol.TCP, rpc="")
@@ -157,7 +166,8 @@ def _bound_outbound(
             continue
         keys = services_matching(facts, entry.hosts, proxy.namespace)
         chosen = [
-            (service, spoken(proxy, service, port, problems)) for service, port in _served(facts, keys, entry)
+            (service, spoken(facts, proxy, service, port, problems))
+            for service, port in _served(facts, keys, entry)
         ]
         if not chosen:
             if scope is not None:
@@ -178,7 +188,7 @@ def _bound_outbound(
         if port.rpc or (protocol is PortProtocol.AUTO and detected_protocols(facts, proxy)):
             listener = names.rpc_route(names.listener_at(address, entry.port), number)
             routes = _rpc_routes(facts, proxy, labels, number, services, listener)
-            rpc = RpcUse(port.rpc, routes.name, routes.described)
+            rpc = _use(proxy, port.rpc, routes)
             yield routes
         yield BoundOutboundTraits(
             address, entry.port, number, protocol, proxy.namespace, services, route, labels, rpc
@@ -205,6 +215,11 @@ def _rpc_routes(
         proxy.capability.described_protocols,
         labels,
     )
+
+
+def _use(proxy: Proxy, protocol: str, routes: RpcRouteTraits) -> RpcUse:
+    told = None if protocol else proxy.capability.protocols
+    return RpcUse(protocol, routes.name, routes.described, told)
 
 
 def _served(
@@ -235,7 +250,7 @@ def _inbound(facts: Facts, proxy: Proxy, scope: Scope | None, problems: list[Pro
                 service = facts.service(instance.service)
                 port = service.port(instance.port) if service else None
                 if service is not None and port is not None:
-                    port = spoken(proxy, service, port, problems)
+                    port = spoken(facts, proxy, service, port, problems)
                     ports.setdefault(instance.target, InboundPort(instance.target, port.protocol, port.rpc))
         for inbound in sorted(ports.values()):
             pool = scope.inbound_pool if scope else None
@@ -256,7 +271,7 @@ def _outbound(facts: Facts, proxy: Proxy, scope: Scope | None, problems: list[Pr
     yield VirtualOutboundTraits(passthrough)
     shared: dict[int, list[tuple[Service, ServicePort]]] = {}
     for service, written in ports_in_scope(facts, proxy.namespace, scope):
-        port = spoken(proxy, service, written, problems)
+        port = spoken(facts, proxy, service, written, problems)
         addresses = [] if port.protocol.is_http else [a for a in service.addresses if "/" not in a]
         for address in addresses:
             yield from _own_listener(facts, proxy, labels, service, port, address, passthrough)
@@ -281,7 +296,7 @@ def _outbound(facts: Facts, proxy: Proxy, scope: Scope | None, problems: list[Pr
         protocol_, served = _speakers(facts, proxy, entries)
         if served:
             routes = _rpc_routes(facts, proxy, labels, number, served, names.rpc_route("", number))
-            rpc = RpcUse(protocol_, routes.name, routes.described)
+            rpc = _use(proxy, protocol_, routes)
             yield routes
         yield OutboundTraits("0.0.0.0", number, proxy.namespace, services, route, passthrough, labels, rpc)
 
@@ -310,7 +325,8 @@ def detected_protocols(facts: Facts, proxy: Proxy) -> tuple[str, ...]:
     """Return the protocols that the proxy tells by a connection's first bytes."""
     if not proxy.capability.described_protocols:
         return ()
-    return tuple(protocol.name for protocol in detectable(facts.protocols()))
+    found = detectable(facts.protocols(), proxy.capability.protocols)
+    return tuple(protocol.name for protocol in found)
 
 
 def _own_listener(
@@ -326,7 +342,7 @@ def _own_listener(
     rpc: RpcUse | None = None
     if port.rpc or (port.protocol is PortProtocol.AUTO and detected_protocols(facts, proxy)):
         routes = _rpc_routes(facts, proxy, labels, port.number, (service.key,), "")
-        rpc = RpcUse(port.rpc, routes.name, routes.described)
+        rpc = _use(proxy, port.rpc, routes)
         yield routes
     if port.protocol is PortProtocol.AUTO:
         route = names.host_route(service.key.host, port.number)
@@ -377,7 +393,7 @@ def _gateway(facts: Facts, proxy: Proxy) -> Iterable[Step]:
             listeners.setdefault((server.bind or "0.0.0.0", server.port), []).append(entry)
             if route := server_route(entry, server):
                 routes.setdefault(route, (server.port, []))[1].append(entry)
-    alpns, _, secrets, _ = _marks(proxy)
+    alpns, _, secrets, *_ = _marks(proxy)
     for (address, port), servers in sorted(listeners.items()):
         yield GatewayListenerTraits(
             address, port, proxy.namespace, proxy.labels, tuple(servers), alpns, secrets
@@ -386,21 +402,25 @@ def _gateway(facts: Facts, proxy: Proxy) -> Iterable[Step]:
         yield GatewayRouteTraits(name, port, proxy.namespace, tuple(servers))
 
 
+_ABLE: dict[Software, tuple[str, str]] = {
+    "envoy": ("Envoy itself speaks dubbo alone of the described protocols", "Mainstay's own data plane"),
+    "grpc": ("gRPC's library speaks none of the described protocols", "Mainstay's own data plane"),
+    "mainstay": ("a sidecar of an older version has no codec for it", "this version's sidecar"),
+}
+"""What proxies can do that cannot carry a protocol, and which can."""
+
+
 def no_codec(proxy: Proxy, thing: str, port: int, protocol: str) -> Problem:
     """Return the problem of an RPC port whose protocol the proxy's software does not speak."""
-    able = (
-        "Envoy itself speaks dubbo alone"
-        if proxy.capability.software == "envoy"
-        else "gRPC's library speaks none"
-    )
+    able, remedy = _ABLE[proxy.capability.software]
     return Problem(
         code="MS4203",
         severity="warning",
         object=thing,
         path="spec",
-        reason=f"port {port} speaks {protocol}, and {able} of the described protocols; workloads on it carry bytes there,"
-        " without routes, policies and metrics of calls",
-        remedy="Run workloads that call or serve it with Mainstay's own data plane.",
+        reason=f"port {port} speaks {protocol}, and {able}; workloads on it carry bytes there, without routes, policies and"
+        " metrics of calls",
+        remedy=f"Run workloads that call or serve it with {remedy}.",
     )
 
 

@@ -114,11 +114,13 @@ class RpcRouteTraits(msgspec.Struct, frozen=True, gc=False):
 
 class RpcUse(msgspec.Struct, frozen=True, gc=False):
     """How a listener carries RPC: which described protocol (empty: those that first bytes tell), by which routes, and
-    whether by its description or by a codec that the proxy has."""
+    whether by its description or by a codec that the proxy has. ``protocols``: ``Capability.protocols``, where first bytes
+    tell."""
 
     protocol: str
     route: str
     described: bool = True
+    protocols: tuple[str, ...] | None = None
 
 
 class OutboundTraits(msgspec.Struct, frozen=True, gc=False):
@@ -166,7 +168,7 @@ class InboundTraits(msgspec.Struct, frozen=True, gc=False):
     """Inbound listener: bound to ``address:port`` (explicit), or virtualInbound with all ``ports`` (``address`` empty).
 
     ``labels`` and ``namespace`` are the workload's: policies select by them. ``mesh_alpns``,
-    ``h2_tunnel``, ``secrets`` and ``described`` are its Capability's.
+    ``h2_tunnel``, ``secrets``, ``described`` and ``protocols`` are its Capability's.
     """
 
     namespace: str
@@ -177,6 +179,7 @@ class InboundTraits(msgspec.Struct, frozen=True, gc=False):
     h2_tunnel: bool = False
     secrets: OwnSecrets = "agent"
     described: bool = True
+    protocols: tuple[str, ...] | None = None
 
 
 class GatewayServer(msgspec.Struct, frozen=True, gc=False, order=True):

@@ -4,7 +4,7 @@ In: ``Protocol`` objects, those that come with Mainstay and those somebody appli
 whose claims are settled. Invariant: of two protocols that the same first bytes fit, at most one is ever detected.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Literal
 
 import msgspec
@@ -78,6 +78,11 @@ class RpcProtocol(msgspec.Struct, frozen=True, gc=False):
         """A protocol is found by its name."""
         return self.name
 
+    def is_had(self, had: Collection[str] | None) -> bool:
+        """Tell whether a proxy of ours can speak it that has these of the protocols which come with Mainstay, None being all.
+        What somebody described is sent to it."""
+        return bool(self.description) or had is None or self.name in had
+
 
 Known = Callable[[str], bool]
 """Whether there is a protocol of this name."""
@@ -104,12 +109,15 @@ def settle_ports(service: Service, known: Known) -> Service:
     return msgspec.structs.replace(service, ports=tuple(settle_port(port, known) for port in service.ports))
 
 
-def detectable(protocols: Iterable[RpcProtocol]) -> tuple[RpcProtocol, ...]:
-    """Return the protocols that first bytes tell, by name. Where two begin alike (admission refuses the second), the
-    older one is detected and the other has to be declared."""
+def detectable(
+    protocols: Iterable[RpcProtocol], had: Collection[str] | None = None
+) -> tuple[RpcProtocol, ...]:
+    """Return the protocols that first bytes tell, by name, as far as a proxy has them (``is_had``). Where two begin alike
+    (admission refuses the second), the older one is detected and the other has to be declared."""
     found: list[RpcProtocol] = []
-    for each in sorted(protocols, key=lambda protocol: (protocol.created, protocol.name)):
-        if each.openings and not any(
+    usable = [each for each in protocols if each.openings and each.is_had(had)]
+    for each in sorted(usable, key=lambda protocol: (protocol.created, protocol.name)):
+        if not any(
             mine.meets(theirs) for other in found for mine in each.openings for theirs in other.openings
         ):
             found.append(each)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from mainstay.protocols.shipped import shipped_names
 from mainstay.sidecar import plan
 
 TABLE = Path(__file__).with_name("native.json")
@@ -26,3 +27,8 @@ def native_codecs() -> tuple[plan.RpcNative, ...]:
 def native_codec(name: str) -> plan.RpcNative | None:
     """The codec of that name, or `None`."""
     return next((codec for codec in native_codecs() if codec.name == name), None)
+
+
+def protocols_had() -> tuple[str, ...]:
+    """The names of all protocols that come with Mainstay, described and native: what a sidecar of this version has."""
+    return tuple(sorted({*shipped_names(), *(codec.name for codec in native_codecs())}))

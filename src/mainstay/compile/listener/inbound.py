@@ -166,7 +166,7 @@ def _virtual(
 
 def _telling(facts: Facts, traits: InboundTraits, except_ports: list[int]) -> list[Fields]:
     """The look at first bytes that tells described protocols, where the proxy has it."""
-    protocols = detectable(facts.protocols()) if traits.described else ()
+    protocols = detectable(facts.protocols(), traits.protocols) if traits.described else ()
     return [protocol_inspector(protocols, except_ports)] if protocols else []
 
 
@@ -232,7 +232,7 @@ def _detected(facts: Facts, traits: InboundTraits, port: InboundPort, mode: Mtls
     name that the caller's sidecar, which has seen them, offers."""
     if kind_of(port.protocol) != "auto" or not traits.described:
         return ()
-    known = [protocol.name for protocol in detectable(facts.protocols())]
+    known = [protocol.name for protocol in detectable(facts.protocols(), traits.protocols)]
     plain = [Shape("raw_buffer", (name,), speaks="rpc", ends_tls=False, detected=name) for name in known]
     peers = [Shape("tls", (RPC_ALPN + name,), speaks="rpc", ends_tls=True, detected=name) for name in known]
     return (*(plain if mode != "STRICT" else ()), *(peers if mode != "DISABLE" else ()))

@@ -45,7 +45,7 @@ def _servers(facts: Facts, proxy: Proxy, scope: Scope | None, problems: list[Pro
             service = facts.service(instance.service)
             port = service.port(instance.port) if service else None
             if service is not None and port is not None:
-                port = spoken(proxy, service, port, problems)
+                port = spoken(facts, proxy, service, port, problems)
                 ports.add(InboundPort(instance.target, port.protocol))
     for number in sorted({port.number for port in ports}):
         for address in (*(_bracketed(each) for each in proxy.addresses), *ANY_ADDRESSES):

@@ -24,7 +24,7 @@ def detected_rpc(
     facts: Facts, use: RpcUse, label: str, refs: list[Ref], problems: list[Problem]
 ) -> tuple[list[Fields], list[Fields]]:
     """Return a chain for each protocol that first bytes tell, and the listener filter that looks at them."""
-    protocols = detectable(facts.protocols())
+    protocols = detectable(facts.protocols(), use.protocols)
     if not protocols:
         return [], []
     chains = [

@@ -30,7 +30,7 @@ from mainstay.model.published import ORIGIN, RPC_PORT
 from mainstay.model.scope import Scope
 from mainstay.model.service import Service, ServicePort
 
-Marks = tuple[bool, bool, OwnSecrets, bool]
+Marks = tuple[bool, bool, OwnSecrets, bool, tuple[str, ...] | None]
 """What inbound listeners owe to the proxy's software."""
 
 

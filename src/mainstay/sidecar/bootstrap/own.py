@@ -15,6 +15,8 @@ import msgspec
 from mainstay._proto import pool
 from mainstay.identity.join_wire import SERVER_NAME, Joined
 from mainstay.model.application import MARK
+from mainstay.model.had import PROTOCOLS_METADATA
+from mainstay.protocols.native import protocols_had
 from mainstay.settings.define import OperatorError
 from mainstay.settings.sidecar import Probe, SidecarSettings
 from mainstay.sidecar import plan
@@ -120,6 +122,7 @@ def node_of(settings: SidecarSettings, kind: str, version: str) -> Node:
         # gRPC's library is reached where the application itself listens: nothing stands before it.
         "INTERCEPTION_MODE": "REDIRECT" if settings.proxy == "grpc" else settings.interception,
         "CLUSTER_ID": settings.cluster,
+        PROTOCOLS_METADATA: ",".join(protocols_had()),
     }
     if settings.registry.enabled:
         metadata[MARK] = True

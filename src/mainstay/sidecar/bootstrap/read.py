@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from mainstay.model.had import PROTOCOLS_METADATA
+from mainstay.protocols.native import protocols_had
 from mainstay.settings.define import OperatorError
 from mainstay.sidecar import plan
 from mainstay.sidecar.bootstrap import document
@@ -171,6 +173,7 @@ class _Reader:
         self._collect(lambda: _check_within("node", message, _NODE))
         message.user_agent_name = "mainstay"
         message.user_agent_version = self._version
+        message.metadata.fields[PROTOCOLS_METADATA].string_value = ",".join(protocols_had())
         return bytes(message.SerializeToString(deterministic=True))
 
     def _admin(self, message: Any) -> plan.Address | None:
