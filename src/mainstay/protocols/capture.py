@@ -82,7 +82,8 @@ def _read_hex(data: bytes) -> bytes:
             found += bytes.fromhex(digits)
         except ValueError:
             more = "; `hexdump -vC` leaves no lines out" if bare == "*" else ""
-            raise Unreadable(f"line {number} is no hexadecimal text: {line.strip()[:40]!r}{more}") from None
+            what = f"line {number} is no hexadecimal text, two digits a byte"
+            raise Unreadable(f"{what}: {line.strip()[:40]!r}{more}") from None
     return bytes(found)
 
 
