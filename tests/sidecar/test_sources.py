@@ -17,6 +17,7 @@ from mainstay.compile.resource import MESSAGES, Resource, resource_of_bytes
 from mainstay.sidecar.bootstrap.read import read_bootstrap
 from mainstay.sidecar.border import Lease
 from mainstay.sidecar.brain import Brain
+from mainstay.sidecar.configuration import Unfit
 from mainstay.sidecar.exec_probe import Start
 from mainstay.sidecar.files import POLL_MS, Disk
 from mainstay.sidecar.last_good import NoLastGood
@@ -87,11 +88,17 @@ class Proxy:
     """Started from a bootstrap, with the model engine inside."""
 
     def __init__(
-        self, folder: Path, tree: dict[str, Any], start: Start | None = None, **planes: ControlPlane
+        self,
+        folder: Path,
+        tree: dict[str, Any],
+        start: Start | None = None,
+        refuse: str = "",
+        **planes: ControlPlane,
     ) -> None:
         file = folder / "bootstrap.yaml"
         file.write_text(yaml.safe_dump(tree))
         self.engine = FakeEngine()
+        self.engine.refuse = {("cluster", refuse): ("lb_policy", "is too odd")}
         for cluster, plane in planes.items():
             self.engine.servers[cluster] = plane.call
         self.status = Status("0")
@@ -237,6 +244,18 @@ def test_server_that_is_no_cluster_here_is_stood_in_for_by_ads(tmp_path: Path) -
         "cds_config": {"ads": {}},
     }
     assert Proxy(tmp_path, bootstrap(dynamic), xds=plane).holds(view)
+
+
+def test_static_clusters_are_taken_or_end_the_start_unless_a_server_is_waited_for(tmp_path: Path) -> None:
+    view = golden_view(CASE)
+    name = next(iter(view.resources["endpoint"]))
+    source = service("delta")
+    waiting = {"name": name, "type": "EDS", "eds_cluster_config": {"eds_config": source}}
+    tree = bootstrap({"lds_config": source, "cds_config": source}, clusters=[waiting])
+    proxy = Proxy(tmp_path, tree, refuse=name, xds=ControlPlane(view))
+    assert ("cluster", name) in proxy.status.refusals
+    with pytest.raises(Unfit, match="cluster other: lb_policy: is too odd"):
+        Proxy(tmp_path, tree, refuse="other", xds=ControlPlane(view))
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -94,8 +94,8 @@ class Configuration:
         self._refused: dict[Reference, xds.Refusal] = {}
         """What the engine has refused since the last verdicts."""
         self._unproven: set[Reference] = set()
-        """What the bootstrap says itself and the engine has not been told. A file is taken whole or not at all; once it serves,
-        nothing of this ends the process."""
+        """What the bootstrap says itself and the engine has not been told, until all came to rest for the first time. A file is
+        taken whole or not at all; what waits for a server's resources is judged when others serve already, and ends nothing."""
         self._moving = True
         self._applied = False
         """Whether a change has been put in force since the last verdicts."""
@@ -296,6 +296,7 @@ class Configuration:
             _log.warning(what, kind=stuck.reference[0], name=stuck.reference[1], missing=missing)
         if self._moving or self._intake.busy:
             return False
+        self._unproven.clear()
         if not self._reconciled:
             self._reconcile()
         if self._taken >= MANY_RESOURCES:
