@@ -44,8 +44,8 @@ impl Field {
     }
 
     /// Of what is no header: a text of the request's own, if it is not empty.
-    #[inline]
-    fn text_of<'h>(&self, head: &'h RequestHead) -> Option<&'h [u8]> {
+    #[inline(always)]
+    pub fn text_of<'h>(&self, head: &'h RequestHead) -> Option<&'h [u8]> {
         let text = match self {
             Self::Method => head.method(),
             Self::Scheme => head.scheme(),

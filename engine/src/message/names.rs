@@ -44,6 +44,11 @@ impl NameSet {
         self.0[1] &= !names.0[1];
     }
 
+    pub const fn add(&mut self, names: Self) {
+        self.0[0] |= names.0[0];
+        self.0[1] |= names.0[1];
+    }
+
     pub const fn contains(self, name: NameId) -> bool {
         self.0[Self::half(name)] >> (name.0 % 64) & 1 == 1
     }

@@ -2,8 +2,8 @@
 
 use super::log_escape::escaped;
 use super::log_format::{Format, Operator, Piece, Value};
-use super::log_line::{Count, Fields, Kept, Key, Literal, Part, Style, What};
-use super::log_source::depends_on;
+use super::log_part::{Count, Fields, Kept, Literal, Part, Style, What};
+use super::log_source::{Depends, depends_on};
 use crate::plan::{JsonField, PlanError};
 
 /// Objects in objects at most.
@@ -39,7 +39,7 @@ impl Form {
 
     fn push(&mut self, what: What, is_member: bool) {
         let text = std::mem::take(&mut self.text);
-        self.parts.push(Part { lead: Literal::new(&text, is_member), what });
+        self.parts.push(Part::new(Literal::new(&text, is_member), what));
     }
 
     fn ended(mut self) -> Self {
@@ -106,6 +106,7 @@ fn what(operator: Operator, most: Option<usize>) -> What {
         (Operator::Value(Value::BytesReceived), None) => What::Count(Count::Received),
         (Operator::Value(Value::BytesSent), None) => What::Count(Count::Sent),
         (Operator::Value(Value::Duration), None) => What::Count(Count::Milliseconds),
+        (Operator::Value(Value::UpstreamLocalAddress), None) => What::UpstreamLocal,
         (Operator::StartTime { format }, None) if format.is_empty() => What::Started,
         (Operator::Request { name, otherwise }, None) => What::Request(Fields { name, otherwise }),
         (Operator::Response { name, otherwise }, None) => What::Response(Fields { name, otherwise }),
@@ -113,11 +114,11 @@ fn what(operator: Operator, most: Option<usize>) -> What {
     }
 }
 
-/// Puts neighbours that depend on `key` together, up to so many groups.
-pub(super) fn joined(parts: Vec<Part>, key: Key, most: usize) -> (Vec<Part>, Box<[Kept]>) {
+/// Puts neighbours that depend on the connection together, up to so many groups.
+pub(super) fn joined(parts: Vec<Part>, most: usize) -> (Vec<Part>, Box<[Kept]>) {
     let (mut rest, mut groups) = (Vec::with_capacity(parts.len()), Vec::new());
     let mut parts = parts.into_iter().peekable();
-    let belongs = |part: &Part| depends_on(&part.what) == Some(key);
+    let belongs = |part: &Part| depends_on(&part.what) == Depends::Connection;
     while let Some(part) = parts.next() {
         if !belongs(&part) || groups.len() == most {
             rest.push(part);
@@ -127,7 +128,7 @@ pub(super) fn joined(parts: Vec<Part>, key: Key, most: usize) -> (Vec<Part>, Box
         while let Some(next) = parts.next_if(belongs) {
             group.push(next);
         }
-        rest.push(Part { lead: Literal::new(b"", false), what: What::Kept { key, index: groups.len() } });
+        rest.push(Part::new(Literal::new(b"", false), What::Kept { index: groups.len() }));
         groups.push(group.into());
     }
     (rest, groups.into())

@@ -1,164 +1,107 @@
 //! A log's format, compiled: parts that are appended one after another.
 //!
-//! In: a format, or JSON's fields. Out: lines. A part is literal text, with all its quotes and escapes, and a value behind it. Neighbouring
-//! values that depend on the same (see `log_source::depends`) are one part: a worker keeps its text (`log_texts`), so that a
-//! call writes for itself only what is its own.
+//! In: a format, or JSON's fields. Out: lines. A part is literal text, with all its quotes and escapes, and a value behind it. What all
+//! calls of a course say alike is kept as one text (`log_ready`), as are neighbours that depend on the connection (`log_texts`), so
+//! that a call writes for itself only what is its own.
 
 use super::facts::Facts;
 use super::log_compile::{Form, joined};
 use super::log_escape::push_escaped;
-use super::log_format::{Format, Operator};
+use super::log_format::Operator;
+use super::log_part::{Kept, Part, Style, What, push_members};
+use super::log_ready::STEADY;
 use super::log_sheet::Sheet;
-use super::log_source::{Typed, depends_on, lend_of_answer, typed};
+use super::log_source::{Depends, Typed, depends_on, typed};
 use super::log_texts::{PIECES, Pieces, Texts};
 use super::log_time::standard;
-use crate::matching::{Field, Lent};
-use crate::message::MILLISECOND;
+use crate::bytes::push_address;
 
 /// So few values are sooner written than found.
 const WORTH_KEEPING: usize = 3;
-/// Bytes of most literals.
-const SHORT: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Line {
     pub id: u64,
     style: Style,
     parts: Box<[Part]>,
-    /// Of connections and courses, by their index.
-    kept: [Box<[Kept]>; 2],
-}
-
-/// Neighbours of which a worker keeps the text.
-pub(super) type Kept = Box<[Part]>;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
-    Text,
-    Json,
-    /// JSON without fields that have no value: which comma is needed shows when the line is written.
-    Sparse,
-}
-
-#[derive(Debug)]
-pub(super) struct Part {
-    pub lead: Literal,
-    pub what: What,
-}
-
-/// Text of a format. Mostly it is shorter than its buffer: then all of that is copied and cut, which needs no call.
-#[derive(Debug)]
-pub(super) struct Literal {
-    short: [u8; SHORT],
-    length: usize,
-    long: Box<[u8]>,
-    /// Begins with a comma, which is left out behind an opening brace.
-    is_member: bool,
-}
-
-/// What stands behind the literal. In JSON the opening quote is the literal's, and taken back if the value turns out to be no text.
-#[derive(Debug)]
-pub(super) enum What {
-    Nothing,
-    /// A number, always; without a quote in front of it.
-    Count(Count),
-    /// RFC 3339 with milliseconds.
-    Started,
-    Request(Fields),
-    Response(Fields),
-    /// Any operator: keeps its type in JSON. `most`: at most so many bytes.
-    One {
-        operator: Operator,
-        most: Option<usize>,
-    },
-    /// A text of several pieces.
-    Several(Format),
-    Kept {
-        key: Key,
-        index: usize,
-    },
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Count {
-    Received,
-    Sent,
-    Milliseconds,
-}
-
-#[derive(Debug)]
-pub(super) struct Fields {
-    pub name: Field,
-    pub otherwise: Option<Field>,
-}
-
-/// What a kept text belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Key {
-    Connection,
-    Course,
+    /// Of connections, by their index.
+    kept: Box<[Kept]>,
+    /// Parts that depend on what mostly stays the same.
+    steady: Box<[usize]>,
+    /// Enough of a line is the course's.
+    has_courses: bool,
 }
 
 impl Line {
     /// `id`: no other line's.
     pub fn new(id: u64, form: Form) -> Self {
-        let mut line = Self { id, style: form.style, parts: Box::default(), kept: Default::default() };
-        let mut parts = form.parts;
-        let [connections, courses] = &mut line.kept;
-        for (key, kept) in [(Key::Connection, connections), (Key::Course, courses)] {
-            if parts.iter().filter(|part| depends_on(&part.what) == Some(key)).count() >= WORTH_KEEPING {
-                (parts, *kept) = joined(parts, key, PIECES);
-            }
+        let (mut parts, mut kept) = (form.parts, Box::default());
+        let count = |parts: &[Part], wanted: &[Depends]| {
+            parts.iter().filter(|part| wanted.contains(&depends_on(&part.what))).count()
+        };
+        if count(&parts, &[Depends::Connection]) >= WORTH_KEEPING {
+            (parts, kept) = joined(parts, PIECES);
         }
-        line.parts = parts.into();
-        line
+        let is_steady = |part: &Part| depends_on(&part.what) == Depends::Steady;
+        let steady = parts.iter().enumerate().filter(|(_, part)| is_steady(part)).map(|(index, _)| index);
+        Self {
+            id,
+            style: form.style,
+            kept,
+            steady: steady.take(STEADY).collect(),
+            has_courses: count(&parts, &[Depends::Course, Depends::Steady]) >= WORTH_KEEPING,
+            parts: parts.into(),
+        }
     }
 
-    fn kept(&self, key: Key) -> &[Kept] {
-        let [connections, courses] = &self.kept;
-        match key {
-            Key::Connection => connections,
-            Key::Course => courses,
-        }
+    pub fn style(&self) -> Style {
+        self.style
+    }
+
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    pub fn steady(&self) -> &[usize] {
+        &self.steady
     }
 
     /// Appends the line of these facts.
     pub fn write(&self, facts: &Facts<'_>, texts: &mut Texts, out: &mut Sheet) {
+        let Texts { connections, courses, scratch, .. } = texts;
         // A layer-4 connection has one line, and one that came to nothing no number of its own.
         let is_call = facts.request.is_some();
-        let make = |key: Key| {
-            move || {
+        let connection = if is_call && !self.kept.is_empty() {
+            connections.find(self.id, facts, || {
                 Pieces::made(|index, sheet| {
-                    let parts = self.kept(key).get(index);
+                    let parts = self.kept.get(index);
                     self.write_apart(parts.map_or(&[], |parts| parts), facts, sheet);
                     parts.is_some()
                 })
-            }
+            })
+        } else {
+            None
         };
-        let Texts { connections, courses, scratch, .. } = texts;
-        let (mut connection, mut course) = (None, None);
-        if is_call && !self.kept(Key::Connection).is_empty() {
-            connection = connections.find(self.id, facts, make(Key::Connection));
+        let ready = if is_call && self.has_courses { courses.find(self, facts, scratch) } else { None };
+        match ready {
+            Some(ready) => ready.write(self, facts, connection, scratch, out),
+            None => self.write_all(facts, connection, scratch, out),
         }
-        if is_call && !self.kept(Key::Course).is_empty() {
-            course = courses.find(self.id, facts, make(Key::Course));
-        }
+    }
+
+    /// What is for once, or too long.
+    #[cold]
+    fn write_all(
+        &self,
+        facts: &Facts<'_>,
+        connection: Option<&Pieces>,
+        scratch: &mut Vec<u8>,
+        out: &mut Sheet,
+    ) {
         for part in &self.parts {
-            let What::Kept { key, index } = part.what else {
-                self.write_part(part, facts, scratch, out);
-                continue;
-            };
-            let pieces = match key {
-                Key::Connection => connection,
-                Key::Course => course,
-            };
-            match pieces {
-                Some(pieces) if self.style == Style::Sparse => push_member(pieces.get(index), out),
-                Some(pieces) => out.push_all(pieces.get(index)),
-                None => {
-                    let parts = self.kept(key).get(index);
-                    self.write_apart(parts.map_or(&[], |parts| parts), facts, out);
-                }
+            match part.what {
+                What::Kept { index } => self.write_kept(index, facts, connection, out),
+                _ => self.write_part(part, facts, scratch, out),
             }
         }
     }
@@ -173,31 +116,62 @@ impl Line {
     }
 
     #[inline(always)]
-    fn write_part(&self, part: &Part, facts: &Facts<'_>, scratch: &mut Vec<u8>, out: &mut Sheet) {
+    pub fn write_kept(&self, index: usize, facts: &Facts<'_>, connection: Option<&Pieces>, out: &mut Sheet) {
+        match connection {
+            Some(pieces) if self.style == Style::Sparse => push_members(pieces.get(index), out),
+            Some(pieces) => out.push_all(pieces.get(index)),
+            None => {
+                let parts = self.kept.get(index);
+                self.write_apart(parts.map_or(&[], |parts| parts), facts, out);
+            }
+        }
+    }
+
+    /// A part within a line that is ready. Of a sparse one it says all by itself, since its literal goes if there is no value.
+    #[inline(always)]
+    pub fn write_own(&self, part: &Part, facts: &Facts<'_>, scratch: &mut Vec<u8>, out: &mut Sheet) {
+        if self.style == Style::Sparse {
+            self.write_part(part, facts, scratch, out);
+        } else {
+            self.write_value(&part.what, facts, scratch, out.len(), out);
+        }
+    }
+
+    pub fn write_part(&self, part: &Part, facts: &Facts<'_>, scratch: &mut Vec<u8>, out: &mut Sheet) {
         let start = out.len();
         part.lead.push(out);
-        match &part.what {
+        self.write_value(&part.what, facts, scratch, start, out);
+    }
+
+    /// `start`: where the literal in front of the value begins; of interest in a sparse line.
+    #[inline(always)]
+    fn write_value(
+        &self,
+        what: &What,
+        facts: &Facts<'_>,
+        scratch: &mut Vec<u8>,
+        start: usize,
+        out: &mut Sheet,
+    ) {
+        match what {
             What::Count(count) => out.push_decimal(count.of(facts)),
-            What::Started => {
-                let text = standard(facts.moments.started_wall);
-                out.push_short(&text, text.len());
-                self.close(out);
+            What::Started => self.write_started(facts, out),
+            What::Request(_) | What::Response(_) => {
+                scratch.clear();
+                match what.lend(facts, scratch) {
+                    Some(value) => self.write_text(value, out),
+                    None => self.write_absent(start, out),
+                }
             }
-            What::Request(fields) => match facts.request {
-                Some(head) => {
+            What::UpstreamLocal => match facts.upstream_local {
+                Some(address) => {
                     scratch.clear();
-                    let found = fields.name.lend_of_request(head, scratch);
-                    let found = found.or_else(|| fields.otherwise.as_ref()?.lend_of_request(head, scratch));
-                    self.write_field(found, scratch, start, out);
+                    push_address(scratch, address);
+                    out.push_all(scratch);
+                    self.close(out);
                 }
                 None => self.write_absent(start, out),
             },
-            What::Response(fields) => {
-                scratch.clear();
-                let found = lend_of_answer(facts, &fields.name, scratch);
-                let found = found.or_else(|| lend_of_answer(facts, fields.otherwise.as_ref()?, scratch));
-                self.write_field(found, scratch, start, out);
-            }
             What::One { operator, most } => self.write_one((operator, *most), facts, scratch, start, out),
             What::Several(format) => {
                 scratch.clear();
@@ -207,6 +181,13 @@ impl Line {
             // Where it stands it is written in its own way.
             What::Nothing | What::Kept { .. } => {}
         }
+    }
+
+    #[inline(always)]
+    pub fn write_started(&self, facts: &Facts<'_>, out: &mut Sheet) {
+        let text = standard(facts.moments.started_wall);
+        out.push_short(&text, text.len());
+        self.close(out);
     }
 
     /// Behind a text.
@@ -242,15 +223,6 @@ impl Line {
         }
     }
 
-    #[inline]
-    fn write_field(&self, found: Option<Lent<'_>>, scratch: &[u8], start: usize, out: &mut Sheet) {
-        match found {
-            Some(Lent::Here(value)) => self.write_text(value, out),
-            Some(Lent::Pushed { from }) => self.write_text(scratch.get(from..).unwrap_or(&[]), out),
-            None => self.write_absent(start, out),
-        }
-    }
-
     #[inline(never)]
     fn write_one(
         &self,
@@ -281,49 +253,6 @@ impl Line {
             out.truncate(most.map_or(usize::MAX, |most| from.saturating_add(most)));
         }
     }
-}
-
-impl Literal {
-    pub fn new(text: &[u8], is_member: bool) -> Self {
-        let mut short = [0; SHORT];
-        let long = match short.get_mut(..text.len()) {
-            Some(place) => {
-                place.copy_from_slice(text);
-                Box::default()
-            }
-            None => text.into(),
-        };
-        Self { short, length: text.len(), long, is_member }
-    }
-
-    #[inline(always)]
-    fn push(&self, out: &mut Sheet) {
-        if self.is_member {
-            push_member(self.short.get(..self.length).unwrap_or(&self.long), out);
-        } else if self.length <= SHORT {
-            out.push_short(&self.short, self.length);
-        } else {
-            out.push_all(&self.long);
-        }
-    }
-}
-
-impl Count {
-    #[inline]
-    fn of(self, facts: &Facts<'_>) -> u64 {
-        match self {
-            Self::Received => facts.received,
-            Self::Sent => facts.sent,
-            Self::Milliseconds => facts.duration() / MILLISECOND,
-        }
-    }
-}
-
-/// Appends members of an object.
-fn push_member(text: &[u8], out: &mut Sheet) {
-    // No value ends with an opening brace: texts end with their quotes.
-    let is_first = out.last() == Some(b'{');
-    out.push_all(text.get(usize::from(is_first)..).unwrap_or(&[]));
 }
 
 /// So much of a value as is wanted.

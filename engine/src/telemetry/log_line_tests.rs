@@ -66,18 +66,39 @@ fn plain_string(text: &[u8]) -> Vec<u8> {
 }
 
 /// What a call says, in a form that can be made up.
+#[derive(Debug, Clone, Copy)]
+struct Call<'a> {
+    course: &'a Course,
+    own: &'a Own,
+}
+
+/// What calls of one course have in common.
 #[derive(Debug, Clone)]
-struct Call {
-    connection: usize,
-    client: Option<SocketAddr>,
+struct Course {
     rpc: bool,
-    texts: [String; 8],
-    header: Vec<u8>,
+    route: String,
+    cluster: String,
+    details: String,
+    failure: String,
+    protocol: String,
     upstream: Option<SocketAddr>,
     status: u16,
     flags: u32,
-    number: u64,
     is_stream: bool,
+}
+
+/// What they have not.
+#[derive(Debug, Clone)]
+struct Own {
+    connection: usize,
+    client: Option<SocketAddr>,
+    upstream_local: Option<SocketAddr>,
+    method: String,
+    path: String,
+    id: String,
+    /// Of one field, as often as it comes.
+    headers: Vec<Vec<u8>>,
+    number: u64,
 }
 
 /// Short, so that the same come again; nasty, and too long for being kept.
@@ -92,22 +113,44 @@ fn addresses() -> impl Strategy<Value = Option<SocketAddr>> {
     select(some.to_vec()).prop_map(|text| text.parse().ok())
 }
 
-fn calls() -> impl Strategy<Value = Call> {
-    let who = (0usize..4, addresses(), any::<bool>());
-    let what = (proptest::array::uniform8(words()), proptest::collection::vec(any::<u8>(), 0..12));
-    let how = (select(vec![0u16, 200, 503]), 0u32..4, select(vec![0, 9, 10, 99, 100, 1_000, u64::MAX]));
-    (who, what, addresses(), how, proptest::bool::weighted(0.1)).prop_map(
-        |((connection, client, rpc), (texts, header), upstream, (status, flags, number), is_stream)| Call {
-            connection,
-            client,
+fn courses() -> impl Strategy<Value = Course> {
+    let how = (any::<bool>(), select(vec![0u16, 200, 503]), 0u32..4, proptest::bool::weighted(0.1));
+    (proptest::array::uniform5(words()), addresses(), how).prop_map(
+        |([route, cluster, details, failure, protocol], upstream, (rpc, status, flags, is_stream))| Course {
             rpc,
-            texts,
-            header,
+            route,
+            cluster,
+            details,
+            failure,
+            protocol,
             upstream,
             status,
             flags,
-            number,
             is_stream,
+        },
+    )
+}
+
+/// Many are like the one before, but for some of it.
+fn owns() -> impl Strategy<Value = Own> {
+    let number = select(vec![0, 9, 10, 99, 100, 1_000, u64::MAX]);
+    let headers = prop_oneof![
+        Just(vec![]),
+        Just(vec![b"blue".to_vec()]),
+        Just(vec![b"blue".to_vec(), b"\"red".to_vec()]),
+        proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..12), 0..3)
+    ];
+    let texts = (select(vec!["GET", "POST", ""]), words(), words());
+    ((0usize..4, addresses()), addresses(), texts, headers, number).prop_map(
+        |((connection, client), upstream_local, (method, path, id), headers, number)| Own {
+            connection,
+            client,
+            upstream_local,
+            method: method.into(),
+            path,
+            id,
+            headers,
+            number,
         },
     )
 }
@@ -129,45 +172,50 @@ fn peer(number: usize) -> Peer {
     }
 }
 
-impl Call {
+impl Call<'_> {
     fn with_facts(&self, use_them: impl FnOnce(&Facts<'_>)) {
-        let [method, path, route, cluster, details, failure, protocol, id] = &self.texts;
+        let Self { course, own } = self;
         let mut request = RequestHead::default();
-        request.set_method(method.as_bytes());
-        request.set_path(path.as_bytes());
-        request.headers.push(b"x-mine", &self.header);
-        request.headers.push(b"x-request-id", id.as_bytes());
-        let mut response = ResponseHead::with_status(self.status);
-        response.headers.push(b"x-mine", b"1");
-        response.headers.push(b"x-mine", &self.header);
+        request.set_method(own.method.as_bytes());
+        request.set_path(own.path.as_bytes());
+        let mut response = ResponseHead::with_status(course.status);
+        for value in &own.headers {
+            request.headers.push(b"x-mine", value);
+            response.headers.push(b"x-mine", value);
+        }
+        if !own.id.is_empty() {
+            request.headers.push(b"x-request-id", own.id.as_bytes());
+            request.headers.push(b"user-agent", own.id.as_bytes());
+        }
         let rpc = RpcFacts {
-            protocol,
-            service: &self.header,
-            method: method.as_bytes(),
-            id: self.number,
-            status: Some(self.number),
+            protocol: &course.protocol,
+            service: own.headers.first().map_or(b"", |value| value),
+            method: own.method.as_bytes(),
+            id: own.number,
+            status: Some(own.number),
             trace: None,
             one_way: false,
         };
-        let peer = peer(self.connection);
+        let peer = peer(own.connection);
         use_them(&Facts {
-            protocol: if self.is_stream { Protocol::Tcp } else { Protocol::Http2 },
-            client: self.client,
-            request: (!self.is_stream).then_some(&request),
-            response: (!self.is_stream).then_some(&response),
-            rpc: self.rpc.then_some(rpc),
-            status: self.status,
-            flags: ResponseFlags(self.flags),
-            details,
-            route,
-            filter_chain: if self.connection == 3 { "chain" } else { "" },
-            cluster,
-            upstream: self.upstream,
-            upstream_failure: failure,
-            received: self.number,
-            service_time: self.rpc.then_some(self.number as u32),
-            moments: Moments { ended: Tick(self.number), started_wall: self.number, ..Moments::default() },
-            connection_id: self.connection as u64,
+            protocol: if course.is_stream { Protocol::Tcp } else { Protocol::Http2 },
+            client: own.client,
+            request: (!course.is_stream).then_some(&request),
+            response: (!course.is_stream).then_some(&response),
+            rpc: course.rpc.then_some(rpc),
+            status: course.status,
+            flags: ResponseFlags(course.flags),
+            details: &course.details,
+            route: &course.route,
+            filter_chain: if own.connection == 3 { "chain" } else { "" },
+            cluster: &course.cluster,
+            upstream: course.upstream,
+            upstream_local: own.upstream_local,
+            upstream_failure: &course.failure,
+            received: own.number,
+            service_time: course.rpc.then_some(own.number as u32),
+            moments: Moments { ended: Tick(own.number), started_wall: own.number, ..Moments::default() },
+            connection_id: own.connection as u64,
             ..Facts::of_connection(&peer, PeerLabels::NONE)
         });
     }
@@ -183,6 +231,11 @@ fn values() -> impl Strategy<Value = String> {
         "%RESP(x-mine)%",
         "%START_TIME%",
         "%REQ(absent)%",
+        "%REQ(user-agent)%",
+        "%REQ(:METHOD?x-mine)%",
+        "%REQ(x-mine?user-agent)%",
+        "%REQ(user-agent?:PATH)%",
+        "%REQ(x-request-id?x-mine)%",
         "%RESP(absent?x-envoy-upstream-service-time)%",
     ];
     let cut = ["%ROUTE_NAME:1%", "%REQ(x-mine):2%", "%UPSTREAM_HOST:9%", "%UPSTREAM_LOCAL_ADDRESS:0%"];
@@ -220,13 +273,15 @@ proptest! {
     #[test]
     fn lines_of_kept_texts_say_what_plain_ones_do(
         formats in proptest::collection::vec(formats(), 1..3),
-        calls in proptest::collection::vec(calls(), 1..6),
-        order in proptest::collection::vec((0usize..6, 0usize..2), 1..20),
+        courses in proptest::collection::vec(courses(), 1..4),
+        owns in proptest::collection::vec(owns(), 1..5),
+        order in proptest::collection::vec((0usize..3, 0usize..4, 0usize..2), 1..30),
     ) {
         let loggers: Vec<_> = formats.iter().map(logger).collect();
         let mut texts = Texts::default();
-        for (call, log) in order {
-            let (call, log) = (&calls[call % calls.len()], log % loggers.len());
+        for (course, own, log) in order {
+            let (course, own) = (&courses[course % courses.len()], &owns[own % owns.len()]);
+            let (call, log) = (Call { course, own }, log % loggers.len());
             let (mut line, mut expected) = (Sheet::default(), Vec::new());
             line.push_all(b"before{");
             call.with_facts(|facts| {
@@ -246,18 +301,94 @@ proptest! {
 const FORMAT: &str = "%ROUTE_NAME% %UPSTREAM_HOST% %RESPONSE_CODE% %DOWNSTREAM_REMOTE_ADDRESS% \
     %DOWNSTREAM_LOCAL_ADDRESS% %CONNECTION_ID%\n";
 
-fn some_call(connection: usize) -> Call {
-    Call {
-        connection,
-        client: None,
+fn some_course() -> Course {
+    Course {
         rpc: false,
-        texts: std::array::from_fn(|number| number.to_string()),
-        header: Vec::new(),
+        route: "route".into(),
+        cluster: "cluster".into(),
+        details: "via_upstream".into(),
+        failure: String::new(),
+        protocol: String::new(),
         upstream: "10.0.0.1:80".parse().ok(),
         status: 200,
         flags: 0,
-        number: 0,
         is_stream: false,
+    }
+}
+
+fn some_own(connection: usize) -> Own {
+    Own {
+        connection,
+        client: None,
+        upstream_local: None,
+        method: "GET".into(),
+        path: "/".into(),
+        id: String::new(),
+        headers: vec![],
+        number: 0,
+    }
+}
+
+/// Writes the lines of these calls of one course, and tells how often its line was made.
+fn made_by(course: &Course, calls: impl IntoIterator<Item = Own>) -> u32 {
+    let (logger, mut texts) = (logger(&AccessLogFormat::Text { format: STEADY.into() }), Texts::default());
+    for own in calls {
+        let call = Call { course, own: &own };
+        call.with_facts(|facts| logger.write(facts, &mut texts, &mut Sheet::default()));
+    }
+    texts.made()
+}
+
+/// Of what calls of a course mostly say alike, and of what they do not.
+const STEADY: &str =
+    "%ROUTE_NAME% %UPSTREAM_HOST% %REQ(:PATH)% %REQ(:METHOD)% %REQ(user-agent)% %DURATION%\n";
+
+#[test]
+fn a_course_has_one_line_whatever_is_each_calls_own() {
+    let calls = (0..1_000).map(|number| Own { number: number as u64, ..some_own(number % 4) });
+    assert_eq!(made_by(&some_course(), calls), 1);
+}
+
+#[test]
+fn what_differs_between_calls_is_left_to_them_from_then_on() {
+    let calls = (0..1_000).map(|number| Own {
+        path: format!("/{number}"),
+        method: if number > 500 { "POST".into() } else { "GET".into() },
+        ..some_own(0)
+    });
+    assert_eq!(made_by(&some_course(), calls), 3, "first, with another path, with another method");
+}
+
+#[test]
+fn one_odd_call_is_forgotten_in_time() {
+    let odd = Own { path: "/odd".into(), ..some_own(0) };
+    let mut calls = vec![some_own(0); 4_096];
+    calls[9] = odd.clone();
+    assert_eq!(made_by(&some_course(), calls.clone()), 2);
+    calls.push(some_own(0));
+    assert_eq!(made_by(&some_course(), calls.clone()), 3, "learnt anew");
+    calls.push(odd);
+    assert_eq!(made_by(&some_course(), calls), 4, "so it was text again");
+}
+
+#[test]
+fn methods_of_a_service_have_lines_of_their_own() {
+    let calls = (0..100).map(|number| {
+        let method = if number % 2 == 0 { "addItem" } else { "removeItem" };
+        Own { method: method.into(), path: format!("/cart/{method}"), ..some_own(0) }
+    });
+    assert_eq!(made_by(&Course { rpc: true, ..some_course() }, calls), 2);
+}
+
+#[test]
+fn what_stands_in_for_an_empty_value_is_looked_for_too() {
+    let logger =
+        logger(&AccessLogFormat::Text { format: "%REQ(:METHOD?x-mine)% %ROUTE_NAME%%UPSTREAM_HOST%".into() });
+    let (course, mut texts) = (some_course(), Texts::default());
+    for (headers, expected) in [(vec![], "- "), (vec![b"blue".to_vec()], "blue "), (vec![], "- ")] {
+        let (own, mut out) = (Own { method: String::new(), headers, ..some_own(0) }, Sheet::default());
+        Call { course: &course, own: &own }.with_facts(|facts| logger.write(facts, &mut texts, &mut out));
+        assert!(out.as_bytes().starts_with(expected.as_bytes()));
     }
 }
 
@@ -267,11 +398,12 @@ fn what_is_kept_is_bounded_and_forgotten_in_time() {
     let mut texts = Texts::default();
     let mut out = Sheet::default();
     for number in 0..10_000 {
-        let call = Call { status: number, ..some_call(number.into()) };
+        let course = Course { status: number, ..some_course() };
+        let call = Call { course: &course, own: &some_own(number.into()) };
         call.with_facts(|facts| logger.write(facts, &mut texts, &mut out));
     }
-    assert!(texts.kept() > 500, "{}", texts.kept());
-    assert!(texts.kept() <= 768, "{}", texts.kept());
+    assert!(texts.kept() > 700, "{}", texts.kept());
+    assert!(texts.kept() <= 1_024, "{}", texts.kept());
     (0..59).for_each(|_| texts.tick());
     assert!(texts.kept() > 0);
     texts.touch();
@@ -283,11 +415,15 @@ fn what_is_kept_is_bounded_and_forgotten_in_time() {
 
 #[test]
 fn what_is_too_long_is_told_but_not_kept() {
-    let logger = logger(&AccessLogFormat::Text { format: FORMAT.into() });
-    let mut call = some_call(0);
-    call.texts[2] = "x".repeat(5_000);
-    let (mut texts, mut out) = (Texts::default(), Sheet::default());
-    call.with_facts(|facts| logger.write(facts, &mut texts, &mut out));
-    assert_eq!(texts.kept(), 1, "of the connection");
-    assert!(out.as_bytes().starts_with(call.texts[2].as_bytes()));
+    let logger = logger(&AccessLogFormat::Text { format: format!("{FORMAT} %REQ(:PATH)%") });
+    let long = "x".repeat(5_000);
+    let of_course = (Course { route: long.clone(), ..some_course() }, some_own(0));
+    let of_call = (some_course(), Own { path: long.clone(), ..some_own(0) });
+    for ((course, own), kept) in [(of_course, 1), (of_call, 2)] {
+        let (mut texts, mut out) = (Texts::default(), Sheet::default());
+        let call = Call { course: &course, own: &own };
+        call.with_facts(|facts| logger.write(facts, &mut texts, &mut out));
+        assert_eq!(texts.kept(), kept, "the connection's; and the course's, whose path is each call's own");
+        assert!(String::from_utf8_lossy(out.as_bytes()).contains(&long));
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use super::facts::Facts;
 use super::log_format::{Operator, Piece, Source, Value};
-use super::log_line::{Key, What};
+use super::log_part::{Fields, What};
 use super::log_time::write_time;
 use super::trace::told_trace;
 use crate::bytes::{push_address, push_decimal, push_ip};
@@ -25,18 +25,20 @@ pub(super) enum Typed<'a> {
 
 /// What a value depends on: how long a text of it may be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Depends {
+pub(super) enum Depends {
     /// On nothing that changes while we run.
     Nothing,
     /// On the client's connection, and whom it speaks for.
     Connection,
     /// On where the request went and what became of it: few of these differ between the calls of a service.
     Course,
+    /// On what the call says, but mostly it says the same as others of its course.
+    Steady,
     /// On more than is worth keeping.
     Call,
 }
 
-/// `texts` keeps what is told here to depend on a connection or a course by a key of all that is read for it: whoever changes
+/// `log_texts` keeps what is told here to depend on a connection or a course by a key of all that is read for it: whoever changes
 /// one of these values in `typed` looks there too.
 fn depends(operator: &Operator) -> Depends {
     let value = match operator {
@@ -97,9 +99,21 @@ fn depends(operator: &Operator) -> Depends {
     }
 }
 
-/// What the text of a part may be kept for, if for anything.
-pub(super) fn depends_on(what: &What) -> Option<Key> {
-    let found = match what {
+/// What the text of a part may be kept for.
+pub(super) fn depends_on(what: &What) -> Depends {
+    match what {
+        What::Nothing => Depends::Nothing,
+        What::One { operator: Operator::Value(Value::RpcMethod | Value::RpcService), .. }
+        | What::UpstreamLocal
+        | What::Request(_) => Depends::Steady,
+        What::Response(Fields { name, otherwise }) => {
+            let is_time = |field: &Field| matches!(field, Field::Header(name) if name.id == NameId::X_ENVOY_UPSTREAM_SERVICE_TIME);
+            if is_time(name) || otherwise.as_ref().is_some_and(is_time) {
+                Depends::Call
+            } else {
+                Depends::Steady
+            }
+        }
         What::One { operator, .. } => depends(operator),
         What::Several(format) => {
             let operators = format.pieces().iter().filter_map(|piece| match piece {
@@ -111,12 +125,7 @@ pub(super) fn depends_on(what: &What) -> Option<Key> {
                 .reduce(|one, other| if one == other { one } else { Depends::Call })
                 .unwrap_or(Depends::Nothing)
         }
-        _ => Depends::Call,
-    };
-    match found {
-        Depends::Nothing | Depends::Connection => Some(Key::Connection),
-        Depends::Course => Some(Key::Course),
-        Depends::Call => None,
+        What::Count(_) | What::Started | What::Kept { .. } => Depends::Call,
     }
 }
 

@@ -1,26 +1,30 @@
-//! Parts of lines that a worker keeps ready: what all calls of a connection say alike, and all calls of one course (route,
-//! cluster, endpoint, outcome).
+//! Texts of lines that a worker keeps ready: what all calls of a connection say alike, and the lines of a course (route, cluster,
+//! endpoint, outcome).
 //!
-//! In: facts. Out: texts of a log's neighbouring values. Invariant: a text is used only where its whole key is equal: the
+//! In: facts. Out: texts of a log. Invariant: a text is used only where its whole key is equal: the
 //! log's number, which no other log ever has; and all that its values are made of, compared by value, or the number of the client's
 //! connection, which no other connection of the worker ever has and whose peer and chain never change. So nothing has to be
 //! thrown away when the configuration changes: what no call asks for any more gives way to others, and goes with the rest when no
-//! line was written for a minute. Size: two tables of fixed length, and texts up to `LONGEST`: below 2 MiB a worker,
-//! mostly a tenth of it.
+//! line was written for a minute. Size: two tables of fixed length, texts of connections up to `LONGEST` and lines as long as
+//! `Ready` makes them: below 2 MiB a worker, mostly a tenth of it.
 
 use std::net::SocketAddr;
 
 use super::facts::Facts;
+use super::log_line::Line;
+use super::log_ready::Ready;
 use super::log_sheet::Sheet;
 use crate::bytes::is_same;
 
-/// Texts of connections, and of courses.
+/// Texts of connections, and lines of courses.
 const CONNECTIONS: usize = 512;
-const COURSES: usize = 256;
+const COURSES: usize = 512;
 /// Pieces that a log has of one key at most.
 pub(super) const PIECES: usize = 8;
 /// Longer ones, bytes, are made for each line.
 const LONGEST: usize = 1_024;
+/// After so many lines it is asked anew what calls of a course say alike: one odd call is not remembered for ever.
+const LEARNT: u32 = 4_096;
 /// Seconds without a line after which all is forgotten.
 const QUIET: u32 = 60;
 
@@ -32,22 +36,15 @@ pub(super) struct ConnectionKey {
     client: Option<SocketAddr>,
 }
 
-/// What values of a course are made of, beside names: numbers of which each has bits of its own.
+/// What values of a course are made of, beside names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct CourseKey {
+struct CourseKey {
     log: u64,
+    /// Numbers of which each has bits of its own.
     outcome: u64,
+    /// Nothing is made of it, but methods of a service have lines of their own.
+    method: u64,
     upstream: Option<SocketAddr>,
-}
-
-/// Pieces of one key.
-#[derive(Debug)]
-struct Slot<K, const NAMES: usize> {
-    key: K,
-    /// The rest of the key, one name behind the other, and where each ends.
-    names: Vec<u8>,
-    name_ends: [u32; NAMES],
-    pieces: Pieces,
 }
 
 /// Texts, one behind the other.
@@ -78,75 +75,6 @@ impl Pieces {
     }
 }
 
-/// Finds a slot by a number that differs for neighbours; the key says whether it is the right one.
-#[derive(Debug)]
-struct Table<K, const NAMES: usize, const SLOTS: usize> {
-    slots: Vec<Option<Box<Slot<K, NAMES>>>>,
-}
-
-impl<K, const NAMES: usize, const SLOTS: usize> Default for Table<K, NAMES, SLOTS> {
-    fn default() -> Self {
-        Self { slots: Vec::new() }
-    }
-}
-
-impl<K: Copy + PartialEq, const NAMES: usize, const SLOTS: usize> Table<K, NAMES, SLOTS> {
-    /// The pieces of this key, made by `make` if they are not here; `None` where they are too long.
-    #[inline]
-    fn find(
-        &mut self,
-        place: u64,
-        key: K,
-        names: [&[u8]; NAMES],
-        make: impl FnOnce() -> Pieces,
-    ) -> Option<&Pieces> {
-        if self.slots.is_empty() {
-            self.slots.resize_with(SLOTS, || None);
-        }
-        let slot = self.slots.get_mut(place as usize % SLOTS)?;
-        if !slot.as_ref().is_some_and(|slot| slot.key == key && slot.is_named(names)) {
-            Slot::begin(slot, key, names, make);
-        }
-        slot.as_ref().map(|slot| &slot.pieces)
-    }
-}
-
-impl<K: Copy, const NAMES: usize> Slot<K, NAMES> {
-    #[inline]
-    fn is_named(&self, names: [&[u8]; NAMES]) -> bool {
-        let mut start = 0;
-        names.iter().zip(self.name_ends).all(|(name, end)| {
-            let known = self.names.get(start..end as usize);
-            start = end as usize;
-            known.is_some_and(|known| is_same(known, name))
-        })
-    }
-
-    /// Makes the pieces of a key in place of those that were here.
-    #[cold]
-    fn begin(slot: &mut Option<Box<Self>>, key: K, names: [&[u8]; NAMES], make: impl FnOnce() -> Pieces) {
-        if names.iter().map(|name| name.len()).sum::<usize>() > LONGEST {
-            *slot = None;
-            return;
-        }
-        let made = slot.get_or_insert_with(|| Box::new(Self::empty(key)));
-        made.key = key;
-        made.names.clear();
-        made.name_ends = names.map(|name| {
-            made.names.extend_from_slice(name);
-            made.names.len() as u32
-        });
-        made.pieces = make();
-        if made.pieces.text.len() > LONGEST {
-            *slot = None;
-        }
-    }
-
-    fn empty(key: K) -> Self {
-        Self { key, names: Vec::new(), name_ends: [0; NAMES], pieces: Pieces::default() }
-    }
-}
-
 /// A worker's.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
@@ -167,7 +95,15 @@ impl Texts {
     /// Keys whose texts are kept.
     #[cfg(test)]
     pub fn kept(&self) -> usize {
-        self.connections.0.slots.iter().flatten().count() + self.courses.0.slots.iter().flatten().count()
+        let is_kept = |course: &&Course| course.line.is_some();
+        self.connections.0.iter().flatten().count()
+            + self.courses.0.iter().flatten().map(AsRef::as_ref).filter(is_kept).count()
+    }
+
+    /// Times that the lines kept now were made.
+    #[cfg(test)]
+    pub fn made(&self) -> u32 {
+        self.courses.0.iter().flatten().map(|course| course.made).sum()
     }
 
     /// A second has passed.
@@ -179,29 +115,70 @@ impl Texts {
     }
 }
 
+/// Finds a slot by a number that differs for neighbours; the key says whether it is the right one.
 #[derive(Debug, Default)]
-pub(super) struct Connections(Table<ConnectionKey, 0, CONNECTIONS>);
+pub(super) struct Connections(Vec<Option<Box<(ConnectionKey, Pieces)>>>);
 
 impl Connections {
+    /// The pieces of this key, made by `make` if they are not here; `None` where they are too long.
     #[inline]
     pub fn find(&mut self, log: u64, facts: &Facts<'_>, make: impl FnOnce() -> Pieces) -> Option<&Pieces> {
         let key = ConnectionKey { log, connection: facts.connection_id, client: facts.client };
         let place = facts.connection_id.wrapping_add(log.wrapping_mul(CONNECTIONS as u64 / 8 + 1));
-        self.0.find(place, key, [], make)
+        let slot = slot(&mut self.0, place, CONNECTIONS)?;
+        if !slot.as_ref().is_some_and(|slot| slot.0 == key) {
+            begin(slot, key, make);
+        }
+        slot.as_ref().map(|slot| &slot.1)
     }
 }
 
+#[cold]
+fn begin(slot: &mut Option<Box<(ConnectionKey, Pieces)>>, key: ConnectionKey, make: impl FnOnce() -> Pieces) {
+    let pieces = make();
+    *slot = (pieces.text.len() <= LONGEST).then(|| Box::new((key, pieces)));
+}
+
+#[inline]
+fn slot<T>(slots: &mut Vec<Option<T>>, place: u64, count: usize) -> Option<&mut Option<T>> {
+    if slots.is_empty() {
+        slots.resize_with(count, || None);
+    }
+    slots.get_mut(place as usize % count)
+}
+
+/// As `Connections`.
 #[derive(Debug, Default)]
-pub(super) struct Courses(Table<CourseKey, 5, COURSES>);
+pub(super) struct Courses(Vec<Option<Box<Course>>>);
+
+/// The line of one course.
+#[derive(Debug)]
+struct Course {
+    key: CourseKey,
+    /// The rest of the key, one name behind the other, and how long each is.
+    names: Box<[u8]>,
+    lengths: [u32; NAMES],
+    /// Unless it is too long.
+    line: Option<Box<Ready>>,
+    /// Lines until it is learnt anew.
+    left: u32,
+    #[cfg(test)]
+    made: u32,
+}
+
+/// Names of a course.
+const NAMES: usize = 5;
 
 impl Courses {
+    /// The line of these facts but for what is their own; `None` where it is too long.
     #[inline]
-    pub fn find(&mut self, log: u64, facts: &Facts<'_>, make: impl FnOnce() -> Pieces) -> Option<&Pieces> {
+    pub fn find(&mut self, line: &Line, facts: &Facts<'_>, scratch: &mut Vec<u8>) -> Option<&Ready> {
         let outcome = u64::from(facts.flags.0) << 32
             | u64::from(facts.status) << 16
             | u64::from(facts.rpc.is_some()) << 8
             | facts.protocol as u64;
-        let key = CourseKey { log, outcome, upstream: facts.upstream };
+        let method = facts.rpc.map_or(0, |rpc| sample(rpc.method));
+        let key = CourseKey { log: line.id, outcome, method, upstream: facts.upstream };
         let names = [
             facts.route.as_bytes(),
             facts.cluster.as_bytes(),
@@ -211,8 +188,9 @@ impl Courses {
         ];
         // Where the names lie says nothing for sure, but is another for others.
         let place = [
-            log,
+            line.id,
             outcome,
+            method,
             facts.route.as_ptr().addr() as u64,
             facts.cluster.as_ptr().addr() as u64,
             facts.details.as_ptr().addr() as u64,
@@ -221,8 +199,67 @@ impl Courses {
         let place = place
             .into_iter()
             .fold(0u64, |mixed, word| (mixed.rotate_left(7) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        self.0.find(place >> 48, key, names, make)
+        let slot = slot(&mut self.0, place >> 48, COURSES)?;
+        if !slot.as_ref().is_some_and(|course| course.key == key && course.is_named(names)) {
+            *slot = Course::begun(key, names);
+        }
+        let course = slot.as_deref_mut()?;
+        if course.left == 0 {
+            course.learn(line, facts, 0);
+            course.left = LEARNT;
+        }
+        course.left -= 1;
+        if let Some(own) = course.line.as_ref()?.changed(line, facts, scratch) {
+            course.learn(line, facts, own);
+        }
+        course.line.as_deref()
     }
+}
+
+impl Course {
+    #[inline]
+    fn is_named(&self, names: [&[u8]; NAMES]) -> bool {
+        let mut rest = &*self.names;
+        names.iter().zip(&self.lengths).all(|(name, length)| {
+            let Some((known, behind)) = rest.split_at_checked(*length as usize) else { return false };
+            rest = behind;
+            is_same(known, name)
+        })
+    }
+
+    /// Knows nothing of its line. `None`: its names are too long.
+    #[cold]
+    fn begun(key: CourseKey, names: [&[u8]; NAMES]) -> Option<Box<Self>> {
+        let begun = Self {
+            key,
+            names: names.concat().into(),
+            lengths: names.map(|name| name.len() as u32),
+            line: None,
+            left: 0,
+            #[cfg(test)]
+            made: 0,
+        };
+        (begun.names.len() <= LONGEST).then(|| Box::new(begun))
+    }
+
+    #[cold]
+    fn learn(&mut self, line: &Line, facts: &Facts<'_>, own: u32) {
+        self.line = Ready::made(line, facts, own);
+        #[cfg(test)]
+        {
+            self.made += 1;
+        }
+    }
+}
+
+/// Differs for most texts.
+#[inline]
+fn sample(text: &[u8]) -> u64 {
+    let end = match text.last_chunk() {
+        Some(end) => u64::from_le_bytes(*end),
+        None => text.iter().fold(0, |mixed, &byte| mixed << 8 | u64::from(byte)),
+    };
+    end.wrapping_add(text.len() as u64)
 }
 
 /// Differs for most addresses.

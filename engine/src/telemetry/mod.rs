@@ -12,6 +12,8 @@ pub mod log_format;
 mod log_line;
 #[cfg(test)]
 mod log_line_tests;
+mod log_part;
+mod log_ready;
 mod log_sheet;
 mod log_source;
 #[cfg(test)]
