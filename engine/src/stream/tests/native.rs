@@ -124,6 +124,35 @@ fn one_way_calls_end_when_they_are_sent_and_a_lost_provider_is_told_of() {
 }
 
 #[test]
+fn a_call_of_which_the_application_got_nothing_is_sent_elsewhere() {
+    let manager = speaking(plan::RpcCodec::Native { name: "thrift-compact".into(), options: [].into() });
+    let mut beside = listener(plan::Terminal::Http { manager });
+    beside.direction = plan::TrafficDirection::Inbound;
+    let routes = table(vec![route("/", to("shop"))]);
+    let mut worker = Worker::new(&beside, &[routes], &[cluster("shop", &["127.0.0.1:80"])]);
+    let client = worker.connect_rpc();
+    worker.receive(client, call(1, "Cart:add", b"tea"));
+    worker.refuse();
+    let unreached = worker.sent_bytes(client);
+    assert_eq!(unreached[16..21], [0x25, 0xee, 0x07, 0x08, 0x02], "{unreached:?}");
+    assert_eq!((worker.record().status, &*worker.record().flags), (503, "UF"));
+
+    let policy = retries(2, &["connect-failure", "refused-stream", "unavailable"]);
+    let again = to_with_retries("shop", policy);
+    let mut worker = self::worker(vec![route("/", again)], &["10.1.0.1:80", "10.1.0.2:80"]);
+    let client = worker.connect_rpc();
+    worker.receive(client, call(1, "Cart:add", b"tea"));
+    let first = worker.accept();
+    assert_eq!(worker.sent_bytes(first), call(1, "Cart:add", b"tea"));
+    worker.receive(first, unreached);
+    worker.pass(25);
+    let second = worker.accept();
+    assert_eq!(worker.sent_bytes(second), call(1, "Cart:add", b"tea"));
+    worker.receive(second, answer(1, "Cart:add", b"\0"));
+    assert_eq!(worker.sent_bytes(client), answer(1, "Cart:add", b"\0"));
+}
+
+#[test]
 fn large_calls_pass_in_pieces() {
     let mut worker = shop();
     let client = worker.connect_rpc();

@@ -7,6 +7,7 @@
 //! In: the first bytes of a frame. Out: a `Front`, or that more are needed, or what is wrong. Pure.
 
 use super::Declared;
+use crate::message::{NameId, ResponseHead};
 
 /// First byte behind the length.
 pub(super) const PROTOCOL: u8 = 0x82;
@@ -15,8 +16,12 @@ const VERSION: u8 = 1;
 pub(super) const MAX_FRAME: usize = 0xff_ffff;
 /// Longest name, bytes.
 const MAX_NAME: usize = 1_024;
-/// Of the body: enough to tell which field a result has.
+/// Of the body: enough to tell which field a result has, and whether an exception is of ours.
 const RESULT: usize = 4;
+/// What stands for a call that surely did not reach its provider, among the statuses of replies.
+pub(super) const UNREACHED: u16 = 421;
+/// How the exception begins that says so: the type in front of the text, and one that no server has (503, in zigzag).
+const UNREACHED_EXCEPTION: [u8; 3] = [0x25, 0xee, 0x07];
 /// Bytes of the length in front.
 const LENGTH: usize = 4;
 
@@ -39,6 +44,8 @@ pub(super) struct Front<'a> {
     pub body: usize,
     /// A reply whose result is one of the exceptions that the method declares.
     pub is_declared: bool,
+    /// An exception by which the provider's sidecar says that its application got nothing of the call.
+    pub is_unreached: bool,
 }
 
 /// What is wrong with a frame.
@@ -84,12 +91,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Front<'_>>, Wrong> {
         return spoilt("a name is too long");
     }
     let Some((name, result)) = rest.split_at_checked(named as usize) else { return short() };
-    if kind == Kind::Reply && result.len() < RESULT && !is_all {
+    if matches!(kind, Kind::Reply | Kind::Exception) && result.len() < RESULT && !is_all {
         return Ok(None);
     }
     let inside = frame.len() - result.len();
     let is_declared = kind == Kind::Reply && is_declared(result);
-    Ok(Some(Front { kind, sequence, name, size: LENGTH + inside, body: length - inside, is_declared }))
+    let is_unreached = kind == Kind::Exception && result.starts_with(&UNREACHED_EXCEPTION);
+    let (size, body) = (LENGTH + inside, length - inside);
+    Ok(Some(Front { kind, sequence, name, size, body, is_declared, is_unreached }))
 }
 
 /// A result's only field is 0, what the method returns, or an exception's; a method that returns nothing has none. A header is the
@@ -105,6 +114,7 @@ fn is_declared(result: &[u8]) -> bool {
 /// The HTTP status that stands for a response.
 pub(super) fn status_of(front: &Front<'_>, declared: Declared) -> u16 {
     match front.kind {
+        Kind::Exception if front.is_unreached => 503,
         Kind::Exception => 500,
         _ if front.is_declared && declared == Declared::ServerError => 500,
         _ => 200,
@@ -116,11 +126,18 @@ pub(super) fn number_of(kind: Kind) -> u64 {
     if kind == Kind::Exception { 3 } else { 2 }
 }
 
-/// The type of a TApplicationException: unknown method, protocol error, internal error.
-pub(super) fn exception_of(status: u16) -> u8 {
+/// The status of a reply of ours.
+pub(super) fn status_of_reply(head: &ResponseHead) -> u16 {
+    let is_unreached = head.status == 503 && head.headers.contains_id(NameId::MAINSTAY_UNREACHED);
+    if is_unreached { UNREACHED } else { head.status }
+}
+
+/// The type of a TApplicationException: unknown method, protocol error, internal error; 503 is of ours.
+pub(super) fn exception_of(status: u16) -> u16 {
     match status {
         404 => 1,
-        401 | 403 | 408 | 421 | 429 => 6,
+        UNREACHED => 503,
+        401 | 403 | 408 | 429 => 6,
         400..=499 => 7,
         _ => 6,
     }
@@ -132,11 +149,21 @@ pub(super) fn exception(sequence: u32, name: &[u8], status: u16, message: &[u8])
     put_varint(sequence, &mut frame);
     put_varint(name.len() as u32, &mut frame);
     frame.extend_from_slice(name);
-    // 1: string message, 2: i32 type (in zigzag), end.
-    frame.push(0x18);
+    // 1: string message, 2: i32 type (in zigzag), end; in any order.
+    let is_unreached = status == UNREACHED;
+    if is_unreached {
+        frame.extend_from_slice(&UNREACHED_EXCEPTION);
+        frame.extend_from_slice(&[0x08, 1 << 1]);
+    } else {
+        frame.push(0x18);
+    }
     put_varint(message.len() as u32, &mut frame);
     frame.extend_from_slice(message);
-    frame.extend_from_slice(&[0x15, exception_of(status) << 1, 0]);
+    if !is_unreached {
+        frame.push(0x15);
+        put_varint(u32::from(exception_of(status)) << 1, &mut frame);
+    }
+    frame.push(0);
     let length = (frame.len() - LENGTH) as u32;
     if let Some(front) = frame.first_chunk_mut::<LENGTH>() {
         *front = length.to_be_bytes();

@@ -75,6 +75,6 @@ impl Native for ThriftCompact {
     }
 
     fn reply_status(&self, head: &ResponseHead) -> u64 {
-        frame::exception_of(head.status).into()
+        frame::exception_of(frame::status_of_reply(head)).into()
     }
 }

@@ -18,6 +18,8 @@ const ONE_WAY: u8 = 4;
 /// A result of a method that returns nothing, and one that holds the exception 1.
 const VOID: &[u8] = &[0];
 const THROWN: &[u8] = &[0x1c, 0x18, 1, b'x', 0, 0];
+/// Of a sidecar whose application got nothing of the call: its type 503 in front of the text.
+const UNREACHED: &[u8] = b"\x25\xee\x07\x08\x02\x01x\0";
 
 /// `sequence`: as a varint.
 fn frame(kind: u8, sequence: &[u8], name: &str, body: &[u8]) -> Vec<u8> {
@@ -105,6 +107,8 @@ fn declared_exceptions_are_what_the_option_says() {
         (&fails[..0], REPLY, VOID, 200),
         (&[], REPLY, THROWN, 200),
         (&[], EXCEPTION, b"\x18\x01x\x15\x0c\0", 500),
+        (&[], EXCEPTION, b"\0", 500),
+        (&[], EXCEPTION, UNREACHED, 503),
         (&fails, REPLY, VOID, 200),
         (&fails, REPLY, b"\x05\0\x02\0", 200),
         (&fails, REPLY, THROWN, 500),
@@ -115,6 +119,20 @@ fn declared_exceptions_are_what_the_option_says() {
         assert_eq!(seen[0], Seen::Response(1, status.to_string()), "{kind} {body:?}");
         assert_eq!((bench.codec.open_streams(), bench.codec.ending()), (0, Ending::Open));
         assert!(bench.codec.open_stream().is_some());
+    }
+}
+
+#[test]
+fn an_answer_is_known_when_enough_of_it_has_come() {
+    let call = frame(CALL, &[7], "add", b"\0");
+    for (kind, body, status) in
+        [(EXCEPTION, UNREACHED, "503"), (EXCEPTION, b"\x18\x01x\x15\x0c\0", "500"), (REPLY, VOID, "200")]
+    {
+        for size in 1..20 {
+            let mut bench = asked(&[], &call);
+            let seen = bench.receive_split(&frame(kind, &[7], "add", body), &[size]);
+            assert_eq!(seen[0], Seen::Response(1, status.into()), "{size} {seen:?}");
+        }
     }
 }
 

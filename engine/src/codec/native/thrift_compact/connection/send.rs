@@ -47,7 +47,9 @@ impl Connection {
                 out.put(head.headers.slice(frame.bytes));
             }
             Some(_) => return Err(Refused),
-            None => call.outgoing = Outgoing::Reply { status: head.status, message: Vec::new() },
+            None => {
+                call.outgoing = Outgoing::Reply { status: frame::status_of_reply(head), message: Vec::new() }
+            }
         }
         self.send(body, end, out)
     }
