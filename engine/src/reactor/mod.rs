@@ -6,6 +6,7 @@
 
 mod acceptor;
 mod board;
+mod choice;
 mod chore;
 mod connection;
 mod destinations;
