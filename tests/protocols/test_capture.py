@@ -344,3 +344,22 @@ def test_a_new_description_is_valid_and_decodes(tmp_path: Path) -> None:
     assert "mine.yaml:60:12" in refused.stderr
     unknown = runner.invoke(protocol, ["decode", "-p", "nobody", str(one)], standalone_mode=False)
     assert isinstance(unknown.exception, OperatorError)
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_of_a_large_capture_the_first_frames_are_shown(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mainstay.protocols.explain.MAX_FRAMES", 3)
+    file = tmp_path / "calls.pcap"
+    one, back = packet(0, 2 * HEARTBEAT), packet(0, 2 * HEARTBEAT, back=True)
+    file.write_bytes(pcap([one, back, one.replace(CLIENT[0], b"\x0a\0\0\3")]))
+    told = CliRunner().invoke(protocol, ["decode", str(file), "-o", form], standalone_mode=False)
+    assert told.return_value == 0
+    assert "and 1 direction of connections more, beyond 3 frames: take a part of the capture" in told.stderr
+    if form == "json":
+        found = [(len(each["frames"]), each["left"]) for each in json.loads(told.stdout)]
+        assert found == [(2, 0), (1, len(HEARTBEAT))]
+    else:
+        assert told.stdout.count("heartbeat · 28 bytes") == 3
+        assert "28 bytes left: no more frames are shown" in told.stdout

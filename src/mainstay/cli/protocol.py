@@ -106,7 +106,7 @@ def decode(capture: str, named: str, output: str) -> int:
     """
     from mainstay.protocols.capture import Unreadable, read_capture
     from mainstay.protocols.compile import compile_protocol
-    from mainstay.protocols.explain import explain, guess, misfits, show
+    from mainstay.protocols.explain import MAX_FRAMES, explain, first, guess, misfits, show
     from mainstay.protocols.shipped import shipped_plans
 
     try:
@@ -120,8 +120,14 @@ def decode(capture: str, named: str, output: str) -> int:
     wanted = _find(named) if named else None
     given = compile_protocol(wanted.name, wanted.description) if wanted else None
     known = () if given else shipped_plans()
-    results, understood = [], False
-    for stream in streams:
+    results, left = [], MAX_FRAMES
+    for number, stream in enumerate(streams):
+        if not left:
+            more = f"{count(len(streams) - number, 'direction')} of connections more, beyond {MAX_FRAMES:,} frames"
+            click.echo(
+                f"… and {more}: take a part of the capture (`tcpdump -r {capture} -w PART host …`)", err=True
+            )
+            break
         chosen = given or guess(known, stream.data)
         if stream.name and output == "table":
             click.echo(click.style(stream.name, bold=True))
@@ -133,8 +139,8 @@ def decode(capture: str, named: str, output: str) -> int:
             if stream.has_gap:
                 click.echo(MISSING, err=True)
             continue
-        explained = explain(chosen, stream.data)
-        understood |= bool(explained.frames)
+        explained = first(explain(chosen, stream.data), left)
+        left -= len(explained.frames)
         if output == "table":
             for line in show(explained):
                 click.echo(line)
@@ -145,7 +151,7 @@ def decode(capture: str, named: str, output: str) -> int:
             results.append({"stream": stream.name, "protocol": chosen.name, "gap": stream.has_gap, **frames})
     if output != "table":
         show_data(_with_hex(results), output)
-    return 0 if understood else 1
+    return 0 if left < MAX_FRAMES else 1
 
 
 @protocol.command()

@@ -20,12 +20,24 @@ _SHOWN = 48
 """Bytes of a part in one line."""
 _FEW = 8
 
+MAX_FRAMES = 10_000
+"""That are shown of one connection's direction (the engine's limit), and of a whole capture: nobody reads more."""
+
 _decoder = msgspec.msgpack.Decoder(plan.RpcExplained)
 
 
 def explain(protocol: plan.RpcProtocol, data: bytes) -> plan.RpcExplained:
     """Return what the frames hold; raises EngineError for a plan of which no codec can be made."""
     return _decoder.decode(explain_protocol(protocol, data))
+
+
+def first(explained: plan.RpcExplained, most: int) -> plan.RpcExplained:
+    """So many of the frames, and how many bytes are left behind them."""
+    cut = explained.frames[most:]
+    if not cut:
+        return explained
+    left = explained.left + sum(frame.size for frame in cut)
+    return msgspec.structs.replace(explained, frames=explained.frames[:most], left=left, problem="")
 
 
 def refusal(described: Described) -> Problem | None:
