@@ -86,13 +86,15 @@ def knock_for_ever(port: int) -> None:
 
 def test_a_taken_port_is_refused_and_the_others_serve(live: Live) -> None:
     with socket.create_server((LOOPBACK, 0)) as taken:
+        port = taken.getsockname()[1]
         live.apply(
-            listener("bad", http_chain(routes(("/", respond(b"x")))), at=taken.getsockname()[1]),
+            listener("bad", http_chain(routes(("/", respond(b"x")))), at=port),
             listener("good", http_chain(routes(("/", respond(b"x"))))),
         )
         refused = live.event(RefusedEvent)
     assert isinstance(refused, RefusedEvent)
     assert (refused.name, refused.path) == ("bad", "address")
+    assert refused.reason.startswith(f"127.0.0.1:{port} cannot be bound: Address already in use")
     with live.dial("good") as client:
         assert ask(client) == b"x"
 

@@ -142,7 +142,11 @@ class FakeEngine:
 
     def _bind(self, name: str) -> None:
         if name in self.taken_ports:
-            self.happen(RefusedEvent("listener", name, "address", "cannot be bound: address already in use"))
+            self.happen(
+                RefusedEvent(
+                    "listener", name, "address", "10.0.0.1:1 cannot be bound: address already in use"
+                )
+            )
         else:
             self.happen(ListenerBound(name, "127.0.0.1:1"))
 

@@ -462,7 +462,7 @@ def test_a_workload_whose_port_is_taken_stays_out_until_it_is_free(tmp_path: Pat
     assert True not in sidecar.engine.ready
     (report,) = control_plane.health
     assert not report.healthy
-    assert report.reason == f"listener {INBOUND} cannot be bound: address already in use"
+    assert report.reason == f"listener {INBOUND}: 10.0.0.1:1 cannot be bound: address already in use"
 
     tried = len(sidecar.engine.deltas)
     sidecar.run(for_ms=120_000)

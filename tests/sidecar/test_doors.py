@@ -37,7 +37,7 @@ def test_a_listener_that_turns_outbound_or_goes_is_in_nobodys_way() -> None:
         doors = Doors()
         doors.offered(listener())
         doors.refused("in", "is taken", 0)
-        assert doors.trouble == "listener in is taken"
+        assert doors.trouble == "listener in: is taken"
         end(doors)
         assert doors.trouble == ""
 
@@ -68,5 +68,5 @@ def test_it_is_tried_again_ever_more_slowly_for_ever(steps: list[int]) -> None:
             assert due == (listener(),)
             tried, waits = now, min(2 * waits, LONGEST_MS)
             doors.refused("in", "is taken still", now)
-            assert doors.trouble == "listener in is taken still"
+            assert doors.trouble == "listener in: is taken still"
         assert not doors.judged(nothing)

@@ -70,7 +70,7 @@ impl Listening {
                     resource: Kind::Listener,
                     name: name.to_string(),
                     path: "address".to_owned(),
-                    reason: format!("cannot be bound: {error}"),
+                    reason: format!("{} cannot be bound: {error}", listener.address),
                 }),
             }
         }

@@ -1,6 +1,7 @@
 //! Where something listens or is reached.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,16 @@ pub enum Address {
     Pipe { path: String },
     /// A host name for the resolver (STRICT_DNS endpoints only).
     Name { host: String, port: u16 },
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket { ip, port } => SocketAddr::new(*ip, *port).fmt(formatter),
+            Self::Pipe { path } => path.fmt(formatter),
+            Self::Name { host, port } => write!(formatter, "{host}:{port}"),
+        }
+    }
 }
 
 /// `10.0.0.0/8` (`envoy.config.core.v3.CidrRange`).

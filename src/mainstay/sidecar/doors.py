@@ -35,7 +35,7 @@ class Doors:
     @property
     def trouble(self) -> str:
         """Why the workload cannot be reached; empty if it can."""
-        return "; ".join(f"listener {name} {self._shut[name].reason}" for name in sorted(self._shut))
+        return "; ".join(f"listener {name}: {self._shut[name].reason}" for name in sorted(self._shut))
 
     def offered(self, encoded: Encoded) -> None:
         """A listener comes; it is judged anew."""
