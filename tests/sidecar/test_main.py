@@ -20,6 +20,7 @@ from mainstay.settings.sidecar import SidecarSettings
 from mainstay.sidecar import main as program
 from mainstay.sidecar.bootstrap import own
 from mainstay.sidecar.brain import Brain
+from mainstay.sidecar.convert.references import Reference
 from mainstay.sidecar.status import Status
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
@@ -154,7 +155,7 @@ def test_a_brain_that_dies_is_followed_by_another(monkeypatch: pytest.MonkeyPatc
     assert turns > 80
 
 
-XDS = ("cluster", own.XDS_CLUSTER)
+XDS: Reference = ("cluster", own.XDS_CLUSTER)
 
 
 def test_what_the_bootstrap_says_and_the_engine_refuses_ends_the_start(
