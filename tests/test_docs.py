@@ -34,6 +34,33 @@ def commands_of(page: Path) -> list[str]:
     return [line for line in (*lines, *spoken) if line.startswith("mainstay ")]
 
 
+CONSTANT = re.compile(r"`((?:\w+(?:::|\.))+)([A-Z][A-Z_0-9]+)`")
+DEFINED = re.compile(
+    r"^\s*(?:pub(?:\([\w: ]+\))? )?(?:const |static )?([A-Z][A-Z_0-9]+)(?:: [^=]+)? = ", re.MULTILINE
+)
+
+
+def constants() -> dict[str, list[str]]:
+    """Names of constants, and the modules that define one so called."""
+    found: dict[str, list[str]] = {}
+    for root, ending in ((ROOT / "engine" / "src", ".rs"), (ROOT / "src" / "mainstay", ".py")):
+        for file in root.rglob(f"*{ending}"):
+            module = "/" + str(file.relative_to(root)).removesuffix(ending)
+            module = module.removesuffix("/mod").removesuffix("/__init__")
+            for name in DEFINED.findall(file.read_text()):
+                found.setdefault(name, []).append(module)
+    return found
+
+
+def test_limits_are_named_where_they_are() -> None:
+    page, known = (ROOT / "docs" / "limits.md").read_text(), constants()
+    named = CONSTANT.findall(page)
+    assert len(named) > 20
+    for place, name in named:
+        module = "/" + re.sub(r"::|\.", "/", place).rstrip("/")
+        assert any(each.endswith(module) for each in known.get(name, [])), f"{place}{name}: {known.get(name)}"
+
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
