@@ -26,6 +26,7 @@ ROWS = {
     "tcp": (Setup("tcp", ("bare",)), Drive(32)),
     "rpc": (Setup("rpc", ("bare",), rpc="bolt"), Drive(32, rpc="bolt", body=128)),
     "rpc-16": (Setup("rpc", ("bare",), rpc="bolt"), Drive(32, streams=16, rpc="bolt", body=128)),
+    "rpc-16-1k": (Setup("rpc", ("bare",), rpc="bolt"), Drive(32, streams=16, rpc="bolt", body=1024)),
     "rpc-crc": (Setup("rpc", ("bare",), rpc="bolt-crc"), Drive(32, rpc="bolt-crc", body=128)),
     "rpc-dubbo": (Setup("rpc", ("bare",), rpc="dubbo"), Drive(32, rpc="dubbo", body=128)),
 }

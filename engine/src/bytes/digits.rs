@@ -36,7 +36,7 @@ static PAIRS: [[u8; 2]; 100] = {
 
 /// Both digits of the last two.
 #[inline]
-fn pair(number: u64) -> [u8; 2] {
+pub fn pair(number: u64) -> [u8; 2] {
     PAIRS.get((number % 100) as usize).copied().unwrap_or_default()
 }
 

@@ -11,7 +11,8 @@ mod same;
 mod words;
 
 pub use digits::{
-    Digits, decimal, hexadecimal, hexadecimal_word, padded, push_address, push_decimal, push_ip, push_padded,
+    Digits, decimal, hexadecimal, hexadecimal_word, padded, pair, push_address, push_decimal, push_ip,
+    push_padded,
 };
 pub use outbox::{Out, Outbox, WriteThrough};
 pub use pool::{Block, LARGE_BLOCK, Pool, SMALL_BLOCK};

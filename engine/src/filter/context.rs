@@ -39,17 +39,9 @@ pub struct CallRequest {
 #[derive(Debug, Default)]
 pub struct Wishes {
     pub calls: Vec<CallRequest>,
-    /// Each filter has one wake-up; a later wish moves it.
+    /// Each filter has one wake-up; a later wish moves it. Filters that resume themselves from outside of a callback hand their token to
+    /// the exchange's `resume`.
     pub wakes: Vec<(Token, Tick)>,
-    /// Filters that resume themselves from outside of a callback hand their token to the exchange's `resume`.
-    pub refresh_route: bool,
-}
-
-impl Wishes {
-    /// Nothing to carry out, `refresh_route` apart, which the step tells.
-    pub fn is_empty(&self) -> bool {
-        self.calls.is_empty() && self.wakes.is_empty()
-    }
 }
 
 /// Built by the exchange for each run of the chain.
@@ -70,7 +62,10 @@ pub struct Context<'a> {
     pub counters: &'a Group<HttpCounter>,
     /// Answers command operators about the exchange.
     pub source: &'a dyn Source,
-    pub wishes: Wishes,
+    /// Hardly a run leaves any.
+    pub wishes: Option<Box<Wishes>>,
+    /// The route is to be decided again: the step tells.
+    pub(super) refresh_route: bool,
     random: u64,
     /// Of the calling filter, where the route says something for it.
     pub(super) name: Option<Arc<str>>,
@@ -103,7 +98,8 @@ impl<'a> Context<'a> {
             overrides,
             counters,
             source,
-            wishes: Wishes::default(),
+            wishes: None,
+            refresh_route: false,
             random,
             name: None,
             effective: None,
@@ -140,17 +136,19 @@ impl<'a> Context<'a> {
     /// Asks a cluster; a filter that needs the answer returns `Pause`.
     pub fn call(&mut self, cluster: &str, head: Box<RequestHead>, body: Vec<u8>, deadline: Tick) {
         let token = self.token();
-        self.wishes.calls.push(CallRequest { cluster: cluster.to_owned(), head, body, deadline, token });
+        let call = CallRequest { cluster: cluster.to_owned(), head, body, deadline, token };
+        self.wishes.get_or_insert_default().calls.push(call);
     }
 
     pub fn wake_at(&mut self, moment: Tick) {
         let token = self.token();
-        self.wishes.wakes.retain(|(other, _)| *other != token);
-        self.wishes.wakes.push((token, moment));
+        let wakes = &mut self.wishes.get_or_insert_default().wakes;
+        wakes.retain(|(other, _)| *other != token);
+        wakes.push((token, moment));
     }
 
     /// Has the route decided again before the next filter, since this one changed what it is decided from.
     pub fn refresh_route(&mut self) {
-        self.wishes.refresh_route = true;
+        self.refresh_route = true;
     }
 }

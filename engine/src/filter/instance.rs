@@ -282,7 +282,7 @@ impl Instance {
             (context.effective, context.filter, context.direction) = (effective, index, direction);
             context.name = effective.map(|_| Arc::clone(&placed.name));
             match states.with(at, |state| call(placed.filter.as_ref(), context, state)) {
-                Verdict::Continue if std::mem::take(&mut context.wishes.refresh_route) => {
+                Verdict::Continue if std::mem::take(&mut context.refresh_route) => {
                     return Step::RefreshRoute { at };
                 }
                 Verdict::Continue => {}

@@ -48,7 +48,7 @@ impl Bench {
         let mut context = Context::new(key, self.now, 0, 5, &self.peer, &self.overrides, &self.counters, &());
         context.client = self.peer.remote;
         let step = event(&self.instance, &mut context, &mut self.states);
-        (step, context.wishes)
+        (step, context.wishes.map(|wishes| *wishes).unwrap_or_default())
     }
 
     fn request(&mut self, run: Run, head: &mut RequestHead) -> (Step, Wishes) {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::text::TextMatcher;
 use crate::bytes::{decimal, push_decimal};
-use crate::message::{HeaderBlock, Name, RequestHead, ResponseHead};
+use crate::message::{HeaderBlock, Name, RequestHead, ResponseHead, Values};
 use crate::plan::{HeaderMatch, HeaderTest, PlanError};
 
 /// What a header name of the configuration refers to: a field, or what HTTP/2 calls a pseudo-header.
@@ -112,34 +112,37 @@ impl Field {
 
 #[inline]
 fn lent<'h>(block: &'h HeaderBlock, name: &Name, out: &mut Vec<u8>) -> Option<Lent<'h>> {
-    if !block.may_have(name) {
-        return None;
+    match block.values(name) {
+        Values::None => None,
+        Values::One(value) => Some(Lent::Here(value)),
+        Values::Several => {
+            let from = out.len();
+            push_joined(block, name, out);
+            Some(Lent::Pushed { from })
+        }
     }
-    let mut values = block.all(name);
-    let first = values.next()?;
-    let Some(second) = values.next() else { return Some(Lent::Here(first)) };
-    let from = out.len();
-    out.extend_from_slice(first);
-    for value in std::iter::once(second).chain(values) {
-        out.push(b',');
+}
+
+#[cold]
+fn push_joined(block: &HeaderBlock, name: &Name, out: &mut Vec<u8>) {
+    for (index, value) in block.all(name).enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
         out.extend_from_slice(value);
     }
-    Some(Lent::Pushed { from })
 }
 
 fn joined<'h>(block: &'h HeaderBlock, name: &Name) -> Option<Cow<'h, [u8]>> {
-    if !block.may_have(name) {
-        return None;
+    match block.values(name) {
+        Values::None => None,
+        Values::One(value) => Some(Cow::Borrowed(value)),
+        Values::Several => {
+            let mut all = Vec::new();
+            push_joined(block, name, &mut all);
+            Some(Cow::Owned(all))
+        }
     }
-    let mut values = block.all(name);
-    let first = values.next()?;
-    let Some(second) = values.next() else { return Some(Cow::Borrowed(first)) };
-    let mut all = first.to_vec();
-    for value in std::iter::once(second).chain(values) {
-        all.push(b',');
-        all.extend_from_slice(value);
-    }
-    Some(Cow::Owned(all))
 }
 
 #[derive(Debug, Clone)]
@@ -202,15 +205,24 @@ impl HeaderMatcher {
 
     pub fn matches(&self, head: &RequestHead) -> bool {
         match &self.field {
-            Field::Header(name) => self.accepts_any(head.headers.all(name)),
+            Field::Header(name) => self.accepts_of(&head.headers, name),
             field => self.accepts(field.of_request(head).as_deref()),
         }
     }
 
     pub fn matches_response(&self, head: &ResponseHead) -> bool {
         match &self.field {
-            Field::Header(name) => self.accepts_any(head.headers.all(name)),
+            Field::Header(name) => self.accepts_of(&head.headers, name),
             field => self.accepts(field.of_response(head).as_deref()),
+        }
+    }
+
+    #[inline]
+    fn accepts_of(&self, block: &HeaderBlock, name: &Name) -> bool {
+        match block.values(name) {
+            Values::None => self.accepts(None),
+            Values::One(value) => self.accepts(Some(value)),
+            Values::Several => self.accepts_any(block.all(name)),
         }
     }
 

@@ -2,8 +2,8 @@
 //! message, and calls of many callers that share a connection come and go by the hundred, more than an allocator keeps at hand.
 //!
 //! In: heads whose exchange is over. Out: empty ones for codecs to fill. Invariant: a head that is handed out is as a new one, but for
-//! the room it has. Bounds: `Keep::MOST` heads a thread, none with an arena above `LARGEST`; so below 3 MiB a thread, and mostly at
-//! half of that after a load of many at a time.
+//! the room it has. Bounds: `Keep::MOST` heads a thread, none with an arena above `LARGEST`, and all arenas of a kind together
+//! `Keep::ROOM`; so below 3 MiB a thread, and mostly at half of that after a load of many at a time.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -12,17 +12,45 @@ use std::thread::LocalKey;
 use super::request::RequestHead;
 use super::response::ResponseHead;
 
-/// Larger arenas are given back, bytes.
-const LARGEST: usize = 2 * 1024;
+/// Larger arenas are given back, bytes: there is room for the token and the cookies that callers bring along, and one head of many
+/// large fields does not take the place of many.
+const LARGEST: usize = 32 * 1024;
 
 /// What a thread keeps of one kind: boxes, since they go round as boxes.
-pub type Shelf<T> = RefCell<Vec<Box<T>>>;
+#[derive(Debug)]
+pub struct Shelf<T> {
+    heads: Vec<Box<T>>,
+    /// Bytes of their arenas.
+    room: usize,
+}
+
+impl<T: Keep> Shelf<T> {
+    const EMPTY: Self = Self { heads: Vec::new(), room: 0 };
+
+    fn take(&mut self) -> Option<Box<T>> {
+        let head = self.heads.pop()?;
+        self.room -= head.room();
+        Some(head)
+    }
+
+    /// Room for one with such an arena.
+    fn takes(&self, room: usize) -> bool {
+        self.heads.len() < T::MOST && self.room + room <= T::ROOM
+    }
+
+    fn put(&mut self, head: Box<T>) {
+        self.room += head.room();
+        self.heads.push(head);
+    }
+}
 
 /// A head that is worth keeping.
 pub trait Keep: Default + 'static {
     /// So many are kept by a thread.
     const MOST: usize;
-    fn shelf() -> &'static LocalKey<Shelf<Self>>;
+    /// So many bytes of arenas.
+    const ROOM: usize;
+    fn shelf() -> &'static LocalKey<RefCell<Shelf<Self>>>;
     /// What is seen of one that is gone; nobody looks.
     fn blank() -> &'static Self;
     fn clear(&mut self);
@@ -32,7 +60,7 @@ pub trait Keep: Default + 'static {
 
 /// An empty head.
 pub fn fresh<T: Keep>() -> Box<T> {
-    T::shelf().try_with(|shelf| shelf.borrow_mut().pop()).ok().flatten().unwrap_or_default()
+    T::shelf().try_with(|shelf| shelf.borrow_mut().take()).ok().flatten().unwrap_or_default()
 }
 
 /// A head that goes back to its thread's shelf when it is dropped.
@@ -63,20 +91,20 @@ impl<T: Keep> Drop for Kept<T> {
         let Some(mut head) = self.0.take().filter(|head| (1..=LARGEST).contains(&head.room())) else {
             return;
         };
-        head.clear();
         // A thread that ends keeps nothing.
         let _ = T::shelf().try_with(|shelf| {
             let mut shelf = shelf.borrow_mut();
-            if shelf.len() < T::MOST {
-                shelf.push(head);
+            if shelf.takes(head.room()) {
+                head.clear();
+                shelf.put(head);
             }
         });
     }
 }
 
 thread_local! {
-    static REQUESTS: Shelf<RequestHead> = const { RefCell::new(Vec::new()) };
-    static RESPONSES: Shelf<ResponseHead> = const { RefCell::new(Vec::new()) };
+    static REQUESTS: RefCell<Shelf<RequestHead>> = const { RefCell::new(Shelf::EMPTY) };
+    static RESPONSES: RefCell<Shelf<ResponseHead>> = const { RefCell::new(Shelf::EMPTY) };
 }
 
 thread_local! {
@@ -87,7 +115,8 @@ thread_local! {
 
 impl Keep for RequestHead {
     const MOST: usize = 1_024;
-    fn shelf() -> &'static LocalKey<Shelf<Self>> {
+    const ROOM: usize = 2 * 1024 * 1024;
+    fn shelf() -> &'static LocalKey<RefCell<Shelf<Self>>> {
         &REQUESTS
     }
     fn blank() -> &'static Self {
@@ -104,7 +133,8 @@ impl Keep for RequestHead {
 impl Keep for ResponseHead {
     /// A response goes down in the turn in which it comes.
     const MOST: usize = 64;
-    fn shelf() -> &'static LocalKey<Shelf<Self>> {
+    const ROOM: usize = 256 * 1024;
+    fn shelf() -> &'static LocalKey<RefCell<Shelf<Self>>> {
         &RESPONSES
     }
     fn blank() -> &'static Self {
@@ -148,15 +178,36 @@ mod tests {
         let mut large = fresh::<ResponseHead>();
         large.headers.make_room(LARGEST + 1, 8);
         drop(Kept::from(large));
-        let mut many: Vec<Kept<ResponseHead>> =
-            (0..2 * ResponseHead::MOST).map(|_| fresh::<ResponseHead>().into()).collect();
-        for head in &mut many {
-            head.headers.push(b"a", b"b");
-        }
-        drop(many);
+        RESPONSES.with_borrow(|shelf| assert!(shelf.heads.is_empty()));
+        let many = |room: usize| {
+            let each = |_| {
+                let mut head = fresh::<ResponseHead>();
+                head.headers.make_room(room, 8);
+                Kept::from(head)
+            };
+            drop((0..2 * ResponseHead::MOST).map(each).collect::<Vec<_>>());
+        };
+        many(100);
+        RESPONSES.with_borrow(|shelf| assert_eq!(shelf.heads.len(), ResponseHead::MOST));
+        many(LARGEST);
         RESPONSES.with_borrow(|shelf| {
-            assert_eq!(shelf.len(), ResponseHead::MOST);
-            assert!(shelf.iter().all(|head| head.headers.room() <= LARGEST));
+            let room: usize = shelf.heads.iter().map(|head| head.headers.room()).sum();
+            assert_eq!(shelf.room, room);
+            assert_eq!(shelf.heads.len(), ResponseHead::ROOM / LARGEST, "by the memory they hold");
         });
+    }
+
+    #[test]
+    fn memory_for_many_fields_goes_round_too() {
+        let mut head = fresh::<RequestHead>();
+        head.headers.make_room(9_000, 40);
+        let place = head.headers.stash(b"token").start;
+        let first = head.headers.slice_mut(crate::message::Span { start: place, length: 5 }).as_ptr();
+        drop(Kept::from(head));
+        let mut again = fresh::<RequestHead>();
+        again.headers.make_room(9_000, 40);
+        let place = again.headers.stash(b"other").start;
+        let second = again.headers.slice_mut(crate::message::Span { start: place, length: 5 }).as_ptr();
+        assert_eq!(first, second);
     }
 }

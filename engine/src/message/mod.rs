@@ -16,7 +16,7 @@ mod time;
 
 pub use frame::Frame;
 pub use hash::{QuickHash, QuickHasher};
-pub use headers::{HeaderBlock, Lines, Mark, Recorder, Span};
+pub use headers::{HeaderBlock, Lines, Mark, Recorder, Span, Values};
 pub use kept::{Keep, Kept, fresh};
 pub use names::{Name, NameId, NameSet};
 pub use outcome::{Outcome, ResetReason, ResponseFlags};

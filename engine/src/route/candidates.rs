@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::matches::{Asked, Matcher, Test};
 use crate::matching::{Field, without_query};
-use crate::message::{QuickHash, RequestHead};
+use crate::message::{QuickHash, RequestHead, Values};
 
 /// Routes that test the same for equality before it is worth a look-up.
 const WORTH_IT: usize = 4;
@@ -67,15 +67,12 @@ impl Candidates {
         let Some(by_value) = &self.0 else { return any() };
         let wanting = match &by_value.asked {
             Asked::Path => by_value.routes.get(without_query(head.path())),
-            Asked::Field(Field::Header(name)) => {
-                let mut values = head.headers.all(name);
-                let value = values.next();
-                if values.next().is_some() {
-                    // Each of them is tested by itself: too rare to be worth a look-up of its own.
-                    return any();
-                }
-                value.and_then(|value| by_value.routes.get(value))
-            }
+            Asked::Field(Field::Header(name)) => match head.headers.values(name) {
+                Values::None => None,
+                Values::One(value) => by_value.routes.get(value),
+                // Each of them is tested by itself: too rare to be worth a look-up of its own.
+                Values::Several => return any(),
+            },
             Asked::Field(field) => field.of_request(head).and_then(|value| by_value.routes.get(&*value)),
         };
         let mut others = by_value.others.as_slice();

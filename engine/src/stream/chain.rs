@@ -40,7 +40,7 @@ macro_rules! run {
         let $filters: &Instance = &$http.filters;
         let $states = &mut $exchange.states;
         let step = $call;
-        (step, std::mem::take(&mut $context.wishes))
+        (step, $context.wishes.take())
     }};
 }
 
@@ -362,7 +362,13 @@ impl Exchange {
     }
 
     /// A filter has spoken outside of its turn: its direction goes on if it was the one that waited.
-    fn resumed<P: Port>(&mut self, turn: &mut Turn<'_, P>, token: Token, step: Step, wishes: Wishes) {
+    fn resumed<P: Port>(
+        &mut self,
+        turn: &mut Turn<'_, P>,
+        token: Token,
+        step: Step,
+        wishes: Option<Box<Wishes>>,
+    ) {
         self.grant_wishes(turn, wishes);
         let at = Some(token.filter);
         match (step, token.direction) {

@@ -200,9 +200,9 @@ impl Exchange {
 
     /// Carries out what filters asked for, but for another route, which `Step::RefreshRoute` says.
     #[inline]
-    pub fn grant_wishes<P: Port>(&mut self, turn: &mut Turn<'_, P>, wishes: Wishes) {
-        if !wishes.is_empty() {
-            self.grant(turn, wishes);
+    pub fn grant_wishes<P: Port>(&mut self, turn: &mut Turn<'_, P>, wishes: Option<Box<Wishes>>) {
+        if let Some(wishes) = wishes {
+            self.grant(turn, *wishes);
         }
     }
 

@@ -261,10 +261,21 @@ impl Streams {
         true
     }
 
-    /// Does what exchanges have left for each other, until nothing is left.
+    /// Does what exchanges have left for each other, until nothing is left. Asked after each event, nearly always in vain.
+    #[inline]
     fn run<P: Port>(&mut self, port: &mut P) {
-        // Asked after each event, nearly always in vain.
-        while !(self.shared.is_quiet() && self.lent.is_quiet()) {
+        if !self.is_quiet() {
+            self.run_all(port);
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.shared.is_quiet() && self.lent.is_quiet()
+    }
+
+    #[inline(never)]
+    fn run_all<P: Port>(&mut self, port: &mut P) {
+        while !self.is_quiet() {
             if let Some(todo) = self.shared.todo.pop_front() {
                 self.start_born(port, todo);
                 continue;

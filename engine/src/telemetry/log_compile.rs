@@ -3,7 +3,7 @@
 use super::log_escape::escaped;
 use super::log_format::{Format, Operator, Piece, Value};
 use super::log_part::{Count, Fields, Kept, Literal, Part, Style, What};
-use super::log_source::{Depends, depends_on};
+use super::log_source::{Depends, depends_on, is_service_time};
 use crate::plan::{JsonField, PlanError};
 
 /// Objects in objects at most.
@@ -109,6 +109,9 @@ fn what(operator: Operator, most: Option<usize>) -> What {
         (Operator::Value(Value::UpstreamLocalAddress), None) => What::UpstreamLocal,
         (Operator::StartTime { format }, None) if format.is_empty() => What::Started,
         (Operator::Request { name, otherwise }, None) => What::Request(Fields { name, otherwise }),
+        (Operator::Response { name, otherwise }, None) if is_service_time(&name) => {
+            What::ServiceTime(Fields { name, otherwise })
+        }
         (Operator::Response { name, otherwise }, None) => What::Response(Fields { name, otherwise }),
         (operator, most) => What::One { operator, most },
     }

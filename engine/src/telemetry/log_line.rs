@@ -156,7 +156,13 @@ impl Line {
         match what {
             What::Count(count) => out.push_decimal(count.of(facts)),
             What::Started => self.write_started(facts, out),
-            What::Request(_) | What::Response(_) => {
+            What::ServiceTime(_)
+                if let (Some(milliseconds), Some(_)) = (facts.service_time, facts.response) =>
+            {
+                out.push_decimal(milliseconds.into());
+                self.close(out);
+            }
+            What::Request(_) | What::Response(_) | What::ServiceTime(_) => {
                 scratch.clear();
                 match what.lend(facts, scratch) {
                     Some(value) => self.write_text(value, out),

@@ -229,6 +229,7 @@ fn values() -> impl Strategy<Value = String> {
         "%REQ(:METHOD)%",
         "%REQ(x-mine?:PATH)%",
         "%RESP(x-mine)%",
+        "%RESP(x-envoy-upstream-service-time?x-mine)%",
         "%START_TIME%",
         "%REQ(absent)%",
         "%REQ(user-agent)%",

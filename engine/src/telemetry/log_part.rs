@@ -44,6 +44,8 @@ pub(super) enum What {
     Started,
     Request(Fields),
     Response(Fields),
+    /// An answer's field, or what calls of framed protocols have in its place.
+    ServiceTime(Fields),
     /// Where we asked from.
     UpstreamLocal,
     /// Any operator: keeps its type in JSON. `most`: at most so many bytes.
@@ -88,7 +90,7 @@ impl What {
                 let found = fields.name.lend_of_request(head, scratch);
                 found.or_else(|| fields.otherwise.as_ref()?.lend_of_request(head, scratch))
             }
-            Self::Response(fields) => {
+            Self::Response(fields) | Self::ServiceTime(fields) => {
                 let found = lend_of_answer(facts, &fields.name, scratch);
                 found.or_else(|| lend_of_answer(facts, fields.otherwise.as_ref()?, scratch))
             }

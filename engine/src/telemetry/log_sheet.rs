@@ -3,7 +3,7 @@
 //! Invariant: `bytes` is initialised as far as it is long, and what counts of it ends at `end`. So a short text is copied with all of its
 //! buffer, whose length the compiler knows, and what is too much is written over by the next one.
 
-use crate::bytes::decimal;
+use crate::bytes::{decimal, pair};
 
 /// Room to begin with, and how much more is made at a time at most, unless more is needed.
 const FIRST: usize = 2 * 1024;
@@ -86,11 +86,13 @@ impl Sheet {
 
     #[inline]
     pub fn push_decimal(&mut self, number: u64) {
-        let digit = |value: u64| b'0' + (value % 10) as u8;
         match number {
-            0..10 => self.push(digit(number)),
-            10..100 => self.push_short(&[digit(number / 10), digit(number)], 2),
-            100..1_000 => self.push_short(&[digit(number / 100), digit(number / 10), digit(number)], 3),
+            0..10 => self.push(b'0' + number as u8),
+            10..100 => self.push_short(&pair(number), 2),
+            100..1_000 => {
+                let [tens, ones] = pair(number);
+                self.push_short(&[b'0' + (number / 100) as u8, tens, ones], 3);
+            }
             _ => self.push_all(decimal(number).as_bytes()),
         }
     }

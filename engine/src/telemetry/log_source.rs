@@ -106,14 +106,8 @@ pub(super) fn depends_on(what: &What) -> Depends {
         What::One { operator: Operator::Value(Value::RpcMethod | Value::RpcService), .. }
         | What::UpstreamLocal
         | What::Request(_) => Depends::Steady,
-        What::Response(Fields { name, otherwise }) => {
-            let is_time = |field: &Field| matches!(field, Field::Header(name) if name.id == NameId::X_ENVOY_UPSTREAM_SERVICE_TIME);
-            if is_time(name) || otherwise.as_ref().is_some_and(is_time) {
-                Depends::Call
-            } else {
-                Depends::Steady
-            }
-        }
+        What::Response(Fields { otherwise: Some(field), .. }) if is_service_time(field) => Depends::Call,
+        What::Response(_) => Depends::Steady,
         What::One { operator, .. } => depends(operator),
         What::Several(format) => {
             let operators = format.pieces().iter().filter_map(|piece| match piece {
@@ -125,7 +119,7 @@ pub(super) fn depends_on(what: &What) -> Depends {
                 .reduce(|one, other| if one == other { one } else { Depends::Call })
                 .unwrap_or(Depends::Nothing)
         }
-        What::Count(_) | What::Started | What::Kept { .. } => Depends::Call,
+        What::Count(_) | What::Started | What::ServiceTime(_) | What::Kept { .. } => Depends::Call,
     }
 }
 
@@ -169,12 +163,16 @@ pub(super) fn typed<'f>(facts: &'f Facts<'_>, operator: &'f Operator, out: &mut 
     }
 }
 
+pub(super) fn is_service_time(field: &Field) -> bool {
+    matches!(field, Field::Header(name) if name.id == NameId::X_ENVOY_UPSTREAM_SERVICE_TIME)
+}
+
 /// A field of the answer; or what HTTP's answers have in a field and those of framed protocols have no place for.
 #[inline]
 pub(super) fn lend_of_answer<'f>(facts: &Facts<'f>, field: &Field, out: &mut Vec<u8>) -> Option<Lent<'f>> {
     let head = facts.response?;
-    match (field, facts.service_time) {
-        (Field::Header(name), Some(milliseconds)) if name.id == NameId::X_ENVOY_UPSTREAM_SERVICE_TIME => {
+    match facts.service_time {
+        Some(milliseconds) if is_service_time(field) => {
             let from = out.len();
             push_decimal(out, milliseconds.into());
             Some(Lent::Pushed { from })

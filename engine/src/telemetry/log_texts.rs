@@ -6,7 +6,7 @@
 //! connection, which no other connection of the worker ever has and whose peer and chain never change. So nothing has to be
 //! thrown away when the configuration changes: what no call asks for any more gives way to others, and goes with the rest when no
 //! line was written for a minute. Size: two tables of fixed length, texts of connections up to `LONGEST` and lines as long as
-//! `Ready` makes them: below 2 MiB a worker, mostly a tenth of it.
+//! `Ready` makes them: below 3 MiB a worker, mostly a tenth of it.
 
 use std::net::SocketAddr;
 

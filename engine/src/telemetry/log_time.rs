@@ -143,25 +143,30 @@ const STANDARD: usize = 24;
 const MILLISECONDS: usize = 20;
 
 thread_local! {
-    /// The second that was written last, with its text: thousands of lines may tell of it.
-    static SECOND: Cell<(u64, [u8; STANDARD])> = const { Cell::new((u64::MAX, [0; STANDARD])) };
+    /// The millisecond that was written last, with its text: hundreds of lines may tell of it, thousands of its second.
+    static LAST: Cell<(u64, [u8; STANDARD])> = const { Cell::new((u64::MAX, [0; STANDARD])) };
 }
 
 /// RFC 3339 with milliseconds.
 #[inline]
 pub(super) fn standard(wall: u64) -> [u8; STANDARD] {
-    let (second, mut text) = SECOND.get();
-    if second != wall / 1_000_000_000 {
-        let moment = Moment::new(wall);
+    let (last, text) = LAST.get();
+    let millisecond = wall / 1_000_000;
+    if last == millisecond { text } else { another(millisecond, last, text) }
+}
+
+#[inline(never)]
+fn another(millisecond: u64, last: u64, mut text: [u8; STANDARD]) -> [u8; STANDARD] {
+    if last / 1_000 != millisecond / 1_000 {
         let mut written = Vec::with_capacity(STANDARD);
-        moment.standard(&mut written);
+        Moment::new(millisecond * 1_000_000).standard(&mut written);
         written.extend_from_slice(b".000Z");
         text = written.try_into().unwrap_or(text);
-        SECOND.set((moment.seconds, text));
     }
     if let Some(place) = text.get_mut(MILLISECONDS..MILLISECONDS + 3) {
-        place.copy_from_slice(&padded::<3>(wall / 1_000_000));
+        place.copy_from_slice(&padded::<3>(millisecond));
     }
+    LAST.set((millisecond, text));
     text
 }
 

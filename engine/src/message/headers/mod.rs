@@ -10,6 +10,7 @@ mod recorder;
 mod store;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::cell::OnceCell;
 
@@ -19,6 +20,7 @@ pub use recorder::Recorder;
 use recorder::Written;
 pub use store::Span;
 use store::{Entry, Store};
+pub use values::Values;
 
 /// A state of a block: tells later whether fields were added or taken out since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -252,6 +254,10 @@ impl HeaderBlock {
     pub fn get_id(&self, id: NameId) -> Option<&[u8]> {
         if !self.names.contains(id) {
             return None;
+        }
+        if self.written.is_empty() {
+            let found = self.store.entries.iter().find(|entry| entry.id == id && !entry.is_removed());
+            return found.map(|entry| entry.value(&self.store.arena));
         }
         self.all_named(id, id.text().as_bytes()).next()
     }

@@ -2,7 +2,7 @@
 
 use super::store::{Entry, Span, Store};
 use super::{HeaderBlock, NameId, NameSet};
-use crate::bytes::equal_in_any_case;
+use crate::bytes::{equal_in_any_case, is_same};
 
 /// Takes such fields for a block, one after another.
 #[derive(Debug)]
@@ -86,12 +86,19 @@ impl Written {
         if self.lengths >> (name.len() % 32) & 1 == 0 {
             return (front, None, behind);
         }
+        (front, self.find(written, arena, name), behind)
+    }
+
+    /// The one that counts among equal names. Most names are written small.
+    #[inline]
+    fn find<'a>(&self, written: &'a [Entry], arena: &[u8], name: &[u8]) -> Option<&'a Entry> {
         let is_named = |entry: &&Entry| {
-            usize::from(entry.name_length) == name.len() && equal_in_any_case(entry.spelling(arena), name)
+            usize::from(entry.name_length) == name.len() && {
+                let spelling = entry.spelling(arena);
+                is_same(spelling, name) || equal_in_any_case(spelling, name)
+            }
         };
-        let found =
-            if self.last_wins { written.iter().rfind(is_named) } else { written.iter().find(is_named) };
-        (front, found, behind)
+        if self.last_wins { written.iter().rfind(is_named) } else { written.iter().find(is_named) }
     }
 
     /// Settled entries.

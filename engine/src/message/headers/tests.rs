@@ -127,6 +127,12 @@ fn answers(block: &HeaderBlock, name: &str) -> Vec<String> {
     let name = Name::new(name);
     let mut values: Vec<_> =
         block.all(&name).map(|value| String::from_utf8_lossy(value).into_owned()).collect();
+    let expected = match *block.all(&name).collect::<Vec<_>>() {
+        [] => Values::None,
+        [value] => Values::One(value),
+        _ => Values::Several,
+    };
+    assert_eq!(block.values(&name), expected);
     values.push(format!("{:?}", block.get(&name)));
     if name.id != NameId::OTHER {
         values.push(format!("{:?} {}", block.get_id(name.id), block.contains_id(name.id)));
