@@ -63,6 +63,14 @@ impl Outbox {
         }
     }
 
+    /// Two pieces of which the first is edited where it goes; false if the block at hand has no room for both, and nothing was put.
+    #[inline(always)]
+    pub fn put_edited(&mut self, first: &[u8], second: &[u8], edit: impl FnOnce(&mut [u8])) -> bool {
+        let is_put = self.blocks.back_mut().is_some_and(|last| last.append_edited(first, second, edit));
+        self.len += if is_put { first.len() + second.len() } else { 0 };
+        is_put
+    }
+
     /// Two pieces with two bytes behind each: what a header field is.
     #[inline]
     pub fn put_pair(&mut self, pool: &mut Pool, first: (&[u8], [u8; 2]), second: (&[u8], [u8; 2])) {
@@ -277,6 +285,12 @@ mod tests {
                 outbox.put_parts(&mut pool, [piece, b": ", b"value"]);
                 outbox.put_pair(&mut pool, (b"name", *b": "), (piece, *b"\r\n"));
                 expected.extend_from_slice(&[piece.as_slice(), piece, b": valuename: ", piece, b"\r\n"].concat());
+                let before = outbox.len();
+                if outbox.put_edited(b"id = 0;", piece, |first| first[5] = b'7') {
+                    expected.extend_from_slice(&[b"id = 7;", piece.as_slice()].concat());
+                } else {
+                    prop_assert_eq!(outbox.len(), before);
+                }
             }
             prop_assert_eq!(outbox.len(), expected.len());
             let mut seen = Vec::new();

@@ -71,6 +71,19 @@ impl Block {
         true
     }
 
+    /// As `append_parts`, for two pieces of which the first is edited where it goes.
+    #[inline(always)]
+    pub fn append_edited(&mut self, first: &[u8], second: &[u8], edit: impl FnOnce(&mut [u8])) -> bool {
+        let length = first.len() + second.len();
+        let Some(room) = self.data.get_mut(self.end..self.end + length) else { return false };
+        let (target, rest) = room.split_at_mut(first.len());
+        target.copy_from_slice(first);
+        edit(target);
+        rest.copy_from_slice(second);
+        self.end += length;
+        true
+    }
+
     /// As `append_parts`, for two pieces with two bytes behind each: copies of known size cost next to nothing.
     #[inline]
     pub fn append_pair(&mut self, first: (&[u8], [u8; 2]), second: (&[u8], [u8; 2])) -> bool {

@@ -72,6 +72,8 @@ pub fn find(bytes: &[u8], marks: impl Fn(Word) -> u64, is_hit: impl Fn(u8) -> bo
             0 => None,
             found => Some(bytes.len() - 8 + (found.trailing_zeros() / 8) as usize),
         },
+        // Mostly there is none, and a look at both ends says so.
+        None if ends(bytes).is_some_and(|ends| marks(Word(ends)) == 0) => None,
         None => rest.iter().position(|&byte| is_hit(byte)),
     }
 }

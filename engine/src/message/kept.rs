@@ -59,8 +59,15 @@ pub trait Keep: Default + 'static {
 }
 
 /// An empty head.
+#[inline]
 pub fn fresh<T: Keep>() -> Box<T> {
-    T::shelf().try_with(|shelf| shelf.borrow_mut().take()).ok().flatten().unwrap_or_default()
+    T::shelf().try_with(|shelf| shelf.borrow_mut().take()).ok().flatten().unwrap_or_else(new)
+}
+
+#[cold]
+#[inline(never)]
+fn new<T: Keep>() -> Box<T> {
+    Box::default()
 }
 
 /// A head that goes back to its thread's shelf when it is dropped.

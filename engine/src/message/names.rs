@@ -39,6 +39,11 @@ impl NameSet {
         self.0[1] |= like[1];
     }
 
+    pub const fn insert_all(&mut self, names: Self) {
+        self.0[0] |= names.0[0];
+        self.0[1] |= names.0[1];
+    }
+
     pub const fn remove(&mut self, names: Self) {
         self.0[0] &= !names.0[0];
         self.0[1] &= !names.0[1];

@@ -8,7 +8,6 @@
 use super::description::Description;
 use super::hessian;
 use super::shape::Shape;
-use super::window::Opened;
 use crate::message::{Frame, HeaderBlock};
 
 /// Longest text in one piece, UTF-16 code units.
@@ -60,7 +59,7 @@ impl Edit {
         front: &[u8],
         body: &[u8],
     ) -> Option<Vec<u8>> {
-        let form = description.body.as_ref().filter(|_| shape.looks_into_body(Opened::new(front)))?;
+        let form = description.body.as_ref().filter(|_| shape.looks_into_body(front))?;
         let found = hessian::look(form, body, description.limits.headers as usize);
         let end = found.map_end?;
         let mut edited = Vec::with_capacity(body.len() + 64 * self.added.len());

@@ -16,12 +16,14 @@ use templates::compile_templates;
 
 use super::WHOLE;
 use super::description::{
-    Attribute, Description, Heartbeat, Opening, Origin, Preamble, Reader, Value, Wanted,
+    Attribute, Description, Heartbeat, Opening, Origin, Preamble, Reader, Texts, Value,
 };
+use super::map::Form;
 use super::shape::{Shape, Slot};
 use super::trace::Trace;
 use super::window::Window;
-use crate::message::{NameId, QuickHash};
+use crate::bytes::decimal;
+use crate::message::{NameId, NameSet, QuickHash};
 use crate::plan::{self, PlanError, RpcKind};
 
 /// Openings, shapes, items: far more than any protocol has.
@@ -43,6 +45,18 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
     });
     let shapes: Box<[Shape]> = shapes.collect::<Result<_, _>>()?;
     let openings = compile_openings(plan, &shapes)?;
+    let told = |shape: usize| {
+        let windows = openings.iter().filter(|opening| usize::from(opening.shape) == shape);
+        Window::common(windows.map(|opening| &opening.window))
+    };
+    let told: Vec<_> = (0..shapes.len()).map(told).collect();
+    let shapes = shapes.into_iter().zip(&told).enumerate().map(|(index, (mut shape, told))| {
+        if let Some(told) = told {
+            shape.pinned = shape.pinned.known(index as u16, *told);
+        }
+        shape
+    });
+    let shapes: Box<[Shape]> = shapes.collect();
     let mut wanted = Vec::new();
     let mut sources =
         |path: &str, given: &[plan::RpcSource]| compile_sources(path, given, plan, &shapes, &mut wanted);
@@ -56,24 +70,39 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
         Ok((NameId::of(name.as_bytes()), span, sources("attributes", &each.sources)?))
     });
     let attributes: Vec<_> = attributes.collect::<Result<_, PlanError>>()?;
-    let readers = (0..shapes.len()).map(|index| {
+    let mut readers = Vec::with_capacity(shapes.len());
+    for (index, told) in told.iter().enumerate() {
         let here = |sources: &Sources| sources.get(index).cloned().unwrap_or_default();
-        let attribute = |(id, name, sources): &_| {
+        let mut names = NameSet::default();
+        let mut mine = Vec::with_capacity(attributes.len());
+        for (id, name, sources) in &attributes {
             let sources = here(sources);
-            (!sources.is_empty()).then(|| Attribute { id: *id, name: *name, value: Value::of(&sources) })
-        };
-        Reader {
-            service: here(&service),
-            method: here(&method),
+            if sources.is_empty() {
+                continue;
+            }
+            let value = match (Value::of(&sources), told) {
+                (Value::Number(number), Some(told)) => match number.told_by(told) {
+                    Some(number) => Value::Told(preamble.add(decimal(number).as_bytes())),
+                    None => Value::Number(number),
+                },
+                (value, _) => value,
+            };
+            names.insert(*id);
+            mine.push(Attribute { id: *id, name: *name, value });
+        }
+        readers.push(Reader {
+            service: Texts::new(here(&service)),
+            method: Texts::new(here(&method)),
             agrees: is_told_twice(&plan.method),
             is_told_in_front: method.get(index).is_some_and(|sources| {
                 sources.iter().filter(|source| !matches!(source.origin, Origin::Body(_))).count() > 1
             }),
             deadline: here(&deadline),
-            attributes: attributes.iter().filter_map(attribute).collect(),
-        }
-    });
-    let readers: Box<[Reader]> = readers.collect();
+            attributes: mine.into(),
+            names,
+        });
+    }
+    let readers: Box<[Reader]> = readers.into();
     let templates = |path: &str, given: &[plan::RpcTemplate]| compile_templates(path, given, &shapes);
     let error_replies = templates("error_replies", &plan.error_replies)?;
     let heartbeat = plan.heartbeat.as_ref().map(|heartbeat| {
@@ -94,14 +123,15 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
     });
     let attribute_needs_body =
         readers.iter().flat_map(|reader| &reader.attributes).any(|attribute| attribute.value.needs_body());
+    let ids = u32::MAX >> (32 - 8 * u32::from(shapes.first().map_or(4, Shape::id_width)));
     let trace = plan.trace.as_ref().map(|trace| Trace::compile(trace, &plan.limits));
     Ok(Description {
         name: plan.name.as_str().into(),
         digest: digest_of(plan)?,
         openings,
         detection: windows("detection", &plan.detection)?,
-        headers: plan.headers.clone(),
-        wanted: Wanted::new(wanted),
+        headers: plan.headers.as_ref().map(Form::new),
+        wanted: wanted.into(),
         preamble,
         readers,
         trace: trace.transpose().map_err(|error| error.within("trace"))?,
@@ -118,7 +148,8 @@ pub fn compile(plan: &plan::RpcProtocol) -> Result<Description, PlanError> {
         heartbeat: heartbeat.transpose()?,
         heartbeat_answers: templates("heartbeat_answers", &plan.heartbeat_answers)?,
         go_away: templates("go_away", &plan.go_away)?,
-        limits: plan.limits,
+        // As many as there are ids, but for 0.
+        limits: plan::RpcLimits { provider_calls: plan.limits.provider_calls.min(ids - 1), ..plan.limits },
         remembers_parts,
         shapes,
     })
@@ -180,7 +211,8 @@ fn compile_openings(plan: &plan::RpcProtocol, shapes: &[Shape]) -> Result<Box<[O
         if window.length > shape.fixed {
             return Err(refuse(path, "what tells a shape must lie in front of its parts"));
         }
-        openings.push(Opening { window, shape: opening.shape as u16, kind: opening.frame });
+        let is_alone = openings.iter().all(|earlier: &Opening| !earlier.window.meets(&window));
+        openings.push(Opening { window, shape: opening.shape as u16, kind: opening.frame, is_alone });
     }
     Ok(openings.into())
 }

@@ -66,6 +66,8 @@ pub(super) struct State {
     pub is_client: bool,
     pub calls: Calls,
     pub incoming: Incoming,
+    /// Which of the openings the last frame had: the next has mostly the same.
+    pub opening: u16,
     /// When the rest of a frame, or the next piece of a large one, must have come.
     pub frame_due: Option<Tick>,
     /// Memory for a frame that is not whole.
@@ -118,6 +120,17 @@ impl Connection {
         self.state.calls.count_from(number);
     }
 
+    /// As `next_event`, the long way for each frame.
+    #[cfg(test)]
+    pub fn next_event_closely<'b>(
+        &mut self,
+        input: &mut Input<'b>,
+        out: &mut Out<'_>,
+        now: Tick,
+    ) -> Result<Option<Event<'b>>, ConnectionFault> {
+        self.state.next_event_closely(&self.description, input, out, now)
+    }
+
     /// Which requests may share this connection to a server: those whose frame has this `pin`; `None`: any, as none came yet.
     pub fn pin(&self) -> Option<u64> {
         self.state.first.as_ref().map(|first| first.pin)
@@ -131,6 +144,7 @@ impl State {
             heart: Heart::new(description, is_client),
             calls: Calls::new(description.id_width()),
             incoming: Incoming::Frame,
+            opening: 0,
             frame_due: None,
             gather: Gather::default(),
             parked: false,
@@ -280,7 +294,7 @@ impl Codec for Connection {
             return None;
         }
         let stream = state.calls.next_number();
-        state.calls.insert(stream, Call::new(u64::from(stream), 0, false, Kept::new(&[])));
+        state.calls.insert(stream, || Call::new(u64::from(stream), 0, false, Kept::new(&[])));
         Some(StreamId(stream))
     }
 

@@ -2,13 +2,14 @@
 
 use std::num::NonZeroU64;
 
+use super::map::Form;
 use super::place::Number;
 use super::shape::Shape;
 use super::trace::Trace;
 use super::window::{Match, Opened, Window, judge_all};
 use super::{Broken, broken};
-use crate::message::{NameId, ResponseHead, Span};
-use crate::plan::{RpcDialect, RpcHeaders, RpcKind, RpcLimits, RpcPiece};
+use crate::message::{NameId, NameSet, ResponseHead, Span};
+use crate::plan::{RpcDialect, RpcKind, RpcLimits, RpcPiece};
 
 /// Headers and values of the body that sources look for, each.
 pub(super) const MAX_WANTED: usize = 16;
@@ -22,8 +23,9 @@ pub struct Description {
     pub(super) openings: Box<[Opening]>,
     pub(super) shapes: Box<[Shape]>,
     pub(super) detection: Box<[Window]>,
-    pub(super) headers: Option<RpcHeaders>,
-    pub(super) wanted: Wanted,
+    pub(super) headers: Option<Form>,
+    /// Headers that sources look for, by their names as written.
+    pub(super) wanted: Box<[Box<[u8]>]>,
     pub(super) preamble: Preamble,
     /// By shape.
     pub(super) readers: Box<[Reader]>,
@@ -47,6 +49,8 @@ pub(super) struct Opening {
     pub window: Window,
     pub shape: u16,
     pub kind: RpcKind,
+    /// None in front of it fits what it fits.
+    pub is_alone: bool,
 }
 
 /// A frame whose first bytes are known.
@@ -54,58 +58,6 @@ pub(super) struct Opening {
 pub(super) struct Located {
     pub shape: u16,
     pub kind: RpcKind,
-}
-
-/// Headers that sources look for, by their names as written.
-#[derive(Debug)]
-pub(super) struct Wanted {
-    names: Box<[WantedName]>,
-    /// Their lengths as bits, modulo 64: most names that come have none of them.
-    lengths: u64,
-}
-
-#[derive(Debug)]
-struct WantedName {
-    length: usize,
-    words: [u64; 3],
-    text: Box<[u8]>,
-}
-
-/// All of a name's letters, unless it has more than 24; so names are mostly compared without a look at their texts.
-#[inline]
-fn words_of(name: &[u8]) -> [u64; 3] {
-    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-    let half = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
-    match (name.as_chunks::<8>().0, name.last_chunk(), name.first_chunk(), name.last_chunk()) {
-        ([first, second, ..], Some(last), ..) => [word(first), word(second), word(last)],
-        ([first], Some(last), ..) => [word(first), 0, word(last)],
-        (_, _, Some(first), Some(last)) => [half(first), 0, half(last)],
-        _ => [name.iter().fold(0, |letters, &letter| letters << 8 | u64::from(letter)), 0, 0],
-    }
-}
-
-impl Wanted {
-    pub fn new(names: Vec<Box<[u8]>>) -> Self {
-        let lengths = names.iter().fold(0, |lengths, name| lengths | 1 << (name.len() % 64));
-        let names = names.into_iter();
-        let names = names.map(|text| WantedName { length: text.len(), words: words_of(&text), text });
-        Self { names: names.collect(), lengths }
-    }
-
-    pub fn lengths(&self) -> u64 {
-        self.lengths
-    }
-
-    /// The number of a name.
-    #[inline]
-    pub fn position(&self, name: &[u8]) -> Option<usize> {
-        let words = words_of(name);
-        self.names.iter().position(|wanted| {
-            wanted.length == name.len()
-                && wanted.words == words
-                && (wanted.length <= 24 || *wanted.text == *name)
-        })
-    }
 }
 
 /// Texts that every request's head needs in its arena, in one piece.
@@ -138,14 +90,34 @@ impl Preamble {
 /// Where frames of one shape tell what a head says.
 #[derive(Debug)]
 pub(super) struct Reader {
-    pub service: Box<[Source]>,
-    pub method: Box<[Source]>,
+    pub service: Texts,
+    pub method: Texts,
     /// The method stands in a header and in the body: both must say the same.
     pub agrees: bool,
     /// More than one source of the method lies in front of the body: these must agree, too.
     pub is_told_in_front: bool,
     pub deadline: Box<[Source]>,
     pub attributes: Box<[Attribute]>,
+    /// Of the attributes.
+    pub names: NameSet,
+}
+
+/// Where a text may be, in the order in which it is looked for.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    pub sources: Box<[Source]>,
+    /// The header, by its number in `wanted`, that is the first of them and taken as it stands; or a number that none has.
+    pub first: u8,
+}
+
+impl Texts {
+    pub fn new(sources: Box<[Source]>) -> Self {
+        let first = match sources.first() {
+            Some(source @ Source { origin: Origin::Header(index), .. }) if source.is_whole() => *index,
+            _ => u8::MAX,
+        };
+        Self { sources, first }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -163,7 +135,9 @@ impl Source {
     }
 }
 
+// With a tag of its own, as `Value`.
 #[derive(Debug, Clone)]
+#[repr(u8)]
 pub(super) enum Origin {
     /// By its number in `wanted`.
     Header(u8),
@@ -182,8 +156,12 @@ pub(super) struct Attribute {
 }
 
 /// What an attribute is, in frames of one shape.
+// With a tag of its own: one that lies within a value has to be reckoned.
 #[derive(Debug, Clone)]
+#[repr(u8)]
 pub(super) enum Value {
+    /// In the preamble, since all frames of the shape have the same number.
+    Told(Span),
     /// Without a sign.
     Number(Number),
     /// As it stands in front of the body.
@@ -203,7 +181,7 @@ impl Value {
 
     pub fn needs_body(&self) -> bool {
         match self {
-            Self::Number(_) | Self::Part(_) => false,
+            Self::Told(_) | Self::Number(_) | Self::Part(_) => false,
             Self::Sources(sources) => sources.iter().any(|source| matches!(source.origin, Origin::Body(_))),
         }
     }
@@ -258,26 +236,28 @@ impl PartialEq for Description {
 impl Description {
     /// Calls in flight on one of our connections to a provider.
     pub fn provider_calls(&self) -> u32 {
-        let ids = u32::MAX >> (32 - 8 * u32::from(self.id_width()));
-        self.limits.provider_calls.min(ids - 1)
+        self.limits.provider_calls
+    }
+
+    /// What a frame is of which enough is there to say; `last` is the opening that the last frame had.
+    #[inline(always)]
+    pub(super) fn locate_known(&self, frame: &[u8], last: &mut u16) -> Option<Located> {
+        let opened = Opened::of(frame)?;
+        let is_it = |opening: &&Opening| opening.window.fits(opened);
+        let opening = match self.openings.get(usize::from(*last)).filter(is_it).filter(|last| last.is_alone) {
+            Some(opening) => opening,
+            None => {
+                let place = self.openings.iter().position(|opening| is_it(&opening))?;
+                *last = place as u16;
+                self.openings.get(place)?
+            }
+        };
+        Some(Located { shape: opening.shape, kind: opening.kind })
     }
 
     /// What a frame is; `None` if more bytes are needed to say.
-    #[inline(always)]
     pub(super) fn locate(&self, frame: &[u8]) -> Result<Option<Located>, Broken> {
         let opened = Opened::new(frame);
-        if !opened.is_short()
-            && let Some(Opening { shape, kind, .. }) =
-                self.openings.iter().find(|opening| opening.window.fits(opened))
-        {
-            return Ok(Some(Located { shape: *shape, kind: *kind }));
-        }
-        self.locate_short(frame, opened)
-    }
-
-    /// Of a frame that may be too short to say, or that is none.
-    #[cold]
-    fn locate_short(&self, frame: &[u8], opened: Opened) -> Result<Option<Located>, Broken> {
         if let Some(found) = self.openings.iter().find(|opening| opening.window.fits(opened)) {
             // A longer one may come first and wait for its last bytes.
             let earlier = self.openings.iter().take_while(|opening| !opening.window.fits(opened));
@@ -307,7 +287,7 @@ impl Description {
 
     /// Bytes of the ids that we give.
     pub(super) fn id_width(&self) -> u8 {
-        self.shapes.first().map_or(4, |shape| shape.id.width.clamp(1, 4))
+        self.shapes.first().map_or(4, Shape::id_width)
     }
 
     /// Equal for equal protocols.

@@ -6,14 +6,14 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use super::description::{Description, Preamble, Reader};
-use super::gathered::{Gathered, Text};
+use super::description::{Body, Description, Preamble, Reader, Texts};
+use super::gathered::{Gathered, Spelled};
 use super::layout::Layout;
-use super::map;
+use super::map::{self, Even, NextPair, Pairs, Walk};
 use super::shape::{Pinned, Shape};
 use super::window::Opened;
 use super::{Broken, broken, hessian, spoilt};
-use crate::bytes::{decimal, find};
+use crate::bytes::find;
 use crate::message::{
     BodyLength, Frame, HeaderBlock, Protocol, QuickHash, RequestHead, ResponseHead, Span, fresh,
 };
@@ -49,24 +49,22 @@ impl<'a> Reading<'a> {
         if self.description.body.as_ref().is_some_and(|body| body.always) {
             self.look_into_body(&mut gathered);
         }
-        let bytes = self.stash(&mut head.headers);
-        let preamble = head.headers.stash(self.description.preamble.bytes()).start;
-        for attribute in &reader.attributes {
-            self.put_attribute(attribute, (bytes.start, preamble), &gathered, &mut head.headers);
-        }
+        let (bytes, preamble) = self.stash_with_preamble(&mut head.headers);
+        head.headers.push_each(reader.names, &reader.attributes, |arena, attribute| {
+            self.attribute(attribute, (bytes.start, preamble), &gathered, arena)
+        });
         let attributes = head.headers.mark().fields();
         self.read_map(bytes.start, &mut gathered, &mut head.headers)?;
         let pairs = head.headers.mark();
         self.put_attachments(&mut gathered, &mut head.headers);
-        let mut names = self.names(reader, &gathered);
-        if gathered.body.is_none() && (names.0.is_none() || names.1.is_none()) {
-            self.look_into_body(&mut gathered);
-            names = self.names(reader, &gathered);
-        }
+        let plain = |texts| self.plain_text(texts, &gathered);
+        let (service, method) = match (plain(&reader.service), plain(&reader.method)) {
+            (Some(service), Some(method)) => self.name(service, method, preamble, &mut head)?,
+            _ => self.name_by_sources(reader, &mut gathered, preamble, &mut head)?,
+        };
         if reader.agrees && !self.agree(reader, &gathered) {
             return Err(spoilt("its header and its body name different methods"));
         }
-        let (service, method) = self.name(names, preamble, &mut head)?;
         head.deadline_milliseconds = self.deadline(reader, &gathered);
         head.frame = Some(Frame {
             bytes,
@@ -89,7 +87,9 @@ impl<'a> Reading<'a> {
         let status = self.description.status_of(number);
         let mut head = fresh::<ResponseHead>();
         (head.status, head.protocol, head.body) = (status, Protocol::Rpc, self.body_length());
-        let bytes = self.stash(&mut head.headers);
+        let front = self.front();
+        head.headers.make_room(2 * front.len() + 128, 16);
+        let bytes = head.headers.stash(front);
         if self.shape.headers.is_some_and(|part| !self.layout.part(self.frame, part).is_empty()) {
             self.read_map(bytes.start, &mut Gathered::default(), &mut head.headers)?;
         }
@@ -112,8 +112,9 @@ impl<'a> Reading<'a> {
     /// Equal for frames whose pinned fields are.
     fn pin(&self) -> u64 {
         match &self.shape.pinned {
+            Pinned::Known(pin) => *pin,
             Pinned::Nothing => 0,
-            Pinned::Opening(mask) => Opened::new(self.frame).mixed(*mask) ^ u64::from(self.index),
+            Pinned::Opening(mask) => Pinned::of_opening(Opened::new(self.frame), *mask, self.index),
             Pinned::Places(places) => {
                 let mut hasher = QuickHash::default().build_hasher();
                 hasher.write_u16(self.index);
@@ -125,36 +126,68 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Everything in front of the body, at the beginning of the arena.
-    fn stash(&self, headers: &mut HeaderBlock) -> Span {
-        let front = self.frame.get(..self.layout.body_start()).unwrap_or(&[]);
-        headers.make_room(2 * front.len() + 128, 16);
-        headers.stash(front)
+    /// Everything in front of the body, which goes to the beginning of the arena.
+    #[inline(always)]
+    fn front(&self) -> &'a [u8] {
+        self.frame.get(..self.layout.body_start()).unwrap_or(&[])
     }
 
+    /// As well as the texts that every request needs. Where both begin.
+    #[inline(always)]
+    fn stash_with_preamble(&self, headers: &mut HeaderBlock) -> (Span, u32) {
+        let (front, preamble) = (self.front(), self.description.preamble.bytes());
+        headers.make_room(2 * front.len() + 128, 16);
+        let Span { start, .. } = headers.stash_parts([front, preamble]);
+        (Span { start, length: front.len() as u32 }, start + front.len() as u32)
+    }
+
+    #[inline(always)]
     fn look_into_body(&self, gathered: &mut Gathered) {
-        let Some(body) = &self.description.body else { return };
-        if self.shape.looks_into_body(Opened::new(self.frame)) {
-            let most = self.description.limits.headers as usize;
-            gathered.body = Some(hessian::look(body, self.body(), most));
+        if let Some(body) = &self.description.body
+            && self.shape.looks_into_body(self.frame)
+        {
+            self.look(body, gathered);
         }
     }
 
+    #[inline(never)]
+    fn look(&self, body: &Body, gathered: &mut Gathered) {
+        let most = self.description.limits.headers as usize;
+        gathered.body = Some(hessian::look(body, self.body(), most));
+    }
+
     /// `front`: where the frame's first byte lies in the arena.
+    #[inline(always)]
     fn read_map(&self, front: u32, gathered: &mut Gathered, headers: &mut HeaderBlock) -> Result<(), Broken> {
         let (Some(part), Some(form)) = (self.shape.headers, &self.description.headers) else { return Ok(()) };
+        let (start, end) = self.layout.span(part);
+        let (map, map_at) = (self.frame.get(start..end).unwrap_or(&[]), front + start as u32);
+        // No head is so large; and in a smaller map no name is too long for a field.
+        if map.len() > usize::from(u16::MAX) {
+            return Err(map::TOO_MUCH);
+        }
+        let to = (front, form.last_wins, headers);
+        match form.walk {
+            Walk::Four => self.take_pairs(Even::<4>::new(map, map_at, form.nulls()), gathered, to),
+            Walk::Two => self.take_pairs(Even::<2>::new(map, map_at, form.nulls()), gathered, to),
+            Walk::Any => self.take_pairs(Pairs::new(&form.plan, map, map_at)?, gathered, to),
+        }
+    }
+
+    // Each form has a loop of its own, with all registers for itself.
+    #[inline(never)]
+    fn take_pairs<'m>(
+        &self,
+        pairs: impl NextPair<'m>,
+        gathered: &mut Gathered,
+        (front, last_wins, headers): (u32, bool, &mut HeaderBlock),
+    ) -> Result<(), Broken> {
         let Description { wanted, limits, .. } = self.description;
-        let last_wins = map::last_wins(form);
-        let (map, map_at) = (self.layout.part(self.frame, part), front + self.layout.span(part).0 as u32);
         headers.record(
             last_wins,
-            |recorder| map::record(form, map, map_at, limits.headers, recorder),
-            wanted.lengths(),
-            |name, value| {
-                if let Some(index) = wanted.position(name) {
-                    gathered.headers.take(index, Span { start: value.start - front, ..value }, last_wins);
-                }
-            },
+            |recorder| pairs.record(recorder.fields() + limits.headers as usize, recorder),
+            wanted.iter().map(|name| &**name),
+            |index, value| gathered.headers.take(index, Span { start: value.start - front, ..value }),
         )
     }
 
@@ -166,9 +199,9 @@ impl<'a> Reading<'a> {
             else {
                 continue;
             };
-            if let Some(index) = self.description.wanted.position(name) {
+            if let Some(index) = self.description.wanted.iter().position(|wanted| **wanted == *name) {
                 let start = (body_at + pair.value.start) as u32;
-                taken.take(index, Span { start, length: value.len() as u32 }, true);
+                taken.take(index, Span { start, length: value.len() as u32 });
             }
             if name.len() <= usize::from(u16::MAX) {
                 headers.push(name, value);
@@ -176,43 +209,42 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Service and method.
-    fn names<'s>(
-        &'s self,
-        reader: &'s Reader,
-        gathered: &'s Gathered,
-    ) -> (Option<Text<'s>>, Option<Text<'s>>) {
-        (self.first_text(&reader.service, gathered), self.first_text(&reader.method, gathered))
-    }
-
-    /// Names the request; where service and method stand in the arena comes back.
-    fn name(
+    /// Names a request whose names are not simply the headers that are asked first.
+    #[inline(never)]
+    fn name_by_sources(
         &self,
-        (service, method): (Option<Text<'_>>, Option<Text<'_>>),
+        reader: &Reader,
+        gathered: &mut Gathered,
         preamble: u32,
         head: &mut RequestHead,
     ) -> Result<(Span, Span), Broken> {
-        let put = |text: Option<Text<'_>>, arena: &mut Vec<u8>| match text {
-            Some(Text::Bytes(text)) => arena.extend_from_slice(text),
-            Some(Text::Number(number, _)) => arena.extend_from_slice(decimal(number).as_bytes()),
-            None => {}
-        };
-        // Into the arena at once, without a piece of memory of its own.
-        let mut slash = 0;
-        let path = head.headers.stash_with(|arena| -> Result<(), Broken> {
-            arena.push(b'/');
-            put(service, arena);
-            slash = arena.len() as u32;
-            arena.push(b'/');
-            put(method, arena);
-            Ok(())
-        })?;
-        let authority = Span { start: path.start + 1, length: slash - path.start - 1 };
-        let called = Span { start: slash + 1, length: path.start + path.length - slash - 1 };
+        let is_told = |texts: &Texts, gathered| self.first_text(&texts.sources, gathered).is_some();
+        if gathered.body.is_none()
+            && !(is_told(&reader.service, gathered) && is_told(&reader.method, gathered))
+        {
+            self.look_into_body(gathered);
+        }
+        let service = Spelled::from(self.first_text(&reader.service.sources, gathered));
+        let method = Spelled::from(self.first_text(&reader.method.sources, gathered));
+        self.name(service.as_bytes(), method.as_bytes(), preamble, head)
+    }
+
+    /// Names the request; where service and method stand in the arena comes back.
+    #[inline(always)]
+    fn name(
+        &self,
+        service: &[u8],
+        called: &[u8],
+        preamble: u32,
+        head: &mut RequestHead,
+    ) -> Result<(Span, Span), Broken> {
+        let path = head.headers.stash_parts([b"/", service, b"/", called]);
         // Policies read the path `/service/method`: nobody may shift its slash.
-        if head.headers.slice(called).contains(&b'/') || is_unreadable(head.headers.slice(path)) {
+        if is_unreadable(service) || is_unreadable_method(called) {
             return Err(spoilt("a service or method has a character that none has"));
         }
+        let authority = Span { start: path.start + 1, length: service.len() as u32 };
+        let called = Span { start: path.start + service.len() as u32 + 2, length: called.len() as u32 };
         let known = |span: Span| Span { start: preamble + span.start, ..span };
         let Preamble { scheme, method, .. } = &self.description.preamble;
         head.set_spans(known(*method), known(*scheme), authority, path);
@@ -220,7 +252,15 @@ impl<'a> Reading<'a> {
     }
 }
 
+/// As little as a slash.
+#[inline(always)]
+fn is_unreadable_method(text: &[u8]) -> bool {
+    let is_hit = |byte: u8| byte.is_ascii_control() || matches!(byte, b' ' | b'/');
+    find(text, |word| word.below(b' ' + 1) | word.equal(0x7f) | word.equal(b'/'), is_hit).is_some()
+}
+
 /// Blanks and control characters are in no name.
+#[inline]
 pub(in crate::codec) fn is_unreadable(text: &[u8]) -> bool {
     let is_hit = |byte: u8| byte.is_ascii_control() || byte == b' ';
     find(text, |word| word.below(b' ' + 1) | word.equal(0x7f), is_hit).is_some()

@@ -10,6 +10,8 @@ pub(super) struct Layout {
     /// Beginning and end of each part.
     pub spans: [(u32, u32); MAX_PARTS],
     pub parts: u8,
+    /// Beginning and end of the last part.
+    pub body: (u32, u32),
     pub size: usize,
     /// Bytes of the checksum behind the body.
     pub tail: usize,
@@ -21,7 +23,8 @@ impl Layout {
     pub fn of(parts: &[(u32, u32)]) -> Self {
         let mut layout = Self { parts: parts.len() as u8, ..Self::default() };
         layout.spans.iter_mut().zip(parts).for_each(|(span, part)| *span = *part);
-        layout.size = layout.body().1 as usize;
+        layout.body = parts.last().copied().unwrap_or_default();
+        layout.size = layout.body.1 as usize;
         layout
     }
 
@@ -44,27 +47,26 @@ impl Layout {
     }
 
     #[inline]
-    pub fn body(&self) -> (u32, u32) {
-        self.spans.get(usize::from(self.parts).wrapping_sub(1)).copied().unwrap_or((0, 0))
-    }
-
-    #[inline]
     pub fn body_start(&self) -> usize {
-        self.body().0 as usize
+        self.body.0 as usize
     }
 
     #[inline]
     pub fn body_length(&self) -> usize {
-        (self.body().1 - self.body().0) as usize
+        (self.body.1 - self.body.0) as usize
+    }
+
+    fn span_of_body(&self) -> (u32, u32) {
+        self.spans.get(usize::from(self.parts).wrapping_sub(1)).copied().unwrap_or_default()
     }
 
     /// The same with a body of another length.
     #[inline]
     pub fn with_body(mut self, length: usize) -> Self {
-        let index = usize::from(self.parts).wrapping_sub(1);
-        if let Some(span) = self.spans.get_mut(index) {
-            span.1 = span.0 + length as u32;
-            self.size = span.1 as usize + self.tail;
+        self.body.1 = self.body.0 + length as u32;
+        self.size = self.body.1 as usize + self.tail;
+        if let Some(span) = self.spans.get_mut(usize::from(self.parts).wrapping_sub(1)) {
+            *span = self.body;
         }
         self
     }
@@ -79,6 +81,7 @@ impl Layout {
         for span in self.spans.iter_mut().skip(part + 1) {
             *span = ((i64::from(span.0) + shift) as u32, (i64::from(span.1) + shift) as u32);
         }
+        self.body = self.span_of_body();
         self.size = (self.size as i64 + shift) as usize;
         self
     }

@@ -13,66 +13,97 @@ pub(super) struct Pair<'a> {
     /// Where both begin, counted from where the map is said to begin.
     pub name_at: u32,
     pub value_at: u32,
+    /// The name's first and last letter; whatever, if it has none.
+    pub letters: (u8, u8),
 }
 
-const TOO_MUCH: Broken = spoilt("too many headers, or too long a name");
+pub(super) const TOO_MUCH: Broken = spoilt("too many headers, or too long a name");
 
-/// Takes all pairs for a head's fields: at most so many. `map_at`: where the map begins in the arena.
-pub(super) fn record(
-    form: &RpcHeaders,
-    map: &[u8],
-    map_at: u32,
-    most: u32,
-    recorder: &mut Recorder<'_>,
-) -> Result<(), Broken> {
-    // No head is so large; and in a smaller map no name is too long for a field.
-    if map.len() > usize::from(u16::MAX) {
-        return Err(TOO_MUCH);
-    }
-    // Each form has a loop of its own.
-    match form {
-        RpcHeaders::Pairs {
-            count_bytes: 0, name_bytes, value_bytes, little_endian: false, nulls, ..
-        } => match (name_bytes, value_bytes) {
-            (4, 4) => record_all(Even::<4>::new(map, map_at, *nulls), most, recorder),
-            (2, 2) => record_all(Even::<2>::new(map, map_at, *nulls), most, recorder),
-            _ => record_all(Pairs::new(form, map, map_at)?, most, recorder),
-        },
-        _ => record_all(Pairs::new(form, map, map_at)?, most, recorder),
-    }
+/// A form of header maps, and what is known of it beforehand.
+#[derive(Debug)]
+pub(super) struct Form {
+    pub plan: RpcHeaders,
+    pub walk: Walk,
+    /// Of two equal names the last one counts.
+    pub last_wins: bool,
 }
 
-#[inline(always)]
-fn record_all<'a>(
-    mut pairs: impl NextPair<'a>,
-    most: u32,
-    recorder: &mut Recorder<'_>,
-) -> Result<(), Broken> {
-    let mut left = most;
-    while let Some(Pair { name, value, name_at, value_at }) = pairs.next()? {
-        left = left.checked_sub(1).ok_or(TOO_MUCH)?;
-        let span = |start: u32, text: &[u8]| Span { start, length: text.len() as u32 };
-        recorder.add(span(name_at, name), span(value_at, value));
+/// Each form has a loop of its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Walk {
+    /// Lengths of so many bytes, the highest first, no count in front.
+    Four,
+    Two,
+    Any,
+}
+
+impl Form {
+    pub fn new(plan: &RpcHeaders) -> Self {
+        let (walk, last_wins) = match plan {
+            RpcHeaders::Pairs {
+                count_bytes: 0,
+                name_bytes: 4,
+                value_bytes: 4,
+                little_endian: false,
+                last_wins,
+                ..
+            } => (Walk::Four, *last_wins),
+            RpcHeaders::Pairs {
+                count_bytes: 0,
+                name_bytes: 2,
+                value_bytes: 2,
+                little_endian: false,
+                last_wins,
+                ..
+            } => (Walk::Two, *last_wins),
+            RpcHeaders::Pairs { last_wins, .. } | RpcHeaders::Text { last_wins, .. } => {
+                (Walk::Any, *last_wins)
+            }
+        };
+        Self { plan: plan.clone(), walk, last_wins }
     }
-    Ok(())
+
+    pub fn nulls(&self) -> bool {
+        matches!(self.plan, RpcHeaders::Pairs { nulls: true, .. })
+    }
 }
 
 /// Where pairs come from.
-pub(super) trait NextPair<'a> {
+pub(super) trait NextPair<'a>: Sized {
     fn next(&mut self) -> Result<Option<Pair<'a>>, Broken>;
+
+    /// Takes all for a head's fields, of which there may then be so many.
+    #[inline(always)]
+    fn record(mut self, most: usize, recorder: &mut Recorder<'_>) -> Result<(), Broken> {
+        while let Some(pair) = self.next()? {
+            if recorder.fields() == most {
+                return Err(TOO_MUCH);
+            }
+            pair.record(recorder);
+        }
+        Ok(())
+    }
+}
+
+impl Pair<'_> {
+    #[inline(always)]
+    fn record(&self, recorder: &mut Recorder<'_>) {
+        let span = |start: u32, text: &[u8]| Span { start, length: text.len() as u32 };
+        recorder.add(span(self.name_at, self.name), self.letters, span(self.value_at, self.value));
+    }
 }
 
 /// Pairs of which both lengths have `WIDTH` bytes, the highest first, and no count in front: what most protocols have.
 pub(super) struct Even<'a, const WIDTH: usize> {
     rest: &'a [u8],
-    /// Where `rest` begins.
-    at: u32,
+    /// Where `rest` ends.
+    end: u32,
     nulls: bool,
 }
 
 impl<'a, const WIDTH: usize> Even<'a, WIDTH> {
     pub fn new(map: &'a [u8], map_at: u32, nulls: bool) -> Self {
-        Self { rest: map, at: map_at, nulls }
+        Self { rest: map, end: map_at + map.len() as u32, nulls }
     }
 
     #[inline(always)]
@@ -83,58 +114,78 @@ impl<'a, const WIDTH: usize> Even<'a, WIDTH> {
         }
     }
 
-    /// Lengths with the highest bit set are nulls, where there are any.
-    #[inline(always)]
-    fn is_null(&self, length: usize) -> bool {
-        self.nulls && length >> (8 * WIDTH - 1) == 1
-    }
-
     /// The next pair, and what is behind it; nothing if it is cut or has a null.
     #[inline(always)]
     fn whole_pair(&self) -> Option<(Pair<'a>, &'a [u8])> {
-        let (name_length, rest) = self.rest.split_first_chunk::<WIDTH>()?;
+        let all = self.rest;
+        let (name_length, rest) = all.split_first_chunk::<WIDTH>()?;
         let name_length = Self::length_of(*name_length);
         let (name, rest) = rest.split_at_checked(name_length)?;
         let (value_length, rest) = rest.split_first_chunk::<WIDTH>()?;
         let value_length = Self::length_of(*value_length);
+        let value_at = self.end - rest.len() as u32;
+        let name_at = value_at - WIDTH as u32 - name.len() as u32;
         let (value, rest) = rest.split_at_checked(value_length)?;
         // A null of four bytes is longer than any map.
-        if WIDTH < 4 && self.is_null(name_length | value_length) {
+        if WIDTH < 4 && is_null::<WIDTH>(self.nulls, name_length | value_length) {
             return None;
         }
-        let name_at = self.at + WIDTH as u32;
-        let value_at = name_at + name.len() as u32 + WIDTH as u32;
-        Some((Pair { name, value, name_at, value_at }, rest))
-    }
-
-    /// Passes over a text or null.
-    #[cold]
-    fn skip(&mut self) -> Result<(), Broken> {
-        const CUT: Broken = spoilt("a header map is cut");
-        let (length, rest) = self.rest.split_first_chunk::<WIDTH>().ok_or(CUT)?;
-        let length = Self::length_of(*length);
-        let length = if self.is_null(length) { 0 } else { length };
-        self.rest = rest.get(length..).ok_or(CUT)?;
-        self.at += (WIDTH + length) as u32;
-        Ok(())
+        let letter = |at: usize| all.get(at).copied().unwrap_or(0);
+        let letters = (letter(WIDTH), letter(WIDTH - 1 + name.len()));
+        Some((Pair { name, value, name_at, value_at, letters }, rest))
     }
 }
 
+/// Lengths with the highest bit set are nulls, where there are any.
+#[inline(always)]
+fn is_null<const WIDTH: usize>(nulls: bool, length: usize) -> bool {
+    nulls && length >> (8 * WIDTH - 1) == 1
+}
+
+/// What is behind a pair that has a null.
+// By values: what is lent to it would have to lie in memory while the pairs are walked through.
+#[cold]
+#[inline(never)]
+fn behind_null<const WIDTH: usize>(mut rest: &[u8], nulls: bool) -> Result<&[u8], Broken> {
+    const CUT: Broken = spoilt("a header map is cut");
+    for _ in 0..2 {
+        let (length, behind) = rest.split_first_chunk::<WIDTH>().ok_or(CUT)?;
+        let length = Even::<WIDTH>::length_of(*length);
+        let length = if is_null::<WIDTH>(nulls, length) { 0 } else { length };
+        rest = behind.get(length..).ok_or(CUT)?;
+    }
+    Ok(rest)
+}
+
 impl<'a, const WIDTH: usize> NextPair<'a> for Even<'a, WIDTH> {
-    #[inline(always)]
     fn next(&mut self) -> Result<Option<Pair<'a>>, Broken> {
-        loop {
+        while !self.rest.is_empty() {
             if let Some((pair, rest)) = self.whole_pair() {
-                self.at = pair.value_at + pair.value.len() as u32;
                 self.rest = rest;
                 return Ok(Some(pair));
             }
-            if self.rest.is_empty() {
-                return Ok(None);
+            self.rest = behind_null::<WIDTH>(self.rest, self.nulls)?;
+        }
+        Ok(None)
+    }
+
+    #[inline(always)]
+    fn record(mut self, most: usize, recorder: &mut Recorder<'_>) -> Result<(), Broken> {
+        loop {
+            // What is rare is not in this loop, and takes no register from it.
+            while recorder.fields() < most
+                && let Some((pair, rest)) = self.whole_pair()
+            {
+                pair.record(recorder);
+                self.rest = rest;
             }
-            // It has a null, or is cut.
-            self.skip()?;
-            self.skip()?;
+            if self.rest.is_empty() {
+                return Ok(());
+            }
+            if self.whole_pair().is_some() {
+                return Err(TOO_MUCH);
+            }
+            self.rest = behind_null::<WIDTH>(self.rest, self.nulls)?;
         }
     }
 }
@@ -198,7 +249,8 @@ impl<'a> Pairs<'a> {
     /// Of texts that begin so far into the map.
     fn pair(&self, (name, name_at): (&'a [u8], usize), (value, value_at): (&'a [u8], usize)) -> Pair<'a> {
         let (name_at, value_at) = (self.map_at + name_at as u32, self.map_at + value_at as u32);
-        Pair { name, value, name_at, value_at }
+        let letters = name.first().copied().zip(name.last().copied()).unwrap_or((0, 0));
+        Pair { name, value, name_at, value_at, letters }
     }
 }
 
@@ -229,13 +281,6 @@ impl<'a> NextPair<'a> for Pairs<'a> {
                 RpcHeaders::Text { between, behind, .. } => return self.line(between, behind).map(Some),
             }
         }
-    }
-}
-
-/// Whether of two equal names the last one counts.
-pub(super) fn last_wins(form: &RpcHeaders) -> bool {
-    match form {
-        RpcHeaders::Pairs { last_wins, .. } | RpcHeaders::Text { last_wins, .. } => *last_wins,
     }
 }
 

@@ -3,6 +3,7 @@
 //! In: a frame and its layout, since a place may lie behind a part. Out: a number, or `None` beyond the frame's end.
 
 use super::layout::Layout;
+use super::window::Window;
 use super::{Broken, broken};
 
 /// Where a number lies: behind the end of a part (0: the beginning of the frame).
@@ -34,6 +35,14 @@ impl Word {
             Some(offset) => Self { offset, shift: 0, mask },
             None => Self { offset, shift: 64 - 8 * width, mask },
         }
+    }
+
+    /// `None` beyond the frame.
+    #[inline(always)]
+    pub fn read(&self, frame: &[u8]) -> Option<u64> {
+        let start = self.offset as usize;
+        let word = frame.get(start..start + 8)?.first_chunk()?;
+        Some(u64::from_be_bytes(*word) >> self.shift & self.mask)
     }
 }
 
@@ -99,19 +108,50 @@ pub(super) struct Number {
     /// Ones for as many bits as it has.
     pub mask: u64,
     pub signed: bool,
+    /// The same bits as a word of the frame; no frame has such a word where a layout or another order of bytes must be asked.
+    word: Word,
 }
 
 impl Number {
-    #[inline]
+    pub fn new(place: Place, shift: u8, mask: u64, signed: bool) -> Self {
+        let Place { behind, little, word, .. } = place;
+        let offset = if behind == 0 && !little { word.offset } else { u32::MAX };
+        let word =
+            Word { offset, shift: (word.shift + shift).min(63), mask: mask & (word.mask >> shift.min(63)) };
+        Self { place, shift, mask, signed, word }
+    }
+
+    #[inline(always)]
     pub fn read(&self, frame: &[u8], layout: &Layout) -> Option<u64> {
+        match self.word.read(frame) {
+            Some(value) => Some(value),
+            None => self.read_behind(frame, layout),
+        }
+    }
+
+    /// What it is in all frames that the window fits, if the window says so.
+    pub fn told_by(&self, window: &Window) -> Option<u64> {
+        let Word { offset, shift, mask } = self.word;
+        let (told, value) = window.word(offset as usize)?;
+        (told >> shift & mask == mask).then_some(value >> shift & mask)
+    }
+
+    #[inline(never)]
+    fn read_behind(&self, frame: &[u8], layout: &Layout) -> Option<u64> {
         Some(self.place.read(frame, layout)? >> self.shift & self.mask)
     }
 
     /// With its sign, if it has one.
+    #[inline]
     pub fn read_signed(&self, frame: &[u8], layout: &Layout) -> Option<i64> {
-        let value = self.read(frame, layout)?;
+        self.read(frame, layout).map(|value| if self.signed { self.with_sign(value) } else { value as i64 })
+    }
+
+    /// Of a value that was read.
+    #[inline]
+    pub fn with_sign(&self, value: u64) -> i64 {
         let unused = self.mask.leading_zeros();
-        Some(if self.signed { ((value << unused) as i64) >> unused } else { value as i64 })
+        ((value << unused) as i64) >> unused
     }
 
     /// Leaves other bits of the same bytes as they are.

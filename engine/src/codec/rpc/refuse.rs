@@ -8,7 +8,7 @@ use super::calls::Asked;
 use super::connection::{Incoming, State};
 use super::description::Description;
 use super::layout::Layout;
-use super::receive::{Seen, Step};
+use super::receive::Seen;
 use crate::bytes::Out;
 use crate::codec::contract::{ConnectionFault, Event, Input, StreamId};
 use crate::plan::RpcKind;
@@ -42,7 +42,7 @@ impl State {
         input: &mut Input<'b>,
         broken: Broken,
         out: &mut Out<'_>,
-    ) -> Result<Step<'b>, ConnectionFault> {
+    ) -> Result<Option<Event<'b>>, ConnectionFault> {
         let answer = self.is_client && broken.has_end;
         let Some((id, size)) = answer.then(|| id_and_size(description, input.rest())).flatten() else {
             return Err(self.refuse(description, input.rest(), broken, out));
@@ -53,13 +53,9 @@ impl State {
         }
         self.frame_due = None;
         self.incoming = Incoming::Skip(size);
-        let Some(stream) = stream else { return Ok(Step::Again) };
-        self.calls.remove(stream);
-        Ok(Step::Event(Event::StreamReset {
-            stream: StreamId(stream),
-            reason: broken.reason,
-            unprocessed: false,
-        }))
+        let Some(stream) = stream else { return Ok(None) };
+        self.calls.end(stream);
+        Ok(Some(Event::StreamReset { stream: StreamId(stream), reason: broken.reason, unprocessed: false }))
     }
 
     /// A broken frame ends the connection; if it was a request, its sender learns why.

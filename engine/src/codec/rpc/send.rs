@@ -17,6 +17,7 @@ use crate::message::{BodyLength, Frame, HeaderBlock, NameId, NameSet, RequestHea
 const MAX_MESSAGE: usize = 1_024;
 
 impl State {
+    #[inline(always)]
     pub fn send_request(
         &mut self,
         description: &Description,
@@ -47,7 +48,7 @@ impl State {
         self.heart.note_call(description, now);
         if is_sent {
             if head.one_way {
-                self.calls.remove(stream);
+                self.calls.end(stream);
             }
             return Ok(body.len());
         }
@@ -69,6 +70,7 @@ impl State {
         }
     }
 
+    #[inline(always)]
     pub fn send_response(
         &mut self,
         description: &Description,
@@ -83,7 +85,7 @@ impl State {
             Some(frame) if end => {
                 let message = Message { frame, headers: &head.headers, length: head.body, body };
                 if self.send_whole(description, id, message, out) {
-                    self.calls.remove(stream);
+                    self.calls.end(stream);
                     return Ok(body.len());
                 }
                 self.begin(description, stream, frame, &head.headers, head.body)?;
@@ -223,7 +225,7 @@ impl State {
         let is_over =
             !self.is_client || self.calls.get(stream).is_some_and(|call| call.one_way || call.answered);
         if is_over {
-            self.calls.remove(stream);
+            self.calls.end(stream);
         }
     }
 

@@ -6,7 +6,7 @@
 use super::layout::Layout;
 use super::place::{Length, Number, Place, Word};
 use super::summing::Checksum;
-use super::window::{Opened, WINDOW, Window};
+use super::window::{Opened, Values, WINDOW, Window};
 use super::{Broken, broken};
 
 #[derive(Debug, Clone)]
@@ -31,10 +31,32 @@ pub(super) struct Item {
     pub slot: Slot,
 }
 
+/// Whether the body is looked into.
+#[derive(Debug)]
+pub(super) enum LookInto {
+    Always,
+    /// If one of the first bytes has one of these values.
+    Byte(Values),
+    /// If one of these fits.
+    Windows(Box<[Window]>),
+}
+
+impl LookInto {
+    pub fn new(windows: Box<[Window]>) -> Self {
+        match Values::of(&windows) {
+            _ if windows.is_empty() => Self::Always,
+            Some(values) => Self::Byte(values),
+            None => Self::Windows(windows),
+        }
+    }
+}
+
 /// Fields that only messages which may share a connection have alike.
 #[derive(Debug)]
 pub(super) enum Pinned {
     Nothing,
+    /// What tells the shape tells them, too.
+    Known(u64),
     /// All of them are among the first bytes: ones over these.
     Opening(Window),
     Places(Box<[Place]>),
@@ -54,6 +76,21 @@ impl Pinned {
             }
         }
         Window::new(&mask, &[0; WINDOW]).map_or(Self::Places(places), Self::Opening)
+    }
+
+    /// Of frames of which all that tells them says this.
+    pub fn known(self, shape: u16, told: Window) -> Self {
+        match self {
+            Self::Opening(mask) if told.tells(mask) => {
+                Self::Known(Self::of_opening(told.opened(), mask, shape))
+            }
+            other => other,
+        }
+    }
+
+    #[inline]
+    pub fn of_opening(opened: Opened, mask: Window, shape: u16) -> u64 {
+        opened.mixed(mask) ^ u64::from(shape)
     }
 }
 
@@ -92,14 +129,21 @@ pub(super) struct Shape {
     pub status: Option<Number>,
     pub headers: Option<usize>,
     pub checksum: Option<Checksum>,
-    /// The body is looked into if one of these fits, or if there are none.
-    pub look: Box<[Window]>,
+    pub look: LookInto,
     pub pinned: Pinned,
 }
 
 impl Shape {
-    pub fn looks_into_body(&self, opened: Opened) -> bool {
-        self.look.is_empty() || self.look.iter().any(|window| window.fits(opened))
+    #[inline(always)]
+    pub fn looks_into_body(&self, frame: &[u8]) -> bool {
+        match &self.look {
+            LookInto::Byte(values) => values.fit(frame),
+            LookInto::Always => true,
+            LookInto::Windows(windows) => {
+                let opened = Opened::new(frame);
+                windows.iter().any(|window| window.fits(opened))
+            }
+        }
     }
 
     /// Size of the frame, once `fixed` bytes are there, and where its parts lie, if these bytes can tell (`lay` tells otherwise).
@@ -108,28 +152,25 @@ impl Shape {
         if frame.len() < self.fixed {
             return Ok(None);
         }
-        if let Some(lengths) = &self.plain_lengths
-            && self.lay_plainly(lengths, frame, layout).is_some()
-        {
+        if self.lay_plainly(frame, layout).is_some() {
             return Ok(Some(layout.size));
         }
         self.reckon(frame, layout)
     }
 
-    /// Plain lengths make the size. `None` where a word is longer than the frame.
+    /// Plain lengths make the size, once `fixed` bytes are there. `None` if there are others, or where a word is longer than the frame.
     #[inline(always)]
-    fn lay_plainly(&self, lengths: &[PlainLength], frame: &[u8], layout: &mut Layout) -> Option<()> {
+    pub fn lay_plainly(&self, frame: &[u8], layout: &mut Layout) -> Option<()> {
+        let lengths = self.plain_lengths.as_ref()?;
         (layout.tail, layout.has_checksum) = self.tail(frame);
         layout.parts = self.parts.len() as u8;
-        let mut end = 0;
-        for (PlainLength { gap, word: Word { offset, shift, mask } }, span) in
-            lengths.iter().zip(&mut layout.spans)
-        {
-            let word = frame.get(*offset as usize..)?.first_chunk()?;
-            let start = end + *gap as usize;
-            end = start + (u64::from_be_bytes(*word) >> shift & mask) as usize;
+        let (mut start, mut end) = (0, 0);
+        for (PlainLength { gap, word }, span) in lengths.iter().zip(&mut layout.spans) {
+            start = end + *gap as usize;
+            end = start + word.read(frame)? as usize;
             *span = (start as u32, end as u32);
         }
+        layout.body = (start as u32, end as u32);
         layout.size = end + layout.tail;
         Some(())
     }
@@ -157,6 +198,7 @@ impl Shape {
             };
             end = start + length;
             *span = (start as u32, end as u32);
+            layout.body = *span;
         }
         layout.size = end + layout.tail;
         Ok(layout.size)
@@ -183,7 +225,7 @@ impl Shape {
     /// The same frame with its checksum behind it, if it has one.
     pub fn with_tail(&self, mut layout: Layout, frame: &[u8]) -> Layout {
         (layout.tail, layout.has_checksum) = self.tail(frame);
-        layout.size = layout.body().1 as usize + layout.tail;
+        layout.size = layout.body.1 as usize + layout.tail;
         layout
     }
 
@@ -205,12 +247,18 @@ impl Shape {
             }
             if let Some(span) = layout.spans.get_mut(index) {
                 *span = (start as u32, end as u32);
+                layout.body = *span;
             }
         }
         if end != room {
             return Err(broken("lengths do not add up to the frame's"));
         }
         Ok(())
+    }
+
+    /// Bytes of the ids that we give.
+    pub fn id_width(&self) -> u8 {
+        self.id.width.clamp(1, 4)
     }
 
     pub fn item(&self, name: &str) -> Option<&Slot> {

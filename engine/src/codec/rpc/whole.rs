@@ -82,6 +82,19 @@ fn keeps_numbers(shape: &Shape, message: Message<'_>) -> bool {
 #[inline]
 fn put_renumbered(shape: &Shape, message: Message<'_>, id: u64, out: &mut Out<'_>) -> bool {
     let front = message.headers.slice(message.frame.bytes);
+    let number = |front: &mut [u8]| shape.id.write(front, &Layout::default(), id);
+    if shape.id.behind == 0
+        && message.body.len() <= SMALL
+        && out.outbox.put_edited(front, message.body, number)
+    {
+        return true;
+    }
+    put_in_pieces(shape, message, front, id, out)
+}
+
+/// As `put_renumbered`, where one block has no room for all of it.
+#[inline(never)]
+fn put_in_pieces(shape: &Shape, message: Message<'_>, front: &[u8], id: u64, out: &mut Out<'_>) -> bool {
     let Some((first, rest)) = front.split_first_chunk::<WINDOW>() else { return false };
     if shape.id.behind != 0 || shape.id.offset as usize + usize::from(shape.id.width) > WINDOW {
         return false;

@@ -6,7 +6,7 @@
 
 use super::description::{Description, Given, Template};
 use super::layout::Layout;
-use super::map::{self, NextPair, Pairs, put_number};
+use super::map::{self, Form, NextPair, Pairs, put_number};
 use super::place::Number;
 use super::shape::{Shape, Slot};
 use super::summing::Tail;
@@ -88,7 +88,7 @@ fn put_map(
     headers: &HeaderBlock,
     to: &mut Vec<u8>,
 ) -> Result<(), Broken> {
-    let Some(form) = &description.headers else { return Ok(()) };
+    let Some(Form { plan: form, .. }) = &description.headers else { return Ok(()) };
     let (attributes, pairs) = (usize::from(frame.attributes), usize::from(frame.pairs));
     let received = frame.mark.fields() as usize;
     let is_pair = |index: usize| (attributes..attributes + pairs).contains(&index);
@@ -269,7 +269,7 @@ impl Maker<'_> {
                 to.extend_from_slice(source.part(self.front, *part));
             }
         } else if self.shape.headers == Some(index)
-            && let Some(form) = &self.description.headers
+            && let Some(Form { plan: form, .. }) = &self.description.headers
         {
             map::put_count(form, 0, to);
         }
@@ -292,7 +292,7 @@ impl Maker<'_> {
             if let Some(Slot::Number(whole, _)) = self.shape.item(name) {
                 let mask =
                     if *count == 0 { whole.mask } else { u64::MAX >> (64 - u32::from((*count).min(64))) };
-                Number { shift: *shift, mask, ..*whole }.write(to, layout, *value);
+                Number::new(whole.place, *shift, mask, whole.signed).write(to, layout, *value);
             }
         }
         if let Some(id) = telling.id {

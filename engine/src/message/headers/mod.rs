@@ -106,6 +106,14 @@ impl HeaderBlock {
         span
     }
 
+    /// As `stash`, for texts that are to stand behind each other.
+    #[inline(always)]
+    pub fn stash_parts<const N: usize>(&mut self, parts: [&[u8]; N]) -> Span {
+        let start = self.store.arena.len();
+        parts.iter().for_each(|part| self.store.arena.extend_from_slice(part));
+        Span { start: start as u32, length: (self.store.arena.len() - start) as u32 }
+    }
+
     /// As `stash`, for bytes that are made while they are written (Huffman codes, say).
     pub fn stash_with<T, E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<T, E>) -> Result<Span, E> {
         let start = self.store.arena.len();
@@ -139,6 +147,24 @@ impl HeaderBlock {
         self.add(id, name, value, true);
     }
 
+    /// Adds what `field` makes of each of these, with their values in the arena: id, name and value. All their ids are among `names`.
+    #[inline(always)]
+    pub fn push_each<T>(
+        &mut self,
+        names: NameSet,
+        items: &[T],
+        mut field: impl FnMut(&mut Vec<u8>, &T) -> Option<(NameId, Span, Span)>,
+    ) {
+        let Store { arena, entries } = &mut self.store;
+        for item in items {
+            if let Some((id, name, value)) = field(arena, item) {
+                entries.push(Entry::new(id, name, value, false));
+            }
+        }
+        self.names.insert_all(names);
+        self.unsettle();
+    }
+
     #[inline]
     fn add(&mut self, id: NameId, name: Span, value: Span, is_line: bool) {
         self.names.insert(id);
@@ -155,19 +181,18 @@ impl HeaderBlock {
     }
 
     /// Takes fields whose names and values lie in the arena as their peer wrote them, in any letters: `walk` adds them, or none if it
-    /// fails. Of equal names the last one counts, or the first. Those whose names have one of the lengths that `shown` has as bits,
-    /// modulo 64, are shown: how the name is spelled, and the value. A block takes such fields once, and in front of those that
-    /// are added to them.
-    #[inline]
-    pub fn record<E>(
+    /// fails. Of equal names the last one counts, or the first. For each name in `wanted`, as it is written, that came: `found` learns
+    /// its number, and where the value that counts lies. A block takes such fields once, and in front of those that are added to them.
+    #[inline(always)]
+    pub fn record<'w, E>(
         &mut self,
         last_wins: bool,
         walk: impl FnOnce(&mut Recorder<'_>) -> Result<(), E>,
-        shown: u64,
-        show: impl FnMut(&[u8], Span),
+        wanted: impl Iterator<Item = &'w [u8]>,
+        found: impl FnMut(usize, Span),
     ) -> Result<(), E> {
         self.settle();
-        recorder::record(self, last_wins, walk, shown, show)
+        recorder::record(self, last_wins, walk, wanted, found)
     }
 
     /// Marks the field added last as one that no compression may put in a table.

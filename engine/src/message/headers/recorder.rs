@@ -8,47 +8,108 @@ use crate::bytes::{equal_in_any_case, is_same};
 #[derive(Debug)]
 pub struct Recorder<'a> {
     entries: &'a mut Vec<Entry>,
+    /// Well-known names that theirs may be.
+    like: NameSet,
+    /// Their names' lengths as bits, modulo 32.
+    lengths: u32,
+    seen: Seen,
 }
 
+/// By the length and first letter of names: the place of the last entry with such a name, or `NOWHERE`.
+#[derive(Debug)]
+struct Seen([u8; 64]);
+
+/// A block of as many entries has places that are no bytes.
+const NOWHERE: u8 = u8::MAX;
+
 impl Recorder<'_> {
-    /// Both lie in the arena already. Longer names than 65,535 bytes must not come.
+    /// Both lie in the arena already. The name's first and last letters tell nothing of an empty one. Longer names than 65,535 bytes
+    /// must not come.
     #[inline(always)]
-    pub fn add(&mut self, name: Span, value: Span) {
+    pub fn add(&mut self, name: Span, (first, last): (u8, u8), value: Span) {
+        let length = name.length as usize;
+        self.like.insert_like(length, last);
+        self.lengths |= 1 << (length % 32);
+        if let Some(place) = self.seen.0.get_mut(Seen::of(length, first)) {
+            *place = self.entries.len() as u8;
+        }
         self.entries.push(Entry::new(NameId::OTHER, name, value, false));
+    }
+
+    /// Fields of the block.
+    #[inline(always)]
+    pub fn fields(&self) -> usize {
+        self.entries.len()
     }
 }
 
 /// See `HeaderBlock::record`.
-#[inline]
-pub(super) fn record<E>(
+#[inline(always)]
+pub(super) fn record<'w, E>(
     block: &mut HeaderBlock,
     last_wins: bool,
     walk: impl FnOnce(&mut Recorder<'_>) -> Result<(), E>,
-    shown: u64,
-    mut show: impl FnMut(&[u8], Span),
+    wanted: impl Iterator<Item = &'w [u8]>,
+    mut found: impl FnMut(usize, Span),
 ) -> Result<(), E> {
     let HeaderBlock { store: Store { arena, entries }, names, written, .. } = block;
     let before = entries.len();
-    if let Err(error) = walk(&mut Recorder { entries }) {
+    let mut recorder = Recorder { entries, like: *names, lengths: 0, seen: Seen([NOWHERE; 64]) };
+    let walked = walk(&mut recorder);
+    let Recorder { like, lengths, seen, .. } = recorder;
+    if walked.is_err() {
         entries.truncate(before);
-        return Err(error);
-    }
-    // In a loop of its own, whose few values stay in registers.
-    let (mut like, mut lengths) = (*names, 0);
-    for entry in entries.iter().skip(before) {
-        let length = usize::from(entry.name_length);
-        let last = (entry.name as usize + length).wrapping_sub(1);
-        like.insert_like(length, arena.get(last).copied().unwrap_or(0));
-        lengths |= 1 << (length % 32);
-        if shown >> (length % 64) & 1 == 1 {
-            show(entry.spelling(arena), Span { start: entry.value, length: entry.value_length });
-        }
+        return walked;
     }
     *names = like;
     // Beyond it no field can be one of those; nor has a frame so many.
     let place = |index: usize| u16::try_from(index).unwrap_or(u16::MAX);
     *written = Written { start: place(before), end: place(entries.len()), repeated: 0, last_wins, lengths };
+    for (number, name) in wanted.enumerate() {
+        if let Some(value) = seen.find(name, entries, before, arena, last_wins) {
+            found(number, value);
+        }
+    }
     Ok(())
+}
+
+impl Seen {
+    #[inline(always)]
+    fn of(length: usize, first: u8) -> usize {
+        (length + usize::from(first)) % 64
+    }
+
+    /// The value that counts for this name, as it is written, among entries behind `before` others.
+    #[inline(always)]
+    fn find(
+        &self,
+        name: &[u8],
+        entries: &[Entry],
+        before: usize,
+        arena: &[u8],
+        last_wins: bool,
+    ) -> Option<Span> {
+        if entries.len() <= usize::from(NOWHERE)
+            && let [first, ..] = name
+        {
+            let place = Self::of(name.len(), *first);
+            let place = self.0.get(place).copied().unwrap_or(NOWHERE);
+            let entry = entries.get(usize::from(place))?;
+            // Mostly it is the one.
+            if last_wins && is_same(entry.spelling(arena), name) {
+                return Some(Span { start: entry.value, length: entry.value_length });
+            }
+        }
+        find(name, entries.get(before..)?, arena, last_wins)
+    }
+}
+
+#[inline(never)]
+fn find(name: &[u8], entries: &[Entry], arena: &[u8], last_wins: bool) -> Option<Span> {
+    let is_it =
+        |entry: &&Entry| usize::from(entry.name_length) == name.len() && entry.spelling(arena) == name;
+    let found = if last_wins { entries.iter().rfind(is_it) } else { entries.iter().find(is_it) };
+    found.map(|entry| Span { start: entry.value, length: entry.value_length })
 }
 
 /// Which entries of a block are as their peer wrote them.

@@ -132,13 +132,14 @@ fn read_map<'a>(
             }
             let value_at = map_at + pair_end - value.len();
             let name_at = value_at - 4 - name.len();
+            let letters = name.first().copied().zip(name.last().copied()).unwrap_or((0, 0));
             let name = Span { start: name_at as u32, length: name.len() as u32 };
-            recorder.add(name, Span { start: value_at as u32, length: value.len() as u32 });
+            recorder.add(name, letters, Span { start: value_at as u32, length: value.len() as u32 });
         }
         Ok(())
     };
-    // None is shown: the names that matter are matched on the way.
-    headers.record(true, walk, 0, |_, _| {})
+    // None is looked for: the names that matter are matched on the way.
+    headers.record(true, walk, std::iter::empty(), |_, _| {})
 }
 
 /// A text behind its length, `None` for a null, and what follows.

@@ -3,7 +3,7 @@
 use super::super::WHOLE;
 use super::super::layout::{Layout, MAX_PARTS};
 use super::super::place::{Length, Number, Place};
-use super::super::shape::{Item, Part, Pinned, PlainLength, Shape, Slot};
+use super::super::shape::{Item, LookInto, Part, Pinned, PlainLength, Shape, Slot};
 use super::super::summing::{Checksum, Edge};
 use super::{MAX_ITEMS, refuse, windows};
 use crate::plan::{self, PlanError, RpcAlgorithm, RpcSize};
@@ -164,7 +164,7 @@ impl Laying<'_> {
             id,
             status,
             headers,
-            look: windows("look_into_body", &self.plan.look_into_body)?,
+            look: LookInto::new(windows("look_into_body", &self.plan.look_into_body)?),
             pinned: Pinned::new(pinned.collect()),
             checksum,
             plain_lengths: if size.is_none() { PlainLength::all(&self.parts) } else { None },
@@ -250,5 +250,5 @@ pub(super) fn number_of(place: Place, at: u8, count: u8, signed: bool) -> Result
         return Err(refuse("bits", "there are not so many"));
     }
     let mask = if count == 64 { u64::MAX } else { (1 << count) - 1 };
-    Ok(Number { place, shift: at, mask, signed })
+    Ok(Number::new(place, at, mask, signed))
 }

@@ -69,7 +69,7 @@ fn origin_of(shape: &Shape, field: &plan::RpcField) -> Option<Origin> {
                 count => whole.mask & (u64::MAX >> (64 - u32::from(count.min(64)))),
             };
             let signed = whole.signed && field.count == 0;
-            Origin::Number(Number { shift: field.at, mask, signed, ..*whole })
+            Origin::Number(Number::new(whole.place, field.at, mask, signed))
         }
         Slot::Magic { value, .. } => Origin::Text(value.clone()),
         Slot::Part(index) => Origin::Part(*index),

@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use super::plan;
 use crate::codec::rpc::calls::Kept;
 use crate::codec::rpc::compile;
-use crate::codec::rpc::description::Wanted;
 use crate::codec::rpc::layout::Layout;
 use crate::codec::rpc::place::{Place, read_number};
 
@@ -34,18 +33,6 @@ proptest! {
             bytes.get(start..start + usize::from(width)).and_then(|bytes| read_number(bytes, little));
         let place = Place::new(0, offset, width, little);
         prop_assert_eq!(place.read(&bytes, &Layout::default()), expected);
-    }
-
-    #[test]
-    fn wanted_names_are_found_by_their_ends(
-        names in proptest::collection::btree_set("[ab]{0,5}|[ab]{7,9}|a{14,27}|a{7,9}[ab]{2}a{7,9}", 0..8),
-        asked in "[ab]{0,5}|[ab]{7,9}|a{14,27}|a{7,9}[ab]{2}a{7,9}",
-    ) {
-        let names: Vec<Box<[u8]>> = names.iter().map(|name| name.as_bytes().into()).collect();
-        let expected = names.iter().position(|name| **name == *asked.as_bytes());
-        let wanted = Wanted::new(names);
-        prop_assert_eq!(wanted.position(asked.as_bytes()), expected);
-        prop_assert!(expected.is_none() || wanted.lengths() >> asked.len() & 1 == 1);
     }
 
     #[test]

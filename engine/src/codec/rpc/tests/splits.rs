@@ -1,13 +1,24 @@
 //! Wherever the input is cut, the events are the same; and no bytes make a codec do what it must not.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::bolt::{plus, three, v2};
 use super::others::{dubbo, volt};
 use super::{Proxy, client, plan, server};
-use crate::codec::contract::{Codec, Command};
-use crate::codec::rpc::{WHOLE, compile, explain};
-use crate::codec::testing::Seen;
+use crate::bytes::Out;
+use crate::codec::contract::{Codec, Command, ConnectionFault, Event, Input};
+use crate::codec::rpc::{Connection, WHOLE, compile, explain};
+use crate::codec::testing::{Bench, Seen};
+use crate::message::Tick;
+
+type NextEvent = for<'b> fn(
+    &mut Connection,
+    &mut Input<'b>,
+    &mut Out<'_>,
+    Tick,
+) -> Result<Option<Event<'b>>, ConnectionFault>;
 
 const NAMES: [&str; 4] = ["bolt", "dubbo", "thrift", "volt"];
 
@@ -103,6 +114,47 @@ proptest! {
         prop_assert_eq!(without_torn(seen), without_torn(seen_split));
         prop_assert_eq!(whole.sent(), split.sent());
         prop_assert_eq!(whole.codec.open_streams(), split.codec.open_streams());
+    }
+
+    #[test]
+    fn the_short_way_of_most_frames_gives_what_the_long_one_gives(
+        (protocol, bytes) in stream_of_frames(),
+        given in proptest::option::of(1u32..5),
+        is_client in any::<bool>(),
+        limits in proptest::option::weighted(0.3, (30u64..300, 20u64..200, 1u32..3)),
+    ) {
+        let mut plan = plan(NAMES[protocol]);
+        if let Some((frame, head, calls)) = limits {
+            (plan.limits.frame, plan.limits.head, plan.limits.calls) = (frame, head, calls);
+        }
+        let description = Arc::new(compile(&plan).unwrap());
+        let told = |next: NextEvent| {
+            let description = Arc::clone(&description);
+            let codec = if is_client { Connection::client(description) } else { Connection::server(description) };
+            let mut bench = Bench::new(codec);
+            let mut copy = bytes.clone();
+            if is_client {
+                // One of the answers, or the first, finds its call.
+                let id = |bytes: &[u8]| bytes.first_chunk().map_or(1, |id| u32::from_be_bytes(*id));
+                let first = if protocol == 0 { id(bytes.get(5..).unwrap_or(&[])) } else { 1 };
+                bench.codec.count_from(given.unwrap_or(first).wrapping_sub(1));
+                bench.codec.open_stream();
+            }
+            let mut input = Input::new(&mut copy, false);
+            let mut told = Vec::new();
+            loop {
+                let mut out = Out::new(&mut bench.outbox, &mut bench.pool);
+                let event = next(&mut bench.codec, &mut input, &mut out, Tick(1));
+                let is_over = !matches!(event, Ok(Some(_)));
+                told.push(format!("{event:?} {}", input.consumed()));
+                if is_over {
+                    break;
+                }
+            }
+            told.push(format!("{:?} {:?} {}", bench.sent(), bench.codec.deadline(), bench.codec.open_streams()));
+            told
+        };
+        prop_assert_eq!(told(Connection::next_event), told(Connection::next_event_closely));
     }
 
     #[test]
