@@ -93,6 +93,10 @@ impl Sheet {
                 let [tens, ones] = pair(number);
                 self.push_short(&[b'0' + (number / 100) as u8, tens, ones], 3);
             }
+            1_000..10_000 => {
+                let ([thousands, hundreds], [tens, ones]) = (pair(number / 100), pair(number));
+                self.push_short(&[thousands, hundreds, tens, ones], 4);
+            }
             _ => self.push_all(decimal(number).as_bytes()),
         }
     }

@@ -166,8 +166,15 @@ fn wants(policy: &RetryPolicy, attempted: &Attempted<'_>) -> bool {
     }
 }
 
+/// What a caller would see as a success may be tried again for these alone.
+const AFTER_SUCCESS: RetryOn =
+    RetryOn(RetryOn::RATE_LIMITED.0 | RetryOn::RETRIABLE_STATUSES.0 | RetryOn::RETRIABLE_HEADERS.0);
+
 fn wants_answer(policy: &RetryPolicy, head: &ResponseHead, grpc_status: Option<u32>) -> bool {
     let (on, status) = (policy.on, head.status);
+    if status < 400 && grpc_status.is_none() && !on.contains(AFTER_SUCCESS) {
+        return false;
+    }
     if head.headers.contains_id(NameId::X_ENVOY_RATELIMITED) {
         // A refusal by a rate limiter is not an error to try again, unless asked for.
         return on.contains(RetryOn::RATE_LIMITED);
