@@ -1,8 +1,8 @@
 //! Framed RPC protocols, made of descriptions (`plan::RpcProtocol`): Bolt, Dubbo, Thrift, and whatever users describe.
 //!
-//! `compile` turns a plan into a `Description`: offsets, masks, tables. `shape` finds by a frame's first 16 bytes what it is and by a few
-//! numbers how long. `head` reads what routes want to know (`gathered`, `map`, `hessian`), `write` makes frames: one that came, with another
-//! id, or one of ours (heartbeats, their answers, error replies). `connection` is the codec, `receive` and `send` its two directions; `refuse` and `ending` say what
+//! `compile` turns a plan into a `Description`: offsets, masks, tables. `look` finds by a frame's first 16 bytes what it is and by a few
+//! numbers how long (`shape`). `head` reads what routes want to know (`gathered`, `map`, `hessian`), `write` makes frames: one that came, with another
+//! id, or one of ours (heartbeats, their answers, error replies). `connection` is the codec, `receive` (and `pieces`) and `send` its two directions; `refuse` and `ending` say what
 //! becomes of what cannot go on.
 //!
 //! Invariant: frames up to `WHOLE` bytes are taken and given whole, so no half frame enters a connection that others share; larger ones
@@ -22,7 +22,9 @@ mod head;
 mod heartbeat;
 mod hessian;
 mod layout;
+mod look;
 mod map;
+mod pieces;
 mod place;
 mod receive;
 mod refuse;

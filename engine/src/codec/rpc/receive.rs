@@ -9,11 +9,10 @@ use super::connection::{First, Incoming, State};
 use super::description::{Description, Located};
 use super::head::Reading;
 use super::layout::Layout;
+use super::look::{Look, glance, look};
 use super::shape::Shape;
-use super::summing::{Checksum, Summing};
-use super::window::WINDOW;
 use super::write::{self, Telling};
-use super::{Broken, FRAME_TIMEOUT, WHOLE, broken, spoilt};
+use super::{Broken, FRAME_TIMEOUT, WHOLE, broken};
 use crate::bytes::Out;
 use crate::codec::contract::{ConnectionFault, Ending, Event, Input, StreamId};
 use crate::message::{ResetReason, Tick};
@@ -35,13 +34,6 @@ enum Role {
     None,
 }
 
-/// What the next bytes are.
-enum Look<'a> {
-    Seen(Located, &'a Shape),
-    /// So many bytes, to be handled or to know more.
-    Needs(usize),
-}
-
 impl State {
     pub fn next_event<'b>(
         &mut self,
@@ -50,11 +42,10 @@ impl State {
         out: &mut Out<'_>,
         now: Tick,
     ) -> Result<Option<Event<'b>>, ConnectionFault> {
-        self.parked = !self.is_client && out.room() == 0;
         let mut layout = Layout::default();
         if !self.writable
-            && !self.parked
             && self.over.is_none()
+            && (self.is_client || out.room() > 0)
             && matches!(self.incoming, Incoming::Frame)
             && let Some((located, shape)) = glance(description, input.rest(), &mut self.opening, &mut layout)
         {
@@ -147,6 +138,7 @@ impl State {
     /// A frame has come.
     #[inline(always)]
     fn note_frame(&mut self, now: Tick) {
+        self.parked = false;
         self.frame_due = None;
         self.gather.release();
         self.heart.note_life(now);
@@ -166,22 +158,9 @@ impl State {
         stream.map(StreamId)
     }
 
-    /// What comes behind the beginning of a large frame.
-    #[inline(never)]
-    fn next_of_large<'b>(
-        &mut self,
-        input: &mut Input<'b>,
-        now: Tick,
-    ) -> Result<Option<Event<'b>>, ConnectionFault> {
-        let Incoming::Skip(left) = self.incoming else { return self.next_piece(input, now) };
-        self.skip(left, input);
-        self.expect_more(matches!(self.incoming, Incoming::Skip(_)), now);
-        Ok(None)
-    }
-
     /// The rest of the frame must go on coming, if there is a rest.
     #[inline]
-    fn expect_more(&mut self, is_left: bool, now: Tick) {
+    pub fn expect_more(&mut self, is_left: bool, now: Tick) {
         self.frame_due = is_left.then(|| now.after_milliseconds(FRAME_TIMEOUT));
     }
 
@@ -304,7 +283,7 @@ impl State {
 
     /// A response is whole: its call is over, unless its request is still being written.
     #[inline]
-    fn answered(&mut self, stream: u32) {
+    pub fn answered(&mut self, stream: u32) {
         if self.is_writing(stream)
             && let Some(call) = self.calls.get_mut(stream)
         {
@@ -324,71 +303,6 @@ impl State {
         let frame = &*input.take(layout.size);
         let body = frame.get(layout.body.0 as usize..layout.body.1 as usize);
         (body.unwrap_or(&[]), true)
-    }
-
-    #[cold]
-    fn take_front_of_large<'b>(
-        &mut self,
-        seen: &Seen<'_>,
-        stream: u32,
-        input: &mut Input<'b>,
-    ) -> (&'b [u8], bool) {
-        let layout = seen.layout;
-        let front = input.take(layout.body_start());
-        if layout.body_length() == 0 {
-            input.take(layout.tail);
-            return (&[], true);
-        }
-        let verifies = seen.shape.checksum.as_ref().is_some_and(|sum| sum.verify);
-        self.incoming = Incoming::Body {
-            stream,
-            left: layout.body_length(),
-            tail: layout.tail,
-            summing: if verifies { Summing::begin(seen.shape, front, layout) } else { None },
-        };
-        (&[], false)
-    }
-
-    fn next_piece<'b>(
-        &mut self,
-        input: &mut Input<'b>,
-        now: Tick,
-    ) -> Result<Option<Event<'b>>, ConnectionFault> {
-        let Incoming::Body { stream, left, tail, summing } = &mut self.incoming else {
-            return Ok(None);
-        };
-        let (stream, available) = (*stream, input.rest().len());
-        if self.calls.get(stream).is_none() {
-            // Answered already, or given up.
-            self.incoming = Incoming::Skip(*left + *tail);
-            return self.next_of_large(input, now);
-        }
-        // The last byte waits for the checksum behind it, so that the end is told with the verdict; the rest is not held up.
-        let count = if available < *left + *tail { available.min(left.saturating_sub(1)) } else { *left };
-        if count == 0 {
-            return Ok(None);
-        }
-        let (end, tail) = (count == *left, *tail);
-        if let Some(summing) = summing {
-            summing.update(input.rest().get(..count).unwrap_or(&[]));
-        }
-        *left -= count;
-        let verdict = summing.filter(|_| end);
-        let bytes = &*input.take(count);
-        if end {
-            let behind = input.take(tail);
-            if verdict.is_some_and(|summing| summing.tail().bytes() != behind) {
-                return Err(self.fault(broken("a checksum is wrong")));
-            }
-            self.incoming = Incoming::Frame;
-        }
-        self.expect_more(!end, now);
-        if end && self.is_client {
-            self.answered(stream);
-        } else {
-            self.calls.hand_over(stream, bytes.len());
-        }
-        Ok(Some(Event::DataReceived { stream: StreamId(stream), bytes, end }))
     }
 
     fn answer_heartbeat(
@@ -417,60 +331,4 @@ impl State {
 fn reading<'a>(description: &'a Description, seen: &'a Seen<'_>, frame: &'a [u8]) -> Reading<'a> {
     let frame = frame.get(..seen.layout.size).unwrap_or(frame);
     Reading { description, index: seen.located.shape, shape: seen.shape, frame, layout: seen.layout }
-}
-
-/// The next frame, if it is one of those that most are: whole, and of lengths that add up within all limits. Says nothing of others.
-#[inline(always)]
-fn glance<'a>(
-    description: &'a Description,
-    bytes: &[u8],
-    opening: &mut u16,
-    layout: &mut Layout,
-) -> Option<(Located, &'a Shape)> {
-    let located = description.locate_known(bytes, opening)?;
-    let shape = description.shape(located.shape)?;
-    shape.lay_plainly(bytes, layout)?;
-    let is_whole = layout.size <= bytes.len().min(WHOLE);
-    let is_allowed = layout.size as u64 <= description.limits.frame
-        && layout.body_start() as u64 <= description.limits.head;
-    let is_fit = is_whole && is_allowed && (!layout.has_checksum || is_sound(shape, bytes, layout));
-    is_fit.then_some((located, shape))
-}
-
-/// The next frame, if enough of it is there to be handled.
-#[inline(never)]
-fn look<'a>(description: &'a Description, bytes: &[u8], layout: &mut Layout) -> Result<Look<'a>, Broken> {
-    let Some(located) = description.locate(bytes)? else { return Ok(Look::Needs(WINDOW)) };
-    let shape = description.shape(located.shape).ok_or(broken("no such frame"))?;
-    let Some(size) = shape.measure(bytes, layout)? else { return Ok(Look::Needs(shape.fixed)) };
-    if size as u64 > description.limits.frame {
-        return Err(spoilt("a frame is larger than the protocol allows"));
-    }
-    let needed = size.min(WHOLE);
-    let Some(frame) = bytes.get(..needed) else { return Ok(Look::Needs(needed)) };
-    if shape.size.is_some() {
-        shape.lay(frame, size, layout)?;
-    }
-    if layout.body_start() as u64 > description.limits.head {
-        return Err(spoilt("a frame has too much in front of its body"));
-    }
-    let is_small = matches!(located.kind, RpcKind::Heartbeat | RpcKind::HeartbeatAnswer | RpcKind::GoAway);
-    if needed < size && is_small {
-        return Err(broken("a heartbeat is too large"));
-    }
-    // Of a large frame, one that covers nothing of the body and stands in front of it; the others run along with the body.
-    let is_here = |sum: &Checksum| needed == size || (sum.last_is_in_front && !sum.trails);
-    if layout.has_checksum && shape.checksum.as_ref().is_some_and(is_here) && !is_sound(shape, frame, layout)
-    {
-        return Err(broken("a checksum is wrong"));
-    }
-    Ok(Look::Seen(located, shape))
-}
-
-/// Whether a frame's checksum is right, where it is verified.
-#[inline(never)]
-fn is_sound(shape: &Shape, frame: &[u8], layout: &Layout) -> bool {
-    let Some(checksum) = shape.checksum.as_ref().filter(|sum| sum.verify) else { return true };
-    let body = frame.get(layout.body.0 as usize..layout.body.1 as usize).unwrap_or(&[]);
-    checksum.place.read(frame, layout) == Some(checksum.over(frame, &[body], layout))
 }
