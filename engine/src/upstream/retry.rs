@@ -166,13 +166,13 @@ fn wants(policy: &RetryPolicy, attempted: &Attempted<'_>) -> bool {
     }
 }
 
-/// What a caller would see as a success may be tried again for these alone.
-const AFTER_SUCCESS: RetryOn =
-    RetryOn(RetryOn::RATE_LIMITED.0 | RetryOn::RETRIABLE_STATUSES.0 | RetryOn::RETRIABLE_HEADERS.0);
+/// What a caller would see as a success may be tried again for its fields, or for a status that is listed.
+const BY_FIELDS: RetryOn = RetryOn(RetryOn::RATE_LIMITED.0 | RetryOn::RETRIABLE_HEADERS.0);
 
 fn wants_answer(policy: &RetryPolicy, head: &ResponseHead, grpc_status: Option<u32>) -> bool {
     let (on, status) = (policy.on, head.status);
-    if status < 400 && grpc_status.is_none() && !on.contains(AFTER_SUCCESS) {
+    let is_listed = on.contains(RetryOn::RETRIABLE_STATUSES) && policy.statuses.contains(&status);
+    if status < 400 && grpc_status.is_none() && !is_listed && !on.contains(BY_FIELDS) {
         return false;
     }
     if head.headers.contains_id(NameId::X_ENVOY_RATELIMITED) {
@@ -182,7 +182,7 @@ fn wants_answer(policy: &RetryPolicy, head: &ResponseHead, grpc_status: Option<u
     on.contains(RetryOn::SERVER_ERROR) && (500..600).contains(&status)
         || on.contains(RetryOn::GATEWAY_ERROR) && (502..=504).contains(&status)
         || on.contains(RetryOn::RETRIABLE_4XX) && status == 409
-        || on.contains(RetryOn::RETRIABLE_STATUSES) && policy.statuses.contains(&status)
+        || is_listed
         || on.contains(RetryOn::RETRIABLE_HEADERS)
             && policy.response_headers.iter().any(|matcher| matcher.matches_response(head))
         || grpc_status.and_then(class_of_grpc).is_some_and(|class| on.contains(class))
