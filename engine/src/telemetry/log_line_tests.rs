@@ -363,7 +363,7 @@ fn what_differs_between_calls_is_left_to_them_from_then_on() {
 #[test]
 fn one_odd_call_is_forgotten_in_time() {
     let odd = Own { path: "/odd".into(), ..some_own(0) };
-    let mut calls = vec![some_own(0); 4_096];
+    let mut calls = vec![some_own(0); 16_384];
     calls[9] = odd.clone();
     assert_eq!(made_by(&some_course(), calls.clone()), 2);
     calls.push(some_own(0));
@@ -379,6 +379,17 @@ fn methods_of_a_service_have_lines_of_their_own() {
         Own { method: method.into(), path: format!("/cart/{method}"), ..some_own(0) }
     });
     assert_eq!(made_by(&Course { rpc: true, ..some_course() }, calls), 2);
+}
+
+#[test]
+fn courses_beyond_those_that_are_kept_do_not_drive_them_out() {
+    let (logger, mut texts) = (logger(&AccessLogFormat::Text { format: STEADY.into() }), Texts::default());
+    let courses: Vec<_> = (0..5_000).map(|status| Course { status, ..some_course() }).collect();
+    for course in courses.iter().cycle().take(20_000) {
+        let call = Call { course, own: &some_own(0) };
+        call.with_facts(|facts| logger.write(facts, &mut texts, &mut Sheet::default()));
+    }
+    assert!((512..2_500).contains(&texts.made()), "{}", texts.made());
 }
 
 #[test]

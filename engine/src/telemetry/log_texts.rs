@@ -24,7 +24,10 @@ pub(super) const PIECES: usize = 8;
 /// Longer ones, bytes, are made for each line.
 const LONGEST: usize = 1_024;
 /// After so many lines it is asked anew what calls of a course say alike: one odd call is not remembered for ever.
-const LEARNT: u32 = 4_096;
+const LEARNT: u32 = 16_384;
+/// So many calls of others must have asked for a course's place, and none of its own in between, before it gives way: where courses
+/// are more than places (thousands of endpoints), lines are not made for one call each.
+const PATIENCE: u8 = 16;
 /// Seconds without a line after which all is forgotten.
 const QUIET: u32 = 60;
 
@@ -97,13 +100,13 @@ impl Texts {
     pub fn kept(&self) -> usize {
         let is_kept = |course: &&Course| course.line.is_some();
         self.connections.0.iter().flatten().count()
-            + self.courses.0.iter().flatten().map(AsRef::as_ref).filter(is_kept).count()
+            + self.courses.slots.iter().flatten().map(AsRef::as_ref).filter(is_kept).count()
     }
 
-    /// Times that the lines kept now were made.
+    /// Times that a line of a course was made.
     #[cfg(test)]
     pub fn made(&self) -> u32 {
-        self.courses.0.iter().flatten().map(|course| course.made).sum()
+        self.courses.made
     }
 
     /// A second has passed.
@@ -149,7 +152,11 @@ fn slot<T>(slots: &mut Vec<Option<T>>, place: u64, count: usize) -> Option<&mut 
 
 /// As `Connections`.
 #[derive(Debug, Default)]
-pub(super) struct Courses(Vec<Option<Box<Course>>>);
+pub(super) struct Courses {
+    slots: Vec<Option<Box<Course>>>,
+    #[cfg(test)]
+    made: u32,
+}
 
 /// The line of one course.
 #[derive(Debug)]
@@ -162,8 +169,8 @@ struct Course {
     line: Option<Box<Ready>>,
     /// Lines until it is learnt anew.
     left: u32,
-    #[cfg(test)]
-    made: u32,
+    /// Calls of others that it stays for.
+    patience: u8,
 }
 
 /// Names of a course.
@@ -199,18 +206,23 @@ impl Courses {
         let place = place
             .into_iter()
             .fold(0u64, |mixed, word| (mixed.rotate_left(7) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let slot = slot(&mut self.0, place >> 48, COURSES)?;
-        if !slot.as_ref().is_some_and(|course| course.key == key && course.is_named(names)) {
-            *slot = Course::begun(key, names);
+        let slot = slot(&mut self.slots, place >> 48, COURSES)?;
+        match slot {
+            Some(course) if course.key == key && course.is_named(names) => {}
+            Some(course) if course.patience > 0 => {
+                course.patience -= 1;
+                return None;
+            }
+            _ => *slot = Course::begun(key, names),
         }
         let course = slot.as_deref_mut()?;
-        if course.left == 0 {
-            course.learn(line, facts, 0);
-            course.left = LEARNT;
-        }
-        course.left -= 1;
-        if let Some(own) = course.line.as_ref()?.changed(line, facts, scratch) {
+        course.patience = PATIENCE;
+        if let Some(own) = course.outdated(line, facts, scratch) {
             course.learn(line, facts, own);
+            #[cfg(test)]
+            {
+                self.made += 1;
+            }
         }
         course.line.as_deref()
     }
@@ -236,18 +248,27 @@ impl Course {
             lengths: names.map(|name| name.len() as u32),
             line: None,
             left: 0,
-            #[cfg(test)]
-            made: 0,
+            patience: PATIENCE,
         };
         (begun.names.len() <= LONGEST).then(|| Box::new(begun))
     }
 
+    /// The steady parts that are to be each call's own, if the line is to be made again; 0 where it is to be learnt anew.
+    #[inline]
+    fn outdated(&mut self, line: &Line, facts: &Facts<'_>, scratch: &mut Vec<u8>) -> Option<u32> {
+        if self.left == 0 {
+            return Some(0);
+        }
+        self.left -= 1;
+        self.line.as_ref()?.changed(line, facts, scratch)
+    }
+
+    /// `own`: as of `outdated`.
     #[cold]
     fn learn(&mut self, line: &Line, facts: &Facts<'_>, own: u32) {
         self.line = Ready::made(line, facts, own);
-        #[cfg(test)]
-        {
-            self.made += 1;
+        if own == 0 {
+            self.left = LEARNT - 1;
         }
     }
 }
