@@ -1,12 +1,18 @@
 //! Short ways beside the long ones: what is known of a description beforehand gives what is reckoned field by field.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
+use super::bolt::plus;
+use super::life::head_of;
 use super::plan;
 use crate::codec::rpc::calls::Kept;
-use crate::codec::rpc::compile;
 use crate::codec::rpc::layout::Layout;
 use crate::codec::rpc::place::{Place, read_number};
+use crate::codec::rpc::{Connection, compile};
+use crate::codec::testing::Bench;
+use crate::plan::{RpcKind, RpcOpening, RpcPattern};
 
 proptest! {
     #[test]
@@ -50,4 +56,18 @@ proptest! {
 #[test]
 fn the_shapes_of_bolt_have_plain_lengths() {
     assert!(compile(&plan("bolt")).unwrap().shapes.iter().all(|shape| shape.plain_lengths.is_some()));
+}
+
+#[test]
+fn what_the_last_frame_was_does_not_hide_what_stands_in_front_of_it() {
+    let mut plan = plan("bolt");
+    // Of version 1, whatever command; behind all that know theirs.
+    let pattern = RpcPattern { mask: vec![0xff], value: vec![1] };
+    let shape = plan.openings[0].shape;
+    plan.openings.push(RpcOpening { pattern, shape, frame: RpcKind::OneWay });
+    let mut server = Bench::new(Connection::server(Arc::new(compile(&plan).unwrap())));
+    let mut unknown = plus(1);
+    unknown[3] = 7;
+    let is_one_way = [&unknown, &plus(2), &unknown].map(|frame| head_of(&mut server, frame).one_way);
+    assert_eq!(is_one_way, [true, false, true]);
 }
