@@ -132,7 +132,7 @@ impl<'a> Reading<'a> {
         self.frame.get(..self.layout.body_start()).unwrap_or(&[])
     }
 
-    /// As well as the texts that every request needs. Where both begin.
+    /// Stashes the front, and behind it the texts that every request needs: where the first lies and where the others begin.
     #[inline(always)]
     fn stash_with_preamble(&self, headers: &mut HeaderBlock) -> (Span, u32) {
         let (front, preamble) = (self.front(), self.description.preamble.bytes());
