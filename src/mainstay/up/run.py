@@ -101,8 +101,6 @@ class Run:
     async def _flow(self) -> None:
         await start_control_plane(self._stage)
         await self._workloads.start_all()
-        if self._stage.mesh.load:
-            await self._workloads.until_in_rotation()
         await self._loads.until_served()
         await self._watch.begin()
         self._loads.start()

@@ -40,14 +40,6 @@ class Workloads:
             *(self._start_instance(instance) for instance in self._stage.plan.instances),
         )
 
-    async def until_in_rotation(self) -> None:
-        """Whoever calls a workload has its address: an application that answers is not known to its callers yet."""
-        try:
-            for instance in self._stage.plan.instances:
-                await self._until_in_rotation(instance, frozenset())
-        except NotReady as reason:
-            self._stage.events.tell("warning", "", f"{reason}; load begins all the same")
-
     async def _start_gateway(self, gateway: GatewayInstance) -> None:
         ready = self._stage.folder.ready(gateway.name)
         child = self._stage.child(
